@@ -1,0 +1,1 @@
+"""Losses, the objective, and the four stages."""

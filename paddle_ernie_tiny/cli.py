@@ -1,0 +1,165 @@
+"""The command line: verbs and nothing else. Heavy imports happen inside the verbs."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import traceback
+from pathlib import Path
+from typing import Annotated, Optional
+
+import typer
+
+from .errors import ErnieTinyError
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help="Four-stage distillation of BERT and ERNIE models (ERNIE-Tiny, arXiv 2106.02241).",
+)
+Config = Annotated[Path, typer.Argument(help="YAML file of the run, such as configs/demo.yaml")]
+Overrides = Annotated[Optional[list[str]], typer.Argument(help="key.sub=value, in place of what the file says")]
+
+
+@app.command()
+def validate(config: Config, overrides: Overrides = None) -> None:
+    """Check everything that can be checked before training; all errors at once."""
+    from .config import load_config
+
+    checked = load_config(config, overrides or ())
+    _prepare()
+    from .pipeline.preflight import preflight
+
+    preflight(checked)
+    typer.echo(f"{config}: valid")
+
+
+@app.command()
+def run(
+    config: Config,
+    overrides: Overrides = None,
+    from_stage: Annotated[Optional[str], typer.Option(help="make this step and all after it anew")] = None,
+    until: Annotated[Optional[str], typer.Option(help="stop after this step")] = None,
+    fresh: Annotated[bool, typer.Option("--fresh", help="throw away earlier work in output_dir")] = False,
+) -> None:
+    """Run the whole pipeline; run it again and it carries on where it stopped."""
+    from .config import load_config
+
+    checked = load_config(config, overrides or ())
+    _prepare()
+    from .pipeline.run import run as run_pipeline
+    from .pipeline.summary import print_summary
+
+    report = run_pipeline(checked, from_stage, until, fresh)
+    if report is not None:
+        print_summary(report)
+
+
+@app.command()
+def report(run_dir: Annotated[Path, typer.Argument(help="output_dir of a finished run")]) -> None:
+    """Write report.json, report.md and report.html again."""
+    _prepare()
+    from .pipeline.report import write_report
+    from .pipeline.summary import print_summary
+
+    print_summary(write_report(run_dir))
+
+
+@app.command()
+def export(
+    checkpoint: Annotated[Path, typer.Argument(help="folder of a fine-tuned classifier, such as a stage's final/")],
+    out: Annotated[Path, typer.Argument(help="the bundle to write")],
+    input: Annotated[Path, typer.Option(help="text file, one row a line (pairs: tab between); rows of the gate")],
+    tolerance: Annotated[float, typer.Option(help="largest allowed difference of logits")] = 1e-4,
+    max_length: Annotated[int, typer.Option(help="tokens a row, with [CLS] and [SEP]")] = 128,
+    task: Annotated[str, typer.Option(help="name that goes into the manifest")] = "classification",
+) -> None:
+    """Export a classifier to a static-graph bundle, behind a parity gate."""
+    from .deploy.commands import export_checkpoint
+
+    _prepare()
+    parity = export_checkpoint(checkpoint, out, input, tolerance, max_length, task)
+    typer.echo(f"{out}: exported, logits differ by at most {parity['max_abs_diff']:.2e} on {parity['rows']} rows")
+
+
+@app.command()
+def predict(
+    bundle: Annotated[Path, typer.Argument(help="bundle folder")],
+    text: Annotated[Optional[str], typer.Argument(help="the text, or the first of a pair")] = None,
+    text_b: Annotated[Optional[str], typer.Argument(help="the second of a pair")] = None,
+    input: Annotated[Optional[Path], typer.Option(help="text file, one row a line (pairs: tab between)")] = None,
+    output: Annotated[Optional[Path], typer.Option(help="JSON lines; default: standard output")] = None,
+    batch_size: Annotated[int, typer.Option(min=1, help="rows a forward pass")] = 32,
+    threads: Annotated[int, typer.Option(min=1, help="CPU threads")] = 1,
+    device: Annotated[str, typer.Option(help="cpu or gpu")] = "cpu",
+) -> None:
+    """Labels and probabilities of one text, or of a file."""
+    _prepare()
+    from .deploy.commands import predict_rows
+
+    predict_rows(bundle, text, text_b, input, output, batch_size, threads, device)
+
+
+@app.command()
+def evaluate(
+    bundle: Annotated[Path, typer.Argument(help="bundle folder")],
+    file: Annotated[Path, typer.Argument(help="labelled tsv, csv or jsonl file")],
+    text: Annotated[Optional[str], typer.Option(help="column of the text; default: as in training")] = None,
+    text_b: Annotated[Optional[str], typer.Option(help="column of the second text")] = None,
+    label: Annotated[Optional[str], typer.Option(help="column of the label")] = None,
+    batch_size: Annotated[int, typer.Option(min=1, help="rows a forward pass")] = 32,
+    threads: Annotated[int, typer.Option(min=1, help="CPU threads")] = 1,
+) -> None:
+    """Task metrics of a bundle on a labelled file, as JSON."""
+    _prepare()
+    from .deploy.commands import evaluate_bundle
+
+    typer.echo(json.dumps(evaluate_bundle(bundle, file, text, text_b, label, batch_size, threads), indent=1))
+
+
+def _prepare() -> None:
+    from .runtime import tune_process
+
+    tune_process()
+
+
+def main() -> None:
+    """Entry point: exit code 0 done, 2 wrong input, 1 anything else, 130 after Ctrl-C."""
+    try:
+        app(standalone_mode=False)
+    except ErnieTinyError as error:
+        _show(error)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        print("interrupted; run the same command again to carry on", file=sys.stderr)
+        sys.exit(130)
+    except Exception as error:  # the last resort: one line, and the way to the traceback
+        import click
+
+        if isinstance(error, click.exceptions.Exit):
+            sys.exit(error.exit_code)
+        if isinstance(error, click.ClickException):
+            error.show()
+            sys.exit(2)
+        if isinstance(error, click.exceptions.Abort):
+            sys.exit(130)
+        if os.environ.get("ERNIE_TINY_DEBUG") == "1":
+            traceback.print_exc()
+        else:
+            print(
+                f"error: {type(error).__name__}: {error}\n  remedy: set ERNIE_TINY_DEBUG=1 for the traceback",
+                file=sys.stderr,
+            )
+        sys.exit(1)
+
+
+def _show(error: ErnieTinyError) -> None:
+    if os.environ.get("ERNIE_TINY_DEBUG") == "1":
+        traceback.print_exc()
+    print(f"error: {error}", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    main()

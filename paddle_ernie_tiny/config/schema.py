@@ -1,0 +1,275 @@
+"""The schema of a run: every key that a YAML file may hold, its type, unit, default and meaning.
+
+Unknown keys are rejected. Sections follow the flow of a run: task, data, general corpus, teacher, student,
+objective, stages, baseline, export.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+
+def _forbid_bool(value: Any) -> Any:
+    if isinstance(value, bool):
+        raise ValueError("a number is needed, not true/false")
+    return value
+
+
+PositiveInt = Annotated[int, BeforeValidator(_forbid_bool), Field(gt=0)]
+Weight = Annotated[float, BeforeValidator(_forbid_bool), Field(ge=0)]
+Fraction = Annotated[float, Field(ge=0, lt=1)]
+Column = str | int
+STAGE_NAMES = ("general", "general_enhanced", "task_adaptive", "task_specific")
+
+
+class Section(BaseModel):
+    """Base of every section: a key that the schema does not know is an error."""
+
+    model_config = ConfigDict(extra="forbid", validate_default=True, protected_namespaces=())
+
+
+class TrainingSettings(Section):
+    """How one training step of the pipeline runs. Give `max_steps` or `num_train_epochs`, not both."""
+
+    max_steps: PositiveInt | None = Field(None, description="optimiser steps; wins over epochs")
+    num_train_epochs: Annotated[float, Field(gt=0)] | None = Field(None, description="passes over the data")
+    learning_rate: Annotated[float, Field(gt=0)] = Field(5e-5, description="peak learning rate of AdamW")
+    per_device_train_batch_size: PositiveInt = Field(32, description="rows a step and device")
+    per_device_eval_batch_size: PositiveInt = Field(64, description="rows a forward in evaluation")
+    gradient_accumulation_steps: PositiveInt = Field(1, description="forward passes an optimiser step")
+    warmup_ratio: Fraction = Field(0.1, description="share of the steps in which the rate rises from 0")
+    weight_decay: Weight = Field(0.01, description="AdamW weight decay")
+    max_grad_norm: Weight = Field(1.0, description="gradients are clipped to this global norm")
+    lr_scheduler_type: Literal["linear", "cosine", "constant"] = Field("linear", description="after warm-up")
+    logging_steps: PositiveInt = Field(20, description="steps between two log lines and curve points")
+    save_steps: PositiveInt | None = Field(
+        None, description="steps between two checkpoints (and evaluations); default: a tenth of the training"
+    )
+
+    @model_validator(mode="after")
+    def _one_length(self):
+        if self.max_steps is None and self.num_train_epochs is None:
+            raise ValueError("give max_steps or num_train_epochs")
+        if self.max_steps is not None and self.num_train_epochs is not None:
+            raise ValueError("give max_steps or num_train_epochs, not both (set the other one to null)")
+        return self
+
+
+class TaskSettings(Section):
+    """What is being learnt."""
+
+    name: str = Field(..., min_length=1, description="free name, shown in the report")
+    labels: list[str] | None = Field(
+        None, description="label names in id order; default: the sorted labels of the training file"
+    )
+    metric: Literal["accuracy", "f1", "macro_f1", "matthews"] = Field("accuracy", description="score of a model")
+    max_length_tokens: Annotated[int, Field(ge=8, le=512)] = Field(128, description="with [CLS] and [SEP]")
+
+    @model_validator(mode="after")
+    def _labels_fit(self):
+        if self.labels is not None:
+            if len(self.labels) < 2:
+                raise ValueError("a classification task needs at least two labels")
+            if len(set(self.labels)) != len(self.labels):
+                raise ValueError("label names must differ from one another")
+        if self.metric == "f1" and self.labels is not None and len(self.labels) != 2:
+            raise ValueError("metric f1 is for two labels (the second is the positive one); use macro_f1")
+        return self
+
+
+class ColumnSettings(Section):
+    """Where the text and the label stand in a row: column names, or positions from 0."""
+
+    text: Column = Field(0, description="the sentence, or the first of a pair")
+    text_b: Column | None = Field(None, description="the second of a pair; null for single sentences")
+    label: Column = Field(1, description="label name or id")
+
+
+class DataSettings(Section):
+    """Labelled data: local files (tsv, csv, jsonl), or a data set of `paddlenlp.datasets` by name."""
+
+    source: Literal["files", "paddlenlp"] = "files"
+    train: str = Field(..., description="file; for paddlenlp the split's name")
+    dev: str | None = Field(None, description="file or split that chooses the best checkpoint")
+    test: str | None = Field(None, description="file or split that is scored in the report; default: dev")
+    dev_from_train: Fraction = Field(0.0, description="share of train that is held out as dev, by the run's seed")
+    train_limit: PositiveInt | None = Field(None, description="use only this many training rows, by the run's seed")
+    format: Literal["auto", "tsv", "csv", "jsonl"] = Field("auto", description="auto: from the file's suffix")
+    header: bool | Literal["auto"] = Field("auto", description="is the first row a header")
+    columns: ColumnSettings = Field(default_factory=ColumnSettings)
+    dataset: str | None = Field(None, description="name in paddlenlp.datasets, for source: paddlenlp")
+    subset: str | None = Field(None, description="configuration of that data set, such as a task of clue")
+
+    @model_validator(mode="after")
+    def _splits_fit(self):
+        if self.source == "paddlenlp" and not self.dataset:
+            raise ValueError("source: paddlenlp needs dataset: NAME")
+        if self.source == "files" and self.dataset:
+            raise ValueError("dataset is only for source: paddlenlp")
+        if self.dev is None and self.dev_from_train == 0:
+            raise ValueError("give dev: FILE, or hold rows out of train with dev_from_train: 0.1")
+        if self.dev is not None and self.dev_from_train > 0:
+            raise ValueError("give dev or dev_from_train, not both")
+        return self
+
+
+class GeneralCorpusSettings(Section):
+    """Unlabelled text of the general stages: one passage a line, UTF-8, of any size."""
+
+    path: str = Field(..., description="a folder of .txt files, a glob, or one file")
+    max_length_tokens: Annotated[int, Field(ge=8, le=512)] = Field(128, description="longer lines are cut up")
+    held_out_rows: PositiveInt = Field(512, description="rows kept aside to measure the latent terms")
+
+
+class ModelShape(Section):
+    """Size of a BERT-like encoder."""
+
+    num_hidden_layers: PositiveInt = 4
+    hidden_size: PositiveInt = 312
+    num_attention_heads: PositiveInt = 12
+    intermediate_size: PositiveInt = 1200
+    hidden_dropout_prob: Fraction = 0.1
+    attention_probs_dropout_prob: Fraction = 0.1
+
+    @model_validator(mode="after")
+    def _heads_fit(self):
+        if self.hidden_size % self.num_attention_heads:
+            raise ValueError(
+                f"hidden_size {self.hidden_size} is not a multiple of num_attention_heads "
+                f"{self.num_attention_heads}"
+            )
+        return self
+
+
+class PretrainSettings(Section):
+    """Masked-LM pre-training of a teacher from scratch, where no pretrained model is at hand."""
+
+    shape: ModelShape
+    training: TrainingSettings
+    vocab_file: str | None = Field(None, description="BERT or ERNIE vocabulary; default: built from the corpus")
+    vocab_size: Annotated[int, Field(ge=100)] = Field(8000, description="at most, when it is built here")
+    lowercase: bool = Field(True, description="fold case, when the vocabulary is built here")
+    mask_probability: Annotated[float, Field(gt=0, lt=1)] = Field(0.15, description="share of tokens predicted")
+    whole_word_masking: bool = Field(False, description="mask whole words as jieba cuts them")
+
+
+class TeacherSettings(Section):
+    """The teacher: a PaddleNLP model by name or folder, or one that is pretrained here."""
+
+    model: str | None = Field(None, description="name on PaddleNLP's hub, or a local folder")
+    pretrain: PretrainSettings | None = None
+    finetune: TrainingSettings | None = Field(None, description="null: the model is fine-tuned already")
+    hidden_dropout_prob: Fraction | None = Field(None, description="in fine-tuning; default: the model's own")
+    attention_probs_dropout_prob: Fraction | None = Field(None, description="likewise")
+
+    @model_validator(mode="after")
+    def _one_origin(self):
+        if (self.model is None) == (self.pretrain is None):
+            raise ValueError("give either model (a name or folder) or pretrain (a shape and steps)")
+        if self.pretrain is not None and self.finetune is None:
+            raise ValueError("a teacher that is pretrained here must be fine-tuned: give finetune")
+        return self
+
+
+class AttentionTerm(Section):
+    """Attention of mapped layers. `relation` (MiniLMv2) is for unequal head counts."""
+
+    loss: Literal["kl", "mse", "relation"] = "kl"
+    weight: Weight = 1.0
+    relation_heads: PositiveInt | None = Field(None, description="for relation; default: the student's heads")
+
+
+class HiddenTerm(Section):
+    """Mean squared error between projected student and teacher hidden states of mapped layers."""
+
+    weight: Weight = 1.0
+
+
+class EmbeddingTerm(Section):
+    """The same for the embedding output (layer 0)."""
+
+    weight: Weight = 1.0
+
+
+class SoftLabelTerm(Section):
+    """Cross-entropy against the teacher's distribution at a temperature, times temperature squared."""
+
+    weight: Weight = 1.0
+    temperature: Annotated[float, Field(gt=0)] = 1.0
+
+
+class HardLabelTerm(Section):
+    """The task's own loss."""
+
+    weight: Weight = 1.0
+
+
+class ObjectiveSettings(Section):
+    """The learning objective: latent terms, and the label terms that the last stage adds."""
+
+    layer_map: Literal["uniform"] | list[PositiveInt] = Field(
+        "uniform", description="teacher layer (from 1) of each student layer"
+    )
+    attention: AttentionTerm = Field(default_factory=AttentionTerm)
+    hidden: HiddenTerm = Field(default_factory=HiddenTerm)
+    embedding: EmbeddingTerm = Field(default_factory=EmbeddingTerm)
+    soft_label: SoftLabelTerm = Field(default_factory=SoftLabelTerm)
+    hard_label: HardLabelTerm = Field(default_factory=HardLabelTerm)
+
+
+class StageSettings(Section):
+    """One distillation stage; the list's order is the order of training."""
+
+    stage: Literal["general", "general_enhanced", "task_adaptive", "task_specific"]
+    training: TrainingSettings
+    objective: ObjectiveSettings | None = Field(
+        None, description="keys given here replace those of the run's objective for this stage"
+    )
+
+
+class ExportSettings(Section):
+    """Static graph and its parity gate."""
+
+    rows: PositiveInt = Field(64, description="evaluation rows on which both graphs are compared")
+    tolerance: Annotated[float, Field(gt=0)] = Field(1e-4, description="largest allowed difference of logits")
+
+
+class RunConfig(Section):
+    """One run: from a teacher to an exported student and its report."""
+
+    output_dir: str = Field(..., min_length=1, description="the run folder")
+    seed: Annotated[int, Field(ge=0)] = 42
+    device: Literal["auto", "cpu", "gpu"] = Field("auto", description="auto: the GPU where there is one")
+    task: TaskSettings
+    data: DataSettings
+    general_corpus: GeneralCorpusSettings | None = Field(None, description="for pretrain and general stages")
+    teacher: TeacherSettings
+    student: ModelShape = Field(default_factory=ModelShape)
+    objective: ObjectiveSettings = Field(default_factory=ObjectiveSettings)
+    baseline: TrainingSettings | None = Field(
+        None, description="the student fine-tuned without distillation; null: no baseline in the report"
+    )
+    stages: list[StageSettings] = Field(..., min_length=1)
+    export: ExportSettings = Field(default_factory=ExportSettings)
+
+    @model_validator(mode="after")
+    def _parts_fit(self):
+        general = [s.stage for s in self.stages if s.stage in ("general", "general_enhanced")]
+        if (general or self.teacher.pretrain) and self.general_corpus is None:
+            need = "teacher.pretrain" if self.teacher.pretrain else f"stage {general[0]}"
+            raise ValueError(f"{need} needs general_corpus.path")
+        if self.stages[-1].stage != "task_specific":
+            raise ValueError(
+                "the last stage must be task_specific: only it trains the classifier of the student"
+            )
+        for index, stage in enumerate(self.stages):
+            objective = stage.objective or self.objective
+            layer_map = objective.layer_map
+            if isinstance(layer_map, list) and len(layer_map) != self.student.num_hidden_layers:
+                raise ValueError(
+                    f"stages[{index}]: layer_map names {len(layer_map)} teacher layers, "
+                    f"the student has {self.student.num_hidden_layers}"
+                )
+        return self

@@ -1,0 +1,96 @@
+"""The bundle: a folder that deploys by itself, with a manifest that vouches for every file."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from ..errors import InputError
+
+FORMAT_VERSION = 1
+MANIFEST = "manifest.json"
+MODEL_STEM = "model"
+
+
+@dataclass
+class Manifest:
+    """What a bundle holds. `files` maps each file's name to its SHA-256."""
+
+    task: str
+    task_type: str  # classification | pair_classification
+    labels: list[str]
+    max_length_tokens: int
+    metric: str
+    precision: str  # fp32
+    parameters: int
+    inputs: list[dict]  # name, dtype, shape (-1: any)
+    outputs: list[dict]
+    parity: dict  # rows, max_abs_diff, label_agreement, tolerance
+    table: dict  # format, header, columns of the data it was trained on; defaults of `evaluate`
+    versions: dict
+    format_version: int = FORMAT_VERSION
+    files: dict[str, str] = field(default_factory=dict)
+
+
+def write_manifest(folder: Path, manifest: Manifest) -> None:
+    """Hashes every file of `folder` into the manifest and writes it."""
+    manifest.files = {
+        path.name: _sha256(path) for path in sorted(folder.iterdir()) if path.is_file() and path.name != MANIFEST
+    }
+    text = json.dumps(asdict(manifest), ensure_ascii=False, indent=2)
+    (folder / MANIFEST).write_text(text + "\n", encoding="utf-8")
+
+
+def read_manifest(folder: str | os.PathLike) -> Manifest:
+    """Reads a bundle's manifest and verifies every file against it.
+
+    Raises InputError when the folder is no bundle, its format is unknown, or a file is missing or altered.
+    """
+    folder = Path(folder)
+    path = folder / MANIFEST
+    if not path.is_file():
+        raise InputError("no manifest.json, so this is not a bundle", str(folder), "give the bundle/ folder of a run")
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+        manifest = Manifest(**values)
+    except (ValueError, TypeError) as error:
+        raise InputError(f"not a readable manifest: {error}", str(path), "export the bundle again") from None
+    if manifest.format_version != FORMAT_VERSION:
+        raise InputError(
+            f"bundle format {manifest.format_version} is not known (known: {FORMAT_VERSION})", str(path),
+            "use the toolkit's version that wrote it, or export again",
+        )
+    for name, digest in manifest.files.items():
+        file = folder / name
+        if not file.is_file():
+            raise InputError("a file of the bundle is missing", str(file), "copy the whole folder, or export again")
+        if _sha256(file) != digest:
+            raise InputError(
+                "the file was altered after export (its SHA-256 differs from the manifest's)", str(file),
+                "copy the bundle again, or export again",
+            )
+    return manifest
+
+
+def publish(temporary: Path, folder: Path) -> None:
+    """Moves a finished folder into place; an older one there is replaced only now."""
+    if folder.exists():
+        old = folder.with_name(folder.name + ".old")
+        shutil.rmtree(old, ignore_errors=True)
+        os.replace(folder, old)
+        os.replace(temporary, folder)
+        shutil.rmtree(old)
+    else:
+        os.replace(temporary, folder)
+
+
+def _sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()

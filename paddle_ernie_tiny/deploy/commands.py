@@ -1,0 +1,140 @@
+"""What the verbs export, predict and evaluate do; from a bundle alone but for export."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+
+from ..errors import InputError
+from .predictor import Prediction, Predictor
+
+
+def export_checkpoint(
+    checkpoint: Path, out: Path, rows_file: Path, tolerance: float, max_length: int, task: str
+) -> dict:
+    """Exports a classifier folder; labels come from its configuration. Returns the parity figures."""
+    from ..models.build import read_model_config
+    from .export import ExportRequest, export_bundle
+
+    if not checkpoint.is_dir():
+        raise InputError("no such folder", str(checkpoint), "give the final/ folder of a stage")
+    config = read_model_config(checkpoint)
+    names = config.get("id2label")
+    if not names:
+        raise InputError("config.json names no labels", str(checkpoint), "give a fine-tuned classifier")
+    texts, texts_b = read_rows(rows_file)
+    return export_bundle(
+        ExportRequest(
+            checkpoint=str(checkpoint),
+            out=str(out),
+            task=task,
+            labels=[names[key] for key in sorted(names, key=int)],
+            metric="accuracy",
+            max_length_tokens=max_length,
+            texts=texts,
+            texts_b=texts_b,
+            tolerance=tolerance,
+            table={"format": "auto", "header": "auto", "text": 0, "text_b": 1 if texts_b else None,
+                   "label": 2 if texts_b else 1},
+        )
+    )
+
+
+def predict_rows(
+    bundle: Path,
+    text: str | None,
+    text_b: str | None,
+    input_file: Path | None,
+    output_file: Path | None,
+    batch_size: int,
+    threads: int,
+    device: str,
+) -> None:
+    """Writes one JSON object a row; the output file appears only when all rows are answered."""
+    if (text is None) == (input_file is None):
+        raise InputError("give a text or --input FILE, not both and not neither", "predict", "see predict --help")
+    if device not in ("cpu", "gpu"):
+        raise InputError(f"unknown device {device!r}", "--device", "use cpu or gpu")
+    if text is not None:
+        texts, texts_b = [text], None if text_b is None else [text_b]
+        for given in (text, text_b):
+            if given is not None and not given.strip():
+                raise InputError("the text is empty", "predict", "give a text with characters in it")
+    else:
+        texts, texts_b = read_rows(input_file)
+    predictor = Predictor(bundle, device, threads)
+    lines = [
+        json.dumps(_row(texts[i], texts_b[i] if texts_b else None, answer), ensure_ascii=False)
+        for i, answer in enumerate(predictor.predict(texts, texts_b, batch_size))
+    ]
+    body = "\n".join(lines) + "\n"
+    if output_file is None:
+        sys.stdout.write(body)
+    else:
+        temporary = output_file.with_name(output_file.name + ".tmp")
+        temporary.write_text(body, encoding="utf-8")
+        os.replace(temporary, output_file)
+
+
+def _row(text: str, text_b: str | None, answer: Prediction) -> dict:
+    values = {"text": text}
+    if text_b is not None:
+        values["text_b"] = text_b
+    rounded = {label: round(p, 6) for label, p in answer.probabilities.items()}
+    return {**values, "label": answer.label, "probability": round(answer.probability, 6), "probabilities": rounded}
+
+
+def read_rows(path: Path) -> tuple[list[str], list[str] | None]:
+    """One text a line; with a tab in every line, pairs. Raises InputError that names file and line."""
+    if not path.is_file():
+        raise InputError("no such file", str(path), "check the path")
+    texts, pairs = [], []
+    with open(path, "rb") as file:
+        for number, raw in enumerate(file, start=1):
+            try:
+                line = raw.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")
+            except UnicodeDecodeError:
+                raise InputError("not UTF-8", f"{path}:{number}", "save the file as UTF-8") from None
+            if not line.strip():
+                raise InputError("empty line", f"{path}:{number}", "take the line out")
+            first, tab, second = line.partition("\t")
+            if pairs and bool(tab) != pairs[0]:
+                raise InputError(
+                    "some lines hold a tab (a pair) and some do not", f"{path}:{number}", "give all lines one shape"
+                )
+            pairs.append(bool(tab))
+            texts.append((first, second))
+    if not texts:
+        raise InputError("the file is empty", str(path), "give at least one row")
+    return [a for a, _ in texts], [b for _, b in texts] if pairs[0] else None
+
+
+def evaluate_bundle(
+    bundle: Path, file: Path, text: str | None, text_b: str | None, label: str | None, batch_size: int, threads: int
+) -> dict:
+    """The task's metric and accuracy of a bundle on a labelled file.
+
+    Columns not given are those of the training data, as the manifest records them.
+    """
+    from ..data.metrics import compute
+    from ..data.readers import TableFormat, read_examples
+
+    predictor = Predictor(bundle, threads=threads)
+    table = predictor.manifest.table
+    chosen = {name: _column(given) if given is not None else table.get(name)
+              for name, given in (("text", text), ("text_b", text_b), ("label", label))}
+    layout = TableFormat(format="auto", header=table.get("header", "auto"), **chosen)
+    examples = read_examples(file, layout, predictor.labels)
+    pairs = [e.text_b for e in examples] if chosen["text_b"] is not None else None
+    predicted = predictor.logits([e.text for e in examples], pairs, batch_size).argmax(-1)
+    gold = [e.label for e in examples]
+    metric = predictor.manifest.metric
+    result = {"rows": len(examples), metric: compute(metric, predicted, gold)}
+    result.setdefault("accuracy", compute("accuracy", predicted, gold))
+    return result
+
+
+def _column(given: str) -> str | int:
+    return int(given) if given.isdigit() else given

@@ -1,0 +1,100 @@
+"""Child process of the export: reads an ExportRequest on standard input, writes the bundle's files.
+
+Run with FLAGS_enable_pir_api=0; see `export.py`.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+from ..runtime import tune_process
+from .bundle import MODEL_STEM, Manifest, write_manifest
+from .export import ExportRequest
+
+
+def main() -> None:
+    tune_process()
+    request = ExportRequest(**json.loads(sys.stdin.read()))
+    folder = Path(sys.argv[1])
+
+    import numpy as np
+    import paddle
+
+    from .. import __version__
+    from ..models.build import count_parameters, load_classifier, load_tokenizer
+    from ..training.batches import EncodedRows
+    from ..training.inference import predict_logits
+    from .predictor import Predictor
+
+    paddle.set_device("cpu")
+    checkpoint = Path(request.checkpoint)
+    tokenizer = load_tokenizer(checkpoint)
+    model = load_classifier(checkpoint, request.labels)
+    model.eval()
+
+    encoded = tokenizer.encode(request.texts, request.texts_b, max_length=request.max_length_tokens)
+    rows = EncodedRows(encoded.input_ids, encoded.token_type_ids)
+    dynamic = predict_logits(model, rows, tokenizer.pad_id)
+
+    static = paddle.jit.to_static(
+        served_layer(model, tokenizer.pad_id),
+        input_spec=[
+            paddle.static.InputSpec([None, None], "int64", "input_ids"),
+            paddle.static.InputSpec([None, None], "int64", "token_type_ids"),
+        ],
+        full_graph=True,
+    )
+    paddle.jit.save(static, str(folder / MODEL_STEM))
+    tokenizer.save(folder)
+    any_shape = [-1, -1]
+    manifest = Manifest(
+        task=request.task,
+        task_type="pair_classification" if request.texts_b is not None else "classification",
+        labels=request.labels,
+        max_length_tokens=request.max_length_tokens,
+        metric=request.metric,
+        precision="fp32",
+        parameters=count_parameters(model),
+        inputs=[
+            {"name": "input_ids", "dtype": "int64", "shape": any_shape},
+            {"name": "token_type_ids", "dtype": "int64", "shape": any_shape},
+        ],
+        outputs=[{"name": "logits", "dtype": "float32", "shape": [-1, len(request.labels)]}],
+        parity={},
+        table=request.table,
+        versions={"paddle_ernie_tiny": __version__, "paddlepaddle": paddle.__version__},
+    )
+    write_manifest(folder, manifest)
+    served = Predictor(folder).logits(request.texts, request.texts_b)
+    manifest.parity = {
+        "rows": len(request.texts),
+        "max_abs_diff": float(np.abs(served - dynamic).max()),
+        "label_agreement": float((served.argmax(-1) == dynamic.argmax(-1)).mean()),
+        "tolerance": request.tolerance,
+    }
+    write_manifest(folder, manifest)
+    (folder / "result.json").write_text(json.dumps(manifest.parity), encoding="utf-8")
+
+
+def served_layer(model, pad_id: int):
+    """The classifier as it is served: ids in, logits out; the mask is computed from the padding id."""
+    from paddle import nn
+
+    class Served(nn.Layer):
+        def __init__(self):
+            super().__init__()
+            self.model = model
+
+        def forward(self, input_ids, token_type_ids):
+            mask = (input_ids != pad_id).astype("float32")
+            return self.model(input_ids, token_type_ids=token_type_ids, attention_mask=mask)
+
+    served = Served()
+    served.eval()
+    return served
+
+
+if __name__ == "__main__":
+    main()

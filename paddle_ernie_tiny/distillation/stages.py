@@ -1,0 +1,157 @@
+"""The distillation trainer and the four stages of ERNIE-Tiny (arXiv 2106.02241).
+
+Distillation has three components: teacher, data, objective. Each stage below follows the one above it and
+changes exactly one of them. Steps, rates and batch sizes are configuration.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import paddle
+
+from ..config import ObjectiveSettings
+from ..models.build import base_model
+from ..models.capture import Capture
+from ..models.student import DistilledStudent
+from ..training.batches import EncodedRows, collate, sorted_batches
+from ..training.trainer import ToolkitTrainer
+from .objective import Objective
+
+
+class Teacher:
+    """A frozen model and the states that an objective needs of it; always in eval mode, never a gradient."""
+
+    def __init__(self, model, objective: Objective):
+        model.eval()
+        for parameter in model.parameters():
+            parameter.stop_gradient = True
+        self.model = model
+        self.wants_logits = objective.wants("soft_label")
+        self._capture = Capture(
+            model,
+            objective.hidden_layers("teacher"),
+            objective.attention_layers("teacher"),
+            objective.values_needed,
+        )
+
+    @paddle.no_grad()
+    def __call__(self, inputs: dict):
+        """Logits [batch, labels] (None where no term needs them) and the captured states."""
+        logits = self.model(**inputs) if self.wants_logits else None
+        if logits is None:
+            base_model(self.model)(**inputs)
+        return logits, self._capture.take()
+
+    def release(self) -> None:
+        """Takes the hooks off the model again."""
+        self._capture.remove()
+
+
+class DistillationTrainer(ToolkitTrainer):
+    """One training step: teacher forward, student forward, named terms, weighted sum."""
+
+    name: str
+    title: str
+    teacher_kind: str  # "pretrained" or "finetuned"
+    data_kind: str  # "general" or "task"
+    label_terms: bool  # are soft and hard labels part of the objective?
+
+    def __init__(self, student: DistilledStudent, teacher: Teacher, objective: Objective, args, rows, pad_id,
+                 evaluate_with=None):
+        self.teacher, self.objective = teacher, objective
+        head_trains = self.label_terms
+        for parameter in _head_parameters(student.classifier):
+            parameter.stop_gradient = not head_trains
+        super().__init__(student, args, rows, pad_id, self.title, evaluate_with)
+
+    def compute_loss(self, model, inputs, return_outputs=False):
+        labels = inputs.pop("labels", None)
+        teacher_logits, teacher_states = self.teacher(inputs)
+        student_logits, student_states = model(**inputs)
+        values = self.objective(
+            student_states, teacher_states, inputs["attention_mask"], student_logits, teacher_logits, labels
+        )
+        self.record(values)
+        return self.objective.total(values)
+
+
+class GeneralDistillation(DistillationTrainer):
+    """Pretrained teacher, general text, latent terms."""
+
+    name, title = "general", "general distillation"
+    teacher_kind, data_kind, label_terms = "pretrained", "general", False
+
+
+class GeneralEnhancedDistillation(GeneralDistillation):
+    """Changes the teacher: the fine-tuned one."""
+
+    name, title = "general_enhanced", "general-enhanced distillation"
+    teacher_kind = "finetuned"
+
+
+class TaskAdaptiveDistillation(GeneralEnhancedDistillation):
+    """Changes the data: the task's own."""
+
+    name, title = "task_adaptive", "task-adaptive distillation"
+    data_kind = "task"
+
+
+class TaskSpecificDistillation(TaskAdaptiveDistillation):
+    """Changes the objective: soft and hard labels join the latent terms."""
+
+    name, title = "task_specific", "task-specific distillation"
+    label_terms = True
+
+
+STAGES = {
+    stage.name: stage
+    for stage in (
+        GeneralDistillation,
+        GeneralEnhancedDistillation,
+        TaskAdaptiveDistillation,
+        TaskSpecificDistillation,
+    )
+}
+
+
+def build_objective(
+    settings: ObjectiveSettings, student_config, teacher_config, stage: type[DistillationTrainer], label_terms=None
+) -> Objective:
+    """The objective of a stage for this pair of models; `label_terms=False` leaves its latent terms alone."""
+    wanted = stage.label_terms if label_terms is None else label_terms
+    return Objective(settings, student_config, teacher_config, wanted)
+
+
+def distilled_student(classifier, objective: Objective, teacher_width: int) -> DistilledStudent:
+    """Wraps a student classifier with the captures and projections that the objective needs."""
+    return DistilledStudent(
+        classifier,
+        objective.hidden_layers("student"),
+        objective.attention_layers("student"),
+        teacher_width,
+        objective.values_needed,
+    )
+
+
+def measure_terms(
+    student: DistilledStudent, teacher: Teacher, objective: Objective, rows: EncodedRows, pad_id: int,
+    batch_size: int = 32,
+) -> dict[str, float]:
+    """Mean latent terms on given rows, dropout off; batches weigh by their number of rows."""
+    student.eval()
+    sums: dict[str, float] = {}
+    with paddle.no_grad():
+        for indices in sorted_batches(rows, batch_size):
+            batch = collate([rows[int(i)] for i in indices], pad_id)
+            batch.pop("labels", None)
+            inputs = {name: paddle.to_tensor(value) for name, value in batch.items()}
+            _, teacher_states = teacher(inputs)
+            _, student_states = student(**inputs)
+            for name, value in objective(student_states, teacher_states, inputs["attention_mask"]).items():
+                sums[name] = sums.get(name, 0.0) + float(value) * len(indices)
+    return {name: float(np.round(value / len(rows), 6)) for name, value in sums.items()}
+
+
+def _head_parameters(classifier):
+    """Classifier and pooler: latent terms give them no gradient, so only label terms train them."""
+    return [p for name, p in classifier.named_parameters() if "classifier" in name or "pooler" in name]

@@ -1,0 +1,246 @@
+"""Builds teachers and students from PaddleNLP: by name, from a local folder, or from a size."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from pathlib import Path
+
+from ..config import ModelShape
+from ..data.tokenization import WordPieceTokenizer
+from ..errors import InputError
+
+# Families whose encoder PaddleNLP builds alike (`encoder.layers[i].self_attn.{q,k,v}_proj`).
+FAMILIES = ("bert", "ernie", "roberta")
+
+
+def resolve_model(name_or_folder: str) -> Path:
+    """The local folder of a model; a PaddleNLP name is downloaded into PaddleNLP's own cache.
+
+    Raises InputError when it is neither a folder nor a name that PaddleNLP can resolve.
+    """
+    folder = Path(name_or_folder)
+    if folder.is_dir():
+        if not (folder / "config.json").is_file() and not (folder / "model_config.json").is_file():
+            found = ", ".join(sorted(p.name for p in folder.iterdir())[:8]) or "nothing"
+            raise InputError(
+                f"the folder holds no config.json (found: {found})", str(folder), "give a PaddleNLP model folder"
+            )
+        return folder
+    if name_or_folder.startswith((".", "/", "~")) or name_or_folder.count("/") > 1:
+        raise InputError("no such model folder", name_or_folder, "check the path of teacher.model")
+    return _download(name_or_folder)
+
+
+def _download(name: str) -> Path:
+    from paddlenlp.transformers import AutoModel, AutoTokenizer
+    from paddlenlp.utils.env import MODEL_HOME
+
+    target = Path(MODEL_HOME) / name
+    try:
+        if not (target / "vocab.txt").is_file():
+            AutoTokenizer.from_pretrained(name)
+        if not (target / "config.json").is_file():
+            AutoModel.from_pretrained(name)
+    except Exception as error:  # PaddleNLP raises many kinds here: network, unknown name, bad archive
+        raise InputError(
+            f"PaddleNLP could not load the model: {type(error).__name__}: {str(error).splitlines()[0][:200]}",
+            name,
+            "check the name and the network, or give a local folder",
+        ) from error
+    return target
+
+
+def read_model_config(folder: Path) -> dict:
+    """The folder's configuration as a mapping; also reads PaddleNLP's older `model_config.json`."""
+    path = folder / "config.json"
+    if path.is_file():
+        config = json.loads(path.read_text(encoding="utf-8"))
+    else:
+        from paddlenlp.transformers import AutoConfig
+
+        config = AutoConfig.from_pretrained(str(folder)).to_dict()
+    family = config.get("model_type") or _family_of(config.get("architectures"))
+    if family not in FAMILIES:
+        raise InputError(
+            f"model type {family!r} is not supported", str(path), f"use one of: {', '.join(FAMILIES)}"
+        )
+    config["model_type"] = family
+    return config
+
+
+def _family_of(architectures: list[str] | None) -> str | None:
+    name = (architectures or [""])[0].lower()
+    return next((family for family in sorted(FAMILIES, key=len, reverse=True) if name.startswith(family)), None)
+
+
+def load_tokenizer(folder: Path) -> WordPieceTokenizer:
+    """The folder's word-piece tokenizer, checked against the size of the model's embedding table."""
+    tokenizer = WordPieceTokenizer.from_folder(folder)
+    rows = read_model_config(folder).get("vocab_size")
+    if rows is not None and tokenizer.vocab_size > rows:
+        raise InputError(
+            f"the vocabulary has {tokenizer.vocab_size} tokens, the model's embedding only {rows}",
+            str(folder),
+            "vocab.txt and the weights belong to different models",
+        )
+    return tokenizer
+
+
+def _classes(family: str):
+    from paddlenlp import transformers as nlp
+
+    prefix = {"bert": "Bert", "ernie": "Ernie", "roberta": "Roberta"}[family]
+    return (
+        getattr(nlp, f"{prefix}Config"),
+        getattr(nlp, f"{prefix}ForSequenceClassification"),
+        getattr(nlp, f"{prefix}ForMaskedLM"),
+    )
+
+
+def load_classifier(folder: Path, labels: list[str], dropout: dict | None = None):
+    """Loads a sequence classifier strictly.
+
+    The encoder's weights must all be in the folder; a classifier (and pooler) that is missing starts at
+    random, as for a pretrained model. `dropout` overrides `hidden_dropout_prob` and
+    `attention_probs_dropout_prob`. Raises InputError when encoder weights are missing or shapes differ.
+    """
+    config_values = read_model_config(folder)
+    config_class, model_class, _ = _classes(config_values["model_type"])
+    config_values.update({k: v for k, v in (dropout or {}).items() if v is not None})
+    for key in ("id2label", "label2id", "num_labels", "num_classes", "architectures", "paddlenlp_version"):
+        config_values.pop(key, None)
+    model = model_class(config_class(**config_values, **label_maps(labels)))
+    state = read_weights(folder)
+    own = model.state_dict()
+    mismatched = [n for n, v in state.items() if n in own and list(v.shape) != list(own[n].shape)]
+    if mismatched:
+        name = mismatched[0]
+        raise InputError(
+            f"{name} has shape {list(state[name].shape)}, the configuration says {list(own[name].shape)}",
+            str(folder),
+            "config.json and the weights belong to different models"
+            + (", or the task has another number of labels" if "classifier" in name else ""),
+        )
+    encoder = [n for n in own if "classifier" not in n and "pooler" not in n]
+    missing = [n for n in encoder if n not in state]
+    if missing:
+        raise InputError(
+            f"{len(missing)} encoder weights are missing, the first is {missing[0]}",
+            str(folder),
+            "give a folder whose weights belong to its config.json",
+        )
+    model.set_state_dict({n: v for n, v in state.items() if n in own})
+    return model
+
+
+def read_weights(folder: Path) -> dict:
+    """Name to array of a model folder: safetensors, or PaddleNLP's `model_state.pdparams`."""
+    safetensors_file, pdparams = folder / "model.safetensors", folder / "model_state.pdparams"
+    if safetensors_file.is_file():
+        from safetensors.numpy import load_file
+
+        return load_file(str(safetensors_file))
+    if pdparams.is_file():
+        import paddle
+
+        return paddle.load(str(pdparams), return_numpy=True)
+    raise InputError(
+        "no weights (model.safetensors or model_state.pdparams)", str(folder), "give a complete model folder"
+    )
+
+
+def label_maps(labels: list[str]) -> dict:
+    """`num_labels`, `id2label` and `label2id` for a PaddleNLP configuration."""
+    return {
+        "num_labels": len(labels),
+        "id2label": dict(enumerate(labels)),
+        "label2id": {name: index for index, name in enumerate(labels)},
+    }
+
+
+def build_student(teacher_folder: Path, shape: ModelShape, labels: list[str]):
+    """A student classifier with random weights: the teacher's family and vocabulary, the given size."""
+    values = read_model_config(teacher_folder)
+    config_class, model_class, _ = _classes(values["model_type"])
+    for key in ("id2label", "label2id", "num_labels", "num_classes", "architectures", "paddlenlp_version"):
+        values.pop(key, None)
+    values.update(shape.model_dump())
+    return model_class(config_class(**values, **label_maps(labels)))
+
+
+def build_masked_lm(vocab_size: int, shape: ModelShape, max_position_embeddings: int = 512, pad_token_id: int = 0):
+    """A BERT masked-LM model with random weights, for pre-training without any download."""
+    config_class, _, model_class = _classes("bert")
+    return model_class(
+        config_class(
+            vocab_size=vocab_size,
+            max_position_embeddings=max_position_embeddings,
+            type_vocab_size=2,  # PaddleNLP's default of 16 fits no published checkpoint
+            pad_token_id=pad_token_id,
+            **shape.model_dump(),
+        )
+    )
+
+
+def save_model(model, tokenizer: WordPieceTokenizer, folder: Path, extra: dict | None = None) -> None:
+    """Writes a PaddleNLP folder (config.json, model.safetensors, vocabulary) in one atomic step.
+
+    `extra` maps a file name to the arrays of one more safetensors file, such as width projections.
+    """
+    from safetensors.numpy import save_file
+
+    temporary = folder.with_name(folder.name + ".tmp")
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir(parents=True)
+    model.config.architectures = [type(model).__name__]
+    model.config.save_pretrained(str(temporary))
+    save_file(to_numpy(model.state_dict()), str(temporary / "model.safetensors"), metadata={"format": "pd"})
+    tokenizer.save(temporary)
+    tokenizer_config = {
+        "do_lower_case": tokenizer.lowercase,
+        "tokenizer_class": f"{type(model).__name__.split('For')[0]}Tokenizer",
+        "unk_token": "[UNK]",
+        "sep_token": "[SEP]",
+        "pad_token": "[PAD]",
+        "cls_token": "[CLS]",
+        "mask_token": "[MASK]",
+    }
+    (temporary / "tokenizer_config.json").write_text(json.dumps(tokenizer_config, indent=1), encoding="utf-8")
+    for name, arrays in (extra or {}).items():
+        save_file(arrays, str(temporary / name))
+    shutil.rmtree(folder, ignore_errors=True)
+    os.replace(temporary, folder)
+
+
+def to_numpy(state: dict) -> dict:
+    """Contiguous copies of a state dict's tensors."""
+    import numpy as np
+
+    return {name: np.ascontiguousarray(value.numpy()) for name, value in state.items()}
+
+
+def load_state_strictly(layer, arrays: dict, where: str) -> None:
+    """`set_state_dict` that raises: Paddle itself only warns and keeps the old weights."""
+    own = layer.state_dict()
+    missing = sorted(set(own) - set(arrays))
+    unknown = sorted(set(arrays) - set(own))
+    shapes = sorted(n for n in set(own) & set(arrays) if list(own[n].shape) != list(arrays[n].shape))
+    if missing or unknown or shapes:
+        raise InputError(
+            f"weights do not fit: missing {missing[:3]}, unknown {unknown[:3]}, other shape {shapes[:3]}",
+            where,
+            "the file belongs to another model or configuration",
+        )
+    layer.set_state_dict(arrays)
+
+
+def base_model(model):
+    """The encoder inside a PaddleNLP model with a head (its `bert`, `ernie` or `roberta`)."""
+    return getattr(model, model.base_model_prefix, model)
+
+
+def count_parameters(model) -> int:
+    """Number of weights."""
+    return int(sum(int(parameter.numel()) for parameter in model.parameters()))

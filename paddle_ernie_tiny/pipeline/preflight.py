@@ -1,0 +1,106 @@
+"""Everything that can be checked before training, so that a mistake costs seconds and not hours."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from ..config import RunConfig, stage_objective
+from ..data.corpus import corpus_files
+from ..errors import InputError, InputErrors
+from ..models.build import load_tokenizer, read_model_config, resolve_model
+from .context import RunContext, TaskData, load_task_data
+
+_FREE_BYTES = 2 << 30
+
+
+def preflight(config: RunConfig, say=print) -> RunContext:
+    """Checks data, corpus, teacher, student, objectives and disk. Raises InputErrors with all findings."""
+    errors: list[InputError] = []
+
+    def attempt(check):
+        try:
+            return check()
+        except InputErrors as several:
+            errors.extend(several.errors)
+        except InputError as error:
+            errors.append(error)
+        return None
+
+    data: TaskData | None = attempt(lambda: load_task_data(config))
+    if config.general_corpus is not None:
+        attempt(lambda: corpus_files(config.general_corpus.path))
+    source: Path | None = None
+    if config.teacher.model is not None:
+        source = attempt(lambda: resolve_model(config.teacher.model))
+        if source is not None:
+            attempt(lambda: load_tokenizer(source))
+            teacher = attempt(lambda: read_model_config(source))
+            if teacher is not None:
+                attempt(lambda: _check_teacher(config, source, teacher, data))
+                attempt(lambda: _check_objectives(config, teacher))
+    else:
+        attempt(lambda: _check_objectives(config, config.teacher.pretrain.shape.model_dump()))
+    attempt(lambda: _check_output(Path(config.output_dir)))
+    if errors:
+        raise InputErrors(errors)
+
+    rows = f"{len(data.train)} train, {len(data.dev)} dev"
+    if not data.test_is_dev:
+        rows += f", {len(data.test)} test"
+    say(f"preflight: task {config.task.name!r}, {rows} rows, labels {', '.join(data.labels)}")
+    seen = int((~data.unseen).sum())
+    if seen:
+        say(
+            f"preflight: warning: {seen} of {len(data.test)} evaluation rows also stand in train; "
+            "the report gives both scores"
+        )
+    return RunContext(config, data, source)
+
+
+def _check_teacher(config: RunConfig, folder: Path, teacher: dict, data: TaskData | None) -> None:
+    positions = teacher.get("max_position_embeddings", 512)
+    lengths = {"task.max_length_tokens": config.task.max_length_tokens}
+    if config.general_corpus is not None:
+        lengths["general_corpus.max_length_tokens"] = config.general_corpus.max_length_tokens
+    for key, length in lengths.items():
+        if length > positions:
+            raise InputError(f"{length} is more than the teacher's {positions} positions", key, "use a smaller length")
+    if config.teacher.finetune is None and data is not None:
+        names = teacher.get("id2label")
+        if not names or not any("ForSequenceClassification" in a for a in teacher.get("architectures") or []):
+            raise InputError(
+                "teacher.finetune is null, but the model is no fine-tuned classifier", str(folder),
+                "give teacher.finetune, or the folder of a fine-tuned classifier",
+            )
+        own = [names[key] for key in sorted(names, key=int)]
+        generic = own == [f"LABEL_{i}" for i in range(len(own))]
+        if len(own) != len(data.labels) or (not generic and own != data.labels):
+            raise InputError(
+                f"the teacher's labels are {own}, the task's are {data.labels}", "task.labels",
+                "list task.labels in the teacher's order",
+            )
+
+
+def _check_objectives(config: RunConfig, teacher: dict) -> None:
+    from types import SimpleNamespace
+
+    from ..distillation.objective import Objective
+
+    student = SimpleNamespace(**config.student.model_dump())
+    for index in range(len(config.stages)):
+        Objective(stage_objective(config, index), student, SimpleNamespace(**teacher), label_terms=True)
+
+
+def _check_output(folder: Path) -> None:
+    if folder.exists() and not folder.is_dir():
+        raise InputError("a file stands where the run folder should be", str(folder), "choose another output_dir")
+    existing = folder
+    while not existing.exists():
+        existing = existing.parent
+    free = shutil.disk_usage(existing).free
+    if free < _FREE_BYTES:
+        raise InputError(
+            f"only {free / 2**30:.1f} GiB are free, a run wants at least {_FREE_BYTES / 2**30:.0f}", str(existing),
+            "make room, or choose another output_dir",
+        )

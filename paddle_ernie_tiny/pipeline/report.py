@@ -1,0 +1,198 @@
+"""The report of a run, from its folder alone: report.json (the contract), report.md and report.html."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import yaml
+
+from ..data.metrics import fidelity
+from ..deploy.bundle import MANIFEST
+from ..deploy.predictor import softmax
+from ..distillation.stages import STAGES
+from ..errors import InputError
+from .lineage import DONE, read_json, write_json
+
+
+def write_report(root: Path, say=print) -> Path:
+    """Collects what the steps recorded and writes the three files; returns the path of report.json.
+
+    Raises InputError when the folder holds no finished run.
+    """
+    from .report_pages import write_html, write_markdown
+
+    report = collect(root)
+    write_json(root / "report.json", report)
+    write_markdown(report, root / "report.md")
+    write_html(report, root / "report.html")
+    say(f"report: {root / 'report.html'}")
+    return root / "report.json"
+
+
+def collect(root: Path) -> dict:
+    """report.json as a mapping; its keys are described in the README, section "The report"."""
+    resolved = root / "config.resolved.yaml"
+    if not resolved.is_file():
+        raise InputError("no config.resolved.yaml, so this is no run folder", str(root), "give a run's output_dir")
+    written = yaml.safe_load(resolved.read_text(encoding="utf-8"))
+    config, header = written["config"], written["run"]
+    stages = [
+        (root / "stages" / f"{number}-{settings['stage']}", settings)
+        for number, settings in enumerate(config["stages"], start=1)
+    ]
+    missing = [folder for folder, _ in stages if not (folder / DONE).is_file()]
+    if missing or not (root / "bundle" / MANIFEST).is_file():
+        raise InputError(
+            "the run is not finished", str(missing[0] if missing else root / "bundle"), "run it again, it carries on"
+        )
+    teacher = _classifier(root / "teacher" / "finetuned") or _given_teacher(root)
+    baseline = _classifier(root / "baseline") if config["baseline"] is not None else None
+    student = _classifier(stages[-1][0])
+    manifest = read_json(root / "bundle" / MANIFEST)
+    report = {
+        "task": config["task"]["name"],
+        "metric": config["task"]["metric"],
+        "evaluated_on": "test" if config["data"]["test"] else "dev",
+        "teacher": _public(teacher),
+        "student": _public(student),
+        "baseline": _public(baseline) if baseline else {"score": None, "reason": "no baseline in the configuration"},
+        "retention": student["score"] / teacher["score"] if teacher["score"] else None,
+        "stages": [_stage(folder, settings) for folder, settings in stages],
+        "latent": _latent(stages),
+        "export": {
+            "max_abs_diff": manifest["parity"]["max_abs_diff"],
+            "label_agreement": manifest["parity"]["label_agreement"],
+            "rows": manifest["parity"]["rows"],
+            "tolerance": manifest["parity"]["tolerance"],
+            "bundle": "bundle",
+        },
+        "fidelity": {
+            "student": _fidelity(student, teacher),
+            "baseline": _fidelity(baseline, teacher) if baseline else None,
+        },
+        "sizes": _sizes(root, manifest),
+        "training": _training(root, config),
+        "labels": header["labels"],
+        "seed": config["seed"],
+        "environment": header["environment"],
+        "git_commit": header["git_commit"],
+        "data_fingerprints": header["data_fingerprints"],
+    }
+    pretrained = read_json(root / "teacher" / "pretrained" / DONE)
+    if config["teacher"]["pretrain"] and pretrained:
+        report["teacher"]["pretraining"] = pretrained["result"]["held_out"]
+    student_disagrees = 1 - report["fidelity"]["student"]["agreement"]
+    if baseline:
+        baseline_disagrees = 1 - report["fidelity"]["baseline"]["agreement"]
+        report["fidelity"]["disagreement_ratio"] = (
+            student_disagrees / baseline_disagrees if baseline_disagrees else None
+        )
+    return report
+
+
+def _classifier(folder: Path) -> dict | None:
+    metrics = read_json(folder / "metrics.json")
+    if metrics is None:
+        return None
+    with np.load(folder / "predictions.npz") as arrays:
+        return {**metrics, "logits": arrays["logits"], "unseen": arrays["unseen"]}
+
+
+def _given_teacher(root: Path) -> dict:
+    found = _classifier(root / "teacher" / "given")
+    if found is None:
+        raise InputError("the teacher was not measured", str(root / "teacher"), "run it again, it carries on")
+    return found
+
+
+def _public(values: dict) -> dict:
+    keep = ("params", "score", "score_unseen", "rows", "rows_unseen")
+    return {key: values[key] for key in keep}
+
+
+def _fidelity(model: dict, teacher: dict) -> dict:
+    """Label agreement and mean KL(teacher || model) on evaluation rows not seen in training."""
+    unseen = teacher["unseen"]
+    chosen = unseen if unseen.any() else np.ones_like(unseen)
+    values = fidelity(softmax(model["logits"][chosen]), softmax(teacher["logits"][chosen]))
+    return {**values, "rows": int(chosen.sum()), "rows_are_unseen": bool(unseen.any())}
+
+
+def _stage(folder: Path, settings: dict) -> dict:
+    stage, done, metrics = STAGES[settings["stage"]], read_json(folder / DONE), read_json(folder / "metrics.json")
+    result = done["result"]
+    entry = {
+        "name": settings["stage"],
+        "teacher": stage.teacher_kind,
+        "data": stage.data_kind,
+        "objective": "latent + soft label + hard label" if stage.label_terms else "latent",
+        "equation": result["objective"],
+        "steps": result["steps"],
+        "seconds": result["seconds"],
+        "score": metrics["score"],
+        "score_kind": metrics["score_kind"],
+        "score_unseen": metrics.get("score_unseen"),
+    }
+    if metrics.get("reason"):
+        entry["reason"] = metrics["reason"]
+    return entry
+
+
+def _latent(stages: list[tuple[Path, dict]]) -> list[dict]:
+    """For each pair of teacher and data: the latent terms before training and after each stage, held-out rows."""
+    first = read_json(stages[0][0] / "metrics.json")
+    table = []
+    for position, before in enumerate(first["latent_before"]):
+        after = [read_json(folder / "metrics.json")["latent"][position]["terms"] for folder, _ in stages]
+        trains_here = [
+            settings["stage"]
+            for _, settings in stages
+            if (STAGES[settings["stage"]].teacher_kind, STAGES[settings["stage"]].data_kind)
+            == (before["teacher"], before["data"])
+        ]
+        table.append(
+            {
+                "teacher": before["teacher"],
+                "data": before["data"],
+                "rows": before["rows"],
+                "trained_by": trains_here,
+                "after": [
+                    {"stage": "start", **before["terms"]},
+                    *({"stage": s["stage"], **terms} for (_, s), terms in zip(stages, after, strict=True)),
+                ],
+            }
+        )
+    return table
+
+
+def _sizes(root: Path, manifest: dict) -> dict:
+    files = [path for path in (root / "bundle").iterdir() if path.is_file()]
+    return {
+        "bundle_mb": round(sum(path.stat().st_size for path in files) / 1e6, 3),
+        "weights_mb": round((root / "bundle" / "model.pdiparams").stat().st_size / 1e6, 3),
+        "student_params": manifest["parameters"],
+    }
+
+
+def _training(root: Path, config: dict) -> list[dict]:
+    """The loss curves of every step, as they were logged."""
+    folders = {"pretrain": root / "teacher" / "pretrained", "finetune": root / "teacher" / "finetuned"}
+    folders["baseline"] = root / "baseline"
+    for number, settings in enumerate(config["stages"], start=1):
+        folders[f"{number}-{settings['stage']}"] = root / "stages" / f"{number}-{settings['stage']}"
+    curves = []
+    for name, folder in folders.items():
+        done = read_json(folder / DONE)
+        if done is None:
+            continue
+        result = done["result"]
+        points = [
+            {key: value for key, value in entry.items() if key == "step" or key.endswith(("loss", "dev_score"))}
+            for entry in result["history"]
+        ]
+        curves.append(
+            {"name": name, "steps": result["steps"], "seconds": result["seconds"], "best": result["best"],
+             "points": points}
+        )
+    return curves

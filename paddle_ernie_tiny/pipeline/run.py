@@ -1,0 +1,361 @@
+"""The whole pipeline: ordered steps, each skipped when its work still holds, resumed when it was cut off."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import shutil
+import time
+from collections.abc import Callable
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..config import RunConfig, dump_config, stage_objective
+from ..deploy.bundle import MANIFEST
+from ..deploy.export import ExportRequest, export_bundle
+from ..errors import InputError
+from . import environment
+from .context import RunContext
+from .lineage import StepRecord, differences, fingerprint, read_json, write_json
+from .preflight import preflight
+
+OWN_FOLDERS = ("teacher", "baseline", "stages", "bundle", "vdl", "data")
+
+
+@dataclass
+class Step:
+    """One step: its folder, what decides its training, and what decides its measurement."""
+
+    name: str
+    folder: Path
+    train: Callable[[Path], dict]
+    inputs: Callable[[], dict]  # asked for only after the steps before it are done
+    product: Path  # what the step leaves; work whose product is gone is made anew
+    measure: Callable[[Path], dict] | None = None
+    measure_inputs: Callable[[], dict] | None = None
+
+
+def run(
+    config: RunConfig,
+    from_stage: str | None = None,
+    until: str | None = None,
+    fresh: bool = False,
+    say: Callable[[str], None] = print,
+) -> Path | None:
+    """Runs the pipeline in `config.output_dir`; returns the report's path (None when `until` stopped it).
+
+    A step whose recorded inputs equal the present ones is not repeated; one that was cut off goes on from
+    its last checkpoint; one whose inputs changed is made anew, and what changed is said.
+    Raises InputError for bad input, GateError when the export's parity gate fails, Interrupted on Ctrl-C.
+    """
+    root = Path(config.output_dir)
+    context = preflight(config, say)
+    root.mkdir(parents=True, exist_ok=True)
+    with _locked(root):
+        if fresh:
+            for name in OWN_FOLDERS:
+                shutil.rmtree(root / name, ignore_errors=True)
+        steps = plan(context)
+        names = [step.name for step in steps]
+        for option, value in (("--from-stage", from_stage), ("--until", until)):
+            if value is not None and value not in names:
+                raise InputError(f"no step {value!r} in this run", option, f"steps: {', '.join(names)}")
+        environment.set_device(config.device)
+        dump_config(config, root / "config.resolved.yaml", environment.header(context))
+        if from_stage is not None:
+            for step in steps[names.index(from_stage) :]:
+                shutil.rmtree(step.folder, ignore_errors=True)
+        for number, step in enumerate(steps, start=1):
+            _perform(step, f"[{number}/{len(steps)}]", say)
+            if step.name == until:
+                say(f"stopped after {until}, as --until asks")
+                return None
+        from .report import write_report
+
+        return write_report(root, say)
+
+
+def plan(context: RunContext) -> list[Step]:
+    """The run's steps in order."""
+    config = context.config
+    steps = []
+    if config.teacher.pretrain is not None:
+        steps.append(_pretrain_step(context))
+    if config.teacher.finetune is not None:
+        steps.append(_finetune_step(context))
+    else:
+        steps.append(_given_teacher_step(context))
+    if config.baseline is not None:
+        steps.append(_baseline_step(context))
+    steps += [_stage_step(context, index) for index in range(len(config.stages))]
+    steps.append(_export_step(context))
+    counts: dict[str, int] = {}
+    for step in steps:  # a stage that is repeated is told apart by its number
+        counts[step.name] = counts.get(step.name, 0) + 1
+        if counts[step.name] > 1:
+            step.name = f"{step.name}-{counts[step.name]}"
+    return steps
+
+
+def _perform(step: Step, number: str, say: Callable[[str], None]) -> None:
+    record = StepRecord(step.folder, step.inputs())
+    state, changed = record.state()
+    if state == "done" and not step.product.exists():
+        state, changed = "stale", [f"{step.product} is gone"]
+    if state == "done":
+        say(f"{number} {step.name}: already done")
+    else:
+        if state == "stale":
+            say(f"{number} {step.name}: made anew, because of " + "; ".join(changed[:3]))
+        else:
+            say(f"{number} {step.name}" + (": carrying on" if state == "resume" else ""))
+        record.begin(fresh=state in ("stale", "new"))
+        start = time.time()
+        result = step.train(step.folder)
+        record.finish(result)
+        say(f"{number} {step.name}: done in {result.get('seconds', time.time() - start):.0f} s")
+    if step.measure is not None:
+        _measure(step, number, say)
+
+
+def _measure(step: Step, number: str, say: Callable[[str], None]) -> None:
+    inputs = {"step": StepRecord(step.folder, {}).identity(), **step.measure_inputs()}
+    file = step.folder / "metrics.json"
+    known = read_json(file)
+    if known is None or differences(known["inputs"], fingerprint(inputs)):
+        values = step.measure(step.folder)
+        write_json(file, {"inputs": fingerprint(inputs), **values})
+        score = values.get("score")
+        if score is not None:
+            say(f"{number} {step.name}: score {score:.4f} ({values.get('score_kind', 'classifier')})")
+
+
+# --- what decides each step --------------------------------------------------------------------------------
+
+
+def _task_inputs(context: RunContext) -> dict:
+    task, prints = context.config.task, context.data.fingerprints
+    return {
+        "seed": context.config.seed,
+        "task": {
+            "labels": context.data.labels,
+            "metric": task.metric,
+            "max_length_tokens": task.max_length_tokens,
+        },
+        "data": {"train": prints["train"], "dev": prints["dev"]},
+    }
+
+
+def _test_inputs(context: RunContext) -> dict:
+    return {"data": context.data.fingerprints, "metric": context.config.task.metric}
+
+
+def _corpus_inputs(context: RunContext) -> dict:
+    settings = context.config.general_corpus
+    return {
+        "text": context.corpus_fingerprint,
+        "max_length_tokens": settings.max_length_tokens,
+        "held_out_rows": settings.held_out_rows,
+    }
+
+
+def _teacher_identity(context: RunContext, kind: str) -> str:
+    """Changes when the teacher does: the id of the step that made it, or the hash of the given folder."""
+    if kind == "finetuned" and context.config.teacher.finetune is not None:
+        return StepRecord(context.finetuned_step, {}).identity()
+    if context.teacher_source is None:
+        return StepRecord(context.pretrained_step, {}).identity()
+    return _folder_hash(context.teacher_source)
+
+
+def _folder_hash(folder: Path) -> str:
+    digest = hashlib.sha256()
+    for name in ("config.json", "model_config.json", "model.safetensors", "model_state.pdparams", "vocab.txt"):
+        file = folder / name
+        if file.is_file():
+            digest.update(name.encode())
+            with open(file, "rb") as opened:
+                while block := opened.read(1 << 20):
+                    digest.update(block)
+    return digest.hexdigest()[:16]
+
+
+# --- the steps ----------------------------------------------------------------------------------------------
+
+
+def _pretrain_step(context: RunContext) -> Step:
+    from . import steps
+
+    config = context.config
+    return Step(
+        name="pretrain",
+        folder=context.pretrained_step,
+        train=lambda folder: steps.pretrain_teacher(context, folder),
+        product=context.pretrained_step / "final",
+        inputs=lambda: {
+            "seed": config.seed,
+            "general_corpus": _corpus_inputs(context),
+            "teacher.pretrain": config.teacher.pretrain.model_dump(mode="json"),
+        },
+    )
+
+
+def _finetune_step(context: RunContext) -> Step:
+    from . import measure, steps
+
+    teacher = context.config.teacher
+    return Step(
+        name="finetune",
+        folder=context.finetuned_step,
+        train=lambda folder: steps.finetune_teacher(context, folder),
+        product=context.finetuned_step / "final",
+        inputs=lambda: {
+            **_task_inputs(context),
+            "teacher.finetune": teacher.finetune.model_dump(mode="json"),
+            "teacher.dropout": [teacher.hidden_dropout_prob, teacher.attention_probs_dropout_prob],
+            "upstream": {"pretrained teacher": _teacher_identity(context, "pretrained")},
+        },
+        measure=lambda folder: measure.measure_classifier(context, folder / "final", folder),
+        measure_inputs=lambda: _test_inputs(context),
+    )
+
+
+def _given_teacher_step(context: RunContext) -> Step:
+    """A teacher that is fine-tuned already: nothing to train, only to measure."""
+    from . import measure
+
+    return Step(
+        name="teacher",
+        folder=context.root / "teacher" / "given",
+        train=lambda folder: {},
+        inputs=lambda: {"weights": _teacher_identity(context, "finetuned")},
+        product=context.finetuned_model,
+        measure=lambda folder: measure.measure_classifier(context, context.finetuned_model, folder),
+        measure_inputs=lambda: _test_inputs(context),
+    )
+
+
+def _baseline_step(context: RunContext) -> Step:
+    from . import measure, steps
+
+    config = context.config
+    return Step(
+        name="baseline",
+        folder=context.baseline_step,
+        train=lambda folder: steps.train_baseline(context, folder),
+        product=context.baseline_step / "final",
+        inputs=lambda: {
+            **_task_inputs(context),
+            "student": config.student.model_dump(mode="json"),
+            "baseline": config.baseline.model_dump(mode="json"),
+            "upstream": {"vocabulary": context.tokenizer.fingerprint},
+        },
+        measure=lambda folder: measure.measure_classifier(context, folder / "final", folder),
+        measure_inputs=lambda: _test_inputs(context),
+    )
+
+
+def _stage_step(context: RunContext, index: int) -> Step:
+    from . import measure, steps
+    from ..distillation.stages import STAGES
+
+    config, settings = context.config, context.config.stages[index]
+    stage = STAGES[settings.stage]
+
+    def inputs() -> dict:
+        values = {
+            "seed": config.seed,
+            "labels": context.data.labels,
+            "student": config.student.model_dump(mode="json"),
+            "training": settings.training.model_dump(mode="json"),
+            "objective": _objective_inputs(context, index, stage.label_terms),
+            "upstream": {f"{stage.teacher_kind} teacher": _teacher_identity(context, stage.teacher_kind)},
+        }
+        if index:
+            values["upstream"]["student"] = StepRecord(context.stage_step(index - 1), {}).identity()
+        if stage.data_kind == "general":
+            values["general_corpus"] = _corpus_inputs(context)
+        else:
+            values.update(_task_inputs(context))
+        return values
+
+    def measure_inputs() -> dict:
+        kinds = measure.latent_settings(context)
+        return {
+            **_test_inputs(context),
+            "latent": kinds,
+            "teachers": {kind: _teacher_identity(context, kind) for kind, _ in kinds},
+            "corpus": _corpus_inputs(context) if any(data == "general" for _, data in kinds) else None,
+        }
+
+    return Step(
+        name=settings.stage,
+        folder=context.stage_step(index),
+        train=lambda folder: steps.distil(context, folder, index),
+        product=context.stage_step(index) / "final",
+        inputs=inputs,
+        measure=lambda folder: measure.measure_stage(context, index, folder),
+        measure_inputs=measure_inputs,
+    )
+
+
+def _objective_inputs(context: RunContext, index: int, label_terms: bool) -> dict:
+    """Of the objective, only what this stage uses: a new temperature does not make a latent stage stale."""
+    values = stage_objective(context.config, index).model_dump(mode="json")
+    if not label_terms:
+        values.pop("soft_label")
+        values.pop("hard_label")
+    return values
+
+
+def _export_step(context: RunContext) -> Step:
+    config = context.config
+    folder = context.root / "bundle"
+    last = context.stage_step(len(config.stages) - 1)
+
+    def export(_: Path) -> dict:
+        examples = context.data.test[: config.export.rows]
+        request = ExportRequest(
+            checkpoint=str(last / "final"),
+            out=str(folder),
+            task=config.task.name,
+            labels=context.data.labels,
+            metric=config.task.metric,
+            max_length_tokens=config.task.max_length_tokens,
+            texts=[e.text for e in examples],
+            texts_b=[e.text_b for e in examples] if context.data.pair else None,
+            tolerance=config.export.tolerance,
+            table={
+                "format": config.data.format,
+                "header": config.data.header,
+                **config.data.columns.model_dump(mode="json"),
+            },
+        )
+        return export_bundle(request)
+
+    return Step(
+        name="export",
+        folder=context.root / "data" / "export",  # the record; the bundle itself holds only what it serves
+        train=export,
+        inputs=lambda: {
+            "export": config.export.model_dump(mode="json"),
+            "task": {"name": config.task.name, "metric": config.task.metric},
+            "rows": fingerprint([(e.text, e.text_b) for e in context.data.test[: config.export.rows]]),
+            "upstream": {"student": StepRecord(last, {}).identity()},
+        },
+        product=folder / MANIFEST,
+    )
+
+
+@contextmanager
+def _locked(root: Path):
+    """One run at a time in a folder; the lock goes with the process, however it ends."""
+    with open(root / ".lock", "w", encoding="ascii") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise InputError(
+                "another run is at work in this folder", str(root), "wait for it, or choose another output_dir"
+            ) from None
+        yield

@@ -1,0 +1,140 @@
+"""The training steps of a run. Each reads models from folders and leaves one in its own `final/`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import paddle
+
+from ..config import TrainingSettings, stage_objective
+from ..data.corpus import read_lines
+from ..data.metrics import compute
+from ..data.tokenization import WordPieceTokenizer, train_vocabulary
+from ..distillation.stages import STAGES, Teacher, build_objective, distilled_student
+from ..models.build import build_masked_lm, build_student, load_classifier, save_model
+from ..training.batches import corpus_rows
+from ..training.inference import predict_logits
+from ..training.steps import FinetuneTrainer, Masking, MaskedLMTrainer, masked_accuracy
+from ..training.trainer import training_arguments
+from .context import RunContext
+
+
+def pretrain_teacher(context: RunContext, folder: Path) -> dict:
+    """Masked-LM pre-training from scratch on the general corpus, with a vocabulary of its own if none is given."""
+    config, settings = context.config, context.config.teacher.pretrain
+    tokenizer = _pretraining_tokenizer(context, folder)
+    corpus = context.tokenised_corpus(tokenizer, settings.whole_word_masking)
+    paddle.seed(config.seed)
+    model = build_masked_lm(tokenizer.vocab_size, settings.shape, pad_token_id=tokenizer.pad_id)
+    args = training_arguments(settings.training, len(corpus.train), folder, context.vdl_dir(folder), config.seed)
+    trainer = MaskedLMTrainer(
+        model, args, corpus.train, tokenizer, "pre-training", settings.mask_probability, settings.whole_word_masking
+    )
+    result = trainer.fit()
+    masking = Masking(tokenizer, settings.mask_probability, whole_words=False)
+    held_out = corpus_rows(corpus.held_out, range(len(corpus.held_out)))
+    result["held_out"] = masked_accuracy(model, held_out, masking, config.seed)
+    save_model(model, tokenizer, folder / "final")
+    trainer.clean_up()
+    return result
+
+
+def _pretraining_tokenizer(context: RunContext, folder: Path) -> WordPieceTokenizer:
+    settings = context.config.teacher.pretrain
+    if settings.vocab_file is not None:
+        return WordPieceTokenizer.from_vocab_file(settings.vocab_file, lowercase=settings.lowercase)
+    built = folder / "vocabulary"
+    if not (built / "tokenizer.json").is_file():
+        tokenizer = train_vocabulary(
+            read_lines(context.config.general_corpus.path), settings.vocab_size, settings.lowercase
+        )
+        built.mkdir(parents=True, exist_ok=True)
+        tokenizer.save(built)
+    return WordPieceTokenizer.from_folder(built)
+
+
+def finetune_teacher(context: RunContext, folder: Path) -> dict:
+    """Fine-tunes the pretrained teacher on the task; keeps the best checkpoint by the dev metric."""
+    teacher = context.config.teacher
+    dropout = {
+        "hidden_dropout_prob": teacher.hidden_dropout_prob,
+        "attention_probs_dropout_prob": teacher.attention_probs_dropout_prob,
+    }
+    paddle.seed(context.config.seed)
+    model = load_classifier(context.pretrained_model, context.data.labels, dropout)
+    return _finetune(context, model, teacher.finetune, folder, "teacher fine-tuning")
+
+
+def train_baseline(context: RunContext, folder: Path) -> dict:
+    """The student, fine-tuned on the labels alone from the same random start."""
+    model = initial_student(context)
+    return _finetune(context, model, context.config.baseline, folder, "baseline")
+
+
+def _finetune(context: RunContext, model, settings: TrainingSettings, folder: Path, label: str) -> dict:
+    rows, pad_id = context.rows("train"), context.tokenizer.pad_id
+    args = training_arguments(settings, len(rows), folder, context.vdl_dir(folder), context.config.seed)
+    trainer = FinetuneTrainer(model, args, rows, pad_id, label, evaluate_with=_dev_score(context, model))
+    result = trainer.fit()
+    save_model(model, context.tokenizer, folder / "final")
+    trainer.clean_up()
+    return result
+
+
+def _dev_score(context: RunContext, model):
+    """() -> the task's metric on the dev split, in percent-free units (1 is perfect)."""
+    rows = context.rows("dev")
+
+    def score() -> float:
+        logits = predict_logits(model, rows, context.tokenizer.pad_id)
+        return compute(context.config.task.metric, logits.argmax(-1), rows.labels)
+
+    return score
+
+
+def distil(context: RunContext, folder: Path, index: int) -> dict:
+    """One distillation stage: from the student of the stage before it (or the random one) to its own."""
+    config, stage = context.config, STAGES[context.config.stages[index].stage]
+    settings = config.stages[index].training
+    previous = context.stage_step(index - 1) / "final" if index else None
+    objective, student, teacher = load_pair(context, index, stage.teacher_kind, previous)
+    rows = context.rows("train") if stage.data_kind == "task" else context.corpus.train
+    args = training_arguments(settings, len(rows), folder, context.vdl_dir(folder), config.seed)
+    evaluate_with = _dev_score(context, student.classifier) if stage.label_terms else None
+    trainer = stage(student, teacher, objective, args, rows, context.tokenizer.pad_id, evaluate_with)
+    print(f"  {objective.equation()}", flush=True)
+    print(f"  layer map (student: teacher) {objective.map}", flush=True)
+    result = trainer.fit()
+    result["objective"] = objective.equation()
+    save_model(
+        student.classifier,
+        context.tokenizer,
+        folder / "final",
+        extra={"projections.safetensors": student.projection_arrays()} if student.hidden_layers else None,
+    )
+    trainer.clean_up()
+    return result
+
+
+def initial_student(context: RunContext):
+    """The random student that the baseline and the first stage both start from."""
+    paddle.seed(context.config.seed)
+    return build_student(context.pretrained_model, context.config.student, context.data.labels)
+
+
+def load_pair(context: RunContext, index: int, teacher_kind: str, student_folder: Path | None, label_terms=None):
+    """Objective of stage `index`, wrapped student from `student_folder` (None: the random one), and teacher."""
+    config, stage = context.config, STAGES[context.config.stages[index].stage]
+    labels = context.data.labels
+    if student_folder is None:
+        classifier = initial_student(context)
+    else:
+        classifier = load_classifier(student_folder, labels)
+    paddle.seed(config.seed + 1 + index)  # for projections that start at random
+    model = load_classifier(context.teacher_model(teacher_kind), labels)
+    settings = stage_objective(config, index)
+    objective = build_objective(settings, classifier.config, model.config, stage, label_terms)
+    student = distilled_student(classifier, objective, model.config.hidden_size)
+    if student_folder is not None and student.hidden_layers:
+        student.load_projections(student_folder / "projections.safetensors")
+    return objective, student, Teacher(model, objective)

@@ -1,0 +1,100 @@
+"""Training without a teacher: fine-tuning on the task, and masked-LM pre-training."""
+
+from __future__ import annotations
+
+import numpy as np
+import paddle
+import paddle.nn.functional as F
+
+from ..data.tokenization import WordPieceTokenizer
+from ..models.build import base_model
+from .batches import EncodedRows, collate
+from .trainer import ToolkitTrainer
+
+
+class FinetuneTrainer(ToolkitTrainer):
+    """A classifier on hard labels alone: the teacher's fine-tuning, and the baseline."""
+
+    def compute_loss(self, model, inputs, return_outputs=False):
+        labels = inputs.pop("labels")
+        return F.cross_entropy(model(**inputs).astype("float32"), labels)
+
+
+class MaskedLMTrainer(ToolkitTrainer):
+    """BERT's masked language model (arXiv 1810.04805, section 3.1), masked afresh in every epoch.
+
+    With `whole_words`, the unit that is masked is a word (rows then carry `word_starts`).
+    """
+
+    def __init__(self, model, args, rows, tokenizer: WordPieceTokenizer, label: str, probability: float,
+                 whole_words: bool):
+        self.masking = Masking(tokenizer, probability, whole_words)
+        super().__init__(model, args, rows, tokenizer.pad_id, label)
+
+    def make_batch(self, rows: list[dict]) -> dict:
+        return self.masking(rows)
+
+    def compute_loss(self, model, inputs, return_outputs=False):
+        positions, targets = inputs.pop("positions"), inputs.pop("targets")
+        logits = masked_token_logits(model, inputs, positions)
+        return F.cross_entropy(logits.astype("float32"), targets)
+
+
+class Masking:
+    """Chooses tokens to predict: 80 % become [MASK], 10 % a random token, 10 % stay."""
+
+    def __init__(self, tokenizer: WordPieceTokenizer, probability: float, whole_words: bool):
+        self.pad_id, self.mask_id, self.vocab_size = tokenizer.pad_id, tokenizer.mask_id, tokenizer.vocab_size
+        self.special = np.array([tokenizer.cls_id, tokenizer.sep_id, tokenizer.pad_id])
+        self.probability, self.whole_words = probability, whole_words
+
+    def __call__(self, rows: list[dict], rng=np.random) -> dict[str, np.ndarray]:
+        """Adds `positions` [masked] into the flattened batch and `targets` [masked] to a collated batch."""
+        batch = collate(rows, self.pad_id)
+        ids = batch["input_ids"]
+        candidates = ~np.isin(ids, self.special)
+        if self.whole_words:
+            starts = np.ones_like(candidates)
+            for index, row in enumerate(rows):
+                flags = np.asarray(row["word_starts"], dtype=bool)
+                starts[index, : len(flags)] = flags
+            # every token belongs to the word whose start is the last one at or before it
+            word = np.cumsum(starts.reshape(-1)) - 1
+            chosen = (rng.random_sample(word[-1] + 1) < self.probability)[word].reshape(ids.shape) & candidates
+        else:
+            chosen = (rng.random_sample(ids.shape) < self.probability) & candidates
+        if not chosen.any():
+            chosen[tuple(np.argwhere(candidates)[0])] = True  # a batch must predict something
+        positions = np.flatnonzero(chosen)
+        flat = ids.reshape(-1)
+        targets = flat[positions].copy()
+        dice = rng.random_sample(len(positions))
+        flat[positions[dice < 0.8]] = self.mask_id
+        swap = positions[(dice >= 0.8) & (dice < 0.9)]
+        flat[swap] = rng.randint(0, self.vocab_size, size=len(swap))
+        batch["positions"], batch["targets"] = positions.astype(np.int64), targets.astype(np.int64)
+        return batch
+
+
+def masked_token_logits(model, inputs: dict, positions: paddle.Tensor) -> paddle.Tensor:
+    """Vocabulary logits [masked, vocab] at flattened positions only; the others are never computed."""
+    hidden = base_model(model)(**inputs)[0]
+    return model.cls(paddle.gather(hidden.reshape([-1, hidden.shape[-1]]), positions))
+
+
+def masked_accuracy(model, rows: EncodedRows, masking: Masking, seed: int, batch_size: int = 64) -> dict:
+    """Loss and accuracy of masked tokens on held-out rows, with masks fixed by the seed."""
+    rng = np.random.RandomState(seed)
+    model.eval()
+    loss, correct, count = 0.0, 0, 0
+    with paddle.no_grad():
+        for start in range(0, len(rows), batch_size):
+            picked = [rows[i] for i in range(start, min(start + batch_size, len(rows)))]
+            arrays = masking(picked, rng)
+            batch = {name: paddle.to_tensor(value) for name, value in arrays.items()}
+            targets = batch.pop("targets")
+            logits = masked_token_logits(model, batch, batch.pop("positions"))
+            loss += float(F.cross_entropy(logits, targets, reduction="sum"))
+            correct += int((logits.argmax(-1) == targets).sum())
+            count += len(arrays["targets"])
+    return {"masked_loss": round(loss / count, 4), "masked_accuracy": round(correct / count, 4), "masked": count}

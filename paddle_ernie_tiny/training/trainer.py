@@ -1,0 +1,308 @@
+"""PaddleNLP's Trainer with what every step of the pipeline shares.
+
+Length-grouped batches, one console line and one VisualDL point per loss term, checkpoints that count only
+when complete, resume, a Ctrl-C that saves first, and the best model by the dev metric.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import os
+import re
+import shutil
+import signal
+import threading
+import time
+from pathlib import Path
+
+import paddle
+from paddlenlp.trainer import Trainer, TrainerCallback, TrainingArguments
+from paddlenlp.utils.log import logger as paddlenlp_logger
+from safetensors.numpy import load_file, save_file
+from tqdm import tqdm
+
+from ..config import TrainingSettings
+from ..models.build import load_state_strictly, to_numpy
+from .batches import LengthGroupedBatchSampler, collate
+
+_CHECKPOINT = re.compile(r"checkpoint-(\d+)")
+_COMPLETE = "complete"
+_WEIGHTS = "model.safetensors"
+
+
+class Interrupted(KeyboardInterrupt):
+    """Ctrl-C arrived, the step in hand was finished and a checkpoint written."""
+
+
+def total_steps(settings: TrainingSettings, rows: int, world_size: int = 1) -> int:
+    """Optimiser steps of a training over `rows` rows."""
+    if settings.max_steps is not None:
+        return settings.max_steps
+    batches = math.ceil(rows / (settings.per_device_train_batch_size * world_size))
+    return max(1, int(batches // settings.gradient_accumulation_steps * settings.num_train_epochs))
+
+
+def training_arguments(
+    settings: TrainingSettings, rows: int, output_dir: Path, vdl_dir: Path, seed: int
+) -> TrainingArguments:
+    """PaddleNLP's TrainingArguments for one step of the pipeline."""
+    paddlenlp_logger.set_level("ERROR")
+    logging.getLogger("paddle").setLevel(logging.ERROR)
+    steps = total_steps(settings, rows)
+    save_steps = settings.save_steps or max(1, math.ceil(steps / 10))
+    return TrainingArguments(
+        output_dir=str(output_dir),
+        logging_dir=str(vdl_dir),
+        max_steps=steps,
+        learning_rate=settings.learning_rate,
+        per_device_train_batch_size=settings.per_device_train_batch_size,
+        per_device_eval_batch_size=settings.per_device_eval_batch_size,
+        gradient_accumulation_steps=settings.gradient_accumulation_steps,
+        warmup_ratio=settings.warmup_ratio,
+        weight_decay=settings.weight_decay,
+        max_grad_norm=settings.max_grad_norm,
+        lr_scheduler_type=settings.lr_scheduler_type,
+        logging_steps=min(settings.logging_steps, steps),
+        save_steps=min(save_steps, steps),
+        save_strategy="steps",
+        save_total_limit=2,
+        seed=seed,
+        device=paddle.get_device().split(":")[0],
+        disable_tqdm=True,  # our own progress line says the stage and the time left
+        report_to=["visualdl"],
+        remove_unused_columns=False,
+        # a bar of ours shows them; per-step timers would cost a line and a synchronisation each
+        skip_profile_timer=True,
+    )
+
+
+class ToolkitTrainer(Trainer):
+    """Base of all trainers here. Subclasses give `compute_loss` and record their terms.
+
+    Args:
+        label: what the progress line calls this training.
+        rows: map-style dataset with `lengths`; items as `collate` expects.
+        pad_id: the tokenizer's padding id.
+        evaluate_with: () -> score on the dev split; called at every checkpoint; larger is better. The best
+            model is then kept and loaded at the end. None: the last model is the result.
+    """
+
+    def __init__(self, model, args: TrainingArguments, rows, pad_id: int, label: str, evaluate_with=None):
+        self.pad_id, self.label, self.evaluate_with = pad_id, label, evaluate_with
+        self._term_sums: dict[str, paddle.Tensor] = {}
+        self._term_count = 0
+        self._evaluated_at: int | None = None
+        super().__init__(model=model, args=args, train_dataset=rows, data_collator=self.make_batch)
+        self.add_callback(_ProgressLine(label))
+        self._interrupt = _InterruptAfterStep()
+        self.add_callback(self._interrupt)
+
+    def make_batch(self, rows: list[dict]) -> dict:
+        """Collation of one batch; subclasses may mask or pair here."""
+        return collate(rows, self.pad_id)
+
+    def _get_train_sampler(self):
+        return LengthGroupedBatchSampler(
+            self.train_dataset.lengths,
+            self.args.per_device_train_batch_size,
+            self.args.seed,
+            replicas=self.args.dataset_world_size,
+            rank=self.args.dataset_rank,
+        )
+
+    # --- terms ---------------------------------------------------------------------------------------
+
+    def record(self, values: dict[str, paddle.Tensor]) -> None:
+        """Adds the terms of one forward pass to the averages of the next log line, detached."""
+        for name, value in values.items():
+            value = value.detach()
+            self._term_sums[name] = self._term_sums[name] + value if name in self._term_sums else value
+        self._term_count += 1
+
+    def log(self, logs: dict, **kwargs) -> None:
+        if "loss" in logs and self._term_count:
+            for name, value in self._term_sums.items():
+                logs[f"{name}_loss"] = round(float(value) / self._term_count, 8)
+            self._term_sums, self._term_count = {}, 0
+        super().log(logs, **kwargs)
+
+    # --- training, resume, best model ------------------------------------------------------------------
+
+    def fit(self) -> dict:
+        """Trains, from the last complete checkpoint where there is one. Returns steps, seconds, history.
+
+        Raises Interrupted after Ctrl-C, with a checkpoint written.
+        """
+        start = time.time()
+        checkpoint = last_checkpoint(Path(self.args.output_dir))
+        if checkpoint is not None:
+            step = _step_of(checkpoint)
+            tqdm.write(f"  {self.label}: resuming at step {step} of {self.args.max_steps}")
+        self.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+        if self._interrupt.requested:
+            raise Interrupted
+        best = self._read_best()
+        if best:
+            arrays = load_file(str(self._best_folder / _WEIGHTS))
+            load_state_strictly(self.model, arrays, str(self._best_folder))
+        history = [entry for entry in self.state.log_history if "loss" in entry or "dev_score" in entry]
+        return {
+            "steps": self.state.global_step,
+            "seconds": round(self._seconds_before(checkpoint) + time.time() - start, 1),
+            "best": best,
+            "history": history,
+        }
+
+    def clean_up(self) -> None:
+        """Removes checkpoints and the best-model copy; called once the step's final model is safe."""
+        for folder in Path(self.args.output_dir).glob("checkpoint-*"):
+            shutil.rmtree(folder)
+        shutil.rmtree(self._best_folder, ignore_errors=True)
+
+    @property
+    def _best_folder(self) -> Path:
+        return Path(self.args.output_dir) / "best"
+
+    def _read_best(self) -> dict | None:
+        file = self._best_folder / "score.json"
+        return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else None
+
+    def _maybe_log_save_evaluate(self, tr_loss, model, epoch, ignore_keys_for_eval, **kwargs):
+        # Before saving, so that the checkpoint's history holds the score.
+        last_step = self.state.global_step >= self.state.max_steps
+        wanted = self.evaluate_with is not None and not self._interrupt.requested
+        if wanted and (self.control.should_save or last_step) and self._evaluated_at != self.state.global_step:
+            self._evaluated_at = self.state.global_step
+            self._keep_if_best(self.evaluate_with())
+        super()._maybe_log_save_evaluate(tr_loss, model, epoch, ignore_keys_for_eval, **kwargs)
+
+    def _keep_if_best(self, score: float) -> None:
+        self.log({"dev_score": round(float(score), 6)})
+        best = self._read_best()
+        if best and best["score"] >= score:
+            return
+        temporary = self._best_folder.with_name("best.tmp")
+        shutil.rmtree(temporary, ignore_errors=True)
+        temporary.mkdir(parents=True)
+        save_file(to_numpy(self.model.state_dict()), str(temporary / _WEIGHTS))
+        entry = {"score": float(score), "step": self.state.global_step}
+        (temporary / "score.json").write_text(json.dumps(entry), encoding="utf-8")
+        shutil.rmtree(self._best_folder, ignore_errors=True)
+        os.replace(temporary, self._best_folder)
+
+    # --- checkpoints -----------------------------------------------------------------------------------
+
+    def _save(self, output_dir=None, state_dict=None, merge_tensor_parallel=False):
+        folder = Path(output_dir or self.args.output_dir)
+        folder.mkdir(parents=True, exist_ok=True)
+        save_file(to_numpy(self.model.state_dict()), str(folder / _WEIGHTS))
+
+    def _save_checkpoint(self, model, metrics=None):
+        super()._save_checkpoint(model, metrics=metrics)
+        folder = Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}"
+        seconds = self._seconds_before(getattr(self, "_resumed_from", None)) + time.time() - self._started
+        # Written last: a checkpoint without it was cut off while it was being saved.
+        (folder / _COMPLETE).write_text(f"{seconds:.1f}", encoding="utf-8")
+
+    def _load_from_checkpoint(self, resume_from_checkpoint=None):
+        self._started = time.time()
+        self._resumed_from = resume_from_checkpoint
+        if resume_from_checkpoint:
+            file = Path(resume_from_checkpoint) / _WEIGHTS
+            load_state_strictly(self.model, load_file(str(file)), str(file))
+
+    @staticmethod
+    def _seconds_before(checkpoint) -> float:
+        return float((Path(checkpoint) / _COMPLETE).read_text()) if checkpoint else 0.0
+
+
+def last_checkpoint(folder: Path) -> Path | None:
+    """The newest complete checkpoint in `folder`; removes those that were cut off while being written."""
+    complete = []
+    for checkpoint in folder.glob("checkpoint-*"):
+        if (checkpoint / _COMPLETE).is_file():
+            complete.append(checkpoint)
+        else:
+            shutil.rmtree(checkpoint)
+    return max(complete, key=_step_of, default=None)
+
+
+def _step_of(checkpoint: Path) -> int:
+    return int(_CHECKPOINT.fullmatch(checkpoint.name).group(1))
+
+
+class _ProgressLine(TrainerCallback):
+    """A bar on a terminal, and a line for every log entry with the time left."""
+
+    def __init__(self, label: str):
+        self.label = label
+
+    def on_train_begin(self, args, state, control, **kwargs):
+        self.first_step, self.start = state.global_step, time.time()
+        self.bar = tqdm(total=state.max_steps, initial=state.global_step, desc=self.label, unit="step",
+                        disable=None, leave=False)
+
+    def on_step_end(self, args, state, control, **kwargs):
+        self.bar.update(1)
+
+    def on_log(self, args, state, control, logs=None, **kwargs):
+        if not state.is_local_process_zero or not logs:
+            return
+        if "dev_score" in logs:
+            self._write(f"  {self.label}: dev score {logs['dev_score']:.4f} at step {state.global_step}")
+        elif "loss" in logs:
+            done = max(1, state.global_step - self.first_step)
+            left = (time.time() - self.start) / done * (state.max_steps - state.global_step)
+            terms = "  ".join(
+                f"{name.removesuffix('_loss')} {value:.4f}" for name, value in logs.items() if name.endswith("_loss")
+            )
+            self._write(
+                f"  {self.label}: step {state.global_step}/{state.max_steps}  loss {logs['loss']:.4f}"
+                f"{'  ' + terms if terms else ''}  lr {logs['learning_rate']:.1e}  left {format_seconds(left)}"
+            )
+
+    def on_train_end(self, args, state, control, **kwargs):
+        self.bar.close()
+
+    @staticmethod
+    def _write(text: str) -> None:
+        tqdm.write(text)
+
+
+class _InterruptAfterStep(TrainerCallback):
+    """The first Ctrl-C finishes the step and saves; the second one stops at once."""
+
+    def __init__(self):
+        self.requested = False
+        self._previous = None
+
+    def on_train_begin(self, args, state, control, **kwargs):
+        if threading.current_thread() is threading.main_thread():
+            self._previous = signal.signal(signal.SIGINT, self._request)
+
+    def _request(self, signum, frame):
+        self.requested = True
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        tqdm.write("  stopping after this step; a checkpoint will be written (Ctrl-C again stops at once)")
+
+    def on_step_end(self, args, state, control, **kwargs):
+        if self.requested:
+            control.should_save = True
+            control.should_training_stop = True
+        return control
+
+    def on_train_end(self, args, state, control, **kwargs):
+        if self._previous is not None:
+            signal.signal(signal.SIGINT, self._previous)
+
+
+def format_seconds(seconds: float) -> str:
+    """75 -> "1m15s"."""
+    seconds = int(round(seconds))
+    if seconds < 60:
+        return f"{seconds}s"
+    if seconds < 3600:
+        return f"{seconds // 60}m{seconds % 60:02d}s"
+    return f"{seconds // 3600}h{seconds % 3600 // 60:02d}m"

@@ -1,0 +1,135 @@
+"""Every loss against values computed by hand or in NumPy, padding invariance, and gradients."""
+
+import math
+
+import numpy as np
+import paddle
+import pytest
+
+from paddle_ernie_tiny.distillation import losses
+
+
+def tensor(values):
+    return paddle.to_tensor(np.asarray(values, dtype=np.float32))
+
+
+def softmax(x):
+    e = np.exp(x - x.max(-1, keepdims=True))
+    return e / e.sum(-1, keepdims=True)
+
+
+def test_hidden_mse_by_hand_ignores_padding():
+    student = tensor([[[1.0, 2.0], [3.0, 4.0], [100.0, 100.0]]])
+    teacher = tensor([[[1.0, 0.0], [0.0, 4.0], [0.0, 0.0]]])
+    mask = tensor([[1, 1, 0]])
+    # (0 + 4 + 9 + 0) over 2 real tokens of width 2
+    assert float(losses.hidden_mse(student, teacher, mask)) == pytest.approx(13 / 4)
+
+
+def test_scores_mse_by_hand_counts_real_pairs_only():
+    student = tensor(np.array([[[[1, 9, 9], [9, 9, 9], [9, 9, 9]]]]))
+    teacher = tensor(np.array([[[[3, 9, 0], [9, 8, 0], [0, 0, 0]]]]))
+    mask = tensor([[1, 1, 0]])
+    # four real pairs: (1-3)^2 + 0 + 0 + (9-8)^2
+    assert float(losses.scores_mse(student, teacher, mask)) == pytest.approx(5 / 4)
+
+
+def test_distribution_kl_by_hand():
+    # one head, two real tokens; teacher rows (1/2, 1/2) and (3/4, 1/4), student rows (1/4, 3/4) and equal
+    teacher = tensor(np.log([[[[0.5, 0.5], [0.75, 0.25]]]]))
+    student = tensor(np.log([[[[0.25, 0.75], [0.75, 0.25]]]]))
+    expected = (0.5 * math.log(0.5 / 0.25) + 0.5 * math.log(0.5 / 0.75)) / 2
+    assert float(losses.distribution_kl(student, teacher, tensor([[1, 1]]))) == pytest.approx(expected, rel=1e-5)
+
+
+def test_distribution_kl_equals_numpy_with_padding():
+    rng = np.random.default_rng(0)
+    s, t = rng.normal(size=(2, 2, 3, 4, 4)).astype(np.float32)
+    mask = np.array([[1, 1, 1, 0], [1, 1, 1, 1]], dtype=np.float32)
+    rows = []
+    for b in range(2):
+        n = int(mask[b].sum())
+        for h in range(3):
+            p, q = softmax(t[b, h, :n, :n]), softmax(s[b, h, :n, :n])
+            rows += list((p * np.log(p / q)).sum(-1))
+    value = float(losses.distribution_kl(tensor(s), tensor(t), tensor(mask)))
+    assert value == pytest.approx(np.mean(rows), rel=1e-5)
+
+
+def test_soft_cross_entropy_by_hand_is_not_divided_by_labels():
+    teacher = tensor([[0.0, 0.0]])  # (1/2, 1/2) at any temperature
+    student = tensor([[0.0, 4 * math.log(3)]])  # (1/4, 3/4) at temperature 4
+    expected = 16 * -(0.5 * math.log(0.25) + 0.5 * math.log(0.75))
+    assert float(losses.soft_cross_entropy(student, teacher, 4.0)) == pytest.approx(expected, rel=1e-5)
+
+
+def test_soft_cross_entropy_is_the_mean_over_the_batch():
+    teacher = tensor([[0.0, 0.0], [50.0, 0.0]])
+    student = tensor([[0.0, 0.0], [0.0, 0.0]])
+    assert float(losses.soft_cross_entropy(student, teacher)) == pytest.approx(math.log(2), rel=1e-5)
+
+
+def test_hard_cross_entropy_by_hand():
+    logits = tensor([[0.0, math.log(3)], [0.0, 0.0]])
+    expected = (-math.log(3 / 4) + math.log(2)) / 2
+    assert float(losses.hard_cross_entropy(logits, paddle.to_tensor([1, 0]))) == pytest.approx(expected, rel=1e-5)
+
+
+def test_split_heads_and_scaled_scores_equal_numpy():
+    rng = np.random.default_rng(1)
+    q, k = rng.normal(size=(2, 1, 3, 8)).astype(np.float32)
+    scores = losses.scaled_scores(losses.split_heads(tensor(q), 2), losses.split_heads(tensor(k), 2)).numpy()
+    for head in range(2):
+        part = slice(4 * head, 4 * head + 4)
+        expected = q[0][:, part] @ k[0][:, part].T / 2.0
+        np.testing.assert_allclose(scores[0, head], expected, rtol=1e-5)
+
+
+def test_split_heads_refuses_a_width_that_does_not_divide():
+    with pytest.raises(ValueError, match="width 8 cannot be split into 3 heads"):
+        losses.split_heads(paddle.zeros([1, 2, 8]), 3)
+
+
+ATTENTION = {"kl": losses.distribution_kl, "mse": losses.scores_mse}
+
+
+@pytest.mark.parametrize("name", ATTENTION)
+def test_padding_added_changes_no_attention_loss(name):
+    rng = np.random.default_rng(2)
+    s, t = rng.normal(size=(2, 1, 2, 3, 3)).astype(np.float32)
+    around = ((0, 0), (0, 0), (0, 2), (0, 2))
+    padded = [np.pad(x, around, constant_values=c) for x, c in ((s, 7.0), (t, -9.0))]
+    plain = ATTENTION[name](tensor(s), tensor(t), tensor([[1, 1, 1]]))
+    with_padding = ATTENTION[name](tensor(padded[0]), tensor(padded[1]), tensor([[1, 1, 1, 0, 0]]))
+    assert float(with_padding) == pytest.approx(float(plain), rel=1e-5)
+
+
+@pytest.mark.parametrize("name", ["kl", "mse", "hidden", "soft", "hard"])
+def test_gradient_equals_finite_differences(name):
+    rng = np.random.default_rng(3)
+    mask = tensor([[1, 1, 1, 0]])
+    shape = (1, 2) if name in ("soft", "hard") else (1, 4, 3) if name == "hidden" else (1, 2, 4, 4)
+    start = rng.normal(size=shape).astype(np.float32)
+    teacher = tensor(rng.normal(size=shape))
+    functions = {
+        "kl": lambda x: losses.distribution_kl(x, teacher, mask),
+        "mse": lambda x: losses.scores_mse(x, teacher, mask),
+        "hidden": lambda x: losses.hidden_mse(x, teacher, mask),
+        "soft": lambda x: losses.soft_cross_entropy(x, teacher, 2.0),
+        "hard": lambda x: losses.hard_cross_entropy(x, paddle.to_tensor([1])),
+    }
+    x = tensor(start)
+    x.stop_gradient = False
+    functions[name](x).backward()
+    step, direction = 1e-2, rng.normal(size=shape).astype(np.float32)
+    above, below = functions[name](tensor(start + step * direction)), functions[name](tensor(start - step * direction))
+    slope = (float(above) - float(below)) / (2 * step)
+    assert float((x.grad.numpy() * direction).sum()) == pytest.approx(slope, rel=2e-2, abs=1e-4)
+
+
+@pytest.mark.parametrize("name", ["kl", "mse", "hidden"])
+def test_zero_when_student_equals_teacher(name):
+    x = tensor(np.random.default_rng(4).normal(size=(2, 3, 5) if name == "hidden" else (2, 3, 5, 5)))
+    function = losses.hidden_mse if name == "hidden" else ATTENTION[name]
+    mask = tensor(np.ones((2, 3 if name == "hidden" else 5)))
+    assert float(function(x, x, mask)) == pytest.approx(0.0, abs=1e-6)

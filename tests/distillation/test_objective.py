@@ -1,0 +1,155 @@
+"""The objective on real small models: captures, terms, equation, refusals."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import paddle
+import pytest
+
+from paddle_ernie_tiny.config import ObjectiveSettings
+from paddle_ernie_tiny.distillation import losses
+from paddle_ernie_tiny.distillation.objective import Objective
+from paddle_ernie_tiny.distillation.stages import Teacher, distilled_student
+from paddle_ernie_tiny.errors import InputError
+
+
+def shape(layers, width, heads):
+    return SimpleNamespace(num_hidden_layers=layers, hidden_size=width, num_attention_heads=heads)
+
+
+def classifier(layers, width, heads, family="bert"):
+    from paddlenlp import transformers as nlp
+
+    prefix = {"bert": "Bert", "ernie": "Ernie", "roberta": "Roberta"}[family]
+    config = getattr(nlp, f"{prefix}Config")(
+        vocab_size=50, hidden_size=width, num_hidden_layers=layers, num_attention_heads=heads,
+        intermediate_size=2 * width, max_position_embeddings=32, type_vocab_size=2, num_labels=3, pad_token_id=0,
+    )
+    model = getattr(nlp, f"{prefix}ForSequenceClassification")(config)
+    model.eval()
+    return model
+
+
+def batch(padding=0):
+    rng = np.random.default_rng(0)
+    ids = rng.integers(5, 50, size=(2, 6))
+    mask = np.ones((2, 6), dtype=np.float32)
+    ids[1, 4:], mask[1, 4:] = 0, 0
+    ids, mask = (np.pad(x, ((0, 0), (0, padding))) for x in (ids, mask))
+    return {
+        "input_ids": paddle.to_tensor(ids),
+        "token_type_ids": paddle.zeros_like(paddle.to_tensor(ids)),
+        "attention_mask": paddle.to_tensor(mask),
+    }
+
+
+def values(attention, padding=0, student_heads=2):
+    paddle.seed(7)
+    settings = ObjectiveSettings(attention={"loss": attention})
+    student_model, teacher_model = classifier(2, 8, student_heads), classifier(4, 16, 2)
+    objective = Objective(settings, student_model.config, teacher_model.config, label_terms=True)
+    student = distilled_student(student_model, objective, 16)
+    student.eval()
+    teacher = Teacher(teacher_model, objective)
+    inputs = batch(padding)
+    teacher_logits, teacher_states = teacher(inputs)
+    logits, states = student(**inputs)
+    terms = objective(
+        states, teacher_states, inputs["attention_mask"], logits, teacher_logits, paddle.to_tensor([0, 2])
+    )
+    return {name: float(value) for name, value in terms.items()}
+
+
+@pytest.mark.parametrize("attention", ["kl", "mse", "relation"])
+def test_every_term_is_positive_and_unmoved_by_padding(attention):
+    plain, padded = values(attention), values(attention, padding=5)
+    assert set(plain) == {"attention", "hidden", "embedding", "soft_label", "hard_label"}
+    for name, value in plain.items():
+        assert value > 0
+        assert padded[name] == pytest.approx(value, rel=1e-4), name
+
+
+@pytest.mark.parametrize("family", ["bert", "ernie", "roberta"])
+def test_captured_q_and_k_give_the_models_own_attention(family):
+    from paddle_ernie_tiny.models.capture import Capture
+
+    model = classifier(3, 16, 4, family)
+    capture = Capture(model, hidden_layers=[0, 2, 3], attention_layers=[2])
+    inputs = batch()
+    output = model(**inputs, output_hidden_states=True, output_attentions=True, return_dict=True)
+    states = capture.take()
+    for layer in (0, 2, 3):
+        np.testing.assert_allclose(states.hidden[layer].numpy(), output.hidden_states[layer].numpy(), atol=1e-6)
+    scores = losses.scaled_scores(losses.split_heads(states.query[2], 4), losses.split_heads(states.key[2], 4))
+    hide = (1 - inputs["attention_mask"]).unsqueeze([1, 2]) * -1e9
+    own = paddle.nn.functional.softmax(scores + hide, axis=-1)
+    np.testing.assert_allclose(own.numpy(), output.attentions[1].numpy(), atol=1e-6)
+
+
+def test_hooks_leave_nothing_behind():
+    from paddle_ernie_tiny.models.capture import Capture
+
+    model, other = classifier(2, 8, 2), classifier(2, 8, 2)
+    capture = Capture(model, hidden_layers=[1], attention_layers=[1])
+    other(**batch())
+    assert capture.take().hidden == {}, "another instance of the class must not be captured"
+    capture.remove()
+    model(**batch())
+    assert capture.take().hidden == {}
+
+
+def test_total_is_the_weighted_sum_and_zero_weights_are_left_out():
+    settings = ObjectiveSettings(
+        attention={"weight": 2.0}, hidden={"weight": 0.5}, embedding={"weight": 0}, soft_label={"weight": 0}
+    )
+    objective = Objective(settings, shape(2, 8, 2), shape(4, 16, 2), label_terms=True)
+    assert [term.name for term in objective.terms] == ["attention", "hidden", "hard_label"]
+    assert float(objective.total({"attention": 1.0, "hidden": 4.0, "hard_label": 3.0})) == pytest.approx(7.0)
+    assert objective.hidden_layers("teacher") == [2, 4]
+    assert objective.equation().startswith("loss = 2 * attention [KL(A_T || A_S) over 2 layers] + 0.5 * hidden")
+
+
+def test_unequal_heads_are_refused_with_the_remedy():
+    with pytest.raises(InputError, match="objective.attention.loss=relation"):
+        Objective(ObjectiveSettings(), shape(2, 8, 2), shape(4, 16, 4), label_terms=False)
+
+
+def test_relation_takes_unequal_heads_and_refuses_a_width_that_does_not_divide():
+    assert values("relation", student_heads=4)["attention"] > 0
+    settings = ObjectiveSettings(attention={"loss": "relation", "relation_heads": 3})
+    with pytest.raises(InputError, match="width 8 cannot be split into 3 relation heads"):
+        Objective(settings, shape(2, 8, 2), shape(4, 12, 4), label_terms=False)
+
+
+def test_an_objective_without_terms_is_refused():
+    none = {"weight": 0}
+    with pytest.raises(InputError, match="every term has weight 0"):
+        Objective(
+            ObjectiveSettings(attention=none, hidden=none, embedding=none), shape(2, 8, 2), shape(4, 16, 2), False
+        )
+
+
+def test_relation_equals_numpy():
+    """MiniLMv2: mean KL of q-q, k-k and v-v relations (here with one head)."""
+    from paddle_ernie_tiny.models.capture import Captured
+
+    rng = np.random.default_rng(5)
+    s, t = rng.normal(size=(2, 3, 1, 4, 6)).astype(np.float32)
+    settings = ObjectiveSettings(
+        attention={"loss": "relation", "relation_heads": 1}, hidden={"weight": 0}, embedding={"weight": 0}
+    )
+    objective = Objective(settings, shape(1, 6, 2), shape(1, 6, 3), label_terms=False)
+    states = [Captured(query={1: paddle.to_tensor(x[0])}, key={1: paddle.to_tensor(x[1])},
+                       value={1: paddle.to_tensor(x[2])}) for x in (s, t)]
+
+    def distribution(x):
+        scores = x @ x.T / np.sqrt(6)
+        e = np.exp(scores - scores.max(-1, keepdims=True))
+        return e / e.sum(-1, keepdims=True)
+
+    expected = np.mean(
+        [(distribution(t[i, 0]) * np.log(distribution(t[i, 0]) / distribution(s[i, 0]))).sum(-1).mean() for i in
+         range(3)]
+    )
+    value = objective(states[0], states[1], paddle.ones([1, 4]))["attention"]
+    assert float(value) == pytest.approx(expected, rel=1e-5)
