@@ -1,0 +1,114 @@
+"""Configuration: every YAML loads, every mistake is named with its path, value and remedy, all at once."""
+
+import pytest
+import yaml
+
+from paddle_ernie_tiny.config import load_config, stage_objective
+from paddle_ernie_tiny.errors import InputError, InputErrors
+
+MINIMAL = """
+output_dir: runs/x
+task: {name: t, labels: [a, b]}
+data: {train: train.tsv, dev: dev.tsv}
+teacher: {model: some-model, finetune: {max_steps: 5}}
+stages:
+  - {stage: task_specific, training: {max_steps: 5}}
+"""
+
+
+@pytest.fixture
+def config_file(tmp_path):
+    path = tmp_path / "run.yaml"
+    path.write_text(MINIMAL, encoding="utf-8")
+    return path
+
+
+def load_changed(path, **changes):
+    raw = yaml.safe_load(MINIMAL)
+    raw.update(changes)
+    path.write_text(yaml.safe_dump(raw), encoding="utf-8")
+    return load_config(path)
+
+
+def test_every_shipped_configuration_loads(project_root):
+    files = sorted((project_root / "configs").glob("**/*.yaml"))
+    assert files
+    for file in files:
+        load_config(file)
+
+
+def test_defaults_are_the_papers_student(config_file):
+    student = load_config(config_file).student
+    shape = (student.num_hidden_layers, student.hidden_size, student.num_attention_heads, student.intermediate_size)
+    assert shape == (4, 312, 12, 1200)
+
+
+def test_all_errors_come_at_once_with_path_value_and_remedy(config_file):
+    with pytest.raises(InputErrors) as caught:
+        load_config(config_file, ["sed=1", "data.colums.text=0", "teacher.finetune.max_steps=abc", "task.labels=[x]"])
+    text = str(caught.value)
+    assert len(caught.value.errors) == 4
+    assert "sed: unknown key" in text and "did you mean seed?" in text
+    assert "data.colums: unknown key" in text and "did you mean columns?" in text
+    assert "teacher.finetune.max_steps" in text and "'abc'" in text
+    assert "at least two labels" in text
+
+
+def test_overrides_reach_into_lists_by_position_and_by_stage_name(config_file):
+    config = load_config(config_file, ["stages.0.training.max_steps=7", "seed=3"])
+    assert (config.stages[0].training.max_steps, config.seed) == (7, 3)
+    config = load_config(config_file, ["stages.task_specific.training.learning_rate=1e-4"])
+    assert config.stages[0].training.learning_rate == pytest.approx(1e-4)
+
+
+@pytest.mark.parametrize("override", ["seed", "=3", "stages.9.training.max_steps=1", "seed.deeper=1"])
+def test_broken_overrides_are_refused(config_file, override):
+    with pytest.raises(InputError):
+        load_config(config_file, [override])
+
+
+def test_a_stage_objective_changes_only_what_it_names(config_file):
+    config = load_changed(
+        config_file,
+        objective={"attention": {"loss": "mse"}, "hidden": {"weight": 0.5}},
+        stages=[
+            {"stage": "task_specific", "training": {"max_steps": 5}, "objective": {"hidden": {"weight": 2}}},
+        ],
+    )
+    objective = stage_objective(config, 0)
+    assert (objective.attention.loss, objective.hidden.weight) == ("mse", 2.0)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"data": {"train": "a"}}, "hold rows out of train"),
+        ({"data": {"train": "a", "dev": "b", "dev_from_train": 0.1}}, "not both"),
+        ({"teacher": {"model": "m", "pretrain": {"shape": {}, "training": {"max_steps": 1}}}}, "either model"),
+        ({"student": {"hidden_size": 100, "num_attention_heads": 12}}, "not a multiple"),
+        ({"stages": [{"stage": "general", "training": {"max_steps": 1}}]}, "needs general_corpus.path"),
+        ({"stages": [{"stage": "task_adaptive", "training": {"max_steps": 1}}]}, "last stage must be task_specific"),
+        ({"objective": {"layer_map": [1, 2]}}, "layer_map names 2 teacher layers"),
+        ({"baseline": {"max_steps": 1, "num_train_epochs": 1}}, "not both"),
+        ({"task": {"name": "t", "labels": ["a", "b", "c"], "metric": "f1"}}, "metric f1 is for two labels"),
+        ({"seed": True}, "seed"),
+    ],
+)
+def test_parts_that_do_not_fit_are_refused(config_file, changes, message):
+    with pytest.raises(InputErrors, match=message):
+        load_changed(config_file, **changes)
+
+
+def test_yaml_mistakes_name_line_and_column(tmp_path):
+    path = tmp_path / "broken.yaml"
+    path.write_text("seed: 1\nseed: 2\n", encoding="utf-8")
+    with pytest.raises(InputError, match=r"broken.yaml:2:1.*given twice"):
+        load_config(path)
+    path.write_text("task: [1,\n", encoding="utf-8")
+    with pytest.raises(InputError, match="not valid YAML"):
+        load_config(path)
+
+
+def test_a_missing_file_names_the_nearest_one(config_file):
+    with pytest.raises(InputError, match="did you mean .*run.yaml"):
+        load_config(config_file.with_name("rum.yaml"))

@@ -1,0 +1,65 @@
+"""The flow goes one way: a folder imports only from folders above it."""
+
+import ast
+import subprocess
+import sys
+
+FLOW = ["errors", "runtime", "config", "data", "models", "training", "distillation", "deploy", "pipeline", "cli"]
+
+
+def _imports(path):
+    """(line, absolute name) of every import in a file of the package."""
+    package = ["paddle_ernie_tiny", *path.parts[path.parts.index("paddle_ernie_tiny") + 1 : -1]]
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                yield node.lineno, alias.name
+        elif isinstance(node, ast.ImportFrom):
+            base = package[: len(package) - node.level + 1] if node.level else []
+            module = ".".join(base + ([node.module] if node.module else []))
+            for alias in node.names:
+                yield node.lineno, f"{module}.{alias.name}"
+
+
+def test_each_folder_imports_only_from_above(project_root):
+    package = project_root / "paddle_ernie_tiny"
+    wrong = []
+    for path in package.rglob("*.py"):
+        own = path.relative_to(package).parts[0].removesuffix(".py")
+        if own == "__init__":
+            continue
+        for line, name in _imports(path):
+            parts = name.split(".")
+            if parts[0] == "paddle_ernie_tiny" and len(parts) > 1 and parts[1] in FLOW:
+                if FLOW.index(parts[1]) > FLOW.index(own):
+                    wrong.append(f"{path.relative_to(project_root)}:{line} imports {name}")
+    assert not wrong, "\n".join(wrong)
+
+
+def test_the_predictor_never_imports_paddlenlp_or_training_code():
+    code = (
+        "import sys; import paddle_ernie_tiny.deploy.predictor, paddle_ernie_tiny.deploy.commands; "
+        "bad = [m for m in sys.modules if m.split('.')[0] == 'paddlenlp' or m.startswith('paddle_ernie_tiny.t')"
+        " or m.startswith('paddle_ernie_tiny.m')]; sys.exit(str(bad) if bad else 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_help_loads_nothing_heavy():
+    code = (
+        "import sys; from paddle_ernie_tiny import cli; "
+        "bad = [m for m in ('paddle', 'paddlenlp', 'numpy', 'yaml', 'pydantic') if m in sys.modules]; "
+        "sys.exit(str(bad) if bad else 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_product_names_nothing_of_the_test_machine(project_root):
+    """Test data and places of a developer's machine stay out of what users get."""
+    for folder in ("paddle_ernie_tiny", "configs", "examples"):
+        for path in (project_root / folder).rglob("*"):
+            if path.suffix in (".py", ".yaml", ".md", ".j2", ".sh"):
+                text = path.read_text(encoding="utf-8")
+                assert "../shared" not in text and "/work/" not in text, path

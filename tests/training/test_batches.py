@@ -1,0 +1,97 @@
+"""Batches: every row once, similar lengths together, the same order for the same seed and epoch."""
+
+import numpy as np
+import pytest
+
+from paddle_ernie_tiny.training.batches import EncodedRows, LengthGroupedBatchSampler, collate, sorted_batches
+
+LENGTHS = np.random.default_rng(0).integers(3, 60, size=203)
+
+
+def epoch_of(sampler, epoch=0):
+    sampler.set_epoch(epoch)
+    return list(sampler)
+
+
+def test_every_row_once_and_as_many_batches_as_announced():
+    sampler = LengthGroupedBatchSampler(LENGTHS, 8, seed=1)
+    batches = epoch_of(sampler)
+    assert sorted(i for batch in batches for i in batch) == list(range(203))
+    assert len(batches) == len(sampler) == 26
+
+
+def test_padding_is_a_fraction_of_that_of_plain_shuffling():
+    def waste(batches):
+        return sum(LENGTHS[b].max() * len(b) for b in batches) / LENGTHS.sum()
+
+    shuffled = np.random.default_rng(1).permutation(203)
+    plain = [shuffled[i : i + 8] for i in range(0, 203, 8)]
+    assert waste(epoch_of(LengthGroupedBatchSampler(LENGTHS, 8, seed=1))) < 1.1 < 1.5 < waste(plain)
+
+
+def test_order_depends_on_seed_and_epoch_alone():
+    one, two = (LengthGroupedBatchSampler(LENGTHS, 8, seed=1) for _ in range(2))
+    assert epoch_of(one, 3) == epoch_of(two, 3)
+    assert epoch_of(one, 3) != epoch_of(one, 4)
+    assert epoch_of(one, 3) != epoch_of(LengthGroupedBatchSampler(LENGTHS, 8, seed=2), 3)
+
+
+def test_ranks_share_the_rows_and_make_the_same_number_of_steps():
+    ranks = [epoch_of(LengthGroupedBatchSampler(LENGTHS, 8, seed=1, replicas=2, rank=r)) for r in range(2)]
+    assert len(ranks[0]) == len(ranks[1]) == len(LengthGroupedBatchSampler(LENGTHS, 8, seed=1, replicas=2))
+    rows = [i for rank in ranks for batch in rank for i in batch]
+    assert set(rows) == set(range(203)) and len(rows) == 208  # five rows fill the last global batch
+
+
+def test_collate_by_hand():
+    batch = collate(
+        [{"input_ids": [2, 7, 3], "token_type_ids": [0, 0, 1], "labels": 1},
+         {"input_ids": [2, 3], "token_type_ids": [0, 1], "labels": 0}], pad_id=9
+    )
+    assert batch["input_ids"].tolist() == [[2, 7, 3], [2, 3, 9]]
+    assert batch["token_type_ids"].tolist() == [[0, 0, 1], [0, 1, 0]]
+    assert batch["attention_mask"].tolist() == [[1, 1, 1], [1, 1, 0]]
+    assert batch["labels"].tolist() == [1, 0]
+
+
+def test_sorted_batches_cover_every_row_once():
+    rows = EncodedRows([[1] * n for n in LENGTHS], [[0] * n for n in LENGTHS])
+    assert sorted(np.concatenate(list(sorted_batches(rows, 16)))) == list(range(203))
+
+
+def test_masking_hides_the_given_share_and_keeps_the_targets():
+    from paddle_ernie_tiny.training.steps import Masking
+
+    class Vocabulary:
+        pad_id, mask_id, cls_id, sep_id, vocab_size = 0, 4, 2, 3, 100
+
+    rng = np.random.RandomState(0)
+    rows = [{"input_ids": [2, *rng.randint(5, 100, size=40).tolist(), 3]} for _ in range(50)]
+    original = collate(rows, 0)["input_ids"].reshape(-1)
+    batch = Masking(Vocabulary, 0.15, whole_words=False)(rows, rng)
+    positions = batch["positions"]
+    assert len(positions) / 2000 == pytest.approx(0.15, abs=0.03)
+    np.testing.assert_array_equal(batch["targets"], original[positions])
+    after = batch["input_ids"].reshape(-1)
+    assert (after[positions] == 4).mean() == pytest.approx(0.8, abs=0.06)
+    untouched = np.setdiff1d(np.arange(len(original)), positions)
+    np.testing.assert_array_equal(after[untouched], original[untouched])
+    assert not np.isin(original[positions], [0, 2, 3]).any()
+
+
+def test_whole_word_masking_masks_all_pieces_of_a_word_or_none():
+    from paddle_ernie_tiny.training.steps import Masking
+
+    class Vocabulary:
+        pad_id, mask_id, cls_id, sep_id, vocab_size = 0, 4, 2, 3, 100
+
+    rng = np.random.RandomState(1)
+    rows = [{"input_ids": [2, 10, 11, 12, 13, 14, 3], "word_starts": [1, 1, 0, 1, 0, 0, 1]} for _ in range(200)]
+    batch = Masking(Vocabulary, 0.3, whole_words=True)(rows, rng)
+    chosen = np.zeros(200 * 7, dtype=bool)
+    chosen[batch["positions"]] = True
+    chosen = chosen.reshape(200, 7)
+    assert chosen.any()
+    assert (chosen[:, 1] == chosen[:, 2]).all()
+    assert (chosen[:, 3] == chosen[:, 4]).all() and (chosen[:, 4] == chosen[:, 5]).all()
+    assert not chosen[:, [0, 6]].any()
