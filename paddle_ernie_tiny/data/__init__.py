@@ -1,0 +1,1 @@
+"""From files to token ids: labelled tables, the general corpus, the one tokenisation path, metrics."""

@@ -1,0 +1,178 @@
+"""The words of the demo's grammar: domains, their aspects, and the opinion words that go with each aspect.
+
+Everything here was written for this project. An opinion word has one polarity everywhere (a test checks it) and
+reads naturally after a degree adverb (很宽敞) and after 不 (不宽敞); what does not is an `incident`: a whole
+predicate that carries an opinion without any adverb (半夜漏水).
+"""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Aspect:
+    """Something reviewers talk about: its `names` and the adjectives praising or blaming it."""
+
+    names: tuple[str, ...]
+    positive: tuple[str, ...]
+    negative: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Domain:
+    """One kind of review: what is reviewed, its aspects, telling incidents and facts without any opinion."""
+
+    subjects: tuple[str, ...]
+    aspects: tuple[Aspect, ...]
+    good_incidents: tuple[str, ...]
+    bad_incidents: tuple[str, ...]
+    facts: tuple[str, ...]
+
+
+def _aspect(names: str, positive: str, negative: str) -> Aspect:
+    return Aspect(tuple(names.split()), tuple(positive.split()), tuple(negative.split()))
+
+
+def _domain(subjects: str, good: str, bad: str, facts: str, *aspects: Aspect) -> Domain:
+    return Domain(
+        tuple(subjects.split()), aspects, tuple(good.split()), tuple(bad.split()), tuple(facts.split())
+    )
+
+
+def _service(names: str) -> Aspect:
+    return _aspect(
+        names,
+        "热情 周到 耐心 贴心 亲切 友善 细心 礼貌 专业 体贴 勤快 和气 热心 真诚 麻利 殷勤 客气 和善 主动 靠谱",
+        "冷淡 敷衍 傲慢 怠慢 粗鲁 冷漠 散漫 蛮横 懒散 马虎 刻薄 生硬 拖拉 恶劣 势利 凶悍 木讷 粗暴 霸道 虚伪",
+    )
+
+
+def _price(names: str) -> Aspect:
+    return _aspect(
+        names,
+        "实惠 划算 公道 合理 便宜 亲民 厚道 超值 透明 低廉 良心 实在",
+        "离谱 昂贵 虚高 坑人 黑心 吓人 荒唐 随意 夸张 混乱 贪心 宰客",
+    )
+
+
+DOMAINS: dict[str, Domain] = {
+    "hotel": _domain(
+        "酒店 宾馆 民宿 旅馆",
+        "一觉睡到天亮 主动给升了房型 早上送来热牛奶 窗外就是江景 行李有人帮忙提",
+        "半夜漏水 隔壁吵了一夜 床单上有头发 押金拖着不退 空调整晚没反应",
+        "周末住了一晚 出差住了三天 在网上订的 带孩子一起住的 房间在六楼 离车站两公里",
+        _aspect(
+            "房间 客房 卧室",
+            "宽敞 整洁 明亮 温馨 安静 舒适 干净 雅致 通透 清爽 敞亮 考究",
+            "嘈杂 狭小 阴暗 潮湿 破旧 脏乱 吵闹 闷热 简陋 压抑 昏暗 逼仄",
+        ),
+        _aspect("床 枕头 被子", "柔软 舒服 松软 干爽 暖和 蓬松 洁净", "粗硬 发黄 硌人 塌陷 粗糙 难闻 肮脏"),
+        _aspect(
+            "设施 卫生间 淋浴", "齐全 新颖 先进 完善 崭新 好用 周全", "老化 陈旧 残缺 失灵 老旧 落后 难用"
+        ),
+        _aspect("位置 交通", "便利 方便 优越 绝佳 顺路 理想", "偏僻 荒凉 尴尬 难找 偏远 闭塞"),
+        _service("前台 服务 服务员"),
+        _price("房价 价格 收费"),
+    ),
+    "phone": _domain(
+        "手机 平板 新机",
+        "充一次用两天 开机只要几秒 摔了一次也没事 家里人都抢着用",
+        "用一会儿就死机 三天两头闪退 接电话老是断线 刚买就降价 充电口松了",
+        "用了一个星期 买的黑色 给爸妈买的 换下了旧手机 内存是大号的 昨天刚拆封",
+        _aspect("屏幕 画面 显示", "清晰 细腻 通透 亮丽 护眼 艳丽 清楚", "模糊 刺眼 昏暗 失真 暗淡 粗糊 灰蒙"),
+        _aspect(
+            "系统 操作 反应",
+            "流畅 稳定 顺滑 灵敏 丝滑 省心 智能 简洁 顺手 敏捷",
+            "卡顿 臃肿 迟钝 死板 混乱 笨拙 难用 烦人 迟缓 繁琐",
+        ),
+        _aspect("电池 续航 充电", "持久 耐用 给力 强劲 省电 坚挺", "虚弱 短命 拉胯 糟心 费电 疲软"),
+        _aspect(
+            "外观 手感 做工",
+            "精致 轻薄 时尚 圆润 精美 大气 细致 考究 高级 漂亮",
+            "笨重 粗糙 廉价 硌手 俗气 土气 粗劣 松垮 难看 单薄",
+        ),
+        _aspect("音质 声音 喇叭", "洪亮 清脆 浑厚 动听 悦耳 饱满", "沙哑 刺耳 沉闷 嘶哑 尖锐 浑浊"),
+        _service("客服 售后"),
+        _price("价格 定价"),
+    ),
+    "restaurant": _domain(
+        "餐厅 饭馆 小店 火锅店",
+        "盘子吃得见底 送了一份甜点 排队也愿意等 孩子连吃两碗 老顾客坐满了",
+        "汤里有只虫子 回家就拉肚子 等了一小时没上菜 结账多算了钱 碗边带着污渍",
+        "点了四个菜 两个人去的 中午吃的 店开在二楼 靠窗坐的 路过进去的",
+        _aspect(
+            "菜 味道 口味 招牌菜",
+            "鲜美 可口 地道 鲜嫩 醇厚 爽口 香浓 酥脆 正宗 入味 美味 新鲜 诱人 筋道 清甜",
+            "油腻 寡淡 难吃 腥气 干柴 苦涩 夹生 发酸 齁咸 走味 怪异 焦糊 腥臭 软烂 难咽",
+        ),
+        _aspect("分量 用料", "充足 实在 扎实 十足 讲究 丰盛", "寒酸 抠门 单薄 可怜 小气 将就"),
+        _aspect(
+            "环境 店面 装修",
+            "优雅 幽静 舒心 别致 典雅 惬意 清静 雅致 温馨",
+            "杂乱 拥挤 喧闹 脏乱 憋闷 邋遢 寒碜 油污 破败",
+        ),
+        _aspect("上菜 出餐", "迅速 飞快 利落 及时 麻利", "缓慢 迟缓 磨蹭 拖延 慢吞吞"),
+        _service("服务 服务员 老板"),
+        _price("价格 菜价"),
+    ),
+    "book": _domain(
+        "小说 书 文集",
+        "一口气读到凌晨 看完又读了一遍 读到结尾流泪了 抄了满满一本笔记",
+        "看两页就犯困 读到一半扔下了 错字一页好几个 前后情节对不上 翻几次就掉页",
+        "一共三百页 在书店看到的 作者是新人 讲的是小镇往事 图书馆借的 分上下两册",
+        _aspect(
+            "情节 故事 剧情",
+            "紧凑 精彩 动人 曲折 新奇 感人 跌宕 巧妙 温暖 有趣",
+            "拖沓 老套 平淡 俗套 牵强 狗血 乏味 无聊 冗长 凌乱",
+        ),
+        _aspect(
+            "文笔 语言 文字",
+            "优美 细腻 生动 凝练 隽永 幽默 朴实 传神 洗练",
+            "晦涩 啰嗦 干瘪 拗口 苍白 矫情 浮夸 空洞 造作",
+        ),
+        _aspect(
+            "内容 观点", "充实 丰富 深刻 翔实 实用 独到 严谨 精辟", "空泛 肤浅 陈腐 零碎 浅薄 贫乏 片面 荒谬"
+        ),
+        _aspect("纸张 印刷 装帧", "厚实 精良 清楚 结实 素雅 精美", "劣质 粗劣 模糊 单薄 刺鼻 廉价"),
+        _price("定价 价格"),
+    ),
+    "course": _domain(
+        "课程 网课 培训班",
+        "听完当天就会用 考试一次通过 课后有问必答 全班都不舍得下课",
+        "老师总是迟到 视频放着放着没声音 交完钱没人管 作业从来不批改 听了半天没听懂",
+        "每周两节课 报的周末班 学了一个月 班里二十个人 课后有作业 同事也报了名",
+        _aspect(
+            "老师 讲课 讲解",
+            "风趣 博学 生动 负责 幽默 细致 耐心 透彻 亲切 精到",
+            "枯燥 呆板 沉闷 含糊 散漫 啰嗦 敷衍 生涩 糊涂 催眠",
+        ),
+        _aspect("课件 教材 内容", "系统 实用 丰富 清楚 新颖 详尽 全面", "陈旧 空洞 零散 粗略 过时 杂乱 注水"),
+        _aspect("安排 进度 管理", "合理 紧凑 有序 灵活 规范 周密", "松散 混乱 仓促 凌乱 松懈 僵化"),
+        _price("学费 收费"),
+    ),
+    "delivery": _domain(
+        "快递 物流 外卖",
+        "提前一天就到了 冒雨送上门 送到时还是热的 放下前先打了电话",
+        "快件丢了两次 箱子摔得稀烂 没打电话就放楼下 显示签收却没收到 汤洒了一袋子",
+        "寄的是一箱水果 从外地发的 下午三点到的 放在驿站了 一共两个包裹 重量五公斤",
+        _aspect("配送 速度 派件", "神速 准时 迅速 高效 及时 利索 快捷", "缓慢 拖延 滞后 磨叽 磨蹭 低效 拖拉"),
+        _aspect("包装 箱子 打包", "严实 结实 牢固 用心 完好 严密 稳妥", "破烂 草率 单薄 简陋 脏污 松散 潦草"),
+        _service("快递员 骑手 客服"),
+        _price("运费 价格"),
+    ),
+    "clothes": _domain(
+        "外套 裙子 毛衣 鞋",
+        "同事都问链接 洗了几次还像新的 马上又买了一件 穿一整天都不累",
+        "洗一次就掉色 穿两天就开线 衣服上有破洞 尺码发错了 到处都是线头",
+        "买的灰色 身高一米七 平时穿中码 秋天穿的 送给妹妹的 配了牛仔裤",
+        _aspect("面料 料子 布料", "柔软 透气 亲肤 舒适 厚实 顺滑 柔滑", "扎人 闷热 僵硬 单薄 粗糙 劣质 刺痒"),
+        _aspect("版型 款式 剪裁", "修身 显瘦 合身 挺括 百搭 利落 洋气", "显胖 臃肿 松垮 老气 土气 怪异 邋遢"),
+        _aspect("颜色 配色", "鲜亮 素雅 耐看 高级 柔和", "暗沉 俗艳 艳俗 扎眼 灰暗"),
+        _aspect("做工 走线", "精细 扎实 考究 细致 平整", "粗糙 毛躁 马虎 粗陋 歪斜"),
+        _price("价格 价钱"),
+    ),
+}
+
+# What a reviewer says in the end. It stands in the general corpus only: in the labelled sentences it would give
+# the label away.
+GOOD_VERDICTS = tuple("给好评 打五星 很值 很赞 会再来 点个赞 我爱了 很开心 很满意 推荐 买对了".split())
+BAD_VERDICTS = tuple("给差评 打一星 很亏 很烂 别再来 避个雷 我怒了 很生气 很失望 后悔 买错了".split())

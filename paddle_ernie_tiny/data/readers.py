@@ -1,0 +1,239 @@
+"""Labelled examples from tsv, csv and jsonl files, and from PaddleNLP's data sets by name."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import re
+from collections import Counter
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+
+from ..errors import InputError
+from .tables import (
+    LABEL_NAMES,
+    TEXT_B_NAMES,
+    TEXT_NAMES,
+    Problems,
+    TableFormat,
+    cell_at,
+    file_format,
+    is_typical_name,
+    labelled_rows,
+    looks_like_header,
+    read_rows,
+)
+
+__all__ = ["Example", "TableFormat", "fingerprint_file", "infer_labels", "read_examples", "read_paddlenlp"]
+
+
+@dataclass(frozen=True)
+class Example:
+    """One row: `label` is a class id, a score (regression) or None; `line` is where it starts, from 1."""
+
+    text: str
+    text_b: str | None
+    label: int | float | None
+    line: int
+
+
+def read_examples(
+    path: str | Path,
+    table: TableFormat,
+    labels: list[str] | None,
+    require_label: bool = True,
+    allow_ids: bool = True,
+) -> list[Example]:
+    """Read a file's rows; labels become their place in `labels`, or floats where that is None (regression).
+
+    Ids are taken for labels where `allow_ids` and no label's name is itself a number. Without
+    `require_label` the label, or its whole column, may be missing (None).
+
+    Raises:
+        InputError: no such file, no rows, or columns that do not fit.
+        InputErrors: up to 20 bad rows, each with `path:line`, the value and the remedy.
+    """
+    path, problems = Path(path), Problems()
+
+    def is_header(first: list[str]) -> bool:
+        cell = cell_at(first, table.label)
+        known = cell is not None and _parse_label(cell, labels, allow_ids) is not None
+        return not known and looks_like_header(first, table)
+
+    examples = []
+    for line, row in labelled_rows(path, table, problems, is_header, require_label):
+        before, where = len(problems), f"{path}:{line}"
+        text = _checked_text(row["text"], "text", where, problems)
+        text_b = None
+        if table.text_b is not None:
+            text_b = _checked_text(row["text_b"], "second text", where, problems)
+        label = _checked_label(row["label"], labels, require_label, allow_ids, where, problems)
+        if len(problems) == before:
+            examples.append(Example(text, text_b, label, line))
+    problems.finish()
+    if not examples:
+        raise InputError("no rows besides the header", str(path), "give a file with at least one row")
+    return examples
+
+
+def infer_labels(path: str | Path, table: TableFormat) -> list[str]:
+    """The label names of a file, sorted (as numbers if all of them are).
+
+    Raises InputError or InputErrors as `read_examples` does. With `header="auto"` and positions, a first
+    row whose label occurs nowhere else counts as a header where all its cells are single ASCII names.
+    """
+    path, problems = Path(path), Problems()
+
+    def is_header(first: list[str]) -> bool:
+        rows = (cells for _, cells in read_rows(path, file_format(path, table.format), Problems()))
+        counts = Counter(cell_at(cells, table.label) for cells in rows)
+        name = cell_at(first, table.label)
+        return is_typical_name(name) or (counts[name] == 1 and looks_like_header(first, table))
+
+    names = set()
+    for line, row in labelled_rows(path, table, problems, is_header, require_label=True):
+        name = _label_name(row["label"])
+        if name:
+            names.add(name)
+        else:
+            problems.add("no label", f"{path}:{line}", "give every row a label")
+    problems.finish()
+    numeric = all(re.fullmatch(r"-?[0-9]+", name) for name in names)
+    return sorted(names, key=int) if numeric else sorted(names)
+
+
+def fingerprint_file(path: str | Path) -> str:
+    """SHA-256 of a file's bytes, read in pieces."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _checked_text(value, name: str, where: str, problems: Problems) -> str:
+    if isinstance(value, str) and value.strip():
+        return value
+    empty = value is None or isinstance(value, str)
+    what = f"empty {name}" if empty else f"{name} is {value!r}, not a string"
+    problems.add(what, where, "give every row its text, or take the row out")
+    return ""
+
+
+def _checked_label(value, labels, required, allow_ids, where, problems) -> int | float | None:
+    name = _label_name(value)
+    if not name:
+        if required:
+            problems.add("no label", where, "give every row a label")
+        return None
+    parsed = _parse_label(name, labels, allow_ids)
+    if parsed is None and labels is None:
+        problems.add(f"label {name!r} is not a number", where, "give a score, or list the task's labels")
+    elif parsed is None:
+        remedy = f"use one of {', '.join(labels[:20])}{' ...' if len(labels) > 20 else ''}"
+        close = get_close_matches(name, labels, n=1)
+        remedy += f" (did you mean {close[0]!r}?)" if close else ""
+        remedy += "; if this row is a header, set header to true"
+        problems.add(f"unknown label {name!r}", where, remedy)
+    return parsed
+
+
+def _label_name(value) -> str:
+    """A label cell or JSON value as text; empty where there is none."""
+    return "" if value is None or isinstance(value, (list, dict)) else str(value).strip()
+
+
+def _parse_label(cell: str, labels: list[str] | None, allow_ids: bool) -> int | float | None:
+    cell = cell.strip()
+    if labels is None:
+        try:
+            score = float(cell)
+        except ValueError:
+            return None
+        return score if math.isfinite(score) else None
+    if cell in labels:
+        return labels.index(cell)
+    # Where a name is a number, a number that is no name is far more likely a mistake than an id.
+    if allow_ids and cell.isascii() and cell.isdigit() and not any(name.isdigit() for name in labels):
+        return int(cell) if int(cell) < len(labels) else None
+    return None
+
+
+def read_paddlenlp(
+    name: str,
+    split: str,
+    text: str | int | None = None,
+    text_b: str | int | None = None,
+    label: str | int | None = None,
+    subset: str | None = None,
+) -> tuple[list[Example], list[str]]:
+    """Read one split of a data set of `paddlenlp.datasets`, from its cache or by download.
+
+    Fields that are not given by name (None, or a position, which these rows do not have) are found by their
+    usual names; a second text is looked for only if `text` is not given by name. A row's line is its place
+    in the split, from 1. Returns the examples and the label names in PaddleNLP's order; test splits without
+    labels give None for each.
+
+    Raises:
+        InputError: unknown data set, split or field; nothing cached and no network.
+        InputErrors: up to 20 rows with an empty text or an unknown label.
+    """
+    rows, labels, where = _load_paddlenlp(name, split, subset)
+    fields = list(rows[0])
+    by_name = isinstance(text, str)
+    text = _field(text, TEXT_NAMES, fields, where)
+    if not by_name:
+        others = [field for field in fields if field != text]
+        text_b = _field(text_b, TEXT_B_NAMES, others, where, optional=True)
+    label = _field(label, LABEL_NAMES, fields, where, optional=True)
+    for field in filter(None, (text, text_b, label)):
+        if field not in fields:
+            raise InputError(f"no field {field!r}", where, f"its fields are {', '.join(fields)}")
+    labels = labels or sorted({str(row[label]) for row in rows if label and row[label] not in ("", None)})
+    problems, examples = Problems(), []
+    for number, row in enumerate(rows, start=1):
+        place = f"{where}, row {number}"
+        first = _checked_text(row[text], "text", place, problems)
+        second = _checked_text(row[text_b], "second text", place, problems) if text_b else None
+        value = row.get(label)
+        # PaddleNLP turns label names into ids itself; -1 stands for no label in its GLUE-like test splits.
+        known = isinstance(value, int) and 0 <= value < len(labels)
+        if not known and value != -1:
+            value = _checked_label(value, labels, False, True, place, problems)
+        examples.append(Example(first, second, None if value == -1 else value, number))
+    problems.finish()
+    return examples, list(labels)
+
+
+def _load_paddlenlp(name: str, split: str, subset: str | None) -> tuple[list[dict], list[str] | None, str]:
+    import pkgutil
+
+    import paddlenlp.datasets as known
+
+    where = f"paddlenlp:{name}" + (f"/{subset}" if subset else "") + f"/{split}"
+    names = [module.name for module in pkgutil.iter_modules(known.__path__) if module.name != "dataset"]
+    if name not in names:
+        close = get_close_matches(name, names, n=3) or names
+        raise InputError(f"PaddleNLP has no data set {name!r}", where, f"did you mean {', '.join(close)}?")
+    try:
+        dataset = known.load_dataset(name, name=subset, splits=split)
+        rows = [dict(row) for row in dataset]
+    except Exception as error:  # whatever its builders and its downloader raise, the remedy is the same
+        raise InputError(
+            f"PaddleNLP cannot load it: {error}",
+            where,
+            "check split and subset; without a network, put the files into PPNLP_HOME or use local files",
+        ) from error
+    if not rows or not isinstance(rows[0], dict):
+        raise InputError("the split has no rows", where, "choose another split")
+    return rows, dataset.label_list and [str(label) for label in dataset.label_list], where
+
+
+def _field(given: str | int | None, usual: tuple[str, ...], fields: list[str], where: str, optional=False):
+    if isinstance(given, str):
+        return given
+    found = [name for name in usual if name in fields]
+    if found or optional:
+        return found[0] if found else None
+    raise InputError("which field holds the text?", where, f"name one of {', '.join(fields)}")

@@ -1,0 +1,291 @@
+"""Tables in tsv, csv and jsonl files: their columns, and their rows with the line each starts on."""
+
+from __future__ import annotations
+
+import csv
+import itertools
+import json
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Literal
+
+from ..errors import InputError, InputErrors
+
+_FORMATS = {
+    ".tsv": "tsv",
+    ".txt": "tsv",
+    ".csv": "csv",
+    ".jsonl": "jsonl",
+    ".ndjson": "jsonl",
+    ".json": "jsonl",
+}
+UTF8_REMEDY = "save the file as UTF-8 (for a Chinese Windows file: iconv -f GB18030 -t UTF-8)"
+_LISTED = 20  # how many problems, or names in a folder, are worth showing
+
+
+TEXT_NAMES = (
+    "text", "text_a", "sentence", "sentence1", "query", "premise", "content", "review", "title", "question",
+    "文本", "句子", "内容", "评论", "标题",
+)  # fmt: skip
+TEXT_B_NAMES = ("text_b", "sentence2", "title", "hypothesis", "question2", "文本2", "句子2")
+LABEL_NAMES = (
+    "label", "labels", "class", "category", "target", "score", "sentiment", "标签", "类别", "情感",
+)  # fmt: skip
+_TYPICAL_NAMES = {*TEXT_NAMES, *TEXT_B_NAMES, *LABEL_NAMES}
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.#-]{0,39}")
+
+
+@dataclass
+class TableFormat:
+    """How a file is laid out. Columns are names (of the header, or JSON fields) or positions from 0.
+
+    With `header="auto"`, columns given by name need a header. For positions the first row is a header when
+    its label is neither a label nor an id, and either one of the usual names (label, text_a, 标签 ...) or,
+    like every cell that is used, a single ASCII name. Anything else is data: a misspelt label in the first
+    row is an error and not a header.
+    """
+
+    format: Literal["auto", "tsv", "csv", "jsonl"] = "auto"
+    header: bool | Literal["auto"] = "auto"
+    text: str | int = 0
+    text_b: str | int | None = None
+    label: str | int | None = None
+
+
+class Problems:
+    """Gathers a file's errors and raises them together, at the latest when there are twenty."""
+
+    def __init__(self) -> None:
+        self._errors: list[InputError] = []
+
+    def __len__(self) -> int:
+        return len(self._errors)
+
+    def add(self, what: str, where: str, remedy: str) -> None:
+        self._errors.append(InputError(what, where, remedy))
+        if len(self._errors) == _LISTED:
+            raise InputErrors(self._errors)
+
+    def finish(self) -> None:
+        """Raise what was found, if anything."""
+        if self._errors:
+            raise InputErrors(self._errors)
+
+
+def require_file(path: Path) -> None:
+    """Raise an InputError that lists what is there instead, unless `path` is a file with something in it."""
+    if path.is_dir():
+        raise InputError("a folder, not a file", str(path), f"name a file in it; it holds {listing(path)}")
+    if not path.is_file():
+        raise InputError("no such file", str(path), f"check the path; {nearest_listing(path.parent)}")
+    if path.stat().st_size == 0:
+        raise InputError("the file is empty", str(path), "give a file with at least one row")
+
+
+def nearest_listing(folder: Path) -> str:
+    """What the nearest folder that exists holds, in words."""
+    while not folder.is_dir():
+        folder = folder.parent
+    return f"{folder.absolute()} holds {listing(folder)}"
+
+
+def listing(folder: Path) -> str:
+    """The first names in a folder, in words."""
+    names = sorted(entry.name + "/" * entry.is_dir() for entry in folder.iterdir())
+    more = f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
+    return ", ".join(names[:_LISTED]) + more or "nothing"
+
+
+def file_format(path: Path, given: str) -> str:
+    """`tsv`, `csv` or `jsonl`: as given, or for `auto` by the file's suffix."""
+    if given != "auto":
+        return given
+    if path.suffix.lower() not in _FORMATS:
+        known = ", ".join(_FORMATS)
+        what = f"unknown file type {path.suffix!r}"
+        raise InputError(what, str(path), f"use one of {known}, or say which format")
+    return _FORMATS[path.suffix.lower()]
+
+
+def read_rows(path: Path, kind: str, problems: Problems) -> Iterator[tuple[int, list[str] | dict]]:
+    """Yield (first line, cells or JSON object) of every row; blank lines are passed over.
+
+    Lines end at LF or CRLF only, and a byte order mark is dropped. In tsv a quote is text like any other;
+    csv follows the standard library's strict dialect, with quoted fields over several lines.
+    """
+    with path.open("rb") as file:
+        if file.read(2) in (b"\xff\xfe", b"\xfe\xff"):
+            raise InputError("UTF-16, not UTF-8", str(path), "save the file as UTF-8")
+    if kind == "csv":
+        yield from _csv_rows(path, problems)
+        return
+    for number, line in _decoded_lines(path, problems):
+        line = (line or "").removesuffix("\n").removesuffix("\r")
+        if not line.strip(" "):
+            continue
+        row = line.split("\t") if kind == "tsv" else _json_object(line, f"{path}:{number}", problems)
+        if row is not None:
+            yield number, row
+
+
+def _decoded_lines(path: Path, problems: Problems) -> Iterator[tuple[int, str | None]]:
+    with path.open("rb") as file:
+        for number, raw in enumerate(file, start=1):
+            raw = raw.removeprefix(b"\xef\xbb\xbf") if number == 1 else raw
+            try:
+                yield number, raw.decode("utf-8")
+            except UnicodeDecodeError as error:
+                shown = raw[max(0, error.start - 10) : error.end + 10]
+                problems.add(f"not UTF-8 text, near {shown!r}", f"{path}:{number}", UTF8_REMEDY)
+                yield number, None
+
+
+def _csv_rows(path: Path, problems: Problems) -> Iterator[tuple[int, list[str]]]:
+    damaged: set[int] = set()
+
+    def lines() -> Iterator[str]:
+        for number, line in _decoded_lines(path, problems):
+            if line is None:
+                damaged.add(number)
+            yield "\n" if line is None else line
+
+    reader = csv.reader(lines(), strict=True)
+    while True:
+        first = reader.line_num + 1
+        try:
+            cells = next(reader)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            problems.add(
+                f"not csv: {error}", f"{path}:{first}", "close every quote; write a quote in a field twice"
+            )
+            continue
+        if cells and damaged.isdisjoint(range(first, reader.line_num + 1)):
+            yield first, cells
+
+
+def _json_object(line: str, where: str, problems: Problems) -> dict | None:
+    try:
+        value = json.loads(line)
+    except ValueError as error:
+        problems.add(f"not JSON: {error}", where, "write one JSON object a line")
+        return None
+    if not isinstance(value, dict):
+        problems.add(f"a JSON {type(value).__name__}, not an object", where, "write one JSON object a line")
+        return None
+    return value
+
+
+def labelled_rows(
+    path: Path,
+    table: TableFormat,
+    problems: Problems,
+    is_header: Callable[[list[str]], bool],
+    require_label: bool,
+) -> Iterator[tuple[int, dict]]:
+    """Yield (line, {"text", "text_b", "label"}) of every data row; a column that is not there gives None."""
+    require_file(path)
+    if require_label and table.label is None:
+        raise InputError("no label column is given", str(path), "say which column holds the label")
+    columns = {"text": table.text, "text_b": table.text_b, "label": table.label}
+    columns = {key: column for key, column in columns.items() if column is not None}
+    optional = () if require_label else ("label",)
+    kind = file_format(path, table.format)
+    rows = read_rows(path, kind, problems)
+    if kind == "jsonl":
+        yield from _object_rows(path, rows, columns, optional, problems)
+    else:
+        yield from _table_rows(path, rows, columns, optional, table.header, problems, is_header)
+
+
+def _object_rows(path, rows, columns, optional, problems) -> Iterator[tuple[int, dict]]:
+    for key, name in columns.items():
+        if not isinstance(name, str):
+            what = f"{key} is column {name}, but jsonl has names"
+            raise InputError(what, str(path), "give the fields' names")
+    for line, fields in rows:
+        missing = [name for key, name in columns.items() if name not in fields and key not in optional]
+        if missing:
+            found = ", ".join(map(repr, fields)) or "none"
+            what = f"no field {missing[0]!r}; found {found}"
+            problems.add(what, f"{path}:{line}", _nearest(missing[0], fields))
+            continue
+        yield line, {key: fields.get(columns.get(key)) for key in ("text", "text_b", "label")}
+
+
+def _table_rows(path, rows, columns, optional, header, problems, is_header) -> Iterator[tuple[int, dict]]:
+    first = next(rows, None)
+    if first is None:
+        problems.finish()
+        raise InputError("the file holds only blank lines", str(path), "give a file with at least one row")
+    named = any(isinstance(column, str) for column in columns.values())
+    if named and header is False:
+        raise InputError(
+            "columns are given by name, but the file is said to have no header",
+            str(path),
+            "give positions from 0, or set header to true",
+        )
+    first_line, cells = first
+    has_header = (named or is_header(cells)) if header == "auto" else header
+    width = len(cells)
+    where = f"{path}:{first_line}"
+    positions = {key: _position(column, cells, where, key in optional) for key, column in columns.items()}
+    for line, row in rows if has_header else itertools.chain([first], rows):
+        if len(row) != width:
+            problems.add(
+                f"expected {width} columns as on line {first_line}, found {len(row)}: {_shorten(row)}",
+                f"{path}:{line}",
+                "give every row the same columns; a text must not hold the separator",
+            )
+            continue
+        yield line, {key: cell_at(row, positions.get(key)) for key in ("text", "text_b", "label")}
+
+
+def _position(column: str | int, header: list[str], where: str, optional: bool) -> int | None:
+    """Where a column stands in a row, given by name or position."""
+    names = [cell.strip() for cell in header]
+    found = [i for i, name in enumerate(names) if name == column] if isinstance(column, str) else [column]
+    if len(found) == 1 and 0 <= found[0] < len(names):
+        return found[0]
+    if optional and len(found) < 2:
+        return None
+    if isinstance(column, int):
+        what = f"there is no column {column}: {len(names)} columns, counted from 0"
+        remedy = "correct the position"
+    elif found:
+        what, remedy = f"{len(found)} columns are called {column!r}", "give the position, from 0"
+    else:
+        what, remedy = f"no column {column!r} in the header {_shorten(header)}", _nearest(column, names)
+    raise InputError(what, where, remedy)
+
+
+def cell_at(row: list[str], position: int | str | None) -> str | None:
+    return row[position] if isinstance(position, int) and 0 <= position < len(row) else None
+
+
+def looks_like_header(first: list[str], table: TableFormat) -> bool:
+    label, texts = cell_at(first, table.label), [cell_at(first, table.text), cell_at(first, table.text_b)]
+    if label is not None and is_typical_name(label):
+        return True
+    used = [cell.strip() for cell in (*texts, label) if cell is not None]
+    if label is None:
+        return all(map(is_typical_name, used))
+    return all(_NAME.fullmatch(cell) or is_typical_name(cell) for cell in used)
+
+
+def is_typical_name(cell: str | None) -> bool:
+    return cell is not None and cell.strip().lower() in _TYPICAL_NAMES
+
+
+def _nearest(name: str, names) -> str:
+    close = get_close_matches(name, list(names), n=1)
+    return f"did you mean {close[0]!r}?" if close else "correct the column's name"
+
+
+def _shorten(cells: list[str]) -> str:
+    shown = " | ".join(cells)
+    return repr(shown[:80] + "..." if len(shown) > 80 else shown)

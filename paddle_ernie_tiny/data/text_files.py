@@ -1,0 +1,86 @@
+"""Plain text files of any size, named by folder, glob or path: their contents' hash and their lines."""
+
+from __future__ import annotations
+
+import codecs
+import hashlib
+from collections.abc import Iterator
+from functools import lru_cache
+from glob import glob, has_magic
+from pathlib import Path
+
+from ..errors import InputError
+from .readers import fingerprint_file
+from .tables import UTF8_REMEDY, listing, nearest_listing
+
+_LINE_BYTES = 1 << 20  # a longer line is read in pieces
+
+
+def corpus_files(pattern: str | Path) -> list[Path]:
+    """The files that a folder (every *.txt below it), a glob (`**` for any depth) or a path names, sorted.
+
+    Raises:
+        InputError: nothing there; it says what was looked for and what is there.
+    """
+    path = Path(pattern)
+    if path.is_dir():
+        files = sorted(found for found in path.rglob("*.txt") if found.is_file())
+        looked_for, found = "*.txt files in or below it", f"it holds {listing(path)}"
+    elif has_magic(str(pattern)) and not path.exists():
+        files = sorted(Path(found) for found in glob(str(pattern), recursive=True) if Path(found).is_file())
+        fixed = Path(*path.parts[: _first_magic(path)])
+        looked_for, found = "files that match this pattern", nearest_listing(fixed)
+    else:
+        files = [path] if path.is_file() else []
+        looked_for, found = "a file, a folder or a glob", nearest_listing(path.parent)
+    if not files:
+        raise InputError(f"there are no {looked_for}", str(pattern), f"correct the path; {found}")
+    if not any(file.stat().st_size for file in files):
+        raise InputError("the corpus is empty", str(pattern), "give text files with one passage a line")
+    return files
+
+
+def corpus_fingerprint(pattern: str | Path) -> str:
+    """SHA-256 over the contents of the files, in their order; names and places do not count."""
+    digest = hashlib.sha256()
+    for file in corpus_files(pattern):
+        status = file.stat()
+        digest.update(_file_fingerprint(str(file), status.st_size, status.st_mtime_ns).encode())
+    return digest.hexdigest()
+
+
+def read_lines(pattern: str | Path) -> Iterator[str]:
+    """Yield the lines with text of all files. Raises InputError at a line that is not UTF-8."""
+    for file in corpus_files(pattern):
+        yield from read_file_lines(file)
+
+
+def read_file_lines(path: Path) -> Iterator[str]:
+    """Yield the lines with text of one file; a line over 1 MiB comes in several pieces."""
+    number, carry = 1, b""
+    with path.open("rb") as file:
+        if file.read(3) != codecs.BOM_UTF8:
+            file.seek(0)
+        while block := file.readline(_LINE_BYTES):
+            block = carry + block
+            ended = block.endswith(b"\n") or len(block) < _LINE_BYTES
+            try:
+                text, used = codecs.utf_8_decode(block, "strict", ended)
+            except UnicodeDecodeError as error:
+                what = f"not UTF-8 text (byte 0x{block[error.start]:02x})"
+                raise InputError(what, f"{path}:{number}", UTF8_REMEDY) from None
+            carry = block[used:]
+            number += block.endswith(b"\n")
+            if text.strip():
+                yield text.rstrip("\r\n")
+    if carry:
+        raise InputError("the file ends inside a character", f"{path}:{number}", UTF8_REMEDY)
+
+
+def _first_magic(path: Path) -> int:
+    return next(index for index, part in enumerate(path.parts) if has_magic(part))
+
+
+@lru_cache(maxsize=4096)
+def _file_fingerprint(path: str, size: int, mtime_ns: int) -> str:
+    return fingerprint_file(path)

@@ -1,0 +1,290 @@
+"""The one tokenisation path: training, export and prediction all go through `WordPieceTokenizer`.
+
+Built on Rust `tokenizers`. The steps are those of PaddleNLP's `BasicTokenizer` followed by its
+`WordpieceTokenizer`, written as regular expressions that are stored in `tokenizer.json`:
+
+1. lower-case (if asked for), drop control characters, and when lower-casing also drop accents;
+2. split at white space, and make every punctuation mark, symbol and Chinese character a word of its own.
+   (Symbols are what plain BERT leaves inside words: `Apple😀` is two words here and in PaddleNLP.)
+3. cut each word into the longest pieces of the vocabulary; a word over 100 characters is `[UNK]`.
+
+The character classes are those of the Unicode version inside `tokenizers`, so a text has the same ids under
+every Python. PaddleNLP takes them from Python's `unicodedata`; characters newer than that differ.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from tokenizers import AddedToken, Encoding, Regex, Tokenizer, models, normalizers, pre_tokenizers, processors
+
+from ..errors import InputError
+from .vocabulary import (
+    SPECIAL_TOKENS,
+    learn_word_pieces,
+    read_vocabulary,
+    write_vocabulary,
+)
+
+_PIPELINE_VERSION = 1  # part of the fingerprint; raise it when the steps change
+_CHINESE = (
+    r"\x{4E00}-\x{9FFF}\x{3400}-\x{4DBF}\x{20000}-\x{2A6DF}\x{2A700}-\x{2B73F}"
+    r"\x{2B740}-\x{2B81F}\x{2B820}-\x{2CEAF}\x{F900}-\x{FAFF}\x{2F800}-\x{2FA1F}"
+)
+# PaddleNLP's `_is_symbol` counts these letters and numbers among the symbols.
+_EXTRA_SYMBOLS = r"\x{B2}\x{B5}\x{BA}\x{D8}\x{14B}\x{1B1}\x{3007}"
+_CONTROL = Regex(r"[\p{C}\x{FFFD}&&[^\t\n\r]]")
+_SINGLE = Regex(rf"[\p{{P}}\p{{S}}{_EXTRA_SYMBOLS}{_CHINESE}]")
+_TOKENIZER_CLASSES = ("BertTokenizer", "ErnieTokenizer", "RobertaTokenizer", "RobertaChineseTokenizer")
+_FOLDER_REMEDY = "give the folder of a BERT, ERNIE or Chinese RoBERTa model, with its vocab.txt"
+
+
+@dataclass
+class Encoded:
+    """Rows of token ids without padding; `truncated` counts the rows that were cut."""
+
+    input_ids: list[list[int]]
+    token_type_ids: list[list[int]]
+    truncated: int
+
+
+class WordPieceTokenizer:
+    """Text to token ids, as PaddleNLP's BertTokenizer and ErnieTokenizer do it.
+
+    `tokens` is the vocabulary by id. Special tokens that stand in a text (`[SEP]`, in capitals) count as
+    themselves, as in PaddleNLP. Instances can be pickled.
+    """
+
+    def __init__(self, tokens: Sequence[str], lowercase: bool = True):
+        if len(set(tokens)) != len(tokens) or not set(SPECIAL_TOKENS) <= set(tokens):
+            raise ValueError(f"a vocabulary needs {', '.join(SPECIAL_TOKENS)}, and every token once")
+        self._load(_build(list(tokens), lowercase), lowercase)
+
+    def _load(self, backend: Tokenizer, lowercase: bool) -> None:
+        vocabulary = backend.get_vocab()
+        self._backend = backend
+        self._tokens = sorted(vocabulary, key=vocabulary.__getitem__)
+        self.lowercase = lowercase
+        self.pad_id, self.unk_id, self.cls_id, self.sep_id, self.mask_id = map(vocabulary.get, SPECIAL_TOKENS)
+
+    @classmethod
+    def from_vocab_file(cls, path: str | Path, lowercase: bool = True) -> WordPieceTokenizer:
+        """From a vocabulary file in BERT's or ERNIE's shape; see `read_vocabulary` for the errors."""
+        return cls(read_vocabulary(path), lowercase)
+
+    @classmethod
+    def from_folder(cls, folder: str | Path) -> WordPieceTokenizer:
+        """From a bundle's `tokenizer.json`, or a PaddleNLP folder's `vocab.txt` and `tokenizer_config.json`.
+
+        A `tokenizer.json` that another tool wrote is passed over for `vocab.txt`.
+
+        Raises:
+            InputError: neither file is there, or the folder's tokenizer is not one of BERT's kind.
+        """
+        folder = Path(folder)
+        bundled, vocab = folder / "tokenizer.json", folder / "vocab.txt"
+        if bundled.is_file():
+            tokenizer = cls._from_json(bundled)
+            if tokenizer:
+                return tokenizer
+        if not vocab.is_file():
+            found = "a tokenizer.json that this toolkit did not write and no" if bundled.is_file() else "no"
+            what = f"{found} vocab.txt here" if folder.is_dir() else "no such folder"
+            raise InputError(what, where=str(folder), remedy=_FOLDER_REMEDY)
+        return cls.from_vocab_file(vocab, lowercase=_read_lowercase(folder / "tokenizer_config.json"))
+
+    @classmethod
+    def _from_json(cls, path: Path) -> WordPieceTokenizer | None:
+        try:
+            text = path.read_text(encoding="utf-8")
+            backend = Tokenizer.from_str(text)
+        except Exception as error:  # tokenizers raises plain Exception for whatever it cannot read
+            raise InputError(f"cannot be read: {error}", str(path), "export the bundle again") from None
+        written = json.loads(backend.to_str())
+        for lowercase in (True, False):
+            ours = json.loads(_build(list(SPECIAL_TOKENS), lowercase).to_str())
+            if all(written[part] == ours[part] for part in ("normalizer", "pre_tokenizer")):
+                tokenizer = cls.__new__(cls)
+                tokenizer._load(backend, lowercase)
+                return tokenizer
+        return None
+
+    def save(self, folder: str | Path) -> None:
+        """Write `tokenizer.json` and `vocab.txt` (BERT's shape), each atomically."""
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        _write_atomically(folder / "vocab.txt", write_vocabulary(self._tokens))
+        _write_atomically(folder / "tokenizer.json", self._backend.to_str(pretty=True))
+
+    @property
+    def tokens(self) -> list[str]:
+        """The vocabulary by id."""
+        return list(self._tokens)
+
+    @property
+    def vocab_size(self) -> int:
+        return len(self._tokens)
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 of the vocabulary in id order and of the options: equal means equal ids for any text."""
+        content = json.dumps([self._tokens, {"lowercase": self.lowercase, "pipeline": _PIPELINE_VERSION}])
+        return hashlib.sha256(content.encode()).hexdigest()
+
+    def encode(
+        self, texts: Sequence[str], texts_b: Sequence[str] | None = None, max_length: int = 128
+    ) -> Encoded:
+        """`[CLS] a [SEP]` or `[CLS] a [SEP] b [SEP]`, at most `max_length` tokens a row, not padded.
+
+        A pair loses tokens from the end of whichever is longer, from b when they are equally long.
+        """
+        if max_length < 3 + (texts_b is not None):
+            what = f"max_length {max_length} leaves no room for text"
+            raise InputError(what, remedy="give at least 8 tokens")
+        first = self.encode_plain(texts)
+        if texts_b is None:
+            return self._assemble(first, None, max_length - 2)
+        if len(texts) != len(texts_b):
+            raise ValueError(f"{len(texts)} first texts but {len(texts_b)} second texts")
+        return self._assemble(first, self.encode_plain(texts_b), max_length - 3)
+
+    def _assemble(self, first: list[list[int]], second: list[list[int]] | None, room: int) -> Encoded:
+        input_ids, token_type_ids, truncated = [], [], 0
+        for row, a in enumerate(first):
+            b = second[row] if second is not None else []
+            keep_a, keep_b = _longest_first(len(a), len(b), room)
+            truncated += keep_a + keep_b < len(a) + len(b)
+            tail = [] if second is None else [*b[:keep_b], self.sep_id]
+            head = [self.cls_id, *a[:keep_a], self.sep_id]
+            input_ids.append(head + tail)
+            token_type_ids.append([0] * len(head) + [1] * len(tail))
+        return Encoded(input_ids, token_type_ids, truncated)
+
+    def encode_plain(self, texts: Sequence[str]) -> list[list[int]]:
+        """Token ids of each text, without special tokens and uncut."""
+        batch = _encodable(texts)
+        return [row.ids for row in self._backend.encode_batch_fast(batch, add_special_tokens=False)]
+
+    def encode_with_offsets(self, texts: Sequence[str]) -> list[Encoding]:
+        """As `encode_plain`, but with `.ids` and `.offsets`: each token's (start, end) in the text."""
+        return self._backend.encode_batch(_encodable(texts), add_special_tokens=False)
+
+    def split_words(self, text: str) -> list[str]:
+        """The words of a text after normalising, before they are cut into pieces."""
+        normalized = self._backend.normalizer.normalize_str(text)
+        return [word for word, _ in self._backend.pre_tokenizer.pre_tokenize_str(normalized)]
+
+
+def pad_batch(rows: Sequence[Sequence[int]], pad_id: int, multiple_of: int = 1) -> np.ndarray:
+    """Pad rows on the right to the longest, rounded up to `multiple_of`: int64 [batch, length]."""
+    longest = max((len(row) for row in rows), default=0)
+    batch = np.full((len(rows), -(-longest // multiple_of) * multiple_of), pad_id, dtype=np.int64)
+    for index, row in enumerate(rows):
+        batch[index, : len(row)] = row
+    return batch
+
+
+def train_vocabulary(lines: Iterable[str], size: int, lowercase: bool = True) -> WordPieceTokenizer:
+    """Learn a vocabulary of at most `size` tokens from text; the same text always gives the same one.
+
+    Special tokens take ids 0 to 4; Chinese characters stand singly. Memory grows with the number of
+    different words, not with the text. Raises InputError as `learn_word_pieces` does.
+    """
+    splitter = WordPieceTokenizer(SPECIAL_TOKENS, lowercase)
+    counts: Counter[str] = Counter()
+    for line in lines:
+        counts.update(splitter.split_words(_without_surrogates(line)))
+    return WordPieceTokenizer(learn_word_pieces(counts, size), lowercase)
+
+
+def _build(tokens: list[str], lowercase: bool) -> Tokenizer:
+    vocabulary = {token: index for index, token in enumerate(tokens)}
+    backend = Tokenizer(models.WordPiece(vocabulary, unk_token="[UNK]", max_input_chars_per_word=100))
+    no_control = normalizers.Replace(_CONTROL, "")
+    no_accents = [normalizers.NFD(), normalizers.Replace(Regex(r"\p{Mn}"), "")]
+    backend.normalizer = normalizers.Sequence(
+        [normalizers.Lowercase(), no_control, *no_accents] if lowercase else [no_control]
+    )
+    backend.pre_tokenizer = pre_tokenizers.Sequence(
+        [pre_tokenizers.WhitespaceSplit(), pre_tokenizers.Split(_SINGLE, "isolated")]
+    )
+    specials = [AddedToken(token, special=True, normalized=False) for token in SPECIAL_TOKENS]
+    backend.add_special_tokens(specials)
+    # We add the special tokens ourselves; this is for other users of tokenizer.json.
+    backend.post_processor = processors.BertProcessing(
+        ("[SEP]", vocabulary["[SEP]"]), ("[CLS]", vocabulary["[CLS]"])
+    )
+    return backend
+
+
+def _longest_first(length_a: int, length_b: int, room: int) -> tuple[int, int]:
+    if length_a + length_b <= room:
+        return length_a, length_b
+    half, odd = divmod(room, 2)
+    if length_b <= half:
+        return room - length_b, length_b
+    if length_a <= half:
+        return length_a, room - length_a
+    return half + odd, half
+
+
+def _encodable(texts: Sequence[str]) -> list[str]:
+    if isinstance(texts, str):
+        raise TypeError("expected a list of texts, got one string")
+    return [_without_surrogates(text) for text in texts]
+
+
+def _without_surrogates(text: str) -> str:
+    # Half a surrogate pair (JSON can carry one) cannot be passed to Rust; PaddleNLP drops it as a control.
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode(errors="ignore").decode()
+    return text
+
+
+def _read_lowercase(path: Path) -> bool:
+    """`do_lower_case` of a tokenizer_config.json (true where it says nothing, as in PaddleNLP)."""
+    if not path.is_file():
+        return True
+    try:
+        options = json.loads(path.read_text(encoding="utf-8"))
+        kind = options.get("tokenizer_class") or options.get("init_class") or "BertTokenizer"
+    except (ValueError, AttributeError):
+        raise InputError("not a JSON object", str(path), "restore the model's own file") from None
+    lowercase = bool(options.get("do_lower_case", True))
+    unsupported = [
+        f"{key}={options[key]!r}"
+        for key, plain in (
+            ("do_basic_tokenize", [True]),
+            ("tokenize_chinese_chars", [True]),
+            ("never_split", [None, []]),
+            ("strip_accents", [None, lowercase]),
+        )
+        if key in options and options[key] not in plain
+    ]
+    if kind.replace("Fast", "") not in _TOKENIZER_CLASSES:
+        unsupported.insert(0, f"tokenizer_class={kind!r}")
+    if unsupported:
+        raise InputError(
+            f"this tokenizer is not supported: {', '.join(unsupported)}",
+            where=str(path),
+            remedy=f"use a model with a word piece tokenizer ({', '.join(_TOKENIZER_CLASSES)})",
+        )
+    return lowercase
+
+
+def _write_atomically(path: Path, text: str) -> None:
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    with open(temporary, "w", encoding="utf-8", newline="\n") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(temporary, path)

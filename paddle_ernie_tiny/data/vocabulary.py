@@ -1,0 +1,186 @@
+"""Word piece vocabularies: the two file shapes in use, and learning one from text."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from ..errors import InputError, InputErrors
+
+SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
+
+_SHAPE_REMEDY = "write one token a line, or `token<TAB>id` throughout"
+_WORDS_PER_LINE = 1000  # how often one word is repeated in a line that is fed to the trainer
+_MIN_FREQUENCY = 2  # pieces longer than a character that occur once are accidents, not words
+
+
+def read_vocabulary(path: str | Path) -> list[str]:
+    """Read a vocabulary file; the place in the list is the token's id.
+
+    Two shapes are told apart by their first line: one token a line (BERT), and `token<TAB>id` (ERNIE 1.0
+    to 3.0; the lines in any order). A token that stands twice, as `$` does in ERNIE 3.0's file, keeps its
+    last id, as in PaddleNLP; its earlier id is held by a placeholder that no text can produce.
+
+    Raises:
+        InputError: not there, not UTF-8, empty, an id given twice, a gap, or a special token missing.
+    """
+    path = Path(path)
+    lines = _vocabulary_lines(path)
+    tokens = _tokens_with_ids(path, lines) if _has_ids(lines[0]) else _tokens_by_line(path, lines)
+    missing = [token for token in SPECIAL_TOKENS if token not in tokens]
+    if missing:
+        raise InputError(
+            f"the vocabulary lacks the special tokens {', '.join(missing)}",
+            where=str(path),
+            remedy="use the vocab.txt of a BERT, ERNIE or Chinese RoBERTa model",
+        )
+    return _without_duplicates(tokens)
+
+
+def write_vocabulary(tokens: list[str]) -> str:
+    """The text of a vocabulary file in BERT's shape: one token a line, by id."""
+    return "".join(f"{token}\n" for token in tokens)
+
+
+def _vocabulary_lines(path: Path) -> list[str]:
+    if not path.is_file():
+        raise InputError("no such vocabulary file", where=str(path), remedy="give the path of a vocab.txt")
+    raw = path.read_bytes()
+    try:
+        text = raw.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = raw.count(b"\n", 0, error.start) + 1
+        raise InputError(
+            f"not UTF-8 text (byte 0x{raw[error.start]:02x})",
+            where=f"{path}:{line}",
+            remedy="save the vocabulary as UTF-8",
+        ) from None
+    # Not splitlines(): U+2028, which that splits on, is a token of the Chinese BERT vocabulary.
+    lines = [line.removesuffix("\r") for line in text.split("\n")]
+    while lines and not lines[-1]:
+        lines.pop()
+    if not lines:
+        raise InputError("the vocabulary file is empty", str(path), "give a BERT or ERNIE vocab.txt")
+    return lines
+
+
+def _has_ids(line: str) -> bool:
+    token, tab, number = line.rpartition("\t")
+    return bool(tab and token and number.isdecimal())
+
+
+def _tokens_by_line(path: Path, lines: list[str]) -> list[str]:
+    for number, line in enumerate(lines, start=1):
+        if not line or "\t" in line:
+            what = "a blank line" if not line else f"a tab in {line!r}, but line 1 has no id"
+            raise InputError(what, f"{path}:{number}", _SHAPE_REMEDY)
+    return lines
+
+
+def _tokens_with_ids(path: Path, lines: list[str]) -> list[str]:
+    by_id: dict[int, tuple[str, int]] = {}
+    errors = []
+    for number, line in enumerate(lines, start=1):
+        token, _, index = line.rpartition("\t")
+        if not _has_ids(line):
+            errors.append(
+                InputError(
+                    f"expected `token<TAB>id`, found {line!r}",
+                    where=f"{path}:{number}",
+                    remedy=_SHAPE_REMEDY,
+                )
+            )
+        elif int(index) in by_id:
+            earlier = by_id[int(index)]
+            errors.append(
+                InputError(
+                    f"id {index} of {token!r} was given to {earlier[0]!r} on line {earlier[1]}",
+                    where=f"{path}:{number}",
+                    remedy="every token needs an id of its own",
+                )
+            )
+        else:
+            by_id[int(index)] = (token, number)
+    if not errors and max(by_id) != len(by_id) - 1:
+        gap = next(index for index in range(len(by_id) + 1) if index not in by_id)
+        errors.append(
+            InputError(
+                f"ids should run from 0 to {len(by_id) - 1} without gaps, but {gap} is missing",
+                where=str(path),
+                remedy="restore the missing lines, or number the tokens anew if no model uses these ids",
+            )
+        )
+    if errors:
+        raise errors[0] if len(errors) == 1 else InputErrors(errors[:20])
+    return [by_id[index][0] for index in range(len(by_id))]
+
+
+def _without_duplicates(tokens: list[str]) -> list[str]:
+    last = {token: index for index, token in enumerate(tokens)}
+    # Brackets are always tokens of their own, so no text ever becomes this placeholder.
+    return [token if last[token] == index else f"[duplicate{index}]" for index, token in enumerate(tokens)]
+
+
+def learn_word_pieces(word_counts: Mapping[str, int], size: int) -> list[str]:
+    """Learn a word piece vocabulary of at most `size` tokens, special tokens first.
+
+    Single characters come first, by frequency, each also as `##c` where it continues a word; characters
+    for which there is no room become `[UNK]`. What is left of `size` goes to the pieces that the trainer of
+    `tokenizers` merges. The same counts always give the same vocabulary: the trainer's own result depends
+    on the order of a hash map, so the characters are given to it with fixed ids.
+
+    Raises:
+        InputError: no words, or a `size` that has no room for a single character.
+    """
+    if size <= len(SPECIAL_TOKENS):
+        what = f"a vocabulary of {size} tokens has no room for text"
+        raise InputError(what, remedy="give at least a few hundred")
+    if not word_counts:
+        what = "there is no text to learn a vocabulary from"
+        raise InputError(what, remedy="give a corpus with text in it")
+    alphabet = _alphabet(word_counts, size - len(SPECIAL_TOKENS))
+    known = set(alphabet)
+    words = {
+        word: count
+        for word, count in word_counts.items()
+        if len(word) > 1 and all(piece in known for piece in _characters(word))
+    }
+    fixed = [*SPECIAL_TOKENS, *alphabet]
+    return _merge(words, fixed, size) if words and len(fixed) < size else fixed
+
+
+def _characters(word: str) -> list[str]:
+    return [word[0], *(f"##{character}" for character in word[1:])]
+
+
+def _alphabet(word_counts: Mapping[str, int], room: int) -> list[str]:
+    counts: Counter[str] = Counter()
+    for word, count in word_counts.items():
+        counts[word[0]] += count
+        for character in word[1:]:
+            # The plain character is counted too, so that it never ranks below its own `##` form.
+            counts[character] += count
+            counts[f"##{character}"] += count
+    ranked = sorted(counts, key=lambda piece: (-counts[piece], len(piece), piece))
+    return ranked[:room]
+
+
+def _merge(words: Mapping[str, int], fixed: list[str], size: int) -> list[str]:
+    from tokenizers import Tokenizer, models, pre_tokenizers, trainers
+
+    tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))
+    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    trainer = trainers.WordPieceTrainer(
+        vocab_size=size, min_frequency=_MIN_FREQUENCY, special_tokens=fixed, show_progress=False
+    )
+    tokenizer.train_from_iterator(_repeated(words), trainer)
+    vocabulary = tokenizer.get_vocab()
+    return sorted(vocabulary, key=vocabulary.__getitem__)
+
+
+def _repeated(words: Mapping[str, int]) -> Iterator[str]:
+    for word in sorted(words):
+        whole, rest = divmod(words[word], _WORDS_PER_LINE)
+        for count in [_WORDS_PER_LINE] * whole + [rest] * bool(rest):
+            yield " ".join([word] * count)

@@ -1,0 +1,64 @@
+"""`validate` finds what would fail later, names it, and leaves nothing behind."""
+
+import json
+
+import pytest
+import yaml
+
+from .conftest import ernie_tiny
+
+
+def test_a_good_configuration(unstarted):
+    done = ernie_tiny("validate", unstarted.file)
+    assert done.returncode == 0 and "valid" in done.stdout, done.stderr
+    assert not unstarted.root.exists(), "validate writes nothing"
+
+
+def test_wrong_keys_exit_2(unstarted):
+    done = ernie_tiny("validate", unstarted.file, "sed=1", "student.hiden_size=4")
+    assert done.returncode == 2
+    assert "did you mean seed?" in done.stderr and "did you mean hidden_size?" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("overrides", "messages"),
+    [
+        (["data.train=nowhere.tsv", "general_corpus.path=nowhere"], ["nowhere.tsv", "nowhere"]),
+        (["data.columns.text=txet"], ["txet"]),
+        (["student.num_attention_heads=1"], ["needs equal head counts", "relation"]),
+        (["student.num_hidden_layers=3"], ["the student has 3 layers, the teacher only 2"]),
+        (["task.labels=[good, bad]"], ["train.tsv:2", "negative"]),
+    ],
+)
+def test_what_would_fail_later_is_found_first(unstarted, overrides, messages):
+    done = ernie_tiny("run", unstarted.file, *overrides)
+    assert done.returncode == 2, done.stdout + done.stderr
+    for message in messages:
+        assert message in done.stderr
+    assert not unstarted.root.exists()
+
+
+def test_a_teacher_whose_labels_stand_in_another_order_is_refused(finished, tmp_path):
+    teacher = finished.root / "teacher" / "finetuned" / "final"
+    config = yaml.safe_load(finished.file.read_text(encoding="utf-8"))
+    config["teacher"] = {"model": str(teacher), "finetune": None}
+    config["output_dir"] = str(tmp_path / "run")
+    config["task"]["labels"] = ["positive", "negative"]
+    (tmp_path / "run.yaml").write_text(yaml.safe_dump(config), encoding="utf-8")
+    done = ernie_tiny("validate", tmp_path / "run.yaml")
+    assert done.returncode == 2 and "list task.labels in the teacher's order" in done.stderr
+
+
+def test_a_finetuned_teacher_from_a_folder_needs_no_training(finished, tmp_path):
+    """An engineer with a fine-tuned teacher: two stages, no pre-training, no fine-tuning, no baseline."""
+    config = yaml.safe_load(finished.file.read_text(encoding="utf-8"))
+    config["teacher"] = {"model": str(finished.root / "teacher" / "finetuned" / "final"), "finetune": None}
+    config.update(output_dir=str(tmp_path / "run"), baseline=None, stages=config["stages"][2:])
+    (tmp_path / "run.yaml").write_text(yaml.safe_dump(config), encoding="utf-8")
+    done = ernie_tiny("run", tmp_path / "run.yaml")
+    assert done.returncode == 0, done.stderr
+    report = json.loads((tmp_path / "run" / "report.json").read_text(encoding="utf-8"))
+    earlier = json.loads((finished.root / "report.json").read_text(encoding="utf-8"))
+    assert report["teacher"]["score"] == pytest.approx(earlier["teacher"]["score"])
+    assert report["baseline"]["score"] is None and len(report["stages"]) == 2
