@@ -128,7 +128,8 @@ def _prepare() -> None:
 def main() -> None:
     """Entry point: exit code 0 done, 2 wrong input, 1 anything else, 130 after Ctrl-C."""
     try:
-        app(standalone_mode=False)
+        code = app(standalone_mode=False)
+        sys.exit(code if isinstance(code, int) else 0)
     except ErnieTinyError as error:
         _show(error)
         sys.exit(error.exit_code)

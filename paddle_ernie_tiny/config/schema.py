@@ -6,28 +6,22 @@ objective, stages, baseline, export.
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
-
-
-def _forbid_bool(value: Any) -> Any:
-    if isinstance(value, bool):
-        raise ValueError("a number is needed, not true/false")
-    return value
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 
-PositiveInt = Annotated[int, BeforeValidator(_forbid_bool), Field(gt=0)]
-Weight = Annotated[float, BeforeValidator(_forbid_bool), Field(ge=0)]
+PositiveInt = Annotated[int, Field(gt=0)]
+Weight = Annotated[float, Field(ge=0)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 Column = str | int
 STAGE_NAMES = ("general", "general_enhanced", "task_adaptive", "task_specific")
 
 
 class Section(BaseModel):
-    """Base of every section: a key that the schema does not know is an error."""
+    """Base of every section: unknown keys and values of another type are errors (`true` is no number)."""
 
-    model_config = ConfigDict(extra="forbid", validate_default=True, protected_namespaces=())
+    model_config = ConfigDict(extra="forbid", strict=True, validate_default=True, protected_namespaces=())
 
 
 class TrainingSettings(Section):

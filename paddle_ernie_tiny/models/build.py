@@ -131,7 +131,7 @@ def load_classifier(folder: Path, labels: list[str], dropout: dict | None = None
             str(folder),
             "give a folder whose weights belong to its config.json",
         )
-    model.set_state_dict({n: v for n, v in state.items() if n in own})
+    model.set_state_dict({**own, **{n: v for n, v in state.items() if n in own}})
     return model
 
 

@@ -11,6 +11,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import paddle
+
 from ..config import RunConfig, dump_config, stage_objective
 from ..deploy.bundle import MANIFEST
 from ..deploy.export import ExportRequest, export_bundle
@@ -112,7 +114,10 @@ def _perform(step: Step, number: str, say: Callable[[str], None]) -> None:
             say(f"{number} {step.name}" + (": carrying on" if state == "resume" else ""))
         record.begin(fresh=state in ("stale", "new"))
         start = time.time()
-        result = step.train(step.folder)
+        # Paddle names parameters by a counter, and optimiser states by parameters: each step counts from
+        # zero, so that a process that skips finished steps finds the names that its checkpoint holds.
+        with paddle.utils.unique_name.guard():
+            result = step.train(step.folder)
         record.finish(result)
         say(f"{number} {step.name}: done in {result.get('seconds', time.time() - start):.0f} s")
     if step.measure is not None:

@@ -24,6 +24,7 @@ from safetensors.numpy import load_file, save_file
 from tqdm import tqdm
 
 from ..config import TrainingSettings
+from ..errors import ErnieTinyError
 from ..models.build import load_state_strictly, to_numpy
 from .batches import LengthGroupedBatchSampler, collate
 
@@ -32,8 +33,10 @@ _COMPLETE = "complete"
 _WEIGHTS = "model.safetensors"
 
 
-class Interrupted(KeyboardInterrupt):
+class Interrupted(ErnieTinyError):
     """Ctrl-C arrived, the step in hand was finished and a checkpoint written."""
+
+    exit_code = 130
 
 
 def total_steps(settings: TrainingSettings, rows: int, world_size: int = 1) -> int:
@@ -142,7 +145,7 @@ class ToolkitTrainer(Trainer):
             tqdm.write(f"  {self.label}: resuming at step {step} of {self.args.max_steps}")
         self.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
         if self._interrupt.requested:
-            raise Interrupted
+            raise Interrupted("interrupted; run the same command again to carry on")
         best = self._read_best()
         if best:
             arrays = load_file(str(self._best_folder / _WEIGHTS))

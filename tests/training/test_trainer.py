@@ -1,0 +1,149 @@
+"""Trainer mechanics on small random models: resume, best model, frozen teacher, one component a stage."""
+
+import inspect
+import json
+
+import numpy as np
+import paddle
+import pytest
+
+from paddle_ernie_tiny.config import ObjectiveSettings, TrainingSettings
+from paddle_ernie_tiny.distillation import stages
+from paddle_ernie_tiny.training.batches import EncodedRows
+from paddle_ernie_tiny.training.steps import FinetuneTrainer
+from paddle_ernie_tiny.training.trainer import last_checkpoint, total_steps, training_arguments
+
+SETTINGS = TrainingSettings(
+    max_steps=20, learning_rate=1e-3, per_device_train_batch_size=4, logging_steps=5, save_steps=5
+)
+
+
+class Stop(Exception):
+    """Stands for a crash."""
+
+
+def classifier(layers=1, width=8, dropout=0.0):
+    from paddlenlp.transformers import BertConfig, BertForSequenceClassification
+
+    return BertForSequenceClassification(
+        BertConfig(
+            vocab_size=40, hidden_size=width, num_hidden_layers=layers, num_attention_heads=2,
+            intermediate_size=16, max_position_embeddings=16, type_vocab_size=2, num_labels=2,
+            hidden_dropout_prob=dropout, attention_probs_dropout_prob=dropout,
+        )
+    )
+
+
+def rows(count=22, labelled=True):
+    rng = np.random.default_rng(0)
+    ids = [rng.integers(5, 40, size=rng.integers(3, 12)).tolist() for _ in range(count)]
+    labels = np.array([row[0] % 2 for row in ids]) if labelled else None
+    return EncodedRows(ids, [[0] * len(row) for row in ids], labels)
+
+
+def finetuner(folder, evaluate_with=None):
+    paddle.seed(3)
+    data = rows()
+    args = training_arguments(SETTINGS, len(data), folder, folder / "vdl", seed=3)
+    return FinetuneTrainer(classifier(), args, data, 0, "test", evaluate_with)
+
+
+def weights(trainer):
+    return {name: value.numpy() for name, value in trainer.model.state_dict().items()}
+
+
+def test_a_training_that_was_cut_off_ends_with_the_same_weights_and_history(tmp_path):
+    # As the pipeline does: each training counts parameter names from zero.
+    with paddle.utils.unique_name.guard():
+        whole = finetuner(tmp_path / "whole")
+        expected = whole.fit()
+    with paddle.utils.unique_name.guard():
+        cut = finetuner(tmp_path / "cut")
+    compute = cut.compute_loss
+
+    def crash_at_step_13(model, inputs, **kwargs):
+        if cut.state.global_step == 13:
+            raise Stop
+        return compute(model, inputs, **kwargs)
+
+    cut.compute_loss = crash_at_step_13
+    with paddle.utils.unique_name.guard(), pytest.raises(Stop):
+        cut.fit()
+    assert last_checkpoint(tmp_path / "cut").name == "checkpoint-10"
+    with paddle.utils.unique_name.guard():
+        resumed = finetuner(tmp_path / "cut")
+        result = resumed.fit()
+    for name, value in weights(whole).items():
+        np.testing.assert_allclose(weights(resumed)[name], value, atol=1e-6, err_msg=name)
+    assert [entry["step"] for entry in result["history"]] == [5, 10, 15, 20]
+    assert [e["loss"] for e in result["history"]] == pytest.approx([e["loss"] for e in expected["history"]], rel=1e-4)
+
+
+def test_a_checkpoint_without_its_mark_is_removed_and_not_used(tmp_path):
+    for step, complete in ((5, True), (10, True), (15, False)):
+        (tmp_path / f"checkpoint-{step}").mkdir()
+        if complete:
+            (tmp_path / f"checkpoint-{step}" / "complete").write_text("1.0")
+    assert last_checkpoint(tmp_path).name == "checkpoint-10"
+    assert not (tmp_path / "checkpoint-15").exists()
+
+
+def test_the_best_model_by_dev_score_is_the_result(tmp_path):
+    scores, kept = iter([0.5, 0.9, 0.7, 0.8]), []
+
+    def score():
+        kept.append({name: value.copy() for name, value in weights(trainer).items()})
+        return next(scores)
+
+    trainer = finetuner(tmp_path, evaluate_with=score)
+    result = trainer.fit()
+    assert result["best"] == {"score": 0.9, "step": 10}
+    assert len(kept) == 4
+    for name, value in weights(trainer).items():
+        np.testing.assert_array_equal(value, kept[1][name])
+
+
+def test_steps_from_epochs():
+    settings = TrainingSettings(num_train_epochs=2.5, per_device_train_batch_size=8, gradient_accumulation_steps=2)
+    # 100 rows are 13 batches, 6 optimiser steps an epoch
+    assert total_steps(settings, 100) == 15
+
+
+@pytest.mark.parametrize("name", ["general", "task_specific"])
+def test_a_stage_trains_the_student_and_leaves_the_teacher_alone(tmp_path, name):
+    paddle.seed(5)
+    stage = stages.STAGES[name]
+    student_model, teacher_model = classifier(1, 8), classifier(2, 16, dropout=0.5)
+    objective = stages.build_objective(ObjectiveSettings(), student_model.config, teacher_model.config, stage)
+    student = stages.distilled_student(student_model, objective, 16)
+    teacher = stages.Teacher(teacher_model, objective)
+    before = {n: v.numpy().copy() for n, v in teacher_model.state_dict().items()}
+    start = {n: v.numpy().copy() for n, v in student.state_dict().items()}
+    data = rows(labelled=stage.label_terms)
+    args = training_arguments(SETTINGS, len(data), tmp_path, tmp_path / "vdl", seed=3)
+    result = stage(student, teacher, objective, args, data, 0).fit()
+
+    assert not teacher_model.training, "dropout must be off in the teacher"
+    for n, value in teacher_model.state_dict().items():
+        np.testing.assert_array_equal(value.numpy(), before[n])
+    moved = {n for n, v in student.state_dict().items() if not np.array_equal(v.numpy(), start[n])}
+    assert "projections.0.weight" in moved and "classifier.bert.embeddings.word_embeddings.weight" in moved
+    assert ("classifier.classifier.weight" in moved) == stage.label_terms
+    assert result["history"][-1]["loss"] < result["history"][0]["loss"]
+    terms = {"attention_loss", "hidden_loss", "embedding_loss"}
+    if stage.label_terms:
+        terms |= {"soft_label_loss", "hard_label_loss"}
+    assert {key for key in result["history"][0] if key.endswith("_loss")} == terms
+    json.dumps(result)
+
+
+def test_each_stage_changes_exactly_one_component():
+    order = [stages.STAGES[name] for name in ("general", "general_enhanced", "task_adaptive", "task_specific")]
+    components = ("teacher_kind", "data_kind", "label_terms")
+    for earlier, later in zip(order, order[1:], strict=False):
+        changed = [c for c in components if getattr(earlier, c) != getattr(later, c)]
+        assert len(changed) == 1, (earlier, later, changed)
+        assert issubclass(later, earlier)
+        own = {name for name in vars(later) if not name.startswith("__")}
+        assert own == {"name", "title", changed[0]}, "a stage holds nothing but its change"
+    assert inspect.signature(order[0].compute_loss) == inspect.signature(order[-1].compute_loss)
