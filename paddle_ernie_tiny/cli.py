@@ -7,7 +7,7 @@ import os
 import sys
 import traceback
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import Annotated
 
 import typer
 
@@ -20,7 +20,7 @@ app = typer.Typer(
     help="Four-stage distillation of BERT and ERNIE models (ERNIE-Tiny, arXiv 2106.02241).",
 )
 Config = Annotated[Path, typer.Argument(help="YAML file of the run, such as configs/demo.yaml")]
-Overrides = Annotated[Optional[list[str]], typer.Argument(help="key.sub=value, in place of what the file says")]
+Overrides = Annotated[list[str] | None, typer.Argument(help="key.sub=value, in place of what the file says")]
 
 
 @app.command()
@@ -40,8 +40,8 @@ def validate(config: Config, overrides: Overrides = None) -> None:
 def run(
     config: Config,
     overrides: Overrides = None,
-    from_stage: Annotated[Optional[str], typer.Option(help="make this step and all after it anew")] = None,
-    until: Annotated[Optional[str], typer.Option(help="stop after this step")] = None,
+    from_stage: Annotated[str | None, typer.Option(help="make this step and all after it anew")] = None,
+    until: Annotated[str | None, typer.Option(help="stop after this step")] = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="throw away earlier work in output_dir")] = False,
 ) -> None:
     """Run the whole pipeline; run it again and it carries on where it stopped."""
@@ -87,10 +87,10 @@ def export(
 @app.command()
 def predict(
     bundle: Annotated[Path, typer.Argument(help="bundle folder")],
-    text: Annotated[Optional[str], typer.Argument(help="the text, or the first of a pair")] = None,
-    text_b: Annotated[Optional[str], typer.Argument(help="the second of a pair")] = None,
-    input: Annotated[Optional[Path], typer.Option(help="text file, one row a line (pairs: tab between)")] = None,
-    output: Annotated[Optional[Path], typer.Option(help="JSON lines; default: standard output")] = None,
+    text: Annotated[str | None, typer.Argument(help="the text, or the first of a pair")] = None,
+    text_b: Annotated[str | None, typer.Argument(help="the second of a pair")] = None,
+    input: Annotated[Path | None, typer.Option(help="text file, one row a line (pairs: tab between)")] = None,
+    output: Annotated[Path | None, typer.Option(help="JSON lines; default: standard output")] = None,
     batch_size: Annotated[int, typer.Option(min=1, help="rows a forward pass")] = 32,
     threads: Annotated[int, typer.Option(min=1, help="CPU threads")] = 1,
     device: Annotated[str, typer.Option(help="cpu or gpu")] = "cpu",
@@ -106,9 +106,9 @@ def predict(
 def evaluate(
     bundle: Annotated[Path, typer.Argument(help="bundle folder")],
     file: Annotated[Path, typer.Argument(help="labelled tsv, csv or jsonl file")],
-    text: Annotated[Optional[str], typer.Option(help="column of the text; default: as in training")] = None,
-    text_b: Annotated[Optional[str], typer.Option(help="column of the second text")] = None,
-    label: Annotated[Optional[str], typer.Option(help="column of the label")] = None,
+    text: Annotated[str | None, typer.Option(help="column of the text; default: as in training")] = None,
+    text_b: Annotated[str | None, typer.Option(help="column of the second text")] = None,
+    label: Annotated[str | None, typer.Option(help="column of the label")] = None,
     batch_size: Annotated[int, typer.Option(min=1, help="rows a forward pass")] = 32,
     threads: Annotated[int, typer.Option(min=1, help="CPU threads")] = 1,
 ) -> None:

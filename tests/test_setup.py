@@ -123,7 +123,10 @@ class TestPythonChoice:
         assert find() == ""
         result = run("make", "setup", "PYTHON=", cwd=tree)
         assert result.returncode == 2
-        assert "no Python was found" in result.stderr and "remedy" in result.stderr
+        assert "no Python was found: none on the PATH" in result.stderr and "remedy" in result.stderr
+        result = run("make", "setup", "PYTHON=python9.9", cwd=tree)
+        assert result.returncode == 2
+        assert "no Python was found: python9.9" in result.stderr
 
     def test_the_python_that_made_the_environment_is_kept(self, find, tree, tmp_path):
         own = script(tmp_path / "own" / "python", self.this_python)
@@ -210,9 +213,7 @@ class TestFaults:
 
     def test_a_python_without_venv(self, layout, monkeypatch):
         monkeypatch.setattr(setup_env.importlib.util, "find_spec", lambda name: None)
-        with pytest.raises(
-            SetupError, match=r"(?s)virtual environments.*where: .*apt install python3\.\d+-venv"
-        ):
+        with pytest.raises(SetupError, match=r"(?s)virtual environments.*where: .*apt install python3\.\d+-venv"):
             setup_env.check_machine(layout)
 
     def test_another_system(self, layout):
@@ -238,9 +239,7 @@ class TestFaults:
             setup_env.set_up(layout)
         assert (layout.venv / "pyvenv.cfg").exists()
 
-    def test_a_failed_phase_leaves_only_the_log_and_what_a_link_points_to(
-        self, layout, tmp_path, monkeypatch
-    ):
+    def test_a_failed_phase_leaves_only_the_log_and_what_a_link_points_to(self, layout, tmp_path, monkeypatch):
         elsewhere = tmp_path / "elsewhere"
         elsewhere.mkdir()
         layout.venv.symlink_to(elsewhere)
@@ -320,9 +319,7 @@ def locked(lines: list[str], python: str) -> dict[str, str]:
     versions = {}
     for requirement in map(Requirement, lines):
         marker = requirement.marker
-        if marker is None or marker.evaluate(
-            {"python_version": python, "python_full_version": f"{python}.5"}
-        ):
+        if marker is None or marker.evaluate({"python_version": python, "python_full_version": f"{python}.5"}):
             name = canonicalize_name(requirement.name)
             assert name not in versions, f"{name} twice on Python {python}"
             versions[name] = str(requirement.specifier).removeprefix("==")
@@ -333,9 +330,7 @@ class TestLock:
     def test_every_line_pins_one_version(self, lines):
         assert len(lines) > 100
         for line in lines:
-            assert re.fullmatch(
-                r"[a-z0-9-]+==[A-Za-z0-9.]+( ; python_full_version [<>=]+ '3\.1\d(\.\*)?')?", line
-            )
+            assert re.fullmatch(r"[a-z0-9-]+==[A-Za-z0-9.]+( ; python_full_version [<>=]+ '3\.1\d(\.\*)?')?", line)
 
     @pytest.mark.parametrize("python", PYTHONS)
     def test_the_lock_satisfies_setup_py(self, lines, metadata, python):

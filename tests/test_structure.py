@@ -4,7 +4,18 @@ import ast
 import subprocess
 import sys
 
-FLOW = ["errors", "runtime", "config", "data", "models", "training", "distillation", "deploy", "pipeline", "cli"]
+FLOW = [
+    "errors",
+    "runtime",
+    "config",
+    "data",
+    "models",
+    "training",
+    "distillation",
+    "deploy",
+    "pipeline",
+    "cli",
+]
 
 
 def _imports(path):

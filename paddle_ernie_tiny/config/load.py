@@ -25,9 +25,7 @@ def _mapping(loader: _UniqueKeyLoader, node: yaml.MappingNode, deep: bool = Fals
     for key_node, value_node in node.value:
         key = loader.construct_object(key_node, deep=True)
         if key in mapping:
-            raise yaml.constructor.ConstructorError(
-                None, None, f"the key {key!r} is given twice", key_node.start_mark
-            )
+            raise yaml.constructor.ConstructorError(None, None, f"the key {key!r} is given twice", key_node.start_mark)
         mapping[key] = loader.construct_object(value_node, deep=True)
     return mapping
 
@@ -111,7 +109,9 @@ def _apply_override(raw: dict, override: str) -> None:
                 node = node[part]
         else:
             raise InputError(
-                f"{'.'.join(parts[:depth])} is a single value, it has no key {part!r}", override, "shorten the key"
+                f"{'.'.join(parts[:depth])} is a single value, it has no key {part!r}",
+                override,
+                "shorten the key",
             )
 
 

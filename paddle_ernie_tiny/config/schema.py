@@ -10,7 +10,6 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-
 PositiveInt = Annotated[int, Field(gt=0)]
 Weight = Annotated[float, Field(ge=0)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
@@ -131,8 +130,7 @@ class ModelShape(Section):
     def _heads_fit(self):
         if self.hidden_size % self.num_attention_heads:
             raise ValueError(
-                f"hidden_size {self.hidden_size} is not a multiple of num_attention_heads "
-                f"{self.num_attention_heads}"
+                f"hidden_size {self.hidden_size} is not a multiple of num_attention_heads {self.num_attention_heads}"
             )
         return self
 
@@ -255,9 +253,7 @@ class RunConfig(Section):
             need = "teacher.pretrain" if self.teacher.pretrain else f"stage {general[0]}"
             raise ValueError(f"{need} needs general_corpus.path")
         if self.stages[-1].stage != "task_specific":
-            raise ValueError(
-                "the last stage must be task_specific: only it trains the classifier of the student"
-            )
+            raise ValueError("the last stage must be task_specific: only it trains the classifier of the student")
         for index, stage in enumerate(self.stages):
             objective = stage.objective or self.objective
             layer_map = objective.layer_map

@@ -160,9 +160,7 @@ def _csv_rows(path: Path, problems: Problems) -> Iterator[tuple[int, list[str]]]
         except StopIteration:
             return
         except csv.Error as error:
-            problems.add(
-                f"not csv: {error}", f"{path}:{first}", "close every quote; write a quote in a field twice"
-            )
+            problems.add(f"not csv: {error}", f"{path}:{first}", "close every quote; write a quote in a field twice")
             continue
         if cells and damaged.isdisjoint(range(first, reader.line_num + 1)):
             yield first, cells

@@ -138,9 +138,7 @@ class WordPieceTokenizer:
         content = json.dumps([self._tokens, {"lowercase": self.lowercase, "pipeline": _PIPELINE_VERSION}])
         return hashlib.sha256(content.encode()).hexdigest()
 
-    def encode(
-        self, texts: Sequence[str], texts_b: Sequence[str] | None = None, max_length: int = 128
-    ) -> Encoded:
+    def encode(self, texts: Sequence[str], texts_b: Sequence[str] | None = None, max_length: int = 128) -> Encoded:
         """`[CLS] a [SEP]` or `[CLS] a [SEP] b [SEP]`, at most `max_length` tokens a row, not padded.
 
         A pair loses tokens from the end of whichever is longer, from b when they are equally long.
@@ -218,9 +216,7 @@ def _build(tokens: list[str], lowercase: bool) -> Tokenizer:
     specials = [AddedToken(token, special=True, normalized=False) for token in SPECIAL_TOKENS]
     backend.add_special_tokens(specials)
     # We add the special tokens ourselves; this is for other users of tokenizer.json.
-    backend.post_processor = processors.BertProcessing(
-        ("[SEP]", vocabulary["[SEP]"]), ("[CLS]", vocabulary["[CLS]"])
-    )
+    backend.post_processor = processors.BertProcessing(("[SEP]", vocabulary["[SEP]"]), ("[CLS]", vocabulary["[CLS]"]))
     return backend
 
 

@@ -61,7 +61,8 @@ def read_manifest(folder: str | os.PathLike) -> Manifest:
         raise InputError(f"not a readable manifest: {error}", str(path), "export the bundle again") from None
     if manifest.format_version != FORMAT_VERSION:
         raise InputError(
-            f"bundle format {manifest.format_version} is not known (known: {FORMAT_VERSION})", str(path),
+            f"bundle format {manifest.format_version} is not known (known: {FORMAT_VERSION})",
+            str(path),
             "use the toolkit's version that wrote it, or export again",
         )
     for name, digest in manifest.files.items():
@@ -70,7 +71,8 @@ def read_manifest(folder: str | os.PathLike) -> Manifest:
             raise InputError("a file of the bundle is missing", str(file), "copy the whole folder, or export again")
         if _sha256(file) != digest:
             raise InputError(
-                "the file was altered after export (its SHA-256 differs from the manifest's)", str(file),
+                "the file was altered after export (its SHA-256 differs from the manifest's)",
+                str(file),
                 "copy the bundle again, or export again",
             )
     return manifest

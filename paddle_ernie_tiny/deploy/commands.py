@@ -36,8 +36,13 @@ def export_checkpoint(
             texts=texts,
             texts_b=texts_b,
             tolerance=tolerance,
-            table={"format": "auto", "header": "auto", "text": 0, "text_b": 1 if texts_b else None,
-                   "label": 2 if texts_b else 1},
+            table={
+                "format": "auto",
+                "header": "auto",
+                "text": 0,
+                "text_b": 1 if texts_b else None,
+                "label": 2 if texts_b else 1,
+            },
         )
     )
 
@@ -83,7 +88,12 @@ def _row(text: str, text_b: str | None, answer: Prediction) -> dict:
     if text_b is not None:
         values["text_b"] = text_b
     rounded = {label: round(p, 6) for label, p in answer.probabilities.items()}
-    return {**values, "label": answer.label, "probability": round(answer.probability, 6), "probabilities": rounded}
+    return {
+        **values,
+        "label": answer.label,
+        "probability": round(answer.probability, 6),
+        "probabilities": rounded,
+    }
 
 
 def read_rows(path: Path) -> tuple[list[str], list[str] | None]:
@@ -102,7 +112,9 @@ def read_rows(path: Path) -> tuple[list[str], list[str] | None]:
             first, tab, second = line.partition("\t")
             if pairs and bool(tab) != pairs[0]:
                 raise InputError(
-                    "some lines hold a tab (a pair) and some do not", f"{path}:{number}", "give all lines one shape"
+                    "some lines hold a tab (a pair) and some do not",
+                    f"{path}:{number}",
+                    "give all lines one shape",
                 )
             pairs.append(bool(tab))
             texts.append((first, second))
@@ -112,7 +124,13 @@ def read_rows(path: Path) -> tuple[list[str], list[str] | None]:
 
 
 def evaluate_bundle(
-    bundle: Path, file: Path, text: str | None, text_b: str | None, label: str | None, batch_size: int, threads: int
+    bundle: Path,
+    file: Path,
+    text: str | None,
+    text_b: str | None,
+    label: str | None,
+    batch_size: int,
+    threads: int,
 ) -> dict:
     """The task's metric and accuracy of a bundle on a labelled file.
 
@@ -123,8 +141,10 @@ def evaluate_bundle(
 
     predictor = Predictor(bundle, threads=threads)
     table = predictor.manifest.table
-    chosen = {name: _column(given) if given is not None else table.get(name)
-              for name, given in (("text", text), ("text_b", text_b), ("label", label))}
+    chosen = {
+        name: _column(given) if given is not None else table.get(name)
+        for name, given in (("text", text), ("text_b", text_b), ("label", label))
+    }
     layout = TableFormat(format="auto", header=table.get("header", "auto"), **chosen)
     examples = read_examples(file, layout, predictor.labels)
     pairs = [e.text_b for e in examples] if chosen["text_b"] is not None else None

@@ -51,7 +51,12 @@ def export_bundle(request: ExportRequest, log_file: Path | None = None) -> dict:
     command = [sys.executable, "-m", "paddle_ernie_tiny.deploy.export_worker", str(temporary)]
     environment = {**os.environ, "FLAGS_enable_pir_api": "0"}
     child = subprocess.run(
-        command, input=json.dumps(asdict(request)), capture_output=True, text=True, encoding="utf-8", env=environment
+        command,
+        input=json.dumps(asdict(request)),
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+        env=environment,
     )
     log = log_file or out.with_name(out.name + ".export.log")
     log.write_text(child.stdout + child.stderr, encoding="utf-8")
@@ -68,8 +73,7 @@ def export_bundle(request: ExportRequest, log_file: Path | None = None) -> dict:
             f"static and dynamic logits differ by up to {parity['max_abs_diff']:.3g} on {parity['rows']} rows, "
             f"the tolerance is {request.tolerance:g}; nothing was exported",
             str(out),
-            "raise export.tolerance only if the labels agree: "
-            f"label agreement is {parity['label_agreement']:.4f}",
+            f"raise export.tolerance only if the labels agree: label agreement is {parity['label_agreement']:.4f}",
         )
     if log_file is None:
         log.unlink()

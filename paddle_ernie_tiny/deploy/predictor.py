@@ -45,9 +45,7 @@ class Predictor:
     def labels(self) -> list[str]:
         return self.manifest.labels
 
-    def predict(
-        self, texts: list[str], texts_b: list[str] | None = None, batch_size: int = 32
-    ) -> list[Prediction]:
+    def predict(self, texts: list[str], texts_b: list[str] | None = None, batch_size: int = 32) -> list[Prediction]:
         """Label and probabilities of each text (or pair), in order."""
         logits = self.logits(texts, texts_b, batch_size)
         return [self._prediction(row) for row in softmax(logits)]

@@ -25,13 +25,17 @@ def layer_map(kind: Literal["uniform"] | list[int], student_layers: int, teacher
                 f"use at most {teacher_layers} layers, or an explicit layer_map",
             )
         # floor(x + 1/2), not round(): Python rounds halves to even, which can skip and repeat layers
-        targets = [(2 * m * teacher_layers + student_layers) // (2 * student_layers) for m in
-                   range(1, student_layers + 1)]
+        targets = [
+            (2 * m * teacher_layers + student_layers) // (2 * student_layers) for m in range(1, student_layers + 1)
+        ]
     else:
         targets = list(kind)
     if len(targets) != student_layers:
-        raise InputError(f"{targets} names {len(targets)} layers, the student has {student_layers}", where,
-                         "name one teacher layer for each student layer")
+        raise InputError(
+            f"{targets} names {len(targets)} layers, the student has {student_layers}",
+            where,
+            "name one teacher layer for each student layer",
+        )
     for target in targets:
         if not 1 <= target <= teacher_layers:
             raise InputError(f"teacher layer {target} does not exist", where, f"use 1 to {teacher_layers}")

@@ -31,9 +31,7 @@ class Objective:
 
     def __init__(self, settings: ObjectiveSettings, student_config, teacher_config, label_terms: bool):
         self.settings = settings
-        self.map = layer_map(
-            settings.layer_map, student_config.num_hidden_layers, teacher_config.num_hidden_layers
-        )
+        self.map = layer_map(settings.layer_map, student_config.num_hidden_layers, teacher_config.num_hidden_layers)
         self.student_heads = student_config.num_attention_heads
         self.teacher_heads = teacher_config.num_attention_heads
         self.relation_heads = settings.attention.relation_heads or self.student_heads

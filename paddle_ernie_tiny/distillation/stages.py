@@ -56,8 +56,16 @@ class DistillationTrainer(ToolkitTrainer):
     data_kind: str  # "general" or "task"
     label_terms: bool  # are soft and hard labels part of the objective?
 
-    def __init__(self, student: DistilledStudent, teacher: Teacher, objective: Objective, args, rows, pad_id,
-                 evaluate_with=None):
+    def __init__(
+        self,
+        student: DistilledStudent,
+        teacher: Teacher,
+        objective: Objective,
+        args,
+        rows,
+        pad_id,
+        evaluate_with=None,
+    ):
         self.teacher, self.objective = teacher, objective
         head_trains = self.label_terms
         for parameter in _head_parameters(student.classifier):
@@ -115,7 +123,11 @@ STAGES = {
 
 
 def build_objective(
-    settings: ObjectiveSettings, student_config, teacher_config, stage: type[DistillationTrainer], label_terms=None
+    settings: ObjectiveSettings,
+    student_config,
+    teacher_config,
+    stage: type[DistillationTrainer],
+    label_terms=None,
 ) -> Objective:
     """The objective of a stage for this pair of models; `label_terms=False` leaves its latent terms alone."""
     wanted = stage.label_terms if label_terms is None else label_terms
@@ -134,7 +146,11 @@ def distilled_student(classifier, objective: Objective, teacher_width: int) -> D
 
 
 def measure_terms(
-    student: DistilledStudent, teacher: Teacher, objective: Objective, rows: EncodedRows, pad_id: int,
+    student: DistilledStudent,
+    teacher: Teacher,
+    objective: Objective,
+    rows: EncodedRows,
+    pad_id: int,
     batch_size: int = 32,
 ) -> dict[str, float]:
     """Mean latent terms on given rows, dropout off; batches weigh by their number of rows."""

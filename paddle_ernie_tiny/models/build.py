@@ -25,7 +25,9 @@ def resolve_model(name_or_folder: str) -> Path:
         if not (folder / "config.json").is_file() and not (folder / "model_config.json").is_file():
             found = ", ".join(sorted(p.name for p in folder.iterdir())[:8]) or "nothing"
             raise InputError(
-                f"the folder holds no config.json (found: {found})", str(folder), "give a PaddleNLP model folder"
+                f"the folder holds no config.json (found: {found})",
+                str(folder),
+                "give a PaddleNLP model folder",
             )
         return folder
     if name_or_folder.startswith((".", "/", "~")) or name_or_folder.count("/") > 1:
@@ -63,9 +65,7 @@ def read_model_config(folder: Path) -> dict:
         config = AutoConfig.from_pretrained(str(folder)).to_dict()
     family = config.get("model_type") or _family_of(config.get("architectures"))
     if family not in FAMILIES:
-        raise InputError(
-            f"model type {family!r} is not supported", str(path), f"use one of: {', '.join(FAMILIES)}"
-        )
+        raise InputError(f"model type {family!r} is not supported", str(path), f"use one of: {', '.join(FAMILIES)}")
     config["model_type"] = family
     return config
 

@@ -36,9 +36,7 @@ class DistilledStudent(nn.Layer):
         """Logits [batch, labels] and the captured states, hidden ones projected to the teacher's width."""
         logits = self.classifier(input_ids, token_type_ids=token_type_ids, attention_mask=attention_mask)
         captured = self._capture.take()
-        captured.hidden = {
-            number: self.projections[str(number)](state) for number, state in captured.hidden.items()
-        }
+        captured.hidden = {number: self.projections[str(number)](state) for number, state in captured.hidden.items()}
         return logits, captured
 
     def projection_arrays(self) -> dict:

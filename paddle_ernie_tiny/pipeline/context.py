@@ -92,7 +92,8 @@ def load_task_data(config: RunConfig) -> TaskData:
     absent = [name for index, name in enumerate(labels) if index not in present]
     if absent:
         raise InputError(
-            f"no training row has the label {absent[0]!r}", f"data.train ({data.train})",
+            f"no training row has the label {absent[0]!r}",
+            f"data.train ({data.train})",
             "add such rows, or take the label out of task.labels",
         )
     dev = splits["dev"]

@@ -11,7 +11,15 @@ from pathlib import Path
 from .. import __version__
 from ..errors import InputError
 
-_PACKAGES = ("paddlepaddle", "paddlepaddle-gpu", "paddlenlp", "numpy", "tokenizers", "datasets", "scikit-learn")
+_PACKAGES = (
+    "paddlepaddle",
+    "paddlepaddle-gpu",
+    "paddlenlp",
+    "numpy",
+    "tokenizers",
+    "datasets",
+    "scikit-learn",
+)
 
 
 def set_device(device: str) -> str:
@@ -21,7 +29,8 @@ def set_device(device: str) -> str:
     gpu = paddle.is_compiled_with_cuda() and paddle.device.cuda.device_count() > 0
     if device == "gpu" and not gpu:
         raise InputError(
-            "no GPU that this Paddle can use", "device",
+            "no GPU that this Paddle can use",
+            "device",
             "install the gpu extra and check nvidia-smi, or set device=cpu",
         )
     chosen = "gpu" if device == "gpu" or (device == "auto" and gpu) else "cpu"
@@ -82,7 +91,9 @@ def _git_commit() -> str | None:
     try:
         done = subprocess.run(
             ["git", "-C", str(Path(__file__).resolve().parents[2]), "rev-parse", "--short=12", "HEAD"],
-            capture_output=True, text=True, timeout=5,
+            capture_output=True,
+            text=True,
+            timeout=5,
         )
     except (OSError, subprocess.TimeoutExpired):
         return None

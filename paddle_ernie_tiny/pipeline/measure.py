@@ -72,7 +72,11 @@ def _linear_probe(context: RunContext, final: Path) -> dict:
     features = scaler.fit_transform(first_token_features(model, subset, pad_id))
     probe = LogisticRegression(max_iter=300, C=0.1).fit(features, subset.labels)
     predicted = probe.predict(scaler.transform(first_token_features(model, test, pad_id)))
-    return {"params": count_parameters(model), "probe_rows": len(subset), **_scores(context, predicted, test.labels)}
+    return {
+        "params": count_parameters(model),
+        "probe_rows": len(subset),
+        **_scores(context, predicted, test.labels),
+    }
 
 
 def latent_settings(context: RunContext) -> list[tuple[str, str]]:

@@ -70,14 +70,16 @@ def _check_teacher(config: RunConfig, folder: Path, teacher: dict, data: TaskDat
         names = teacher.get("id2label")
         if not names or not any("ForSequenceClassification" in a for a in teacher.get("architectures") or []):
             raise InputError(
-                "teacher.finetune is null, but the model is no fine-tuned classifier", str(folder),
+                "teacher.finetune is null, but the model is no fine-tuned classifier",
+                str(folder),
                 "give teacher.finetune, or the folder of a fine-tuned classifier",
             )
         own = [names[key] for key in sorted(names, key=int)]
         generic = own == [f"LABEL_{i}" for i in range(len(own))]
         if len(own) != len(data.labels) or (not generic and own != data.labels):
             raise InputError(
-                f"the teacher's labels are {own}, the task's are {data.labels}", "task.labels",
+                f"the teacher's labels are {own}, the task's are {data.labels}",
+                "task.labels",
                 "list task.labels in the teacher's order",
             )
 
@@ -101,6 +103,7 @@ def _check_output(folder: Path) -> None:
     free = shutil.disk_usage(existing).free
     if free < _FREE_BYTES:
         raise InputError(
-            f"only {free / 2**30:.1f} GiB are free, a run wants at least {_FREE_BYTES / 2**30:.0f}", str(existing),
+            f"only {free / 2**30:.1f} GiB are free, a run wants at least {_FREE_BYTES / 2**30:.0f}",
+            str(existing),
             "make room, or choose another output_dir",
         )

@@ -44,7 +44,9 @@ def collect(root: Path) -> dict:
     missing = [folder for folder, _ in stages if not (folder / DONE).is_file()]
     if missing or not (root / "bundle" / MANIFEST).is_file():
         raise InputError(
-            "the run is not finished", str(missing[0] if missing else root / "bundle"), "run it again, it carries on"
+            "the run is not finished",
+            str(missing[0] if missing else root / "bundle"),
+            "run it again, it carries on",
         )
     teacher = _classifier(root / "teacher" / "finetuned") or _given_teacher(root)
     baseline = _classifier(root / "baseline") if config["baseline"] is not None else None
@@ -120,7 +122,11 @@ def _fidelity(model: dict, teacher: dict) -> dict:
 
 
 def _stage(folder: Path, settings: dict) -> dict:
-    stage, done, metrics = STAGES[settings["stage"]], read_json(folder / DONE), read_json(folder / "metrics.json")
+    stage, done, metrics = (
+        STAGES[settings["stage"]],
+        read_json(folder / DONE),
+        read_json(folder / "metrics.json"),
+    )
     result = done["result"]
     entry = {
         "name": settings["stage"],
@@ -192,7 +198,12 @@ def _training(root: Path, config: dict) -> list[dict]:
             for entry in result["history"]
         ]
         curves.append(
-            {"name": name, "steps": result["steps"], "seconds": result["seconds"], "best": result["best"],
-             "points": points}
+            {
+                "name": name,
+                "steps": result["steps"],
+                "seconds": result["seconds"],
+                "best": result["best"],
+                "points": points,
+            }
         )
     return curves

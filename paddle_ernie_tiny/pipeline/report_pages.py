@@ -15,8 +15,12 @@ def write_markdown(report: dict, path: Path) -> None:
 
 
 def write_html(report: dict, path: Path) -> None:
-    pictures = {"scores": _scores_picture(report), "sizes": _sizes_picture(report), "latent": _latent_picture(report),
-                "curves": _curves_picture(report)}
+    pictures = {
+        "scores": _scores_picture(report),
+        "sizes": _sizes_picture(report),
+        "latent": _latent_picture(report),
+        "curves": _curves_picture(report),
+    }
     _write(path, _template("report.html.j2", escape=True).render(pictures=pictures, **_view(report)))
 
 
@@ -36,7 +40,11 @@ def _template(name: str, escape: bool):
 
 def _view(report: dict) -> dict:
     """The report and the few figures that are computed for reading only."""
-    baseline, teacher, student = report["baseline"]["score"], report["teacher"]["score"], report["student"]["score"]
+    baseline, teacher, student = (
+        report["baseline"]["score"],
+        report["teacher"]["score"],
+        report["student"]["score"],
+    )
     gap = None if baseline is None else teacher - baseline
     return {
         "r": report,

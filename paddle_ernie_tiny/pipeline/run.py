@@ -176,7 +176,13 @@ def _teacher_identity(context: RunContext, kind: str) -> str:
 
 def _folder_hash(folder: Path) -> str:
     digest = hashlib.sha256()
-    for name in ("config.json", "model_config.json", "model.safetensors", "model_state.pdparams", "vocab.txt"):
+    for name in (
+        "config.json",
+        "model_config.json",
+        "model.safetensors",
+        "model_state.pdparams",
+        "vocab.txt",
+    ):
         file = folder / name
         if file.is_file():
             digest.update(name.encode())
@@ -262,8 +268,8 @@ def _baseline_step(context: RunContext) -> Step:
 
 
 def _stage_step(context: RunContext, index: int) -> Step:
-    from . import measure, steps
     from ..distillation.stages import STAGES
+    from . import measure, steps
 
     config, settings = context.config, context.config.stages[index]
     stage = STAGES[settings.stage]
@@ -361,6 +367,8 @@ def _locked(root: Path):
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             raise InputError(
-                "another run is at work in this folder", str(root), "wait for it, or choose another output_dir"
+                "another run is at work in this folder",
+                str(root),
+                "wait for it, or choose another output_dir",
             ) from None
         yield

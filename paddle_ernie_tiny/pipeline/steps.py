@@ -14,7 +14,7 @@ from ..distillation.stages import STAGES, Teacher, build_objective, distilled_st
 from ..models.build import build_masked_lm, build_student, load_classifier, save_model
 from ..training.batches import corpus_rows
 from ..training.inference import predict_logits
-from ..training.steps import FinetuneTrainer, Masking, MaskedLMTrainer, masked_accuracy
+from ..training.steps import FinetuneTrainer, MaskedLMTrainer, Masking, masked_accuracy
 from ..training.trainer import training_arguments
 from .context import RunContext
 
@@ -28,7 +28,13 @@ def pretrain_teacher(context: RunContext, folder: Path) -> dict:
     model = build_masked_lm(tokenizer.vocab_size, settings.shape, pad_token_id=tokenizer.pad_id)
     args = training_arguments(settings.training, len(corpus.train), folder, context.vdl_dir(folder), config.seed)
     trainer = MaskedLMTrainer(
-        model, args, corpus.train, tokenizer, "pre-training", settings.mask_probability, settings.whole_word_masking
+        model,
+        args,
+        corpus.train,
+        tokenizer,
+        "pre-training",
+        settings.mask_probability,
+        settings.whole_word_masking,
     )
     result = trainer.fit()
     masking = Masking(tokenizer, settings.mask_probability, whole_words=False)

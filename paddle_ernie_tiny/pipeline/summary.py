@@ -31,13 +31,22 @@ def print_summary(report_file: Path) -> None:
     fidelity = report["fidelity"]
     row("teacher", report["teacher"]["params"], teacher, None)
     if report["baseline"]["score"] is not None:
-        row("baseline (no distillation)", report["baseline"]["params"], report["baseline"]["score"],
-            fidelity["baseline"]["agreement"])
+        row(
+            "baseline (no distillation)",
+            report["baseline"]["params"],
+            report["baseline"]["score"],
+            fidelity["baseline"]["agreement"],
+        )
     for stage in report["stages"]:
         if stage["score_kind"] != "classifier":
             row(f"  after {stage['name']} (linear probe)", None, stage["score"], None, "dim")
-    row("distilled student", report["student"]["params"], report["student"]["score"],
-        fidelity["student"]["agreement"], "bold")
+    row(
+        "distilled student",
+        report["student"]["params"],
+        report["student"]["score"],
+        fidelity["student"]["agreement"],
+        "bold",
+    )
     console = Console()
     console.print(table)
     console.print(f"report   {root / 'report.html'}", highlight=False, soft_wrap=True)

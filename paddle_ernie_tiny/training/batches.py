@@ -62,8 +62,15 @@ class LengthGroupedBatchSampler(DistributedBatchSampler):
     global batch is filled up with rows from the start, so that all ranks make the same number of steps.
     """
 
-    def __init__(self, lengths: np.ndarray, batch_size: int, seed: int, replicas: int = 1, rank: int = 0,
-                 window: int = 50):
+    def __init__(
+        self,
+        lengths: np.ndarray,
+        batch_size: int,
+        seed: int,
+        replicas: int = 1,
+        rank: int = 0,
+        window: int = 50,
+    ):
         self.row_lengths = np.asarray(lengths)
         self.seed, self.window = seed, window
         super().__init__(range(len(self.row_lengths)), batch_size, num_replicas=replicas, rank=rank, shuffle=True)

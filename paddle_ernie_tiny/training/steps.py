@@ -26,8 +26,16 @@ class MaskedLMTrainer(ToolkitTrainer):
     With `whole_words`, the unit that is masked is a word (rows then carry `word_starts`).
     """
 
-    def __init__(self, model, args, rows, tokenizer: WordPieceTokenizer, label: str, probability: float,
-                 whole_words: bool):
+    def __init__(
+        self,
+        model,
+        args,
+        rows,
+        tokenizer: WordPieceTokenizer,
+        label: str,
+        probability: float,
+        whole_words: bool,
+    ):
         self.masking = Masking(tokenizer, probability, whole_words)
         super().__init__(model, args, rows, tokenizer.pad_id, label)
 
@@ -97,4 +105,8 @@ def masked_accuracy(model, rows: EncodedRows, masking: Masking, seed: int, batch
             loss += float(F.cross_entropy(logits, targets, reduction="sum"))
             correct += int((logits.argmax(-1) == targets).sum())
             count += len(arrays["targets"])
-    return {"masked_loss": round(loss / count, 4), "masked_accuracy": round(correct / count, 4), "masked": count}
+    return {
+        "masked_loss": round(loss / count, 4),
+        "masked_accuracy": round(correct / count, 4),
+        "masked": count,
+    }

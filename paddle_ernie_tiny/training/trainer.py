@@ -244,8 +244,14 @@ class _ProgressLine(TrainerCallback):
 
     def on_train_begin(self, args, state, control, **kwargs):
         self.first_step, self.start = state.global_step, time.time()
-        self.bar = tqdm(total=state.max_steps, initial=state.global_step, desc=self.label, unit="step",
-                        disable=None, leave=False)
+        self.bar = tqdm(
+            total=state.max_steps,
+            initial=state.global_step,
+            desc=self.label,
+            unit="step",
+            disable=None,
+            leave=False,
+        )
 
     def on_step_end(self, args, state, control, **kwargs):
         self.bar.update(1)

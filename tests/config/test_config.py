@@ -39,7 +39,12 @@ def test_every_shipped_configuration_loads(project_root):
 
 def test_defaults_are_the_papers_student(config_file):
     student = load_config(config_file).student
-    shape = (student.num_hidden_layers, student.hidden_size, student.num_attention_heads, student.intermediate_size)
+    shape = (
+        student.num_hidden_layers,
+        student.hidden_size,
+        student.num_attention_heads,
+        student.intermediate_size,
+    )
     assert shape == (4, 312, 12, 1200)
 
 
@@ -84,10 +89,16 @@ def test_a_stage_objective_changes_only_what_it_names(config_file):
     [
         ({"data": {"train": "a"}}, "hold rows out of train"),
         ({"data": {"train": "a", "dev": "b", "dev_from_train": 0.1}}, "not both"),
-        ({"teacher": {"model": "m", "pretrain": {"shape": {}, "training": {"max_steps": 1}}}}, "either model"),
+        (
+            {"teacher": {"model": "m", "pretrain": {"shape": {}, "training": {"max_steps": 1}}}},
+            "either model",
+        ),
         ({"student": {"hidden_size": 100, "num_attention_heads": 12}}, "not a multiple"),
         ({"stages": [{"stage": "general", "training": {"max_steps": 1}}]}, "needs general_corpus.path"),
-        ({"stages": [{"stage": "task_adaptive", "training": {"max_steps": 1}}]}, "last stage must be task_specific"),
+        (
+            {"stages": [{"stage": "task_adaptive", "training": {"max_steps": 1}}]},
+            "last stage must be task_specific",
+        ),
         ({"objective": {"layer_map": [1, 2]}}, "layer_map names 2 teacher layers"),
         ({"baseline": {"max_steps": 1, "num_train_epochs": 1}}, "not both"),
         ({"task": {"name": "t", "labels": ["a", "b", "c"], "metric": "f1"}}, "metric f1 is for two labels"),

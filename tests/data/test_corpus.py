@@ -198,9 +198,7 @@ class TestReuse:
         prepare_corpus(f"{texts}/**/*.txt", tokenizer, 16, out)
         assert self.stamp(out) == before
 
-    @pytest.mark.parametrize(
-        "change", ["max_length", "seed", "held_out", "tokenizer", "text", "damage", "cut"]
-    )
+    @pytest.mark.parametrize("change", ["max_length", "seed", "held_out", "tokenizer", "text", "damage", "cut"])
     def test_built_again_when_anything_differs(self, texts, tokenizer, tmp_path, change):
         out, settings = tmp_path / "out", {"max_length": 16, "seed": 1, "held_out": 5}
         prepare_corpus(texts, tokenizer, out_dir=out, **settings)

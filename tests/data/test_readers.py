@@ -122,9 +122,7 @@ class TestHeaders:
 
     def test_names_need_a_header(self, write):
         with pytest.raises(InputError, match="by name"):
-            read_examples(
-                write("a.tsv", "x\ty\n"), TableFormat(header=False, text="text", label="label"), LABELS
-            )
+            read_examples(write("a.tsv", "x\ty\n"), TableFormat(header=False, text="text", label="label"), LABELS)
 
     def test_missing_and_double_columns(self, write):
         with pytest.raises(InputError) as error:

@@ -152,9 +152,7 @@ def test_real_corpora(paddlenlp, tmp_path, name, kind):
         pytest.skip(f"{vocabulary} is not here; it is no part of the repository")
     ours = WordPieceTokenizer.from_vocab_file(vocabulary)
     reference = theirs(paddlenlp, kind, ours.tokens, tmp_path, True)
-    texts = shared_lines("general_corpus_zh/part-00.txt", 1500) + shared_lines(
-        "general_corpus_zh/part-03.txt", 500
-    )
+    texts = shared_lines("general_corpus_zh/part-00.txt", 1500) + shared_lines("general_corpus_zh/part-03.txt", 500)
     texts += [line.partition("\t")[2] for line in shared_lines("chnsenticorp/train.tsv", 1200)]
     texts += NASTY
     ids = ours.encode_plain(texts)

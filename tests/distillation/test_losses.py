@@ -122,7 +122,10 @@ def test_gradient_equals_finite_differences(name):
     x.stop_gradient = False
     functions[name](x).backward()
     step, direction = 1e-2, rng.normal(size=shape).astype(np.float32)
-    above, below = functions[name](tensor(start + step * direction)), functions[name](tensor(start - step * direction))
+    above, below = (
+        functions[name](tensor(start + step * direction)),
+        functions[name](tensor(start - step * direction)),
+    )
     slope = (float(above) - float(below)) / (2 * step)
     assert float((x.grad.numpy() * direction).sum()) == pytest.approx(slope, rel=2e-2, abs=1e-4)
 

@@ -22,8 +22,15 @@ def classifier(layers, width, heads, family="bert"):
 
     prefix = {"bert": "Bert", "ernie": "Ernie", "roberta": "Roberta"}[family]
     config = getattr(nlp, f"{prefix}Config")(
-        vocab_size=50, hidden_size=width, num_hidden_layers=layers, num_attention_heads=heads,
-        intermediate_size=2 * width, max_position_embeddings=32, type_vocab_size=2, num_labels=3, pad_token_id=0,
+        vocab_size=50,
+        hidden_size=width,
+        num_hidden_layers=layers,
+        num_attention_heads=heads,
+        intermediate_size=2 * width,
+        max_position_embeddings=32,
+        type_vocab_size=2,
+        num_labels=3,
+        pad_token_id=0,
     )
     model = getattr(nlp, f"{prefix}ForSequenceClassification")(config)
     model.eval()
@@ -125,7 +132,10 @@ def test_an_objective_without_terms_is_refused():
     none = {"weight": 0}
     with pytest.raises(InputError, match="every term has weight 0"):
         Objective(
-            ObjectiveSettings(attention=none, hidden=none, embedding=none), shape(2, 8, 2), shape(4, 16, 2), False
+            ObjectiveSettings(attention=none, hidden=none, embedding=none),
+            shape(2, 8, 2),
+            shape(4, 16, 2),
+            False,
         )
 
 
@@ -139,8 +149,14 @@ def test_relation_equals_numpy():
         attention={"loss": "relation", "relation_heads": 1}, hidden={"weight": 0}, embedding={"weight": 0}
     )
     objective = Objective(settings, shape(1, 6, 2), shape(1, 6, 3), label_terms=False)
-    states = [Captured(query={1: paddle.to_tensor(x[0])}, key={1: paddle.to_tensor(x[1])},
-                       value={1: paddle.to_tensor(x[2])}) for x in (s, t)]
+    states = [
+        Captured(
+            query={1: paddle.to_tensor(x[0])},
+            key={1: paddle.to_tensor(x[1])},
+            value={1: paddle.to_tensor(x[2])},
+        )
+        for x in (s, t)
+    ]
 
     def distribution(x):
         scores = x @ x.T / np.sqrt(6)
@@ -148,8 +164,10 @@ def test_relation_equals_numpy():
         return e / e.sum(-1, keepdims=True)
 
     expected = np.mean(
-        [(distribution(t[i, 0]) * np.log(distribution(t[i, 0]) / distribution(s[i, 0]))).sum(-1).mean() for i in
-         range(3)]
+        [
+            (distribution(t[i, 0]) * np.log(distribution(t[i, 0]) / distribution(s[i, 0]))).sum(-1).mean()
+            for i in range(3)
+        ]
     )
     value = objective(states[0], states[1], paddle.ones([1, 4]))["attention"]
     assert float(value) == pytest.approx(expected, rel=1e-5)

@@ -11,13 +11,23 @@ import pytest
 import yaml
 
 TINY = {
-    "num_hidden_layers": 2, "hidden_size": 16, "num_attention_heads": 2, "intermediate_size": 32,
-    "hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0,
+    "num_hidden_layers": 2,
+    "hidden_size": 16,
+    "num_attention_heads": 2,
+    "intermediate_size": 32,
+    "hidden_dropout_prob": 0.0,
+    "attention_probs_dropout_prob": 0.0,
 }
 
 
 def training(steps, **more):
-    return {"max_steps": steps, "learning_rate": 1e-3, "per_device_train_batch_size": 16, "logging_steps": 5, **more}
+    return {
+        "max_steps": steps,
+        "learning_rate": 1e-3,
+        "per_device_train_batch_size": 16,
+        "logging_steps": 5,
+        **more,
+    }
 
 
 def tiny_config(folder: Path) -> dict:
@@ -28,7 +38,9 @@ def tiny_config(folder: Path) -> dict:
         "device": "cpu",
         "task": {"name": "tiny", "labels": ["negative", "positive"], "max_length_tokens": 32},
         "data": {
-            "train": str(folder / "train.tsv"), "dev": str(folder / "dev.tsv"), "test": str(folder / "test.tsv"),
+            "train": str(folder / "train.tsv"),
+            "dev": str(folder / "dev.tsv"),
+            "test": str(folder / "test.tsv"),
             "columns": {"text": "text", "label": "label"},
         },
         "general_corpus": {"path": str(folder / "general"), "max_length_tokens": 32, "held_out_rows": 20},
@@ -66,8 +78,13 @@ def command(*arguments, blocked=()) -> list[str]:
 def ernie_tiny(*arguments, blocked=(), **options) -> subprocess.CompletedProcess:
     environment = {**os.environ, "COLUMNS": "120"}
     return subprocess.run(
-        command(*arguments, blocked=blocked), capture_output=True, text=True, encoding="utf-8", env=environment,
-        timeout=600, **options,
+        command(*arguments, blocked=blocked),
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+        env=environment,
+        timeout=600,
+        **options,
     )
 
 
@@ -90,8 +107,10 @@ class TinyRun:
     def copy(self, target: Path) -> "TinyRun":
         """The same run in another place, so that a test may change it."""
         shutil.copytree(self.folder, target, dirs_exist_ok=True)
-        copied = TinyRun(target, yaml.safe_load(self.file.read_text(encoding="utf-8").replace(
-            str(self.folder), str(target))))
+        copied = TinyRun(
+            target,
+            yaml.safe_load(self.file.read_text(encoding="utf-8").replace(str(self.folder), str(target))),
+        )
         copied.write()
         return copied
 

@@ -18,13 +18,31 @@ def test_the_run_folder_is_as_promised(finished):
     root = finished.root
     for stage in STAGES:
         folder = root / "stages" / stage
-        for name in ("done.json", "metrics.json", "final/model.safetensors", "final/config.json", "final/vocab.txt",
-                     "final/projections.safetensors"):
+        for name in (
+            "done.json",
+            "metrics.json",
+            "final/model.safetensors",
+            "final/config.json",
+            "final/vocab.txt",
+            "final/projections.safetensors",
+        ):
             assert (folder / name).is_file(), f"{stage}/{name}"
         assert not list(folder.glob("checkpoint-*")), "checkpoints of a finished stage are cleaned up"
-    for name in ("config.resolved.yaml", "report.json", "report.md", "report.html", "bundle/manifest.json",
-                 "bundle/model.pdmodel", "bundle/model.pdiparams", "bundle/tokenizer.json", "bundle/vocab.txt",
-                 "teacher/pretrained/final", "teacher/finetuned/done.json", "baseline/done.json", "vdl/stages"):
+    for name in (
+        "config.resolved.yaml",
+        "report.json",
+        "report.md",
+        "report.html",
+        "bundle/manifest.json",
+        "bundle/model.pdmodel",
+        "bundle/model.pdiparams",
+        "bundle/tokenizer.json",
+        "bundle/vocab.txt",
+        "teacher/pretrained/final",
+        "teacher/finetuned/done.json",
+        "baseline/done.json",
+        "vdl/stages",
+    ):
         assert (root / name).exists(), name
     resolved = yaml.safe_load((root / "config.resolved.yaml").read_text(encoding="utf-8"))
     assert resolved["config"]["student"]["hidden_size"] == 8
@@ -50,11 +68,17 @@ def test_report_json_holds_the_contract(finished):
         assert 0 <= report["fidelity"][model]["agreement"] <= 1 and report["fidelity"][model]["kl"] >= 0
     assert report["seed"] == 1 and report["environment"]["versions"]
     assert [(t["teacher"], t["data"]) for t in report["latent"]] == [
-        ("pretrained", "general"), ("finetuned", "general"), ("finetuned", "task"),
+        ("pretrained", "general"),
+        ("finetuned", "general"),
+        ("finetuned", "task"),
     ]
     for table in report["latent"]:
         assert [p["stage"] for p in table["after"]] == [
-            "start", "general", "general_enhanced", "task_adaptive", "task_specific",
+            "start",
+            "general",
+            "general_enhanced",
+            "task_adaptive",
+            "task_specific",
         ]
 
 

@@ -45,8 +45,11 @@ def test_ranks_share_the_rows_and_make_the_same_number_of_steps():
 
 def test_collate_by_hand():
     batch = collate(
-        [{"input_ids": [2, 7, 3], "token_type_ids": [0, 0, 1], "labels": 1},
-         {"input_ids": [2, 3], "token_type_ids": [0, 1], "labels": 0}], pad_id=9
+        [
+            {"input_ids": [2, 7, 3], "token_type_ids": [0, 0, 1], "labels": 1},
+            {"input_ids": [2, 3], "token_type_ids": [0, 1], "labels": 0},
+        ],
+        pad_id=9,
     )
     assert batch["input_ids"].tolist() == [[2, 7, 3], [2, 3, 9]]
     assert batch["token_type_ids"].tolist() == [[0, 0, 1], [0, 1, 0]]

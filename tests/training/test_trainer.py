@@ -27,9 +27,16 @@ def classifier(layers=1, width=8, dropout=0.0):
 
     return BertForSequenceClassification(
         BertConfig(
-            vocab_size=40, hidden_size=width, num_hidden_layers=layers, num_attention_heads=2,
-            intermediate_size=16, max_position_embeddings=16, type_vocab_size=2, num_labels=2,
-            hidden_dropout_prob=dropout, attention_probs_dropout_prob=dropout,
+            vocab_size=40,
+            hidden_size=width,
+            num_hidden_layers=layers,
+            num_attention_heads=2,
+            intermediate_size=16,
+            max_position_embeddings=16,
+            type_vocab_size=2,
+            num_labels=2,
+            hidden_dropout_prob=dropout,
+            attention_probs_dropout_prob=dropout,
         )
     )
 

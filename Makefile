@@ -1,0 +1,39 @@
+# `make demo` and `make test` do all the set-up themselves. PYTHON=/path/to/python3.11 names the Python to use.
+PYTHON ?= $(shell sh tools/find_python.sh)
+ARGS ?=
+LOCK_ARGS ?=
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test lint lock clean
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-7s %s\n", $$1, $$2}' Makefile
+
+setup: ## .venv with the locked dependencies and this package (again only when the lock or setup.py changes)
+	@python="$(PYTHON)"; command -v "$$python" >/dev/null || { \
+	  echo "set-up failed: no Python was found: $${python:-none on the PATH}" >&2; \
+	  echo "  remedy: install Python 3.10, 3.11 or 3.12, or: make setup PYTHON=/path/to/python3.11" >&2; exit 2; }; \
+	"$$python" tools/bootstrap.py
+
+demo: setup ## the whole job on the embedded data, offline: teacher, four stages, export, report
+	.venv/bin/ernie-tiny run configs/demo.yaml $(ARGS)
+
+# make's own exit code is 2 whatever failed; PYTEST_EXIT_FILE, where set, gets pytest's.
+test: setup ## every test; ARGS="tests/data -x" for some
+	@code=0; .venv/bin/python -m pytest -q --durations=15 $(ARGS) || code=$$?; \
+	if [ -n "$(PYTEST_EXIT_FILE)" ]; then echo $$code > "$(PYTEST_EXIT_FILE)"; fi; exit $$code
+
+lint: setup ## ruff: lint and format
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+
+# The markers that hold for every line (where the lock is valid at all: pyproject.toml, setup.py) are left out.
+lock: ## write requirements.lock again from setup.py and requirements.in (needs uv; LOCK_ARGS=--upgrade renews)
+	@command -v uv >/dev/null || { echo "make lock needs uv: pip install uv" >&2; exit 2; }
+	uv pip compile --quiet --universal --python-version 3.10 --no-annotate --custom-compile-command "make lock" \
+	  $(LOCK_ARGS) setup.py requirements.in --extra cpu --extra serving --extra dev -o requirements.lock
+	sed -i -e "s/ ; python_full_version < '3.13' and sys_platform == 'linux'$$//" \
+	  -e "s/ and python_full_version < '3.13'//" -e "s/ and sys_platform == 'linux'//" requirements.lock
+
+clean: ## remove .venv, build products and caches (never runs/)
+	rm -rf .venv build dist *.egg-info .pytest_cache .ruff_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
