@@ -36,21 +36,35 @@ def resolve_model(name_or_folder: str) -> Path:
 
 
 def _download(name: str) -> Path:
+    """Lets PaddleNLP fetch a model by name, and keeps it as a folder of the one layout that is read here.
+
+    PaddleNLP's cache holds built-in models without a config.json and with vocabulary files under many names.
+    """
     from paddlenlp.transformers import AutoModel, AutoTokenizer
     from paddlenlp.utils.env import MODEL_HOME
 
-    target = Path(MODEL_HOME) / name
+    target = Path(MODEL_HOME) / "paddle_ernie_tiny" / name.replace("/", "--")
+    if (target / "config.json").is_file():
+        return target
     try:
-        if not (target / "vocab.txt").is_file():
-            AutoTokenizer.from_pretrained(name)
-        if not (target / "config.json").is_file():
-            AutoModel.from_pretrained(name)
+        tokenizer = AutoTokenizer.from_pretrained(name)
+        model = AutoModel.from_pretrained(name)
     except Exception as error:  # PaddleNLP raises many kinds here: network, unknown name, bad archive
         raise InputError(
             f"PaddleNLP could not load the model: {type(error).__name__}: {str(error).splitlines()[0][:200]}",
             name,
             "check the name and the network, or give a local folder",
         ) from error
+    family = _family_of([type(model).__name__])
+    if family is None:
+        raise InputError(
+            f"{type(model).__name__} is not supported", name, f"use a model of: {', '.join(FAMILIES)}"
+        )
+    vocabulary = WordPieceTokenizer.from_vocab_file(
+        tokenizer.init_kwargs["vocab_file"], lowercase=tokenizer.init_kwargs.get("do_lower_case", True)
+    )
+    model.config.model_type = family
+    save_model(model, vocabulary, target)
     return target
 
 
@@ -112,8 +126,8 @@ def load_classifier(folder: Path, labels: list[str], dropout: dict | None = None
     for key in ("id2label", "label2id", "num_labels", "num_classes", "architectures", "paddlenlp_version"):
         config_values.pop(key, None)
     model = model_class(config_class(**config_values, **label_maps(labels)))
-    state = read_weights(folder)
     own = model.state_dict()
+    state = _with_prefix(read_weights(folder), f"{model.base_model_prefix}.")
     mismatched = [n for n, v in state.items() if n in own and list(v.shape) != list(own[n].shape)]
     if mismatched:
         name = mismatched[0]
@@ -149,6 +163,13 @@ def read_weights(folder: Path) -> dict:
     raise InputError(
         "no weights (model.safetensors or model_state.pdparams)", str(folder), "give a complete model folder"
     )
+
+
+def _with_prefix(state: dict, prefix: str) -> dict:
+    """Weights of a bare encoder (`embeddings...`) under the names that they have inside a classifier."""
+    if any(name.startswith(prefix) for name in state):
+        return state
+    return {prefix + name: value for name, value in state.items()}
 
 
 def label_maps(labels: list[str]) -> dict:
@@ -196,11 +217,11 @@ def save_model(model, tokenizer: WordPieceTokenizer, folder: Path, extra: dict |
     temporary.mkdir(parents=True)
     model.config.architectures = [type(model).__name__]
     model.config.save_pretrained(str(temporary))
-    save_file(to_numpy(model.state_dict()), str(temporary / "model.safetensors"), metadata={"format": "pd"})
+    save_file(to_numpy(model.state_dict()), str(temporary / "model.safetensors"), metadata={"format": "np"})
     tokenizer.save(temporary)
     tokenizer_config = {
         "do_lower_case": tokenizer.lowercase,
-        "tokenizer_class": f"{type(model).__name__.split('For')[0]}Tokenizer",
+        "tokenizer_class": f"{type(model).__name__.split('For')[0].removesuffix('Model')}Tokenizer",
         "unk_token": "[UNK]",
         "sep_token": "[SEP]",
         "pad_token": "[PAD]",
