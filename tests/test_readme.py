@@ -1,0 +1,64 @@
+"""The README keeps its word: verbs, options, keys and files that it names exist, in both languages alike."""
+
+import re
+
+import pytest
+import typer
+
+from paddle_ernie_tiny.cli import app
+from paddle_ernie_tiny.config import load_config
+
+READMES = ("README.md", "README.zh-CN.md")
+
+
+def verbs():
+    return typer.main.get_command(app).commands
+
+
+def code_blocks(text, language):
+    return re.findall(rf"```{language}\n(.*?)```", text, flags=re.DOTALL)
+
+
+@pytest.fixture(params=READMES)
+def readme(request, project_root):
+    return (project_root / request.param).read_text(encoding="utf-8")
+
+
+def test_every_verb_and_option_exists(readme):
+    used = re.findall(r"ernie-tiny (\w+)([^`\n]*)", readme)
+    assert {verb for verb, _ in used} >= set(verbs())
+    for verb, rest in used:
+        assert verb in verbs(), verb
+        known = {option for parameter in verbs()[verb].params for option in parameter.opts}
+        for option in re.findall(r"--[a-z-]+", rest):
+            assert option in known, f"{verb} {option}"
+
+
+def test_every_linked_file_exists(readme, project_root):
+    for target in re.findall(r"\]\((?!http)([^)#]+)\)", readme):
+        assert (project_root / target).exists(), target
+    for path in re.findall(r"`((?:configs|examples|docs|tests)/[\w./-]+)`", readme):
+        assert (project_root / path).exists(), path
+
+
+def test_overrides_shown_are_keys_of_the_schema(readme, project_root):
+    block = next(block for block in code_blocks(readme, "bash") if "ernie-tiny run my.yaml" in block)
+    overrides = re.findall(r"[\w.]+=\S+", block)
+    assert len(overrides) >= 5
+    load_config(project_root / "configs" / "chnsenticorp.yaml", overrides)
+
+
+def test_both_languages_show_the_same_commands(project_root):
+    english, chinese = (code_blocks((project_root / name).read_text(encoding="utf-8"), "bash") for name in READMES)
+
+    def commands(blocks):
+        lines = [line.split("  #")[0].strip() for block in blocks for line in block.splitlines()]
+        return [re.sub(r"[^\x00-\x7f]+,?", "", line) for line in lines]
+
+    assert commands(english) == commands(chinese)
+
+
+def test_make_targets_shown_exist(readme, project_root):
+    targets = re.findall(r"^([a-z]+):", (project_root / "Makefile").read_text(encoding="utf-8"), flags=re.MULTILINE)
+    for target in re.findall(r"\bmake ([a-z]+)\b", readme):
+        assert target in targets, target
