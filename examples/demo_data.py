@@ -25,7 +25,7 @@ from demo_lexicon import BAD_VERDICTS, DOMAINS, GOOD_VERDICTS, Aspect, Domain
 
 SEED = 20210602
 SPLIT_SIZES = {"test": 1500, "dev": 500, "train": 2000}
-GENERAL_LINES = 30_000
+GENERAL_LINES = 40_000
 SEEN_SHARE = 0.5
 MAX_CHARACTERS = 36
 LABELS = ("negative", "positive")
@@ -56,7 +56,7 @@ CONTRAST = (
 BESIDE = ("{a}，{b}",)
 AGREEMENT = ("{a}，而且{b}", "{a}，{b}", "不但{a}，而且{b}")
 RATHER = ("{n}不{v}，反而很{w}", "{n}不是{v}，是{w}")
-PAIR = ("{n}{v}又{w}", "又{v}又{w}", "{n}{v}{w}", "{v}{w}", "{n}{v}、{w}")
+PAIR = ("{n}{v}{w}", "又{v}又{w}", "{v}{w}", "{n}{v}又{w}")
 
 # Some of these hold a 不 or a 没 that negates nothing.
 OPENERS = ("说实话，", "总的来说，", "不得不说，", "没想到")
@@ -67,8 +67,8 @@ TASK_MIX: Weighted = (
     *(("contrast", 0.16), ("intensity", 0.1), ("agreement", 0.1)),
 )
 GENERAL_MIX: Weighted = (
-    *(("plain", 0.26), ("negation", 0.2), ("double_negation", 0.04), ("contrast", 0.12), ("intensity", 0.08)),
-    *(("agreement", 0.04), ("rather", 0.02), ("pair", 0.24)),
+    *(("plain", 0.12), ("negation", 0.18), ("double_negation", 0.02), ("contrast", 0.06), ("intensity", 0.04)),
+    *(("agreement", 0.02), ("rather", 0.02), ("pair", 0.04), ("remark", 0.5)),
 )
 
 
@@ -207,14 +207,26 @@ class Writer:
             forms, other = PAIR, self.word(aspect, positive, besides=word)
         return pick(rng, forms).format(n=self.name(domain, aspect), v=other, w=word)
 
+    def remark(self, domain: Domain, positive: bool) -> str:
+        """A few words thrown together, as in the title of a review."""
+        aspect = self.aspect(domain)
+        word = self.word(aspect, positive)
+        pair = word + self.word(aspect, positive, besides=word)
+        said = pick(self.rng, (word, pair, pair, pick(self.rng, aspect.names) + pair))
+        verdict = pick(self.rng, GOOD_VERDICTS if positive else BAD_VERDICTS)
+        return f"{said}，{verdict}" if self.chance(0.7) else f"{verdict}，{said}"
+
     def sentence(self, positive: bool) -> Sentence:
         """A sentence of a random domain and phenomenon, with openers, neutral facts and punctuation around it."""
         rng = self.rng
         domain = pick(rng, tuple(DOMAINS.values()))
         phenomenon = draw(rng, self.mix)
+        if phenomenon == "remark":
+            return Sentence(self.remark(domain, positive) + pick(rng, ENDINGS), positive, phenomenon)
         text = self.core(domain, positive, phenomenon)
+        verdicts = GOOD_VERDICTS if positive else BAD_VERDICTS
         if self.chance(self.verdict_share):
-            text += "，" + pick(rng, GOOD_VERDICTS if positive else BAD_VERDICTS)
+            text += "，" + pick(rng, verdicts)
         elif self.chance(0.04):
             text = pick(rng, domain.facts) + "，" + text
         elif self.chance(0.05):
@@ -235,7 +247,7 @@ def fresh(writer: Writer, count: int, taken: set[str]) -> list[Sentence]:
     while len(sentences) < count:
         sentence = writer.sentence(positive=len(sentences) % 2 == 0)
         key = essence(sentence.text)
-        if key not in taken and len(sentence.text) <= MAX_CHARACTERS:
+        if (key not in taken or sentence.phenomenon == "remark") and len(sentence.text) <= MAX_CHARACTERS:
             taken.add(key)
             sentences.append(sentence)
     keyed = sorted((writer.rng.random(), i) for i in range(count))
@@ -250,7 +262,7 @@ def build(seed: int = SEED) -> dict[str, list[Sentence]]:
     for number, (split, size) in enumerate(SPLIT_SIZES.items(), start=1):
         lexicon = seen if split == "train" else Lexicon()
         made[split] = fresh(Writer(Random(seed + number), lexicon, TASK_MIX, verdict_share=0.0), size, taken)
-    general = Writer(Random(seed + 9), Lexicon(), GENERAL_MIX, verdict_share=0.8)
+    general = Writer(Random(seed + 9), Lexicon(), GENERAL_MIX, verdict_share=0.9)
     made["general"] = fresh(general, GENERAL_LINES, taken)
     return made
 
@@ -271,9 +283,7 @@ def _write_lines(path: Path, lines: list[str]) -> None:
 def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description="Write the demo's data.")
-    parser.add_argument(
-        "--folder", type=Path, default=DEFAULT_FOLDER, help="where to write (default: %(default)s)"
-    )
+    parser.add_argument("--folder", type=Path, default=DEFAULT_FOLDER, help="where to write (default: %(default)s)")
     write(parser.parse_args().folder, build())
 
 

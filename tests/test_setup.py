@@ -206,7 +206,7 @@ class TestFaults:
         result = run(sys.executable, "tools/bootstrap.py", cwd=tree, PIP_CONFIG_FILE="/dev/null", **pip)
         assert result.returncode == 2, result.stdout
         assert "the package index could not be reached (build tools)" in result.stderr
-        assert re.search(r"said: ERROR: No matching distribution found for (setuptools|wheel)", result.stderr)
+        assert re.search(r"said: .*Connection refused", result.stderr)
         assert "where: " in result.stderr and "remedy: check the network" in result.stderr
         assert "Traceback" not in result.stderr
         assert [path.name for path in (tree / ".venv").iterdir()] == ["setup.log"]
@@ -266,7 +266,7 @@ class TestFaults:
                 "ERROR: Could not find a version that satisfies the requirement wheel (from versions: none)\n"
                 "ERROR: No matching distribution found for wheel==1.0",
                 "the package index could not be reached",
-                "No matching distribution found for wheel==1.0",
+                "NewConnectionError",
             ),
             (
                 "WARNING: Retrying (Retry(total=0)) after connection broken by 'ReadTimeoutError(...)'\n"
@@ -343,9 +343,11 @@ class TestLock:
             assert version, f"{requirement} is not in requirements.lock: make lock"
             assert requirement.specifier.contains(version), f"{requirement}: locked {version}: make lock"
 
-    def test_the_lock_holds_what_building_needs(self):
-        pins = setup_env.build_pins(setup_env.Layout(ROOT))
-        assert [pin.partition("==")[0] for pin in pins] == ["setuptools", "setuptools-scm", "wheel"]
+    @pytest.mark.parametrize("python", PYTHONS)
+    def test_the_lock_holds_what_building_needs(self, lines, python):
+        text = (ROOT / "requirements.in").read_text()
+        names = re.findall(r"^[a-z][a-z0-9-]*", text, flags=re.MULTILINE)
+        assert {"setuptools", "wheel"} <= set(names) <= set(locked(lines, python))
 
     def test_the_lock_is_closed(self, lines):
         """What the installed packages require is locked too."""

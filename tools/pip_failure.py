@@ -11,9 +11,12 @@ NETWORK = re.compile(
     r"|Temporary failure in name resolution|Network is unreachable|Connection (?:refused|reset|aborted)"
     r"|Read timed out|ReadTimeout|SSLError|ProtocolError|IncompleteRead|RemoteDisconnected"
 )
-NO_MATCH = re.compile(r"No matching distribution found for (\S+)")
+# Under a constraint, pip reports a version that it cannot get as a conflict; a lock has no conflicts.
+NO_MATCH = re.compile(r"No matching distribution found for (\S+)|The user requested \(constraint\) (\S+)")
 # pip prints these after the cause, or beside it.
-NOISE = re.compile(r"^\s*($|\[notice\]|note:|hint:|╰─>|\[end of output\]|WARNING: Retrying)", re.IGNORECASE)
+NOISE = re.compile(
+    r"^\s*($|\[notice\]|note:|hint:|╰─>|\[end of output\]|WARNING: Retrying|ERROR: ResolutionImp)", re.IGNORECASE
+)
 
 
 class SetupError(Exception):
@@ -39,21 +42,23 @@ def explain(phase: str, lines: list[str], log: str | Path | None) -> SetupError:
     """The cause of a failed phase, told apart from its output: disk, network, no matching build, other."""
     text = "\n".join(lines)
     again = "then the same command again"
+    said = last_meaningful(lines)
     missing = NO_MATCH.search(text)
-    index_answered = missing and "(from versions: none)" not in text
+    index_answered = missing and re.search(r"\(from versions: (?!none)", text)
+    unreached = [line.strip() for line in lines if NETWORK.search(line)]
     if DISK.search(text):
         what = "the disk is full"
         remedy = f"make room (about 4 GB beside this folder, 1 GB in the temporary folder), {again}"
-    elif NETWORK.search(text) and not index_answered:
+    elif unreached and not index_answered:
         what = "the package index could not be reached"
+        said = unreached[-1]
         remedy = f"check the network, the proxy (HTTPS_PROXY) and pip's index (pip config list), {again}"
     elif missing:
-        what = f"the package index has no {missing.group(1)} for this machine"
+        what = f"the package index has no {missing.group(1) or missing.group(2)} for this machine"
         remedy = (
             "the lock needs 64-bit x86 Linux with glibc and an index that mirrors PyPI; "
             f"check pip's index (pip config list; PIP_NO_INDEX), {again}"
         )
     else:
         what, remedy = "an installation step failed", f"read the log, mend the cause, {again}"
-    said = f"{what} ({phase})\n  said: {last_meaningful(lines)}"
-    return SetupError(said, where=log, remedy=remedy)
+    return SetupError(f"{what} ({phase})\n  said: {said}", where=log, remedy=remedy)

@@ -178,7 +178,9 @@ class ToolkitTrainer(Trainer):
         wanted = self.evaluate_with is not None and not self._interrupt.requested
         if wanted and (self.control.should_save or last_step) and self._evaluated_at != self.state.global_step:
             self._evaluated_at = self.state.global_step
+            wants_log = self.control.should_log
             self._keep_if_best(self.evaluate_with())
+            self.control.should_log = wants_log  # logging the score has cleared it
         super()._maybe_log_save_evaluate(tr_loss, model, epoch, ignore_keys_for_eval, **kwargs)
 
     def _keep_if_best(self, score: float) -> None:

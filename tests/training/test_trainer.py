@@ -106,6 +106,7 @@ def test_the_best_model_by_dev_score_is_the_result(tmp_path):
     result = trainer.fit()
     assert result["best"] == {"score": 0.9, "step": 10}
     assert len(kept) == 4
+    assert [e["step"] for e in result["history"] if "loss" in e] == [5, 10, 15, 20], "a score hides no loss"
     for name, value in weights(trainer).items():
         np.testing.assert_array_equal(value, kept[1][name])
 
