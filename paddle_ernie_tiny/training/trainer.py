@@ -19,6 +19,7 @@ from pathlib import Path
 
 import paddle
 from paddlenlp.trainer import Trainer, TrainerCallback, TrainingArguments
+from paddlenlp.trainer.trainer_callback import TrainerState
 from paddlenlp.utils.log import logger as paddlenlp_logger
 from safetensors.numpy import load_file, save_file
 from tqdm import tqdm
@@ -143,7 +144,12 @@ class ToolkitTrainer(Trainer):
         if checkpoint is not None:
             step = _step_of(checkpoint)
             tqdm.write(f"  {self.label}: resuming at step {step} of {self.args.max_steps}")
-        self.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+        if checkpoint is not None and _step_of(checkpoint) >= self.args.max_steps:
+            # Cut off between the last step and the final model; the Trainer would make one step more.
+            self._load_from_checkpoint(str(checkpoint))
+            self.state = TrainerState.load_from_json(str(checkpoint / "trainer_state.json"))
+        else:
+            self.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
         if self._interrupt.requested:
             raise Interrupted("interrupted; run the same command again to carry on")
         best = self._read_best()

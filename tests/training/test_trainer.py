@@ -86,6 +86,18 @@ def test_a_training_that_was_cut_off_ends_with_the_same_weights_and_history(tmp_
     assert [e["loss"] for e in result["history"]] == pytest.approx([e["loss"] for e in expected["history"]], rel=1e-4)
 
 
+def test_a_training_that_was_cut_off_after_its_last_step_makes_no_step_more(tmp_path):
+    with paddle.utils.unique_name.guard():
+        first = finetuner(tmp_path)
+        expected = first.fit()
+    with paddle.utils.unique_name.guard():
+        again = finetuner(tmp_path)
+        result = again.fit()
+    assert result["steps"] == 20 and result["history"] == expected["history"]
+    for name, value in weights(first).items():
+        np.testing.assert_array_equal(weights(again)[name], value)
+
+
 def test_a_checkpoint_without_its_mark_is_removed_and_not_used(tmp_path):
     for step, complete in ((5, True), (10, True), (15, False)):
         (tmp_path / f"checkpoint-{step}").mkdir()
