@@ -120,9 +120,10 @@ def evaluate(
 
 
 def _prepare() -> None:
-    from .runtime import tune_process
+    from .runtime import import_paddle, tune_process
 
     tune_process()
+    import_paddle()
 
 
 def main() -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
+import io
 import os
 import sys
 import warnings
@@ -20,6 +22,7 @@ def tune_process() -> None:
     """
     warnings.filterwarnings("ignore", message="Setuptools is replacing distutils")
     warnings.filterwarnings("ignore", message="pkg_resources is deprecated")
+    warnings.filterwarnings("ignore", message="No ccache found")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
     if os.environ.get("ERNIE_TINY_TUNE") == "0":
         return
@@ -30,6 +33,16 @@ def tune_process() -> None:
         os.environ.setdefault("MKL_DEBUG_CPU_TYPE", "7" if "avx512vl" in flags else "5")
     if sys.platform == "linux":
         keep_memory_in_process()
+
+
+def import_paddle() -> None:
+    """Imports Paddle without its note that OMP_NUM_THREADS is not 1, which `tune_process` means."""
+    noise = io.StringIO()
+    with contextlib.redirect_stderr(noise):
+        import paddle  # noqa: F401
+    for line in noise.getvalue().splitlines():
+        if "OMP_NUM_THREADS" not in line:
+            print(line, file=sys.stderr)
 
 
 def keep_memory_in_process() -> None:

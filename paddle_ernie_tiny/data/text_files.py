@@ -32,7 +32,7 @@ def corpus_files(pattern: str | Path) -> list[Path]:
         looked_for, found = "files that match this pattern", nearest_listing(fixed)
     else:
         files = [path] if path.is_file() else []
-        looked_for, found = "a file, a folder or a glob", nearest_listing(path.parent)
+        looked_for, found = "files of this name", nearest_listing(path.parent)
     if not files:
         raise InputError(f"there are no {looked_for}", str(pattern), f"correct the path; {found}")
     if not any(file.stat().st_size for file in files):

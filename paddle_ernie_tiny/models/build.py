@@ -42,6 +42,9 @@ def _download(name: str) -> Path:
     """
     from paddlenlp.transformers import AutoModel, AutoTokenizer
     from paddlenlp.utils.env import MODEL_HOME
+    from paddlenlp.utils.log import logger
+
+    logger.set_level("WARNING")
 
     target = Path(MODEL_HOME) / "paddle_ernie_tiny" / name.replace("/", "--")
     if (target / "config.json").is_file():
