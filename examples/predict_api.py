@@ -1,6 +1,6 @@
 """Ask an exported student from Python; needs the bundle alone, not PaddleNLP.
 
-    python examples/predict_api.py runs/demo/bundle "房间很宽敞，不过隔音太差" "早餐丰富"
+python examples/predict_api.py runs/demo/bundle "房间很宽敞，不过隔音太差" "早餐丰富"
 """
 
 import sys

@@ -137,19 +137,16 @@ def main() -> None:
     except KeyboardInterrupt:
         print("interrupted; run the same command again to carry on", file=sys.stderr)
         sys.exit(130)
-    except Exception as error:  # the last resort: one line, and the way to the traceback
-        import click
-
-        if isinstance(error, click.exceptions.Exit):
-            sys.exit(error.exit_code)
-        if isinstance(error, click.ClickException):
+    except Exception as error:
+        # Typer brings classes of its own for wrong usage and for leaving; they differ between its versions.
+        if hasattr(error, "show") and hasattr(error, "exit_code"):
             error.show()
             sys.exit(2)
-        if isinstance(error, click.exceptions.Abort):
-            sys.exit(130)
+        if type(error).__name__ in ("Abort", "Exit"):
+            sys.exit(getattr(error, "exit_code", 130))
         if os.environ.get("ERNIE_TINY_DEBUG") == "1":
             traceback.print_exc()
-        else:
+        else:  # the last resort: one line, and the way to the traceback
             print(
                 f"error: {type(error).__name__}: {error}\n  remedy: set ERNIE_TINY_DEBUG=1 for the traceback",
                 file=sys.stderr,

@@ -60,9 +60,7 @@ def _download(name: str) -> Path:
         ) from error
     family = _family_of([type(model).__name__])
     if family is None:
-        raise InputError(
-            f"{type(model).__name__} is not supported", name, f"use a model of: {', '.join(FAMILIES)}"
-        )
+        raise InputError(f"{type(model).__name__} is not supported", name, f"use a model of: {', '.join(FAMILIES)}")
     vocabulary = WordPieceTokenizer.from_vocab_file(
         tokenizer.init_kwargs["vocab_file"], lowercase=tokenizer.init_kwargs.get("do_lower_case", True)
     )

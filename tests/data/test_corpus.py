@@ -55,7 +55,7 @@ class TestFiles:
 
     @pytest.mark.parametrize(
         ("pattern", "what"),
-        [("*.text", "files that match this pattern"), ("nowhere", "a file, a folder or a glob")],
+        [("*.text", "files that match this pattern"), ("nowhere", "files of this name")],
     )
     def test_nothing_there_says_what_is(self, texts, pattern, what):
         with pytest.raises(InputError) as error:

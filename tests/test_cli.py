@@ -1,0 +1,53 @@
+"""Exit codes and messages of the command line."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+MAIN = "from paddle_ernie_tiny.cli import main; main()"
+
+
+def call(*arguments, code=MAIN, **environment):
+    return subprocess.run(
+        [sys.executable, "-c", code, *arguments], capture_output=True, text=True, env={**os.environ, **environment}
+    )
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["run", "--help"]])
+def test_help_exits_0(arguments):
+    done = call(*arguments)
+    assert done.returncode == 0 and "Usage" in done.stdout
+
+
+@pytest.mark.parametrize("arguments", [["nope"], ["run"], ["predict", "b", "--threads", "0"], ["run", "c", "--no"]])
+def test_wrong_usage_exits_2_without_a_traceback(arguments):
+    done = call(*arguments)
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr and "Usage" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("raised", "code", "text"),
+    [
+        ("InputError('bad', 'file.tsv:3', 'mend it')", 2, "error: file.tsv:3: bad\n  remedy: mend it"),
+        ("GateError('differs')", 1, "error: differs"),
+        ("KeyboardInterrupt()", 130, "run the same command again"),
+        ("RuntimeError('boom')", 1, "error: RuntimeError: boom"),
+    ],
+)
+def test_errors_become_exit_codes(raised, code, text):
+    program = (
+        "from paddle_ernie_tiny import cli; from paddle_ernie_tiny.errors import *\n"
+        f"def app(**_): raise {raised}\n"
+        "cli.app = app; cli.main()"
+    )
+    done = call(code=program)
+    assert done.returncode == code and text in done.stderr and "Traceback" not in done.stderr
+
+
+def test_the_debug_variable_shows_the_traceback():
+    program = "from paddle_ernie_tiny import cli\ndef app(**_): raise RuntimeError('boom')\ncli.app = app; cli.main()"
+    done = call(code=program, ERNIE_TINY_DEBUG="1")
+    assert done.returncode == 1 and "Traceback" in done.stderr
