@@ -8,10 +8,11 @@ What has to be understood, besides the words, to label a sentence:
 - contrast: in 虽然…但是… and …不过… the clause after the contrast decides;
 - intensity: with two opposed clauses and no contrast word, the stronger one decides (有点偏僻，非常整洁).
 
-What the demo is there to show: the labelled training sentences use only `SEEN_SHARE` of the opinion words, the
-development and test sentences use all of them. The general corpus carries no label, but in it, as in real reviews,
-words of one polarity keep company. Whoever reads the corpus (the pretrained teacher, the distilled student) can tell
-which way an unseen word points; whoever only has the labelled sentences cannot.
+What the demo is there to show: the labelled training sentences use only `SEEN_SHARE` of the opinion words,
+the development and test sentences use all of them. The general corpus carries no label, but in it, as in real
+reviews, words of one polarity keep company with each other and with a closing verdict (好评, 后悔), which the
+labelled sentences never hold. Whoever reads the corpus (the pretrained teacher, the distilled student) can
+tell which way an unseen word points; whoever has only the labelled sentences must guess.
 """
 
 import argparse
@@ -67,8 +68,14 @@ TASK_MIX: Weighted = (
     *(("contrast", 0.16), ("intensity", 0.1), ("agreement", 0.1)),
 )
 GENERAL_MIX: Weighted = (
-    *(("plain", 0.12), ("negation", 0.18), ("double_negation", 0.02), ("contrast", 0.06), ("intensity", 0.04)),
-    *(("agreement", 0.02), ("rather", 0.02), ("pair", 0.04), ("remark", 0.5)),
+    *(
+        ("plain", 0.12),
+        ("negation", 0.17),
+        ("double_negation", 0.03),
+        ("contrast", 0.09),
+        ("intensity", 0.08),
+    ),
+    *(("agreement", 0.02), ("rather", 0.02), ("pair", 0.03), ("remark", 0.44)),
 )
 
 
@@ -83,7 +90,7 @@ class Sentence:
 
 @dataclass(frozen=True)
 class Lexicon:
-    """The opinion words and incidents that a writer may use; `None` allows all."""
+    """The opinion words that a writer may use; `None` allows all."""
 
     allowed: frozenset[str] | None = None
 
@@ -110,7 +117,7 @@ def draw(rng: Random, mix: Weighted) -> str:
 
 
 def opinion_words() -> dict[str, bool]:
-    """Every opinion word and incident of the lexicon, in its order, with its polarity (true: positive)."""
+    """Every opinion word of the lexicon, in its order, with its polarity (true: positive)."""
     words: dict[str, bool] = {}
     for domain in DOMAINS.values():
         for aspect in domain.aspects:
@@ -151,16 +158,9 @@ class Writer:
     def word(self, aspect: Aspect, positive: bool, besides: str = "") -> str:
         return pick(self.rng, [w for w in self.lexicon.of(aspect, positive) if w != besides])
 
-    def clause(
-        self,
-        domain: Domain,
-        positive: bool,
-        strength: str = "normal",
-        negations: int = 0,
-        aspect: Aspect | None = None,
-    ) -> str:
+    def clause(self, domain: Domain, positive: bool, strength: str = "normal", negations: int = 0) -> str:
         """A clause that is `positive` all in all, with its word under 0, 1 or 2 `negations`."""
-        aspect = aspect or self.aspect(domain)
+        aspect = self.aspect(domain)
         word = self.word(aspect, positive != (negations == 1))
         if negations == 2:
             form = pick(self.rng, TWICE_NEGATED)
@@ -173,7 +173,7 @@ class Writer:
         return form.format(n=self.name(domain, aspect), w=word)
 
     def any_clause(self, domain: Domain, positive: bool) -> str:
-        """A clause of any strength, sometimes negated, sometimes an incident."""
+        """A clause of any strength, sometimes negated."""
         strength = draw(self.rng, (("weak", 0.15), ("normal", 0.6), ("strong", 0.25)))
         return self.clause(domain, positive, strength, negations=int(self.chance(0.15)))
 
@@ -217,7 +217,7 @@ class Writer:
         return f"{said}，{verdict}" if self.chance(0.7) else f"{verdict}，{said}"
 
     def sentence(self, positive: bool) -> Sentence:
-        """A sentence of a random domain and phenomenon, with openers, neutral facts and punctuation around it."""
+        """A sentence of a random domain and phenomenon, with noise around it."""
         rng = self.rng
         domain = pick(rng, tuple(DOMAINS.values()))
         phenomenon = draw(rng, self.mix)
@@ -241,34 +241,39 @@ def essence(text: str) -> str:
     return "".join(c for c in text if c.isalnum())
 
 
-def fresh(writer: Writer, count: int, taken: set[str]) -> list[Sentence]:
-    """`count` sentences, half positive, in random order, none of them in `taken`; adds them to `taken`."""
+def compose(writer: Writer, count: int, taken: set[str], repeats: bool) -> list[Sentence]:
+    """`count` sentences, half positive, in random order, none in `taken`, and none twice unless `repeats`."""
     sentences: list[Sentence] = []
+    written = set(taken)
     while len(sentences) < count:
         sentence = writer.sentence(positive=len(sentences) % 2 == 0)
         key = essence(sentence.text)
-        if (key not in taken or sentence.phenomenon == "remark") and len(sentence.text) <= MAX_CHARACTERS:
-            taken.add(key)
-            sentences.append(sentence)
-    keyed = sorted((writer.rng.random(), i) for i in range(count))
-    return [sentences[i] for _, i in keyed]
+        if key in written or len(sentence.text) > MAX_CHARACTERS:
+            continue
+        sentences.append(sentence)
+        if not repeats:
+            written.add(key)
+    shuffled = sorted((writer.rng.random(), i) for i in range(count))
+    return [sentences[i] for _, i in shuffled]
 
 
 def build(seed: int = SEED) -> dict[str, list[Sentence]]:
-    """All sentences: `train`, `dev`, `test` and `general` (whose labels are not written)."""
-    taken: set[str] = set()
-    seen = Lexicon(seen_words(seed))
+    """All sentences: `test`, `dev`, `train` and `general` (whose labels are not written)."""
+    labelled: set[str] = set()
     made: dict[str, list[Sentence]] = {}
     for number, (split, size) in enumerate(SPLIT_SIZES.items(), start=1):
-        lexicon = seen if split == "train" else Lexicon()
-        made[split] = fresh(Writer(Random(seed + number), lexicon, TASK_MIX, verdict_share=0.0), size, taken)
+        lexicon = Lexicon(seen_words(seed)) if split == "train" else Lexicon()
+        writer = Writer(Random(seed + number), lexicon, TASK_MIX, verdict_share=0.0)
+        made[split] = compose(writer, size, labelled, repeats=False)
+        labelled.update(essence(s.text) for s in made[split])
     general = Writer(Random(seed + 9), Lexicon(), GENERAL_MIX, verdict_share=0.9)
-    made["general"] = fresh(general, GENERAL_LINES, taken)
+    # Short remarks come up again and again, as they do in real reviews.
+    made["general"] = compose(general, GENERAL_LINES, labelled, repeats=True)
     return made
 
 
 def write(folder: Path, made: dict[str, list[Sentence]]) -> None:
-    """`train.tsv`, `dev.tsv`, `test.tsv` (header, text, label name) and `general/reviews.txt` under `folder`."""
+    """The three labelled tables (header; text, label name) and `general/reviews.txt`, under `folder`."""
     (folder / "general").mkdir(parents=True, exist_ok=True)
     for split in SPLIT_SIZES:
         rows = ["text\tlabel", *(f"{s.text}\t{LABELS[s.positive]}" for s in made[split])]
@@ -283,7 +288,7 @@ def _write_lines(path: Path, lines: list[str]) -> None:
 def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description="Write the demo's data.")
-    parser.add_argument("--folder", type=Path, default=DEFAULT_FOLDER, help="where to write (default: %(default)s)")
+    parser.add_argument("--folder", type=Path, default=DEFAULT_FOLDER, help="where to write; default: %(default)s")
     write(parser.parse_args().folder, build())
 
 

@@ -1,8 +1,7 @@
 """The words of the demo's grammar: domains, their aspects, and the opinion words that go with each aspect.
 
-Everything here was written for this project. An opinion word has one polarity everywhere (a test checks it) and
-reads naturally after a degree adverb (很宽敞) and after 不 (不宽敞); what does not is an `incident`: a whole
-predicate that carries an opinion without any adverb (半夜漏水).
+Everything here was written for this project. An opinion word has one polarity everywhere (a
+test checks it) and reads naturally after a degree adverb (很宽敞) and after 不 (不宽敞).
 """
 
 from dataclasses import dataclass
@@ -19,12 +18,10 @@ class Aspect:
 
 @dataclass(frozen=True)
 class Domain:
-    """One kind of review: what is reviewed, its aspects, telling incidents and facts without any opinion."""
+    """One kind of review: what is reviewed, its aspects, and facts without any opinion."""
 
     subjects: tuple[str, ...]
     aspects: tuple[Aspect, ...]
-    good_incidents: tuple[str, ...]
-    bad_incidents: tuple[str, ...]
     facts: tuple[str, ...]
 
 
@@ -32,8 +29,8 @@ def _aspect(names: str, positive: str, negative: str) -> Aspect:
     return Aspect(tuple(names.split()), tuple(positive.split()), tuple(negative.split()))
 
 
-def _domain(subjects: str, good: str, bad: str, facts: str, *aspects: Aspect) -> Domain:
-    return Domain(tuple(subjects.split()), aspects, tuple(good.split()), tuple(bad.split()), tuple(facts.split()))
+def _domain(subjects: str, facts: str, *aspects: Aspect) -> Domain:
+    return Domain(tuple(subjects.split()), aspects, tuple(facts.split()))
 
 
 def _service(names: str) -> Aspect:
@@ -55,20 +52,16 @@ def _price(names: str) -> Aspect:
 DOMAINS: dict[str, Domain] = {
     "hotel": _domain(
         "酒店 宾馆 民宿 旅馆",
-        "一觉睡到天亮 主动给升了房型 早上送来热牛奶 窗外就是江景 行李有人帮忙提",
-        "半夜漏水 隔壁吵了一夜 床单上有头发 押金拖着不退 空调整晚没反应",
         "周末住了一晚 出差住了三天 在网上订的 带孩子一起住的 房间在六楼 离车站两公里",
         _aspect("房间 客房", "宽敞 整洁 明亮 温馨 安静 舒适", "嘈杂 狭小 阴暗 潮湿 破旧 脏乱"),
         _aspect("床 枕头", "柔软 舒服 松软 干爽 暖和 蓬松", "粗硬 发黄 硌人 塌陷 粗糙 难闻"),
         _aspect("设施 卫生间", "齐全 新颖 先进 完善 崭新 好用", "老化 陈旧 残缺 失灵 老旧 落后"),
-        _aspect("位置 交通", "便利 方便 优越 绝佳 顺路 理想", "偏僻 荒凉 尴尬 难找 偏远 闭塞"),
+        _aspect("位置 交通", "便利 方便 优越 便捷 顺路 理想", "偏僻 荒凉 尴尬 难找 偏远 闭塞"),
         _service("前台 服务"),
         _price("房价 价格"),
     ),
     "phone": _domain(
         "手机 平板 新机",
-        "充一次用两天 开机只要几秒 摔了一次也没事 家里人都抢着用",
-        "用一会儿就死机 三天两头闪退 接电话老是断线 刚买就降价 充电口松了",
         "用了一个星期 买的黑色 给爸妈买的 换下了旧手机 内存是大号的 昨天刚拆封",
         _aspect("屏幕 画面", "清晰 细腻 通透 亮丽 护眼 艳丽", "模糊 刺眼 昏暗 失真 暗淡 粗糊"),
         _aspect("系统 操作", "流畅 稳定 顺滑 灵敏 丝滑 省心", "卡顿 臃肿 迟钝 死板 混乱 笨拙"),
@@ -80,8 +73,6 @@ DOMAINS: dict[str, Domain] = {
     ),
     "restaurant": _domain(
         "餐厅 饭馆 小店 火锅店",
-        "盘子吃得见底 送了一份甜点 排队也愿意等 孩子连吃两碗 老顾客坐满了",
-        "汤里有只虫子 回家就拉肚子 等了一小时没上菜 结账多算了钱 碗边带着污渍",
         "点了四个菜 两个人去的 中午吃的 店开在二楼 靠窗坐的 路过进去的",
         _aspect("菜 味道", "鲜美 可口 地道 鲜嫩 醇厚 爽口", "油腻 寡淡 难吃 腥气 干柴 苦涩"),
         _aspect("分量 用料", "充足 实在 扎实 十足 讲究 丰盛", "寒酸 抠门 单薄 可怜 小气 将就"),
@@ -92,8 +83,6 @@ DOMAINS: dict[str, Domain] = {
     ),
     "book": _domain(
         "小说 书 文集",
-        "一口气读到凌晨 看完又读了一遍 读到结尾流泪了 抄了满满一本笔记",
-        "看两页就犯困 读到一半扔下了 错字一页好几个 前后情节对不上 翻几次就掉页",
         "一共三百页 在书店看到的 作者是新人 讲的是小镇往事 图书馆借的 分上下两册",
         _aspect("情节 故事", "紧凑 精彩 动人 曲折 新奇 感人", "拖沓 老套 平淡 俗套 牵强 狗血"),
         _aspect("文笔 语言", "优美 细腻 生动 凝练 隽永 幽默", "晦涩 啰嗦 干瘪 拗口 苍白 矫情"),
@@ -103,18 +92,14 @@ DOMAINS: dict[str, Domain] = {
     ),
     "course": _domain(
         "课程 网课 培训班",
-        "听完当天就会用 考试一次通过 课后有问必答 全班都不舍得下课",
-        "老师总是迟到 视频放着放着没声音 交完钱没人管 作业从来不批改 听了半天没听懂",
         "每周两节课 报的周末班 学了一个月 班里二十个人 课后有作业 同事也报了名",
         _aspect("老师 讲课", "风趣 博学 生动 负责 幽默 细致", "枯燥 呆板 沉闷 含糊 散漫 啰嗦"),
-        _aspect("课件 教材", "系统 实用 丰富 清楚 新颖 详尽", "陈旧 空洞 零散 粗略 过时 杂乱"),
+        _aspect("课件 教材", "翔实 实用 丰富 清楚 新颖 详尽", "陈旧 空洞 零散 粗略 过时 杂乱"),
         _aspect("安排 进度", "合理 紧凑 有序 灵活 规范 周密", "松散 混乱 仓促 凌乱 松懈 僵化"),
         _price("学费 收费"),
     ),
     "delivery": _domain(
         "快递 物流 外卖",
-        "提前一天就到了 冒雨送上门 送到时还是热的 放下前先打了电话",
-        "快件丢了两次 箱子摔得稀烂 没打电话就放楼下 显示签收却没收到 汤洒了一袋子",
         "寄的是一箱水果 从外地发的 下午三点到的 放在驿站了 一共两个包裹 重量五公斤",
         _aspect("配送 速度", "神速 准时 迅速 高效 及时 利索", "缓慢 拖延 滞后 磨叽 磨蹭 低效"),
         _aspect("包装 箱子", "严实 结实 牢固 用心 完好 严密", "破烂 草率 单薄 简陋 脏污 松散"),
@@ -123,8 +108,6 @@ DOMAINS: dict[str, Domain] = {
     ),
     "clothes": _domain(
         "外套 裙子 毛衣 鞋",
-        "同事都问链接 洗了几次还像新的 马上又买了一件 穿一整天都不累",
-        "洗一次就掉色 穿两天就开线 衣服上有破洞 尺码发错了 到处都是线头",
         "买的灰色 身高一米七 平时穿中码 秋天穿的 送给妹妹的 配了牛仔裤",
         _aspect("面料 料子", "柔软 透气 亲肤 舒适 厚实 顺滑", "扎人 闷热 僵硬 单薄 粗糙 劣质"),
         _aspect("版型 款式", "修身 显瘦 合身 挺括 百搭 利落", "显胖 臃肿 松垮 老气 土气 怪异"),
@@ -134,7 +117,7 @@ DOMAINS: dict[str, Domain] = {
     ),
 }
 
-# What a reviewer says in the end. It stands in the general corpus only: in the labelled sentences it would give
-# the label away.
+# What a reviewer says in the end. It stands in the general corpus only: in the labelled sentences it would
+# give the label away.
 GOOD_VERDICTS = ("好评", "很值", "推荐", "满意")
 BAD_VERDICTS = ("差评", "很亏", "后悔", "失望")
