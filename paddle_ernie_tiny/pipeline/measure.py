@@ -17,6 +17,7 @@ from .steps import load_pair
 
 # Rows on which latent terms are measured after each stage; enough for three stable digits.
 LATENT_ROWS = 256
+LATENT_SPLITS = ("training", "held_out")
 PROBE_TRAIN_ROWS = 2000
 
 
@@ -90,17 +91,21 @@ def latent_settings(context: RunContext) -> list[tuple[str, str]]:
 
 
 def latent_terms(context: RunContext, index: int, student_folder: Path | None) -> list[dict]:
-    """Each latent term of a student, for every pair of teacher and data of the run, on rows never trained on.
+    """Each latent term of a student, for every pair of teacher and data of the run.
 
-    General text comes from the corpus's held-out rows, task text from the dev split.
+    Measured with dropout off on rows that the stages train on ("training") and on rows that none of them
+    sees ("held_out"): of general text the corpus's held-out rows, of task text the dev split.
     """
     result = []
     for teacher_kind, data_kind in latent_settings(context):
         objective, student, teacher = load_pair_for_measuring(context, index, teacher_kind, student_folder)
-        rows = _held_out_rows(context, data_kind)
-        terms = measure_terms(student, teacher, objective, rows, context.tokenizer.pad_id)
+        for split in LATENT_SPLITS:
+            rows = _sample(context, data_kind, split)
+            terms = measure_terms(student, teacher, objective, rows, context.tokenizer.pad_id)
+            result.append(
+                {"teacher": teacher_kind, "data": data_kind, "split": split, "rows": len(rows), "terms": terms}
+            )
         teacher.release()
-        result.append({"teacher": teacher_kind, "data": data_kind, "rows": len(rows), "terms": terms})
     return result
 
 
@@ -113,11 +118,15 @@ def load_pair_for_measuring(context: RunContext, index: int, teacher_kind: str, 
         paddle.set_rng_state(state)
 
 
-def _held_out_rows(context: RunContext, data_kind: str) -> EncodedRows:
+def _sample(context: RunContext, data_kind: str, split: str) -> EncodedRows:
+    """The same `LATENT_ROWS` rows (or all, where there are fewer) at every measurement of a run."""
     if data_kind == "general":
-        held_out = context.corpus.held_out
-        return corpus_rows(held_out, range(min(LATENT_ROWS, len(held_out))))
-    dev = context.rows("dev")
-    rows = dev.take(range(min(LATENT_ROWS, len(dev))))
+        dataset = context.corpus.train if split == "training" else context.corpus.held_out
+    else:
+        dataset = context.rows("train" if split == "training" else "dev")
+    picked = np.random.default_rng(context.config.seed).permutation(len(dataset))[:LATENT_ROWS]
+    if data_kind == "general":
+        return corpus_rows(dataset, picked)
+    rows = dataset.take(picked)
     rows.labels = None
     return rows

@@ -146,7 +146,7 @@ def _stage(folder: Path, settings: dict) -> dict:
 
 
 def _latent(stages: list[tuple[Path, dict]]) -> list[dict]:
-    """For each pair of teacher and data: the latent terms before training and after each stage, held-out rows."""
+    """For each pair of teacher and data: the latent terms before training and after each stage."""
     first = read_json(stages[0][0] / "metrics.json")
     table = []
     for position, before in enumerate(first["latent_before"]):
@@ -161,6 +161,7 @@ def _latent(stages: list[tuple[Path, dict]]) -> list[dict]:
             {
                 "teacher": before["teacher"],
                 "data": before["data"],
+                "split": before["split"],
                 "rows": before["rows"],
                 "trained_by": trains_here,
                 "after": [

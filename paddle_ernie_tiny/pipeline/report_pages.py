@@ -118,7 +118,7 @@ def _sizes_picture(report: dict) -> str:
 
 
 def _latent_picture(report: dict) -> str:
-    tables = report["latent"]
+    tables = [table for table in report["latent"] if table["split"] == "held_out"]
     figure, axes = _figure(4.2 * len(tables), 3.4, len(tables))
     for axis, table in zip(axes, tables, strict=True):
         positions = range(len(table["after"]))
@@ -127,7 +127,7 @@ def _latent_picture(report: dict) -> str:
             axis.plot(positions, [point[term] / first for point in table["after"]], marker="o", label=term)
         axis.set_xticks(list(positions), [p["stage"].replace("_", "\n") for p in table["after"]], fontsize=7)
         axis.set_yscale("log")
-        axis.set_title(f"{table['data']} data, {table['teacher']} teacher", fontsize=9)
+        axis.set_title(f"held-out {table['data']} text, {table['teacher']} teacher", fontsize=9)
         axis.grid(alpha=0.3)
     axes[0].set_ylabel("latent term / its start")
     axes[0].legend(fontsize=8)

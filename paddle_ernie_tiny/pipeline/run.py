@@ -295,7 +295,7 @@ def _stage_step(context: RunContext, index: int) -> Step:
         kinds = measure.latent_settings(context)
         return {
             **_test_inputs(context),
-            "latent": kinds,
+            "latent": [kinds, measure.LATENT_SPLITS],
             "teachers": {kind: _teacher_identity(context, kind) for kind, _ in kinds},
             "corpus": _corpus_inputs(context) if any(data == "general" for _, data in kinds) else None,
         }

@@ -67,10 +67,10 @@ def test_report_json_holds_the_contract(finished):
     for model in ("student", "baseline"):
         assert 0 <= report["fidelity"][model]["agreement"] <= 1 and report["fidelity"][model]["kl"] >= 0
     assert report["seed"] == 1 and report["environment"]["versions"]
-    assert [(t["teacher"], t["data"]) for t in report["latent"]] == [
-        ("pretrained", "general"),
-        ("finetuned", "general"),
-        ("finetuned", "task"),
+    assert [(t["teacher"], t["data"], t["split"]) for t in report["latent"]] == [
+        (teacher, data, split)
+        for teacher, data in (("pretrained", "general"), ("finetuned", "general"), ("finetuned", "task"))
+        for split in ("training", "held_out")
     ]
     for table in report["latent"]:
         assert [p["stage"] for p in table["after"]] == [
