@@ -67,7 +67,10 @@ def training_arguments(
         warmup_ratio=settings.warmup_ratio,
         weight_decay=settings.weight_decay,
         max_grad_norm=settings.max_grad_norm,
-        lr_scheduler_type=settings.lr_scheduler_type,
+        # PaddleNLP's plain "constant" leaves the warm-up out that `warmup_ratio` asks for
+        lr_scheduler_type={"constant": "constant_with_warmup"}.get(
+            settings.lr_scheduler_type, settings.lr_scheduler_type
+        ),
         logging_steps=min(settings.logging_steps, steps),
         save_steps=min(save_steps, steps),
         save_strategy="steps",

@@ -129,6 +129,23 @@ def test_steps_from_epochs():
     assert total_steps(settings, 100) == 15
 
 
+@pytest.mark.parametrize("kind, ending", [("linear", 0.0), ("cosine", 0.0), ("constant", 1e-3)])
+def test_every_schedule_starts_with_the_warm_up(tmp_path, kind, ending):
+    paddle.seed(3)
+    settings = SETTINGS.model_copy(update={"lr_scheduler_type": kind, "warmup_ratio": 0.25})
+    data = rows()
+    trainer = FinetuneTrainer(
+        classifier(), training_arguments(settings, len(data), tmp_path, tmp_path / "vdl", seed=3), data, 0, "test"
+    )
+    schedule = trainer.create_scheduler(num_training_steps=20)
+    rates = []
+    for _ in range(21):
+        rates.append(schedule.get_lr())
+        schedule.step()
+    np.testing.assert_allclose(rates[:6], [0, 2e-4, 4e-4, 6e-4, 8e-4, 1e-3], atol=1e-12)
+    assert rates[-1] == pytest.approx(ending, abs=1e-9)
+
+
 @pytest.mark.parametrize("name", ["general", "task_specific"])
 def test_a_stage_trains_the_student_and_leaves_the_teacher_alone(tmp_path, name):
     paddle.seed(5)
