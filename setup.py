@@ -9,32 +9,30 @@ ROOT = Path(__file__).resolve().parent
 README = ROOT / "README.md"
 PACKAGE = (ROOT / "paddle_ernie_tiny" / "__init__.py").read_text(encoding="utf-8")
 
-# What prediction from a bundle imports; it needs neither PaddleNLP nor any training code.
+# What prediction and evaluation from a bundle import, beside Paddle: no PaddleNLP, no training code.
 SERVING = [
     "numpy<2",  # PaddleNLP 2.8.1 and datasets 2.21 use names that NumPy 2 removed
-    "pydantic>=2,<3",
-    "rich",
+    "scikit-learn",
+    "scipy",
     "tokenizers",
     "typer",
 ]
 TRAINING = [
     "paddlenlp==2.8.1",  # the last stable release; 3.0 is a pre-release with many more dependencies
-    "datasets>=2.21,<3",  # PaddleNLP 2.8.1 reads data sets through what datasets 3 removed
     "jieba",
     "jinja2",
     "matplotlib",
-    "psutil",
+    "pydantic>=2,<3",
     "pyyaml",
+    "rich",
     "safetensors",
-    "scikit-learn",
-    "scipy",
-    "seqeval",
     "tqdm",
     "visualdl>=2.5.3",
 ]
 # Not imported here: bounds on what PaddleNLP and VisualDL bring, which state none themselves.
 BOUNDS = [
     "aiohttp<3.12",  # newest known to work with datasets 2.21
+    "datasets>=2.21,<3",  # PaddleNLP 2.8.1 reads data sets through what datasets 3 removed
     "aistudio-sdk<0.3",  # PaddleNLP 2.8.1 imports what 0.3 removed
     "huggingface_hub<0.26",  # PaddleNLP 2.8.1 imports a name that 0.26 removed
     "paddle2onnx>=2.1",  # 2.0 does not convert what Paddle 3.x writes
@@ -54,13 +52,14 @@ setup(
     python_requires=">=3.10,<3.13",  # paddlepaddle 3.1 and pyarrow 17 have wheels for these
     packages=find_packages(include=["paddle_ernie_tiny", "paddle_ernie_tiny.*"]),
     package_data={"paddle_ernie_tiny": ["**/*.j2"]},
-    install_requires=SERVING + TRAINING + BOUNDS,
+    install_requires=SERVING,
     # Paddle is an extra, so that the CPU build and the GPU build satisfy the toolkit alike.
     # 3.1 is the newest that still writes the .pdmodel that Paddle Serving and CPU int8 need.
     extras_require={
-        "cpu": ["paddlepaddle>=3.1,<3.2"],
-        "gpu": ["paddlepaddle-gpu>=3.1,<3.2"],  # from Paddle's own package index, not from PyPI
-        "serving": SERVING,
+        "cpu": ["paddlepaddle>=3.1,<3.2"] + TRAINING + BOUNDS,
+        # Paddle's GPU builds of 3.x are in its own package index, not on PyPI: install one first
+        "gpu": ["paddlepaddle-gpu>=3.1,<3.2"] + TRAINING + BOUNDS,
+        "serving": ["paddlepaddle>=3.1,<3.2"],
         "dev": ["pytest", "ruff"],
     },
     entry_points={"console_scripts": ["ernie-tiny = paddle_ernie_tiny.cli:main"]},

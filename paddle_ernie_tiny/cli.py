@@ -137,6 +137,15 @@ def main() -> None:
     except KeyboardInterrupt:
         print("interrupted; run the same command again to carry on", file=sys.stderr)
         sys.exit(130)
+    except ModuleNotFoundError as error:
+        if os.environ.get("ERNIE_TINY_DEBUG") == "1":
+            traceback.print_exc()
+        print(
+            f"error: the package {error.name!r} is not installed\n"
+            "  remedy: install the toolkit with its cpu or gpu extra (serving is for predict and evaluate alone)",
+            file=sys.stderr,
+        )
+        sys.exit(2)
     except Exception as error:
         # Typer brings classes of its own for wrong usage and for leaving; they differ between its versions.
         if hasattr(error, "show") and hasattr(error, "exit_code"):

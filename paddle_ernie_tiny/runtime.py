@@ -26,13 +26,17 @@ def tune_process() -> None:
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
     if os.environ.get("ERNIE_TINY_TUNE") == "0":
         return
-    if hasattr(os, "sched_getaffinity"):
-        os.environ.setdefault("OMP_NUM_THREADS", str(len(os.sched_getaffinity(0))))
+    os.environ.setdefault("OMP_NUM_THREADS", str(cpu_cores()))
     vendor, flags = _cpu()
     if vendor == "AuthenticAMD" and "avx2" in flags:
         os.environ.setdefault("MKL_DEBUG_CPU_TYPE", "7" if "avx512vl" in flags else "5")
     if sys.platform == "linux":
         keep_memory_in_process()
+
+
+def cpu_cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def import_paddle() -> None:

@@ -364,10 +364,12 @@ class TestLock:
     def test_either_paddle_satisfies_the_toolkit(self, metadata):
         extras = metadata["extras_require"]
         assert set(extras) == {"cpu", "gpu", "serving", "dev"}
-        assert not [line for line in metadata["install_requires"] if line.startswith("paddlepaddle")]
+        assert not [line for line in metadata["install_requires"] if line.startswith("paddle")]
         cpu, gpu = Requirement(extras["cpu"][0]), Requirement(extras["gpu"][0])
         assert (cpu.name, gpu.name) == ("paddlepaddle", "paddlepaddle-gpu")
         assert cpu.specifier == gpu.specifier
+        assert extras["cpu"][1:] == extras["gpu"][1:]
+        assert extras["serving"] == extras["cpu"][:1], "prediction takes Paddle and nothing of the training"
 
     def test_the_command_is_the_package_s(self, metadata):
         assert metadata["entry_points"] == {"console_scripts": ["ernie-tiny = paddle_ernie_tiny.cli:main"]}

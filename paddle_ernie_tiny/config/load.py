@@ -13,6 +13,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from ..errors import InputError, InputErrors
+from ..files import write_text
 from .schema import ObjectiveSettings, RunConfig
 
 
@@ -206,9 +207,7 @@ def dump_config(config: RunConfig, path: Path, header: dict) -> None:
     text = "# Written by the run; every default is filled in.\n" + yaml.safe_dump(
         {"config": body, "run": header}, allow_unicode=True, sort_keys=False
     )
-    temporary = path.with_suffix(path.suffix + ".tmp")
-    temporary.write_text(text, encoding="utf-8")
-    os.replace(temporary, path)
+    write_text(path, text)
 
 
 def stage_objective(config: RunConfig, index: int) -> ObjectiveSettings:

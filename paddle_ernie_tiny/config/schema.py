@@ -38,7 +38,8 @@ class TrainingSettings(Section):
     lr_scheduler_type: Literal["linear", "cosine", "constant"] = Field("linear", description="after warm-up")
     logging_steps: PositiveInt = Field(20, description="steps between two log lines and curve points")
     save_steps: PositiveInt | None = Field(
-        None, description="steps between two checkpoints (and evaluations); default: a tenth of the training"
+        None,
+        description="steps between two checkpoints and evaluations; default: a tenth of all, at most 1000",
     )
 
     @model_validator(mode="after")

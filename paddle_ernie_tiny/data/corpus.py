@@ -33,7 +33,7 @@ __all__ = [
 ]
 
 _VERSION = 1  # of the files' layout; part of the fingerprint
-_BATCH_LINES, _BATCH_CHARACTERS = 2000, 1 << 20
+_BATCH_LINES, _BATCH_BYTES = 2000, 1 << 21
 _HELD_OUT_SHARE = 0.05
 _META = "meta.json"
 _FILES = {"tokens.bin", "ends.bin", "starts.bin", _META}
@@ -124,7 +124,7 @@ def prepare_corpus(
     A line longer than `max_length` tokens (with [CLS] and [SEP]) becomes several rows; blank lines are
     skipped. `held_out` rows, at most 5 % of all, are drawn by `seed` and kept out of `train`. With
     `word_boundaries` each token says whether it starts a word of jieba's (for whole-word masking), found by
-    `num_proc` processes (default: one). `progress` is called with the lines done so far.
+    `num_proc` processes (default: one). `progress` is called with the bytes of text read since its last call.
 
     Raises:
         InputError: no files, no text, text that is not UTF-8 (with `file:line`), or other files in `out_dir`.
@@ -173,7 +173,7 @@ def _write_arrays(folder, pattern, tokenizer, max_length, word_boundaries, num_p
         open(folder / "ends.bin", "wb") as ends,
         open(folder / "starts.bin", "wb") as starts,
     ):
-        batches = _batches(read_lines(pattern))
+        batches = _batches(read_lines(pattern), progress)
         for lines, flags in _with_flags(batches, tokenizer, word_boundaries, num_proc):
             pieces = [piece for line in lines for piece in _pieces(line, max_length - 2)]
             rows = [[tokenizer.cls_id, *piece, tokenizer.sep_id] for piece in pieces]
@@ -187,8 +187,6 @@ def _write_arrays(folder, pattern, tokenizer, max_length, word_boundaries, num_p
             counts["lines"] += len(lines)
             counts["sequences"] += len(rows)
             counts["tokens"] += int(lengths.sum())
-            if progress:
-                progress(counts["lines"])
         for file in (tokens, ends, starts):
             file.flush()
             os.fsync(file.fileno())
@@ -212,16 +210,20 @@ def _pieces(line: list, room: int) -> Iterator[list]:
         yield line[start : start + room]
 
 
-def _batches(lines: Iterator[str]) -> Iterator[list[str]]:
-    batch, characters = [], 0
+def _batches(lines: Iterator[str], progress: Callable[[int], None] | None) -> Iterator[list[str]]:
+    batch, size = [], 0
     for line in lines:
         batch.append(line)
-        characters += len(line)
-        if len(batch) == _BATCH_LINES or characters > _BATCH_CHARACTERS:
+        size += len(line.encode()) + 1
+        if len(batch) == _BATCH_LINES or size > _BATCH_BYTES:
             yield batch
-            batch, characters = [], 0
+            if progress:
+                progress(size)
+            batch, size = [], 0
     if batch:
         yield batch
+        if progress:
+            progress(size)
 
 
 def _draw_held_out(sequences: int, wanted: int, seed: int) -> list[int]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 import re
 from collections import Counter
@@ -25,7 +24,7 @@ from .tables import (
     read_rows,
 )
 
-__all__ = ["Example", "TableFormat", "fingerprint_file", "infer_labels", "read_examples", "read_paddlenlp"]
+__all__ = ["Example", "TableFormat", "infer_labels", "read_examples", "read_paddlenlp"]
 
 
 @dataclass(frozen=True)
@@ -43,12 +42,11 @@ def read_examples(
     table: TableFormat,
     labels: list[str] | None,
     require_label: bool = True,
-    allow_ids: bool = True,
 ) -> list[Example]:
     """Read a file's rows; labels become their place in `labels`, or floats where that is None (regression).
 
-    Ids are taken for labels where `allow_ids` and no label's name is itself a number. Without
-    `require_label` the label, or its whole column, may be missing (None).
+    Ids are taken for labels where no label's name is itself a number. Without `require_label` the label,
+    or its whole column, may be missing (None).
 
     Raises:
         InputError: no such file, no rows, or columns that do not fit.
@@ -58,7 +56,7 @@ def read_examples(
 
     def is_header(first: list[str]) -> bool:
         cell = cell_at(first, table.label)
-        known = cell is not None and _parse_label(cell, labels, allow_ids) is not None
+        known = cell is not None and _parse_label(cell, labels) is not None
         return not known and looks_like_header(first, table)
 
     examples = []
@@ -68,7 +66,7 @@ def read_examples(
         text_b = None
         if table.text_b is not None:
             text_b = _checked_text(row["text_b"], "second text", where, problems)
-        label = _checked_label(row["label"], labels, require_label, allow_ids, where, problems)
+        label = _checked_label(row["label"], labels, require_label, where, problems)
         if len(problems) == before:
             examples.append(Example(text, text_b, label, line))
     problems.finish()
@@ -103,15 +101,6 @@ def infer_labels(path: str | Path, table: TableFormat) -> list[str]:
     return sorted(names, key=int) if numeric else sorted(names)
 
 
-def fingerprint_file(path: str | Path) -> str:
-    """SHA-256 of a file's bytes, read in pieces."""
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
-
-
 def _checked_text(value, name: str, where: str, problems: Problems) -> str:
     if isinstance(value, str) and value.strip():
         return value
@@ -121,13 +110,13 @@ def _checked_text(value, name: str, where: str, problems: Problems) -> str:
     return ""
 
 
-def _checked_label(value, labels, required, allow_ids, where, problems) -> int | float | None:
+def _checked_label(value, labels, required, where, problems) -> int | float | None:
     name = _label_name(value)
     if not name:
         if required:
             problems.add("no label", where, "give every row a label")
         return None
-    parsed = _parse_label(name, labels, allow_ids)
+    parsed = _parse_label(name, labels)
     if parsed is None and labels is None:
         problems.add(f"label {name!r} is not a number", where, "give a score, or list the task's labels")
     elif parsed is None:
@@ -144,7 +133,7 @@ def _label_name(value) -> str:
     return "" if value is None or isinstance(value, (list, dict)) else str(value).strip()
 
 
-def _parse_label(cell: str, labels: list[str] | None, allow_ids: bool) -> int | float | None:
+def _parse_label(cell: str, labels: list[str] | None) -> int | float | None:
     cell = cell.strip()
     if labels is None:
         try:
@@ -155,7 +144,7 @@ def _parse_label(cell: str, labels: list[str] | None, allow_ids: bool) -> int | 
     if cell in labels:
         return labels.index(cell)
     # Where a name is a number, a number that is no name is far more likely a mistake than an id.
-    if allow_ids and cell.isascii() and cell.isdigit() and not any(name.isdigit() for name in labels):
+    if cell.isascii() and cell.isdigit() and not any(name.isdigit() for name in labels):
         return int(cell) if int(cell) < len(labels) else None
     return None
 
@@ -200,7 +189,7 @@ def read_paddlenlp(
         # PaddleNLP turns label names into ids itself; -1 stands for no label in its GLUE-like test splits.
         known = isinstance(value, int) and 0 <= value < len(labels)
         if not known and value != -1:
-            value = _checked_label(value, labels, False, True, place, problems)
+            value = _checked_label(value, labels, False, place, problems)
         examples.append(Example(first, second, None if value == -1 else value, number))
     problems.finish()
     return examples, list(labels)

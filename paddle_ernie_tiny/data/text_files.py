@@ -10,7 +10,7 @@ from glob import glob, has_magic
 from pathlib import Path
 
 from ..errors import InputError
-from .readers import fingerprint_file
+from ..files import sha256
 from .tables import UTF8_REMEDY, listing, nearest_listing
 
 _LINE_BYTES = 1 << 20  # a longer line is read in pieces
@@ -83,4 +83,4 @@ def _first_magic(path: Path) -> int:
 
 @lru_cache(maxsize=4096)
 def _file_fingerprint(path: str, size: int, mtime_ns: int) -> str:
-    return fingerprint_file(path)
+    return sha256(path)

@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -26,6 +25,7 @@ import numpy as np
 from tokenizers import AddedToken, Encoding, Regex, Tokenizer, models, normalizers, pre_tokenizers, processors
 
 from ..errors import InputError
+from ..files import write_text
 from .vocabulary import (
     SPECIAL_TOKENS,
     learn_word_pieces,
@@ -120,8 +120,8 @@ class WordPieceTokenizer:
         """Write `tokenizer.json` and `vocab.txt` (BERT's shape), each atomically."""
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
-        _write_atomically(folder / "vocab.txt", write_vocabulary(self._tokens))
-        _write_atomically(folder / "tokenizer.json", self._backend.to_str(pretty=True))
+        write_text(folder / "vocab.txt", write_vocabulary(self._tokens))
+        write_text(folder / "tokenizer.json", self._backend.to_str(pretty=True))
 
     @property
     def tokens(self) -> list[str]:
@@ -275,12 +275,3 @@ def _read_lowercase(path: Path) -> bool:
             remedy=f"use a model with a word piece tokenizer ({', '.join(_TOKENIZER_CLASSES)})",
         )
     return lowercase
-
-
-def _write_atomically(path: Path, text: str) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with open(temporary, "w", encoding="utf-8", newline="\n") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import shutil
@@ -10,6 +9,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from ..errors import InputError
+from ..files import sha256, write_text
 
 FORMAT_VERSION = 1
 MANIFEST = "manifest.json"
@@ -39,10 +39,10 @@ class Manifest:
 def write_manifest(folder: Path, manifest: Manifest) -> None:
     """Hashes every file of `folder` into the manifest and writes it."""
     manifest.files = {
-        path.name: _sha256(path) for path in sorted(folder.iterdir()) if path.is_file() and path.name != MANIFEST
+        path.name: sha256(path) for path in sorted(folder.iterdir()) if path.is_file() and path.name != MANIFEST
     }
     text = json.dumps(asdict(manifest), ensure_ascii=False, indent=2)
-    (folder / MANIFEST).write_text(text + "\n", encoding="utf-8")
+    write_text(folder / MANIFEST, text + "\n")
 
 
 def read_manifest(folder: str | os.PathLike) -> Manifest:
@@ -69,7 +69,7 @@ def read_manifest(folder: str | os.PathLike) -> Manifest:
         file = folder / name
         if not file.is_file():
             raise InputError("a file of the bundle is missing", str(file), "copy the whole folder, or export again")
-        if _sha256(file) != digest:
+        if sha256(file) != digest:
             raise InputError(
                 "the file was altered after export (its SHA-256 differs from the manifest's)",
                 str(file),
@@ -88,11 +88,3 @@ def publish(temporary: Path, folder: Path) -> None:
         shutil.rmtree(old)
     else:
         os.replace(temporary, folder)
-
-
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()

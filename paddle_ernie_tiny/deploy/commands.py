@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 from pathlib import Path
 
 from ..errors import InputError
+from ..files import write_text
 from .predictor import Prediction, Predictor
 
 
@@ -78,9 +78,7 @@ def predict_rows(
     if output_file is None:
         sys.stdout.write(body)
     else:
-        temporary = output_file.with_name(output_file.name + ".tmp")
-        temporary.write_text(body, encoding="utf-8")
-        os.replace(temporary, output_file)
+        write_text(output_file, body)
 
 
 def _row(text: str, text_b: str | None, answer: Prediction) -> dict:

@@ -34,7 +34,7 @@ class ExportRequest:
     table: dict
 
 
-def export_bundle(request: ExportRequest, log_file: Path | None = None) -> dict:
+def export_bundle(request: ExportRequest) -> dict:
     """Writes the bundle atomically and returns its parity figures.
 
     Raises GateError when the static graph's logits differ from the dynamic one's by more than the
@@ -58,7 +58,7 @@ def export_bundle(request: ExportRequest, log_file: Path | None = None) -> dict:
         encoding="utf-8",
         env=environment,
     )
-    log = log_file or out.with_name(out.name + ".export.log")
+    log = out.with_name(out.name + ".export.log")
     log.write_text(child.stdout + child.stderr, encoding="utf-8")
     result_file = temporary / "result.json"
     if child.returncode != 0 or not result_file.is_file():
@@ -75,7 +75,6 @@ def export_bundle(request: ExportRequest, log_file: Path | None = None) -> dict:
             str(out),
             f"raise export.tolerance only if the labels agree: label agreement is {parity['label_agreement']:.4f}",
         )
-    if log_file is None:
-        log.unlink()
+    log.unlink()
     publish(temporary, out)
     return parity

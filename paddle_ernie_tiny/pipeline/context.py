@@ -8,14 +8,19 @@ from functools import cached_property
 from pathlib import Path
 
 import numpy as np
+from tqdm import tqdm
 
 from ..config import RunConfig
-from ..data.corpus import TextCorpus, corpus_fingerprint, prepare_corpus
+from ..data.corpus import TextCorpus, corpus_files, corpus_fingerprint, prepare_corpus
 from ..data.readers import Example, TableFormat, infer_labels, read_examples, read_paddlenlp
 from ..data.tokenization import WordPieceTokenizer
 from ..errors import InputError
 from ..models.build import load_tokenizer
+from ..runtime import cpu_cores
 from ..training.batches import EncodedRows, encode_examples
+
+# From here on cutting a corpus into words is shared by processes; below, starting them costs more.
+_PARALLEL_BYTES = 50_000_000
 
 
 @dataclass
@@ -181,15 +186,28 @@ class RunContext:
     def tokenised_corpus(self, tokenizer: WordPieceTokenizer, word_boundaries: bool) -> TextCorpus:
         settings = self.config.general_corpus
         name = "general_words" if word_boundaries else "general"
-        return prepare_corpus(
-            settings.path,
-            tokenizer,
-            max_length=settings.max_length_tokens,
-            out_dir=self.root / "data" / name,
-            held_out=settings.held_out_rows,
-            seed=self.config.seed,
-            word_boundaries=word_boundaries,
-        )
+        size = sum(file.stat().st_size for file in corpus_files(settings.path))
+        with tqdm(
+            total=size, unit="B", unit_scale=True, desc="tokenising the general corpus", disable=None, leave=False
+        ) as bar:
+            corpus = prepare_corpus(
+                settings.path,
+                tokenizer,
+                max_length=settings.max_length_tokens,
+                out_dir=self.root / "data" / name,
+                held_out=settings.held_out_rows,
+                seed=self.config.seed,
+                word_boundaries=word_boundaries,
+                num_proc=cpu_cores() if size >= _PARALLEL_BYTES else None,
+                progress=bar.update,
+            )
+        if not len(corpus.held_out):
+            raise InputError(
+                f"the corpus has only {corpus.sequences} rows; one in 20 is held out to measure on",
+                f"general_corpus.path ({settings.path})",
+                "give at least 20 lines; general stages want millions",
+            )
+        return corpus
 
     @cached_property
     def corpus_fingerprint(self) -> str:

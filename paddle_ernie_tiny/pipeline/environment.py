@@ -10,6 +10,7 @@ from pathlib import Path
 
 from .. import __version__
 from ..errors import InputError
+from ..runtime import cpu_cores
 
 _PACKAGES = (
     "paddlepaddle",
@@ -22,8 +23,8 @@ _PACKAGES = (
 )
 
 
-def set_device(device: str) -> str:
-    """Chooses "cpu" or "gpu" ("auto": the GPU where Paddle finds one) and returns it."""
+def find_device(device: str) -> str:
+    """ "cpu" or "gpu" ("auto": the GPU where Paddle finds one). Raises InputError for a GPU that is not there."""
     import paddle
 
     gpu = paddle.is_compiled_with_cuda() and paddle.device.cuda.device_count() > 0
@@ -33,9 +34,7 @@ def set_device(device: str) -> str:
             "device",
             "install the gpu extra and check nvidia-smi, or set device=cpu",
         )
-    chosen = "gpu" if device == "gpu" or (device == "auto" and gpu) else "cpu"
-    paddle.set_device(chosen)
-    return chosen
+    return "gpu" if device == "gpu" or (device == "auto" and gpu) else "cpu"
 
 
 def versions() -> dict[str, str]:
@@ -55,7 +54,7 @@ def describe() -> dict:
 
     return {
         "cpu": _cpu_name(),
-        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "cores": cpu_cores(),
         "threads": os.environ.get("OMP_NUM_THREADS", ""),
         "device": paddle.get_device(),
         "system": f"{platform.system()} {platform.machine()}",

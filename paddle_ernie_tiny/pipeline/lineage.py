@@ -4,23 +4,22 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 import uuid
 from pathlib import Path
 from typing import Any
 
+from ..files import write_text
+
 DONE = "done.json"
 INPUTS = "inputs.json"
+RESOLVED = "config.resolved.yaml"  # of a run, in its output_dir; written before anything else there
 
 
 def write_json(path: Path, value: Any) -> None:
     """Writes JSON so that the file is either the old one or the whole new one."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(path.name + ".tmp")
-    text = json.dumps(value, ensure_ascii=False, indent=1, default=float)
-    temporary.write_text(text + "\n", encoding="utf-8")
-    os.replace(temporary, path)
+    write_text(path, json.dumps(value, ensure_ascii=False, indent=1, default=float) + "\n")
 
 
 def read_json(path: Path) -> Any | None:

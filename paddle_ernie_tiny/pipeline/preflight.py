@@ -9,7 +9,9 @@ from ..config import RunConfig, stage_objective
 from ..data.corpus import corpus_files
 from ..errors import InputError, InputErrors
 from ..models.build import load_tokenizer, read_model_config, resolve_model
+from . import environment
 from .context import RunContext, TaskData, load_task_data
+from .lineage import RESOLVED
 
 _FREE_BYTES = 2 << 30
 
@@ -27,6 +29,7 @@ def preflight(config: RunConfig, say=print) -> RunContext:
             errors.append(error)
         return None
 
+    attempt(lambda: environment.find_device(config.device))
     data: TaskData | None = attempt(lambda: load_task_data(config))
     if config.general_corpus is not None:
         attempt(lambda: corpus_files(config.general_corpus.path))
@@ -97,6 +100,15 @@ def _check_objectives(config: RunConfig, teacher: dict) -> None:
 def _check_output(folder: Path) -> None:
     if folder.exists() and not folder.is_dir():
         raise InputError("a file stands where the run folder should be", str(folder), "choose another output_dir")
+    if folder.exists() and not (folder / RESOLVED).is_file():
+        strangers = sorted(path.name for path in folder.iterdir() if not path.name.startswith("."))
+        if strangers:
+            # a run clears its folders away when it is made anew; what stands in them must be its own
+            raise InputError(
+                f"the folder is not empty and was not made by a run (it holds {', '.join(strangers[:5])})",
+                str(folder),
+                "choose another output_dir, or empty the folder",
+            )
     existing = folder
     while not existing.exists():
         existing = existing.parent

@@ -12,7 +12,7 @@ from ..deploy.bundle import MANIFEST
 from ..deploy.predictor import softmax
 from ..distillation.stages import STAGES
 from ..errors import InputError
-from .lineage import DONE, read_json, write_json
+from .lineage import DONE, RESOLVED, read_json, write_json
 
 
 def write_report(root: Path, say=print) -> Path:
@@ -32,7 +32,7 @@ def write_report(root: Path, say=print) -> Path:
 
 def collect(root: Path) -> dict:
     """report.json as a mapping; its keys are described in the README, section "The report"."""
-    resolved = root / "config.resolved.yaml"
+    resolved = root / RESOLVED
     if not resolved.is_file():
         raise InputError("no config.resolved.yaml, so this is no run folder", str(root), "give a run's output_dir")
     written = yaml.safe_load(resolved.read_text(encoding="utf-8"))
@@ -48,7 +48,7 @@ def collect(root: Path) -> dict:
             str(missing[0] if missing else root / "bundle"),
             "run it again, it carries on",
         )
-    teacher = _classifier(root / "teacher" / "finetuned") or _given_teacher(root)
+    teacher = _classifier(root / "teacher" / ("finetuned" if config["teacher"]["finetune"] else "given"))
     baseline = _classifier(root / "baseline") if config["baseline"] is not None else None
     student = _classifier(stages[-1][0])
     manifest = read_json(root / "bundle" / MANIFEST)
@@ -81,9 +81,8 @@ def collect(root: Path) -> dict:
         "git_commit": header["git_commit"],
         "data_fingerprints": header["data_fingerprints"],
     }
-    pretrained = read_json(root / "teacher" / "pretrained" / DONE)
-    if config["teacher"]["pretrain"] and pretrained:
-        report["teacher"]["pretraining"] = pretrained["result"]["held_out"]
+    if config["teacher"]["pretrain"]:
+        report["teacher"]["pretraining"] = read_json(root / "teacher" / "pretrained" / DONE)["result"]["held_out"]
     student_disagrees = 1 - report["fidelity"]["student"]["agreement"]
     if baseline:
         baseline_disagrees = 1 - report["fidelity"]["baseline"]["agreement"]
@@ -93,19 +92,12 @@ def collect(root: Path) -> dict:
     return report
 
 
-def _classifier(folder: Path) -> dict | None:
+def _classifier(folder: Path) -> dict:
     metrics = read_json(folder / "metrics.json")
     if metrics is None:
-        return None
+        raise InputError("the step was not measured", str(folder), "run it again, it carries on")
     with np.load(folder / "predictions.npz") as arrays:
         return {**metrics, "logits": arrays["logits"], "unseen": arrays["unseen"]}
-
-
-def _given_teacher(root: Path) -> dict:
-    found = _classifier(root / "teacher" / "given")
-    if found is None:
-        raise InputError("the teacher was not measured", str(root / "teacher"), "run it again, it carries on")
-    return found
 
 
 def _public(values: dict) -> dict:
@@ -184,16 +176,19 @@ def _sizes(root: Path, manifest: dict) -> dict:
 
 def _training(root: Path, config: dict) -> list[dict]:
     """The loss curves of every step, as they were logged."""
-    folders = {"pretrain": root / "teacher" / "pretrained", "finetune": root / "teacher" / "finetuned"}
-    folders["baseline"] = root / "baseline"
+    # by configuration, not by what lies there: an earlier configuration may have left its folders
+    folders = {}
+    if config["teacher"]["pretrain"]:
+        folders["pretrain"] = root / "teacher" / "pretrained"
+    if config["teacher"]["finetune"]:
+        folders["finetune"] = root / "teacher" / "finetuned"
+    if config["baseline"]:
+        folders["baseline"] = root / "baseline"
     for number, settings in enumerate(config["stages"], start=1):
         folders[f"{number}-{settings['stage']}"] = root / "stages" / f"{number}-{settings['stage']}"
     curves = []
     for name, folder in folders.items():
-        done = read_json(folder / DONE)
-        if done is None:
-            continue
-        result = done["result"]
+        result = read_json(folder / DONE)["result"]
         points = [
             {key: value for key, value in entry.items() if key == "step" or key.endswith(("loss", "dev_score"))}
             for entry in result["history"]

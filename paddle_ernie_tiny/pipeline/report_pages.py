@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import base64
 import io
-import os
 from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, select_autoescape
 
+from ..files import write_text
+
 
 def write_markdown(report: dict, path: Path) -> None:
-    _write(path, _template("report.md.j2", escape=False).render(**_view(report)))
+    write_text(path, _template("report.md.j2", escape=False).render(**_view(report)))
 
 
 def write_html(report: dict, path: Path) -> None:
@@ -21,7 +22,7 @@ def write_html(report: dict, path: Path) -> None:
         "latent": _latent_picture(report),
         "curves": _curves_picture(report),
     }
-    _write(path, _template("report.html.j2", escape=True).render(pictures=pictures, **_view(report)))
+    write_text(path, _template("report.html.j2", escape=True).render(pictures=pictures, **_view(report)))
 
 
 def _template(name: str, escape: bool):
@@ -53,12 +54,6 @@ def _view(report: dict) -> dict:
         "closed": (student - baseline) / gap if gap is not None and gap > 0 else None,
         "seconds": sum(entry["seconds"] for entry in report["training"]),
     }
-
-
-def _write(path: Path, text: str) -> None:
-    temporary = path.with_name(path.name + ".tmp")
-    temporary.write_text(text, encoding="utf-8")
-    os.replace(temporary, path)
 
 
 # --- pictures ------------------------------------------------------------------------------------------------

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fcntl
-import hashlib
 import shutil
 import time
 from collections.abc import Callable
@@ -17,9 +16,10 @@ from ..config import RunConfig, dump_config, stage_objective
 from ..deploy.bundle import MANIFEST
 from ..deploy.export import ExportRequest, export_bundle
 from ..errors import InputError
+from ..files import sha256
 from . import environment
 from .context import RunContext
-from .lineage import StepRecord, differences, fingerprint, read_json, write_json
+from .lineage import RESOLVED, StepRecord, differences, fingerprint, read_json, write_json
 from .preflight import preflight
 
 OWN_FOLDERS = ("teacher", "baseline", "stages", "bundle", "vdl", "data")
@@ -63,8 +63,8 @@ def run(
         for option, value in (("--from-stage", from_stage), ("--until", until)):
             if value is not None and value not in names:
                 raise InputError(f"no step {value!r} in this run", option, f"steps: {', '.join(names)}")
-        environment.set_device(config.device)
-        dump_config(config, root / "config.resolved.yaml", environment.header(context))
+        paddle.set_device(environment.find_device(config.device))
+        dump_config(config, root / RESOLVED, environment.header(context))
         if from_stage is not None:
             for step in steps[names.index(from_stage) :]:
                 shutil.rmtree(step.folder, ignore_errors=True)
@@ -175,21 +175,8 @@ def _teacher_identity(context: RunContext, kind: str) -> str:
 
 
 def _folder_hash(folder: Path) -> str:
-    digest = hashlib.sha256()
-    for name in (
-        "config.json",
-        "model_config.json",
-        "model.safetensors",
-        "model_state.pdparams",
-        "vocab.txt",
-    ):
-        file = folder / name
-        if file.is_file():
-            digest.update(name.encode())
-            with open(file, "rb") as opened:
-                while block := opened.read(1 << 20):
-                    digest.update(block)
-    return digest.hexdigest()[:16]
+    names = ("config.json", "model_config.json", "model.safetensors", "model_state.pdparams", "vocab.txt")
+    return fingerprint({name: sha256(folder / name) for name in names if (folder / name).is_file()})
 
 
 # --- the steps ----------------------------------------------------------------------------------------------

@@ -40,11 +40,11 @@ class Interrupted(ErnieTinyError):
     exit_code = 130
 
 
-def total_steps(settings: TrainingSettings, rows: int, world_size: int = 1) -> int:
+def total_steps(settings: TrainingSettings, rows: int) -> int:
     """Optimiser steps of a training over `rows` rows."""
     if settings.max_steps is not None:
         return settings.max_steps
-    batches = math.ceil(rows / (settings.per_device_train_batch_size * world_size))
+    batches = math.ceil(rows / settings.per_device_train_batch_size)
     return max(1, int(batches // settings.gradient_accumulation_steps * settings.num_train_epochs))
 
 
@@ -55,7 +55,7 @@ def training_arguments(
     paddlenlp_logger.set_level("ERROR")
     logging.getLogger("paddle").setLevel(logging.ERROR)
     steps = total_steps(settings, rows)
-    save_steps = settings.save_steps or max(1, math.ceil(steps / 10))
+    save_steps = settings.save_steps or min(1000, math.ceil(steps / 10))
     return TrainingArguments(
         output_dir=str(output_dir),
         logging_dir=str(vdl_dir),

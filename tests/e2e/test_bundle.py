@@ -8,7 +8,8 @@ import pytest
 
 from .conftest import ernie_tiny
 
-NO_TRAINING = ("paddlenlp", "datasets", "visualdl")
+# What the `serving` extra leaves out (setup.py: TRAINING and BOUNDS).
+NO_TRAINING = "paddlenlp datasets visualdl jieba jinja2 matplotlib yaml safetensors tqdm pandas pyarrow aiohttp".split()
 
 
 @pytest.fixture
@@ -23,6 +24,11 @@ def test_predict_one_text_without_paddlenlp(bundle):
     assert answer["label"] in ("negative", "positive")
     assert sum(answer["probabilities"].values()) == pytest.approx(1, abs=1e-5)
     assert answer["probability"] == max(answer["probabilities"].values())
+
+
+def test_training_without_its_packages_says_what_to_install(finished):
+    done = ernie_tiny("run", finished.file, blocked=NO_TRAINING)
+    assert done.returncode == 2 and "cpu or gpu extra" in done.stderr and "Traceback" not in done.stderr
 
 
 def test_predict_a_file_in_order(bundle, tmp_path):

@@ -141,6 +141,16 @@ def test_changed_training_rows_leave_the_general_stage_alone(finished, tmp_path)
         assert f"{step}: made anew, because of" in done.stdout
 
 
+def test_the_report_shows_what_the_configuration_asks_for(finished, tmp_path):
+    """Folders of an earlier configuration stay on disk, but not in the report."""
+    run = finished.copy(tmp_path)
+    done = ernie_tiny("run", run.file, "baseline=null")
+    assert done.returncode == 0, done.stderr
+    report = json.loads((run.root / "report.json").read_text(encoding="utf-8"))
+    assert report["baseline"]["score"] is None
+    assert "baseline" not in [entry["name"] for entry in report["training"]]
+
+
 def test_until_and_from_stage(finished, tmp_path):
     run = finished.copy(tmp_path)
     done = ernie_tiny("run", run.file, "--from-stage", "task_adaptive", "--until", "task_adaptive")

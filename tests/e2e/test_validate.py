@@ -2,6 +2,7 @@
 
 import json
 
+import paddle
 import pytest
 import yaml
 
@@ -37,6 +38,29 @@ def test_what_would_fail_later_is_found_first(unstarted, overrides, messages):
     for message in messages:
         assert message in done.stderr
     assert not unstarted.root.exists()
+
+
+def test_a_folder_that_no_run_made_is_not_touched(unstarted, tmp_path):
+    (tmp_path / "own" / "data").mkdir(parents=True)
+    (tmp_path / "own" / "data" / "thesis.doc").write_text("kept")
+    done = ernie_tiny("run", unstarted.file, f"output_dir={tmp_path / 'own'}", "--fresh")
+    assert done.returncode == 2 and "not made by a run (it holds data)" in done.stderr
+    assert (tmp_path / "own" / "data" / "thesis.doc").read_text() == "kept"
+
+
+def test_a_corpus_that_is_too_small_to_hold_rows_out(unstarted, tmp_path):
+    run = unstarted.copy(tmp_path)
+    (run.folder / "general" / "part.txt").write_text("房间很宽敞\n" * 19, encoding="utf-8")
+    done = ernie_tiny("run", run.file)
+    assert done.returncode == 2 and "only 19 rows" in done.stderr
+
+
+def test_a_gpu_that_is_not_there_is_found_first(unstarted):
+    if paddle.is_compiled_with_cuda() and paddle.device.cuda.device_count():
+        pytest.skip("this machine has a GPU")
+    done = ernie_tiny("validate", unstarted.file, "device=gpu", "data.train=nowhere.tsv")
+    assert done.returncode == 2
+    assert "no GPU that this Paddle can use" in done.stderr and "nowhere.tsv" in done.stderr
 
 
 def test_a_teacher_whose_labels_stand_in_another_order_is_refused(finished, tmp_path):
