@@ -156,8 +156,11 @@ def read_paddlenlp(
     text_b: str | int | None = None,
     label: str | int | None = None,
     subset: str | None = None,
+    scores: bool = False,
 ) -> tuple[list[Example], list[str]]:
     """Read one split of a data set of `paddlenlp.datasets`, from its cache or by download.
+
+    With `scores` the labels are floats (regression).
 
     Fields that are not given by name (None, or a position, which these rows do not have) are found by their
     usual names; a second text is looked for only if `text` is not given by name. A row's line is its place
@@ -186,6 +189,10 @@ def read_paddlenlp(
         first = _checked_text(row[text], "text", place, problems)
         second = _checked_text(row[text_b], "second text", place, problems) if text_b else None
         value = row.get(label)
+        if scores:
+            value = None if value == "" else _checked_label(value, None, False, place, problems)
+            examples.append(Example(first, second, value, number))
+            continue
         # PaddleNLP turns label names into ids itself; -1 stands for no label in its GLUE-like test splits.
         known = isinstance(value, int) and 0 <= value < len(labels)
         if not known and value != -1:

@@ -103,26 +103,32 @@ def load_tokenizer(folder: Path) -> WordPieceTokenizer:
     return tokenizer
 
 
-def _classes(family: str):
+# What PaddleNLP calls the model of each kind of task; regression is a classifier with one output.
+HEADS = {
+    "classification": "ForSequenceClassification",
+    "regression": "ForSequenceClassification",
+    "token_classification": "ForTokenClassification",
+    "masked_lm": "ForMaskedLM",
+}
+
+
+def _classes(family: str, kind: str):
+    """PaddleNLP's configuration class and model class."""
     from paddlenlp import transformers as nlp
 
     prefix = {"bert": "Bert", "ernie": "Ernie", "roberta": "Roberta"}[family]
-    return (
-        getattr(nlp, f"{prefix}Config"),
-        getattr(nlp, f"{prefix}ForSequenceClassification"),
-        getattr(nlp, f"{prefix}ForMaskedLM"),
-    )
+    return getattr(nlp, f"{prefix}Config"), getattr(nlp, f"{prefix}{HEADS[kind]}")
 
 
-def load_classifier(folder: Path, labels: list[str], dropout: dict | None = None):
-    """Loads a sequence classifier strictly.
+def load_classifier(folder: Path, labels: list[str], kind: str = "classification", dropout: dict | None = None):
+    """Loads a model with the head of a kind of task, strictly. Regression has one label, the score's name.
 
     The encoder's weights must all be in the folder; a classifier (and pooler) that is missing starts at
     random, as for a pretrained model. `dropout` overrides `hidden_dropout_prob` and
     `attention_probs_dropout_prob`. Raises InputError when encoder weights are missing or shapes differ.
     """
     config_values = read_model_config(folder)
-    config_class, model_class, _ = _classes(config_values["model_type"])
+    config_class, model_class = _classes(config_values["model_type"], kind)
     config_values.update({k: v for k, v in (dropout or {}).items() if v is not None})
     for key in ("id2label", "label2id", "num_labels", "num_classes", "architectures", "paddlenlp_version"):
         config_values.pop(key, None)
@@ -182,10 +188,10 @@ def label_maps(labels: list[str]) -> dict:
     }
 
 
-def build_student(teacher_folder: Path, shape: ModelShape, labels: list[str]):
-    """A student classifier with random weights: the teacher's family and vocabulary, the given size."""
+def build_student(teacher_folder: Path, shape: ModelShape, labels: list[str], kind: str = "classification"):
+    """A student with random weights: the teacher's family and vocabulary, the given size and kind of task."""
     values = read_model_config(teacher_folder)
-    config_class, model_class, _ = _classes(values["model_type"])
+    config_class, model_class = _classes(values["model_type"], kind)
     for key in ("id2label", "label2id", "num_labels", "num_classes", "architectures", "paddlenlp_version"):
         values.pop(key, None)
     values.update(shape.model_dump())
@@ -194,7 +200,7 @@ def build_student(teacher_folder: Path, shape: ModelShape, labels: list[str]):
 
 def build_masked_lm(vocab_size: int, shape: ModelShape, max_position_embeddings: int = 512, pad_token_id: int = 0):
     """A BERT masked-LM model with random weights, for pre-training without any download."""
-    config_class, _, model_class = _classes("bert")
+    config_class, model_class = _classes("bert", "masked_lm")
     return model_class(
         config_class(
             vocab_size=vocab_size,

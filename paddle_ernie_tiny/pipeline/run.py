@@ -18,7 +18,7 @@ from ..deploy.export import ExportRequest, export_bundle
 from ..errors import InputError
 from ..files import sha256
 from . import environment
-from .context import RunContext
+from .context import RunContext, content
 from .lineage import RESOLVED, StepRecord, differences, fingerprint, read_json, write_json
 from .preflight import preflight
 
@@ -144,6 +144,7 @@ def _task_inputs(context: RunContext) -> dict:
     return {
         "seed": context.config.seed,
         "task": {
+            "kind": context.data.kind,
             "labels": context.data.labels,
             "metric": task.metric,
             "max_length_tokens": task.max_length_tokens,
@@ -264,6 +265,7 @@ def _stage_step(context: RunContext, index: int) -> Step:
     def inputs() -> dict:
         values = {
             "seed": config.seed,
+            "kind": context.data.kind,
             "labels": context.data.labels,
             "student": config.student.model_dump(mode="json"),
             "training": settings.training.model_dump(mode="json"),
@@ -321,12 +323,15 @@ def _export_step(context: RunContext) -> Step:
             labels=context.data.labels,
             metric=config.task.metric,
             max_length_tokens=config.task.max_length_tokens,
-            texts=[e.text for e in examples],
+            kind=context.data.kind,
+            unit=context.data.unit,
+            texts=[list(e.words) if context.data.tagged else e.text for e in examples],
             texts_b=[e.text_b for e in examples] if context.data.pair else None,
             tolerance=config.export.tolerance,
             table={
                 "format": config.data.format,
                 "header": config.data.header,
+                "label_aliases": config.data.label_aliases,
                 **config.data.columns.model_dump(mode="json"),
             },
         )
@@ -339,7 +344,7 @@ def _export_step(context: RunContext) -> Step:
         inputs=lambda: {
             "export": config.export.model_dump(mode="json"),
             "task": {"name": config.task.name, "metric": config.task.metric},
-            "rows": fingerprint([(e.text, e.text_b) for e in context.data.test[: config.export.rows]]),
+            "rows": fingerprint([content(e) for e in context.data.test[: config.export.rows]]),
             "upstream": {"student": StepRecord(last, {}).identity()},
         },
         product=folder / MANIFEST,

@@ -9,15 +9,20 @@ import paddle.nn.functional as F
 from ..data.tokenization import WordPieceTokenizer
 from ..models.build import base_model
 from .batches import EncodedRows, collate
+from .label_loss import label_loss
 from .trainer import ToolkitTrainer
 
 
 class FinetuneTrainer(ToolkitTrainer):
-    """A classifier on hard labels alone: the teacher's fine-tuning, and the baseline."""
+    """A model on hard labels alone: the teacher's fine-tuning, and the baseline."""
+
+    def __init__(self, model, args, rows: EncodedRows, pad_id: int, label: str, evaluate_with=None):
+        self.kind = rows.kind
+        super().__init__(model, args, rows, pad_id, label, evaluate_with)
 
     def compute_loss(self, model, inputs, return_outputs=False):
         labels = inputs.pop("labels")
-        return F.cross_entropy(model(**inputs).astype("float32"), labels)
+        return label_loss(self.kind, model(**inputs), labels)
 
 
 class MaskedLMTrainer(ToolkitTrainer):

@@ -68,7 +68,9 @@ def test_a_bare_encoder_loads_as_well(pretrained, tmp_path):
 
 
 def test_dropout_can_be_set_for_fine_tuning(pretrained):
-    model = load_classifier(pretrained, ["a", "b"], {"hidden_dropout_prob": 0.3, "attention_probs_dropout_prob": None})
+    model = load_classifier(
+        pretrained, ["a", "b"], dropout={"hidden_dropout_prob": 0.3, "attention_probs_dropout_prob": None}
+    )
     assert (model.config.hidden_dropout_prob, model.config.attention_probs_dropout_prob) == (0.3, 0.1)
 
 
