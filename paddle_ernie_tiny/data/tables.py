@@ -53,6 +53,7 @@ class TableFormat:
     text: str | int = 0
     text_b: str | int | None = None
     label: str | int | None = None
+    label_aliases: dict | None = None
 
 
 class Problems:

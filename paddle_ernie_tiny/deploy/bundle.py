@@ -29,11 +29,11 @@ class Manifest:
     parameters: int
     inputs: list[dict]  # name, dtype, shape (-1: any)
     outputs: list[dict]
-    unit: str | None  # of token classification: "character" or "word", what gets a tag
     parity: dict  # rows, max_abs_diff, label_agreement, tolerance
     table: dict  # format, header, columns of the data it was trained on; defaults of `evaluate`
     versions: dict
     format_version: int = FORMAT_VERSION
+    unit: str | None = None  # of token classification: "character" or "word", what gets a tag
     files: dict[str, str] = field(default_factory=dict)
 
 
