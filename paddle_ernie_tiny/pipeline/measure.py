@@ -26,8 +26,9 @@ def measure_classifier(context: RunContext, model_folder: Path, step: Path) -> d
     model = load_classifier(model_folder, context.data.labels, context.data.kind)
     rows = context.rows("test")
     logits = predict_logits(model, rows, context.tokenizer.pad_id)
-    unseen = context.data.unseen[answered_rows(rows)]
-    np.savez_compressed(step / "predictions.npz", logits=logits, labels=answer_labels(rows), unseen=unseen)
+    answered = answered_rows(rows)
+    arrays = {"labels": answer_labels(rows), "rows": answered, "unseen": context.data.unseen[answered]}
+    np.savez_compressed(step / "predictions.npz", logits=logits, **arrays)
     return {"params": count_parameters(model), **_scores(context, logits)}
 
 
