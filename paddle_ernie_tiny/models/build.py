@@ -10,6 +10,7 @@ from pathlib import Path
 from ..config import ModelShape
 from ..data.tokenization import WordPieceTokenizer
 from ..errors import InputError
+from ..files import sha256
 
 # Families whose encoder PaddleNLP builds alike (`encoder.layers[i].self_attn.{q,k,v}_proj`).
 FAMILIES = ("bert", "ernie", "roberta")
@@ -154,6 +155,12 @@ def load_classifier(folder: Path, labels: list[str], kind: str = "classification
         )
     model.set_state_dict({**own, **{n: v for n, v in state.items() if n in own}})
     return model
+
+
+def model_fingerprint(folder: Path) -> str:
+    """SHA-256 of what decides a model folder's answers: configuration, weights and vocabulary."""
+    names = ("config.json", "model_config.json", "model.safetensors", "model_state.pdparams", "vocab.txt")
+    return sha256(*(folder / name for name in names if (folder / name).is_file()))
 
 
 def read_weights(folder: Path) -> dict:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 from tqdm import tqdm
 
+from ..augmentation import Augmented, augment, cache_inputs, cached, swap_entities
 from ..config import RunConfig
 from ..data.corpus import TextCorpus, corpus_files, corpus_fingerprint, prepare_corpus
 from ..data.readers import Example, TableFormat, infer_labels, read_examples, read_paddlenlp
@@ -17,7 +18,7 @@ from ..data.tags import Unit, unit_of
 from ..data.token_files import TokenExample, infer_tags, read_paddlenlp_tokens, read_token_examples
 from ..data.tokenization import WordPieceTokenizer
 from ..errors import InputError
-from ..models.build import load_tokenizer
+from ..models.build import load_masked_lm, load_tokenizer, model_fingerprint
 from ..runtime import cpu_cores
 from ..training.batches import EncodedRows, encode_examples, encode_tagged
 
@@ -228,12 +229,43 @@ class RunContext:
         """Tokenised "train", "dev" or "test" rows."""
         if split not in self._rows:
             examples = getattr(self.data, split)
-            length = self.config.task.max_length_tokens
-            if self.data.tagged:
-                self._rows[split] = encode_tagged(self.tokenizer, examples, length)
-            else:
-                self._rows[split] = encode_examples(self.tokenizer, examples, self.data.kind, length)
+            self._rows[split] = self._encode(examples)
         return self._rows[split]
+
+    def _encode(self, examples: list) -> EncodedRows:
+        length = self.config.task.max_length_tokens
+        if self.data.tagged:
+            return encode_tagged(self.tokenizer, examples, length)
+        return encode_examples(self.tokenizer, examples, self.data.kind, length)
+
+    @cached_property
+    def stage_rows(self) -> EncodedRows:
+        """What stages on task data train on: the training rows and, where asked for, their augmented copies."""
+        if self.config.augmentation is None:
+            return self.rows("train")
+        return self._encode([*self.data.train, *self._labelled_as_asked(self.augmented.examples)])
+
+    @cached_property
+    def augmented(self) -> Augmented:
+        """Copies of the training rows with other words or entities; made once and kept in the run folder."""
+        settings, seed, train = self.config.augmentation, self.config.seed, self.data.train
+        folder = self.root / "data" / "augmented"
+        if self.data.tagged:
+            inputs = {**cache_inputs(train, settings, seed), "labels": self.data.labels}
+            return cached(folder, inputs, lambda: swap_entities(train, self.data.labels, settings, seed), TokenExample)
+        inputs = cache_inputs(
+            train, settings, seed, model_fingerprint(self.pretrained_model), self.tokenizer.fingerprint
+        )
+
+        def make() -> Augmented:
+            return augment(train, settings, load_masked_lm(self.pretrained_model), self.tokenizer, seed)
+
+        return cached(folder, inputs, make)
+
+    def _labelled_as_asked(self, examples: list) -> list:
+        if self.config.augmentation.labels == "original":
+            return examples
+        return [replace(e, label=None) for e in examples]  # the teacher's soft labels alone
 
     @cached_property
     def corpus(self) -> TextCorpus:

@@ -77,6 +77,7 @@ def collect(root: Path) -> dict:
         },
         "sizes": _sizes(root, manifest),
         "training": _training(root, config),
+        "augmentation": _augmentation(stages) if config["augmentation"] else None,
         "labels": header["labels"],
         "seed": config["seed"],
         "environment": header["environment"],
@@ -179,6 +180,12 @@ def _latent(stages: list[tuple[Path, dict]]) -> list[dict]:
             }
         )
     return table
+
+
+def _augmentation(stages: list[tuple[Path, dict]]) -> dict | None:
+    """Rows that were added to the task data, copies given up, and samples; None without a stage on task data."""
+    results = [read_json(folder / DONE)["result"] for folder, _ in stages]
+    return next((result["augmentation"] for result in results if "augmentation" in result), None)
 
 
 def _sizes(root: Path, manifest: dict) -> dict:

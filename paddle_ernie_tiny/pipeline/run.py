@@ -16,7 +16,7 @@ from ..config import RunConfig, dump_config, stage_objective
 from ..deploy.bundle import MANIFEST
 from ..deploy.export import ExportRequest, export_bundle
 from ..errors import InputError
-from ..files import sha256
+from ..models.build import model_fingerprint
 from . import environment
 from .context import RunContext, content
 from .lineage import RESOLVED, StepRecord, differences, fingerprint, read_json, write_json
@@ -172,12 +172,7 @@ def _teacher_identity(context: RunContext, kind: str) -> str:
         return StepRecord(context.finetuned_step, {}).identity()
     if context.teacher_source is None:
         return StepRecord(context.pretrained_step, {}).identity()
-    return _folder_hash(context.teacher_source)
-
-
-def _folder_hash(folder: Path) -> str:
-    names = ("config.json", "model_config.json", "model.safetensors", "model_state.pdparams", "vocab.txt")
-    return fingerprint({name: sha256(folder / name) for name in names if (folder / name).is_file()})
+    return model_fingerprint(context.teacher_source)
 
 
 # --- the steps ----------------------------------------------------------------------------------------------
@@ -278,6 +273,9 @@ def _stage_step(context: RunContext, index: int) -> Step:
             values["general_corpus"] = _corpus_inputs(context)
         else:
             values.update(_task_inputs(context))
+            if config.augmentation is not None:
+                values["augmentation"] = config.augmentation.model_dump(mode="json", exclude={"rows_per_batch"})
+                values["upstream"]["masked language model"] = _teacher_identity(context, "pretrained")
         return values
 
     def measure_inputs() -> dict:

@@ -103,7 +103,7 @@ def distil(context: RunContext, folder: Path, index: int) -> dict:
     settings = config.stages[index].training
     previous = context.stage_step(index - 1) / "final" if index else None
     objective, student, teacher = load_pair(context, index, stage.teacher_kind, previous)
-    rows = context.rows("train") if stage.data_kind == "task" else context.corpus.train
+    rows = context.stage_rows if stage.data_kind == "task" else context.corpus.train
     args = training_arguments(settings, len(rows), folder, context.vdl_dir(folder), config.seed)
     evaluate_with = _dev_score(context, student.classifier) if stage.label_terms else None
     trainer = stage(student, teacher, objective, args, rows, context.tokenizer.pad_id, evaluate_with)
@@ -111,6 +111,9 @@ def distil(context: RunContext, folder: Path, index: int) -> dict:
     print(f"  layer map (student: teacher) {objective.map}", flush=True)
     result = trainer.fit()
     result["objective"] = objective.equation()
+    if stage.data_kind == "task" and config.augmentation is not None:
+        made = context.augmented
+        result["augmentation"] = {"rows": len(made.examples), "given_up": made.given_up, "samples": made.samples}
     save_model(
         student.classifier,
         context.tokenizer,

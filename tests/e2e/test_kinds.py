@@ -142,5 +142,6 @@ def test_the_regressor_s_bundle(regressor):
     done = ernie_tiny("evaluate", regressor.root / "bundle", regressor.folder / "test.tsv")
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["pearson_spearman"] == pytest.approx(
-        report_of(regressor)["student"]["score"], abs=1e-3  # ranks of close scores may swap
+        report_of(regressor)["student"]["score"],
+        abs=1e-3,  # ranks of close scores may swap
     )
