@@ -52,7 +52,7 @@ class Predictor:
 
         Runs `rows_per_batch` masked texts of similar length at a time; `progress` gets the number of each batch.
         """
-        variants = [self._masked(text, word) for text, word in wanted]
+        variants = [self.masked(text, word) for text, word in wanted]
         order = sorted(range(len(wanted)), key=lambda i: len(variants[i][0]))
         result: list[list[str]] = [[] for _ in wanted]
         for start in range(0, len(order), self.rows_per_batch):
@@ -61,13 +61,13 @@ class Predictor:
             for i in picked:
                 text, word = wanted[i]
                 count = word.last - word.first
-                result[i] = self._words(text.text[word.start : word.end], word.kind, places[:count])
+                result[i] = self.words(text.text[word.start : word.end], word.kind, places[:count])
                 places = places[count:]
             if progress:
                 progress(len(picked))
         return result
 
-    def _masked(self, text: Text, word: Word) -> tuple[list[int], int]:
+    def masked(self, text: Text, word: Word) -> tuple[list[int], int]:
         """Token ids of the text, or of what fits around the word, with the word masked; and the first mask's place."""
         room = self.context - 2
         low = max(0, min(word.first - (room - (word.last - word.first)) // 2, len(text.ids) - room))
@@ -90,7 +90,7 @@ class Predictor:
         for row, ((_, first), word) in enumerate(zip(variants, words, strict=True)):
             count = word.last - word.first
             positions += [row * input_ids.shape[1] + first + i for i in range(count)]
-            kinds += [_place(word.kind, i) for i in range(count)]
+            kinds += [place_kind(word.kind, i) for i in range(count)]
         inputs = {
             "input_ids": paddle.to_tensor(input_ids),
             "token_type_ids": paddle.zeros(input_ids.shape, dtype="int64"),
@@ -110,7 +110,8 @@ class Predictor:
             for row, scores in zip(ids.numpy().tolist(), values.numpy().tolist(), strict=True)
         ]
 
-    def _words(self, original: str, kind: str, places: list[list[tuple[str, float]]]) -> list[str]:
+    def words(self, original: str, kind: str, places: list[list[tuple[str, float]]]) -> list[str]:
+        """The replacements of a word, from the (piece, logit) that each of its places may hold."""
         known = self.counts if kind == "chinese" and len(places) > 1 else None
         found = compose(places, known)
         return [word for word in found if word != original.lower() and word != original][: self.candidates]
@@ -131,5 +132,6 @@ def compose(places: Sequence[Sequence[tuple[str, float]]], known: dict[str, int]
     return [word for word, _ in beam if known is None or known.get(word)]
 
 
-def _place(kind: str, index: int) -> int:
+def place_kind(kind: str, index: int) -> int:
+    """The row of `Predictor.allowed` for piece `index` of a word of this kind."""
     return _PLACES.index(kind if index == 0 or kind == "chinese" else f"##{kind}")
