@@ -12,6 +12,7 @@ FLOW = [
     "config",
     "data",
     "models",
+    "augmentation",
     "training",
     "distillation",
     "deploy",

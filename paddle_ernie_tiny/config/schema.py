@@ -145,7 +145,7 @@ class AugmentationSettings(Section):
 
     copies_per_row: PositiveInt = Field(5, description="augmented rows made from each training row")
     replace_probability: Annotated[float, Field(gt=0, le=1)] = Field(0.4, description="of each word")
-    candidates: PositiveInt = Field(15, description="replacements a word is drawn from")
+    candidates: PositiveInt = Field(15, description="the masked language model's best, and as many neighbours")
     language: Literal["zh", "en"] = Field("zh", description="zh: words as jieba cuts them; en: words between spaces")
     word_vectors: str | None = Field(None, description="text file of word vectors; its neighbours are candidates too")
     labels: Literal["original", "teacher"] = Field(

@@ -7,7 +7,7 @@ import paddle
 import paddle.nn.functional as F
 
 from ..data.tokenization import WordPieceTokenizer
-from ..models.build import base_model
+from ..models.capture import masked_token_logits
 from .batches import EncodedRows, collate
 from .label_loss import label_loss
 from .trainer import ToolkitTrainer
@@ -87,12 +87,6 @@ class Masking:
         flat[swap] = rng.randint(0, self.vocab_size, size=len(swap))
         batch["positions"], batch["targets"] = positions.astype(np.int64), targets.astype(np.int64)
         return batch
-
-
-def masked_token_logits(model, inputs: dict, positions: paddle.Tensor) -> paddle.Tensor:
-    """Vocabulary logits [masked, vocab] at flattened positions only; the others are never computed."""
-    hidden = base_model(model)(**inputs)[0]
-    return model.cls(paddle.gather(hidden.reshape([-1, hidden.shape[-1]]), positions))
 
 
 def masked_accuracy(model, rows: EncodedRows, masking: Masking, seed: int, batch_size: int = 64) -> dict:
