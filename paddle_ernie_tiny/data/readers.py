@@ -56,7 +56,7 @@ def read_examples(
 
     def is_header(first: list[str]) -> bool:
         cell = cell_at(first, table.label)
-        known = cell is not None and _parse_label(cell, labels) is not None
+        known = cell is not None and _parse_label(table.label_aliases.get(cell.strip(), cell), labels) is not None
         return not known and looks_like_header(first, table)
 
     examples = []
@@ -66,7 +66,7 @@ def read_examples(
         text_b = None
         if table.text_b is not None:
             text_b = _checked_text(row["text_b"], "second text", where, problems)
-        label = _checked_label(row["label"], labels, require_label, where, problems)
+        label = _checked_label(row["label"], labels, require_label, table.label_aliases, where, problems)
         if len(problems) == before:
             examples.append(Example(text, text_b, label, line))
     problems.finish()
@@ -93,7 +93,7 @@ def infer_labels(path: str | Path, table: TableFormat) -> list[str]:
     for line, row in labelled_rows(path, table, problems, is_header, require_label=True):
         name = _label_name(row["label"])
         if name:
-            names.add(name)
+            names.add(table.label_aliases.get(name, name))
         else:
             problems.add("no label", f"{path}:{line}", "give every row a label")
     problems.finish()
@@ -110,8 +110,9 @@ def _checked_text(value, name: str, where: str, problems: Problems) -> str:
     return ""
 
 
-def _checked_label(value, labels, required, where, problems) -> int | float | None:
+def _checked_label(value, labels, required, aliases, where, problems) -> int | float | None:
     name = _label_name(value)
+    name = aliases.get(name, name)
     if not name:
         if required:
             problems.add("no label", where, "give every row a label")
@@ -171,14 +172,14 @@ def read_paddlenlp(
         InputError: unknown data set, split or field; nothing cached and no network.
         InputErrors: up to 20 rows with an empty text or an unknown label.
     """
-    rows, labels, where = _load_paddlenlp(name, split, subset)
+    rows, labels, where = load_paddlenlp(name, split, subset)
     fields = list(rows[0])
     by_name = isinstance(text, str)
-    text = _field(text, TEXT_NAMES, fields, where)
+    text = field_named(text, TEXT_NAMES, fields, where)
     if not by_name:
         others = [field for field in fields if field != text]
-        text_b = _field(text_b, TEXT_B_NAMES, others, where, optional=True)
-    label = _field(label, LABEL_NAMES, fields, where, optional=True)
+        text_b = field_named(text_b, TEXT_B_NAMES, others, where, optional=True)
+    label = field_named(label, LABEL_NAMES, fields, where, optional=True)
     for field in filter(None, (text, text_b, label)):
         if field not in fields:
             raise InputError(f"no field {field!r}", where, f"its fields are {', '.join(fields)}")
@@ -190,19 +191,19 @@ def read_paddlenlp(
         second = _checked_text(row[text_b], "second text", place, problems) if text_b else None
         value = row.get(label)
         if scores:
-            value = None if value == "" else _checked_label(value, None, False, place, problems)
+            value = None if value == "" else _checked_label(value, None, False, {}, place, problems)
             examples.append(Example(first, second, value, number))
             continue
         # PaddleNLP turns label names into ids itself; -1 stands for no label in its GLUE-like test splits.
         known = isinstance(value, int) and 0 <= value < len(labels)
         if not known and value != -1:
-            value = _checked_label(value, labels, False, place, problems)
+            value = _checked_label(value, labels, False, {}, place, problems)
         examples.append(Example(first, second, None if value == -1 else value, number))
     problems.finish()
     return examples, list(labels)
 
 
-def _load_paddlenlp(name: str, split: str, subset: str | None) -> tuple[list[dict], list[str] | None, str]:
+def load_paddlenlp(name: str, split: str, subset: str | None) -> tuple[list[dict], list[str] | None, str]:
     import pkgutil
 
     import paddlenlp.datasets as known
@@ -226,7 +227,7 @@ def _load_paddlenlp(name: str, split: str, subset: str | None) -> tuple[list[dic
     return rows, dataset.label_list and [str(label) for label in dataset.label_list], where
 
 
-def _field(given: str | int | None, usual: tuple[str, ...], fields: list[str], where: str, optional=False):
+def field_named(given: str | int | None, usual: tuple[str, ...], fields: list[str], where: str, optional=False):
     if isinstance(given, str):
         return given
     found = [name for name in usual if name in fields]

@@ -7,7 +7,7 @@ import itertools
 import json
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Literal
@@ -21,6 +21,7 @@ _FORMATS = {
     ".jsonl": "jsonl",
     ".ndjson": "jsonl",
     ".json": "jsonl",
+    **dict.fromkeys((".conll", ".bio", ".bmes", ".bioes", ".iob"), "conll"),
 }
 UTF8_REMEDY = "save the file as UTF-8 (for a Chinese Windows file: iconv -f GB18030 -t UTF-8)"
 _LISTED = 20  # how many problems, or names in a folder, are worth showing
@@ -48,12 +49,12 @@ class TableFormat:
     row is an error and not a header.
     """
 
-    format: Literal["auto", "tsv", "csv", "jsonl"] = "auto"
+    format: Literal["auto", "tsv", "csv", "jsonl", "conll"] = "auto"
     header: bool | Literal["auto"] = "auto"
     text: str | int = 0
     text_b: str | int | None = None
     label: str | int | None = None
-    label_aliases: dict | None = None
+    label_aliases: dict[str, str] = field(default_factory=dict)  # labels as files write them: their name
 
 
 class Problems:
@@ -101,7 +102,7 @@ def listing(folder: Path) -> str:
 
 
 def file_format(path: Path, given: str) -> str:
-    """`tsv`, `csv` or `jsonl`: as given, or for `auto` by the file's suffix."""
+    """`tsv`, `csv`, `jsonl` or `conll`: as given, or for `auto` by the file's suffix."""
     if given != "auto":
         return given
     if path.suffix.lower() not in _FORMATS:
@@ -123,7 +124,7 @@ def read_rows(path: Path, kind: str, problems: Problems) -> Iterator[tuple[int, 
     if kind == "csv":
         yield from _csv_rows(path, problems)
         return
-    for number, line in _decoded_lines(path, problems):
+    for number, line in decoded_lines(path, problems):
         line = (line or "").removesuffix("\n").removesuffix("\r")
         if not line.strip(" "):
             continue
@@ -132,7 +133,8 @@ def read_rows(path: Path, kind: str, problems: Problems) -> Iterator[tuple[int, 
             yield number, row
 
 
-def _decoded_lines(path: Path, problems: Problems) -> Iterator[tuple[int, str | None]]:
+def decoded_lines(path: Path, problems: Problems) -> Iterator[tuple[int, str | None]]:
+    """Yield (number, text) of every line; None for one that is not UTF-8, which is a problem."""
     with path.open("rb") as file:
         for number, raw in enumerate(file, start=1):
             raw = raw.removeprefix(b"\xef\xbb\xbf") if number == 1 else raw
@@ -148,7 +150,7 @@ def _csv_rows(path: Path, problems: Problems) -> Iterator[tuple[int, list[str]]]
     damaged: set[int] = set()
 
     def lines() -> Iterator[str]:
-        for number, line in _decoded_lines(path, problems):
+        for number, line in decoded_lines(path, problems):
             if line is None:
                 damaged.add(number)
             yield "\n" if line is None else line

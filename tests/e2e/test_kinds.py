@@ -77,8 +77,8 @@ def test_the_tagger_s_report(tagger):
     assert report["kind"] == "token_classification" and report["metric"] == "entity_f1"
     assert report["labels"] == ["O", "B-LOC", "I-LOC", "B-PER", "I-PER"]
     assert report["student"]["rows"] == 40 and 0 <= report["student"]["score"] <= 1
-    rows = report["fidelity"]["student"]["rows"]
-    assert rows > 40, "fidelity is over words"
+    with np.load(tagger.root / "teacher" / "finetuned" / "predictions.npz") as arrays:
+        assert report["fidelity"]["student"]["rows"] == arrays["unseen"].sum(), "fidelity is over words"
     assert "over words" in report["stages"][-1]["equation"]
     assert [stage["score_kind"] for stage in report["stages"]] == ["linear probe"] * 3 + ["classifier"]
     assert "linear model on the frozen state of each word" in (tagger.root / "report.md").read_text(encoding="utf-8")
