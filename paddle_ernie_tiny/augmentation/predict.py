@@ -10,7 +10,8 @@ from ..data.tokenization import WordPieceTokenizer, pad_batch
 from ..data.words import word_counts
 from .units import Text, Word, kind_of
 
-_CONTEXT_TOKENS = 128  # with [CLS] and [SEP]; of longer texts, what stands around the word
+# With [CLS] and [SEP]; of longer texts, what stands around the word. The time of a forward on a CPU goes with it.
+_CONTEXT_TOKENS = 64
 _BEAM = 64
 _PLACES = ("chinese", "letters", "##letters", "number", "##number")
 

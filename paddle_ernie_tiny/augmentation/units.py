@@ -110,7 +110,7 @@ def _pieces(spans: list[tuple[int, int]], encoding, continues: np.ndarray) -> li
         ends_at[end] = index + 1
     result = []
     for start, end in spans:
-        first, last = starts_at.get(start, 0), ends_at.get(end, 0)
+        first, last = starts_at.get(start, len(encoding.ids)), ends_at.get(end, 0)
         ids = encoding.ids
         whole = first < last and not continues[ids[first]] and (last == len(ids) or not continues[ids[last]])
         result.append((first, last) if whole else (0, 0))
