@@ -4,6 +4,7 @@ from .load import check_config, dump_config, load_config, stage_objective
 from .schema import (
     STAGE_NAMES,
     AugmentationSettings,
+    DataSettings,
     ModelShape,
     ObjectiveSettings,
     RunConfig,
@@ -14,6 +15,7 @@ from .schema import (
 __all__ = [
     "STAGE_NAMES",
     "AugmentationSettings",
+    "DataSettings",
     "ModelShape",
     "ObjectiveSettings",
     "RunConfig",

@@ -106,6 +106,9 @@ class DataSettings(Section):
     train: str = Field(..., description="file; for paddlenlp the split's name")
     dev: str | None = Field(None, description="file or split that chooses the best checkpoint")
     test: str | None = Field(None, description="file or split that is scored in the report; default: dev")
+    more_tests: dict[str, str] = Field(
+        default_factory=dict, description="further labelled files or splits that the report scores, by name"
+    )
     dev_from_train: Fraction = Field(0.0, description="share of train that is held out as dev, by the run's seed")
     train_limit: PositiveInt | None = Field(None, description="use only this many training rows, by the run's seed")
     format: Literal["auto", "tsv", "csv", "jsonl", "conll"] = Field(
@@ -121,6 +124,9 @@ class DataSettings(Section):
 
     @model_validator(mode="after")
     def _splits_fit(self):
+        taken = {"train", "dev", "test"} & set(self.more_tests)
+        if taken:
+            raise ValueError(f"a further test cannot be called {taken.pop()!r}: choose another name")
         if self.source == "paddlenlp" and not self.dataset:
             raise ValueError("source: paddlenlp needs dataset: NAME")
         if self.source == "files" and self.dataset:

@@ -102,6 +102,8 @@ def infer_labels(path: str | Path, table: TableFormat) -> list[str]:
 
 
 def _checked_text(value, name: str, where: str, problems: Problems) -> str:
+    if isinstance(value, list) and all(isinstance(part, str) for part in value):
+        value = " ".join(value)  # a list of keywords
     if isinstance(value, str) and value.strip():
         return value
     empty = value is None or isinstance(value, str)

@@ -11,7 +11,7 @@ import numpy as np
 from tqdm import tqdm
 
 from ..augmentation import Augmented, augment, cache_inputs, cached, swap_entities
-from ..config import RunConfig
+from ..config import DataSettings, RunConfig
 from ..data.corpus import TextCorpus, corpus_files, corpus_fingerprint, prepare_corpus
 from ..data.readers import Example, TableFormat, infer_labels, read_examples, read_paddlenlp
 from ..data.tags import Unit, unit_of
@@ -40,6 +40,7 @@ class TaskData:
     dev: list[Example] | list[TokenExample]
     test: list[Example] | list[TokenExample]
     test_is_dev: bool
+    more_tests: dict[str, list] = field(default_factory=dict)
     fingerprints: dict[str, str] = field(default_factory=dict)
 
     @property
@@ -106,6 +107,9 @@ def load_task_data(config: RunConfig) -> TaskData:
     test = splits.get("test", dev)
     _require_labels(dev, f"data.dev ({data.dev})")
     _require_labels(test, f"data.test ({data.test})")
+    more = {name: splits[name] for name in data.more_tests}
+    for name, rows in more.items():
+        _require_labels(rows, f"data.more_tests.{name} ({data.more_tests[name]})")
     return TaskData(
         kind=kind,
         labels=list(labels),
@@ -113,14 +117,22 @@ def load_task_data(config: RunConfig) -> TaskData:
         dev=dev,
         test=test,
         test_is_dev="test" not in splits,
-        fingerprints={"train": _rows_hash(train), "dev": _rows_hash(dev), "test": _rows_hash(test)},
+        more_tests=more,
+        fingerprints={
+            name: _rows_hash(rows) for name, rows in {"train": train, "dev": dev, "test": test, **more}.items()
+        },
     )
+
+
+def _named_splits(data: DataSettings) -> dict[str, str]:
+    own = {name: getattr(data, name) for name in ("train", "dev", "test") if getattr(data, name) is not None}
+    return {**own, **data.more_tests}
 
 
 def _read_files(config: RunConfig) -> tuple[dict[str, list], list[str]]:
     data, kind, labels = config.data, config.task.kind, config.task.labels
     table = table_format(config)
-    paths = {name: getattr(data, name) for name in ("train", "dev", "test") if getattr(data, name) is not None}
+    paths = _named_splits(data)
     if kind == "token_classification":
         labels = labels or infer_tags(data.train, table)
         return {name: read_token_examples(path, table, labels) for name, path in paths.items()}, labels
@@ -133,10 +145,7 @@ def _read_files(config: RunConfig) -> tuple[dict[str, list], list[str]]:
 def _read_paddlenlp(config: RunConfig) -> tuple[dict[str, list], list[str]]:
     data, kind, labels = config.data, config.task.kind, config.task.labels
     columns, splits = data.columns, {}
-    for name in ("train", "dev", "test"):
-        split = getattr(data, name)
-        if split is None:
-            continue
+    for name, split in _named_splits(data).items():
         if kind == "token_classification":
             splits[name], found = read_paddlenlp_tokens(
                 data.dataset, split, columns.text, columns.label, subset=data.subset
@@ -226,9 +235,9 @@ class RunContext:
         return load_tokenizer(self.pretrained_model)
 
     def rows(self, split: str) -> EncodedRows:
-        """Tokenised "train", "dev" or "test" rows."""
+        """Tokenised "train", "dev" or "test" rows, or those of a further test by its name."""
         if split not in self._rows:
-            examples = getattr(self.data, split)
+            examples = self.data.more_tests.get(split) or getattr(self.data, split)
             self._rows[split] = self._encode(examples)
         return self._rows[split]
 

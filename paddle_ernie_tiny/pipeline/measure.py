@@ -29,7 +29,12 @@ def measure_classifier(context: RunContext, model_folder: Path, step: Path) -> d
     answered = answered_rows(rows)
     arrays = {"labels": answer_labels(rows), "rows": answered, "unseen": context.data.unseen[answered]}
     np.savez_compressed(step / "predictions.npz", logits=logits, **arrays)
-    return {"params": count_parameters(model), **_scores(context, logits)}
+    more = {}
+    for name in context.data.more_tests:
+        further = context.rows(name)
+        answers = predict_logits(model, further, context.tokenizer.pad_id)
+        more[name] = score(context.config.task.metric, answers, further, context.data.labels)
+    return {"params": count_parameters(model), **_scores(context, logits), "more_tests": more}
 
 
 def _scores(context: RunContext, logits: np.ndarray) -> dict:

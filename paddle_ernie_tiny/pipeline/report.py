@@ -104,7 +104,7 @@ def _classifier(folder: Path) -> dict:
 
 
 def _public(values: dict) -> dict:
-    keep = ("params", "score", "score_unseen", "rows", "rows_unseen")
+    keep = ("params", "score", "score_unseen", "rows", "rows_unseen", "more_tests")
     return {key: values[key] for key in keep}
 
 
