@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+import unicodedata
 from collections import Counter
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -17,6 +18,7 @@ from .tables import (
     Problems,
     TableFormat,
     cell_at,
+    check_aliases,
     file_format,
     is_typical_name,
     labelled_rows,
@@ -53,6 +55,8 @@ def read_examples(
         InputErrors: up to 20 bad rows, each with `path:line`, the value and the remedy.
     """
     path, problems = Path(path), Problems()
+    if labels is not None:
+        check_aliases(table, labels)
 
     def is_header(first: list[str]) -> bool:
         cell = cell_at(first, table.label)
@@ -104,12 +108,20 @@ def infer_labels(path: str | Path, table: TableFormat) -> list[str]:
 def _checked_text(value, name: str, where: str, problems: Problems) -> str:
     if isinstance(value, list) and all(isinstance(part, str) for part in value):
         value = " ".join(value)  # a list of keywords
-    if isinstance(value, str) and value.strip():
+    if isinstance(value, str) and any(_is_visible(character) for character in value):
+        if "\x00" in value:
+            what = f"a NUL byte, a control character, in the {name}"
+            problems.add(what, where, "restore the file: text holds none; it was cut or is no text")
         return value
     empty = value is None or isinstance(value, str)
     what = f"empty {name}" if empty else f"{name} is {value!r}, not a string"
     problems.add(what, where, "give every row its text, or take the row out")
     return ""
+
+
+def _is_visible(character: str) -> bool:
+    # Cc and Cf: controls, and what has no width, such as U+200B
+    return not character.isspace() and unicodedata.category(character) not in ("Cc", "Cf")
 
 
 def _checked_label(value, labels, required, aliases, where, problems) -> int | float | None:

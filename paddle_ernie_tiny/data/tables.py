@@ -6,7 +6,7 @@ import csv
 import itertools
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
@@ -55,6 +55,14 @@ class TableFormat:
     text_b: str | int | None = None
     label: str | int | None = None
     label_aliases: dict[str, str] = field(default_factory=dict)  # labels as files write them: their name
+
+
+def check_aliases(table: TableFormat, labels: Sequence[str]) -> None:
+    """Raises InputError for an alias that stands for no label."""
+    for written, name in table.label_aliases.items():
+        if name not in labels:
+            what = f"{written!r} stands for {name!r}, but {name!r} is no label"
+            raise InputError(what, "data.label_aliases", f"use one of {', '.join(labels[:_LISTED])}")
 
 
 class Problems:

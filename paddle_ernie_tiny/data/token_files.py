@@ -8,7 +8,16 @@ from difflib import get_close_matches
 from pathlib import Path
 
 from ..errors import InputError
-from .tables import LABEL_NAMES, Problems, TableFormat, decoded_lines, file_format, labelled_rows, require_file
+from .tables import (
+    LABEL_NAMES,
+    Problems,
+    TableFormat,
+    check_aliases,
+    decoded_lines,
+    file_format,
+    labelled_rows,
+    require_file,
+)
 
 _JOINED = "\x02"  # between the words, and between the tags, in Baidu's files
 _WORDS_PER_ROW = 10_000  # more is a file whose rows are not parted
@@ -34,6 +43,7 @@ def read_token_examples(path: str | Path, table: TableFormat, labels: Sequence[s
         InputError: no such file, no rows, or columns that do not fit.
         InputErrors: up to 20 bad rows, each with `path:line`, the value and the remedy.
     """
+    check_aliases(table, labels)
     problems, examples = Problems(), []
     places = {label: index for index, label in enumerate(labels)}
     for line, words, tags in _tagged_rows(Path(path), table, problems):
