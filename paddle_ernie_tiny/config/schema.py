@@ -197,6 +197,7 @@ class TeacherSettings(Section):
     model: str | None = Field(None, description="name on PaddleNLP's hub, or a local folder")
     pretrain: PretrainSettings | None = None
     finetune: TrainingSettings | None = Field(None, description="null: the model is fine-tuned already")
+    check_above_chance: bool = Field(True, description="stop where the teacher does no better than chance")
     hidden_dropout_prob: Fraction | None = Field(None, description="in fine-tuning; default: the model's own")
     attention_probs_dropout_prob: Fraction | None = Field(None, description="likewise")
 

@@ -190,6 +190,7 @@ class RunContext:
         self.config, self.data = config, data
         self.teacher_source = teacher_source  # None: pretrained here
         self.root = Path(config.output_dir)
+        self.findings: list = []  # of preflight, for the report
         self._rows: dict[str, EncodedRows] = {}
 
     # --- places ----------------------------------------------------------------------------------------

@@ -12,7 +12,9 @@ from ..models.build import count_parameters, load_classifier
 from ..training.batches import EncodedRows, corpus_rows
 from ..training.inference import answer_labels, answered_rows, predict_logits, probe_features, score
 from .context import RunContext
+from .lineage import read_json
 from .steps import load_pair
+from .teacher_gate import check_above_chance
 
 # Rows on which latent terms are measured after each stage; enough for three stable digits.
 LATENT_ROWS = 256
@@ -35,6 +37,16 @@ def measure_classifier(context: RunContext, model_folder: Path, step: Path) -> d
         answers = predict_logits(model, further, context.tokenizer.pad_id)
         more[name] = score(context.config.task.metric, answers, further, context.data.labels)
     return {"params": count_parameters(model), **_scores(context, logits), "more_tests": more}
+
+
+def require_above_chance(context: RunContext, step: Path) -> None:
+    """Raises GateError where the measured teacher does no better than chance."""
+    if not context.config.teacher.check_above_chance:
+        return
+    metric, groups = context.config.task.metric, context.rows("test").groups
+    measured = read_json(step / "metrics.json")
+    with np.load(step / "predictions.npz") as arrays:
+        check_above_chance(metric, measured["score"], arrays["logits"], arrays["labels"], context.data.labels, groups)
 
 
 def _scores(context: RunContext, logits: np.ndarray) -> dict:

@@ -11,6 +11,8 @@ from ..errors import InputError, InputErrors
 from ..models.build import HEADS, load_tokenizer, read_model_config, resolve_model
 from . import environment
 from .context import RunContext, TaskData, load_task_data
+from .estimates import resource_findings
+from .findings import corpus_findings, data_findings
 from .lineage import RESOLVED
 
 _FREE_BYTES = 2 << 30
@@ -53,13 +55,11 @@ def preflight(config: RunConfig, say=print) -> RunContext:
         rows += f", {len(data.test)} test"
     answers = "scores" if data.kind == "regression" else f"labels {', '.join(data.labels)}"
     say(f"preflight: task {config.task.name!r} ({data.kind}), {rows} rows, {answers}")
-    seen = int((~data.unseen).sum())
-    if seen:
-        say(
-            f"preflight: warning: {seen} of {len(data.test)} evaluation rows also stand in train; "
-            "the report gives both scores"
-        )
-    return RunContext(config, data, source)
+    context = RunContext(config, data, source)
+    context.findings = [*data_findings(context), *corpus_findings(context), *resource_findings(context)]
+    for finding in context.findings:
+        say(f"preflight: {finding}")
+    return context
 
 
 def _check_teacher(config: RunConfig, folder: Path, teacher: dict, data: TaskData | None) -> None:

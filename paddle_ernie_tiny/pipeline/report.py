@@ -12,7 +12,7 @@ from ..deploy.bundle import MANIFEST
 from ..deploy.predictor import softmax
 from ..distillation.stages import STAGES
 from ..errors import InputError
-from .lineage import DONE, RESOLVED, read_json, write_json
+from .lineage import DONE, PREFLIGHT, RESOLVED, read_json, write_json
 
 
 def write_report(root: Path, say=print) -> Path:
@@ -77,6 +77,7 @@ def collect(root: Path) -> dict:
         },
         "sizes": _sizes(root, manifest),
         "training": _training(root, config),
+        "preflight": read_json(root / PREFLIGHT) or [],
         "augmentation": _augmentation(stages) if config["augmentation"] else None,
         "labels": header["labels"],
         "seed": config["seed"],

@@ -19,7 +19,7 @@ from ..errors import InputError
 from ..models.build import model_fingerprint
 from . import environment
 from .context import RunContext, content
-from .lineage import RESOLVED, StepRecord, differences, fingerprint, read_json, write_json
+from .lineage import PREFLIGHT, RESOLVED, StepRecord, differences, fingerprint, read_json, write_json
 from .preflight import preflight
 
 OWN_FOLDERS = ("teacher", "baseline", "stages", "bundle", "vdl", "data")
@@ -36,6 +36,7 @@ class Step:
     product: Path  # what the step leaves; work whose product is gone is made anew
     measure: Callable[[Path], dict] | None = None
     measure_inputs: Callable[[], dict] | None = None
+    gate: Callable[[Path], None] | None = None  # raises GateError when what was measured must not be built upon
 
 
 def run(
@@ -65,6 +66,7 @@ def run(
                 raise InputError(f"no step {value!r} in this run", option, f"steps: {', '.join(names)}")
         paddle.set_device(environment.find_device(config.device))
         dump_config(config, root / RESOLVED, environment.header(context))
+        write_json(root / PREFLIGHT, [finding.as_dict() for finding in context.findings])
         if from_stage is not None:
             for step in steps[names.index(from_stage) :]:
                 shutil.rmtree(step.folder, ignore_errors=True)
@@ -122,6 +124,8 @@ def _perform(step: Step, number: str, say: Callable[[str], None]) -> None:
         say(f"{number} {step.name}: done in {result.get('seconds', time.time() - start):.0f} s")
     if step.measure is not None:
         _measure(step, number, say)
+    if step.gate is not None:
+        step.gate(step.folder)
 
 
 def _measure(step: Step, number: str, say: Callable[[str], None]) -> None:
@@ -212,6 +216,7 @@ def _finetune_step(context: RunContext) -> Step:
         },
         measure=lambda folder: measure.measure_classifier(context, folder / "final", folder),
         measure_inputs=lambda: _test_inputs(context),
+        gate=lambda folder: measure.require_above_chance(context, folder),
     )
 
 
@@ -227,6 +232,7 @@ def _given_teacher_step(context: RunContext) -> Step:
         product=context.finetuned_model,
         measure=lambda folder: measure.measure_classifier(context, context.finetuned_model, folder),
         measure_inputs=lambda: _test_inputs(context),
+        gate=lambda folder: measure.require_above_chance(context, folder),
     )
 
 

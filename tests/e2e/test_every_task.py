@@ -22,7 +22,8 @@ def few_steps(tmp_path, words) -> list[str]:
         f"output_dir={tmp_path / 'run'}",
         "device=cpu",
         f"general_corpus={{path: {tmp_path / 'corpus.txt'}, max_length_tokens: 16, held_out_rows: 4}}",
-        f"teacher={{pretrain: {{shape: {json.dumps(TINY)}, training: {steps}, vocab_size: 120}}, finetune: {steps}}}",
+        f"teacher={{pretrain: {{shape: {json.dumps(TINY)}, training: {steps}, vocab_size: 120}}, finetune: {steps}, "
+        "check_above_chance: false}",
         f"student={json.dumps({**TINY, 'num_hidden_layers': 1, 'hidden_size': 8})}",
         f"baseline={steps}",
         *(f"stages.{stage}.training={steps}" for stage in STAGES),

@@ -154,6 +154,7 @@ def real_run(request, shared, tmp_path):
                 "vocab_file": str(shared / "data/vocab" / shape.vocab),
             },
             "finetune": training(20),
+            "check_above_chance": False,
         },
         "student": {**TINY, "num_hidden_layers": 1, "hidden_size": 8},
         "baseline": training(5),
