@@ -14,6 +14,7 @@ SERVING = [
     "numpy<2",  # PaddleNLP 2.8.1 and datasets 2.21 use names that NumPy 2 removed
     "scikit-learn",
     "scipy",
+    "seqeval",
     "tokenizers",
     "typer",
 ]

@@ -15,6 +15,7 @@ from pydantic import BaseModel, ValidationError
 from ..errors import InputError, InputErrors
 from ..files import write_text
 from .schema import ObjectiveSettings, RunConfig
+from .tasks import TASKS, fill_from_table
 
 
 class _UniqueKeyLoader(yaml.SafeLoader):
@@ -58,6 +59,48 @@ def load_config(path: str | os.PathLike, overrides: typing.Sequence[str] = ()) -
     command line. Raises InputErrors with every mistake, each with its YAML path, value and remedy.
     """
     path = Path(path)
+    raw = _read_with_base(path, ())
+    for override in overrides:
+        _apply_override(raw, override)
+    return check_config(raw, str(path))
+
+
+def _read_with_base(path: Path, above: tuple[Path, ...]) -> dict:
+    """A file's mapping on top of that of the file which it `extends` (a path relative to its own folder).
+
+    Mappings are merged key by key. A mapping under `stages` changes the base's stages of these names.
+    """
+    if path.resolve() in above:
+        raise InputError("the file extends itself, over others", str(path), "take one `extends` out")
+    raw = _read_yaml(path)
+    base = raw.pop("extends", None)
+    if base is None:
+        return raw
+    if not isinstance(base, str):
+        raise InputError(f"not a path: {base!r}", f"{path}: extends", "give the path of another YAML file")
+    try:
+        below = _read_with_base(path.parent / base, (*above, path.resolve()))
+    except InputError as error:
+        raise InputError(f"its base cannot be read: {error.what}", f"{path}: extends", error.remedy) from None
+    return _on_top_of(below, raw, str(path))
+
+
+def _on_top_of(base: dict, over: dict, where: str) -> dict:
+    changes = over.get("stages")
+    if isinstance(changes, dict) and isinstance(base.get("stages"), list):
+        stages = [dict(stage) for stage in base["stages"]]
+        for name, change in changes.items():
+            places = [index for index, stage in enumerate(stages) if stage.get("stage") == name]
+            if not places:
+                names = ", ".join(str(stage.get("stage")) for stage in stages)
+                raise InputError(f"the base has no stage {name!r}", f"{where}: stages", f"its stages: {names}")
+            for index in places:
+                stages[index] = _deep_merge(stages[index], change)
+        over = {**over, "stages": stages}
+    return _deep_merge(base, over)
+
+
+def _read_yaml(path: Path) -> dict:
     if not path.is_file():
         beside = sorted(p.name for p in path.parent.glob("*.yaml")) if path.parent.is_dir() else []
         near = difflib.get_close_matches(path.name, beside, n=1)
@@ -70,14 +113,13 @@ def load_config(path: str | os.PathLike, overrides: typing.Sequence[str] = ()) -
     raw = parse_yaml(text, str(path))
     if not isinstance(raw, dict):
         raise InputError("the file holds no mapping", str(path), "start from configs/demo.yaml")
-    for override in overrides:
-        _apply_override(raw, override)
-    return check_config(raw, str(path))
+    return raw
 
 
 def check_config(raw: dict, where: str) -> RunConfig:
     """Validates a plain mapping. Raises InputErrors that list every mistake."""
     _merge_stage_objectives(raw)
+    fill_from_table(raw)
     try:
         return RunConfig.model_validate(raw)
     except ValidationError as failure:
@@ -141,6 +183,9 @@ def _merge_stage_objectives(raw: dict) -> None:
 
 def _deep_merge(base: dict, over: dict) -> dict:
     merged = dict(base)
+    for one, other in (("max_steps", "num_train_epochs"), ("num_train_epochs", "max_steps")):
+        if over.get(one) is not None:  # two ways to say the same: what is given last stands alone
+            merged.pop(other, None)
     for key, value in over.items():
         both = isinstance(value, dict) and isinstance(merged.get(key), dict)
         merged[key] = _deep_merge(merged[key], value) if both else value
@@ -157,6 +202,10 @@ def _explain(item: dict, where: str) -> InputError:
         near = difflib.get_close_matches(str(location[-1]), known, n=1, cutoff=0.5)
         remedy = f"did you mean {near[0]}?" if near else f"known keys here: {', '.join(known)}"
         return InputError("unknown key", place, remedy)
+    if kind == "missing" and location == ["data"]:
+        near = difflib.get_close_matches(str(item["input"].get("task", {}).get("name")), TASKS, n=1)
+        remedy = f"did you mean task.name: {near[0]}?" if near else f"known tasks bring it: {', '.join(TASKS)}"
+        return InputError("this key is required", place, remedy)
     if kind == "missing":
         return InputError("this key is required", place, _describe(location) or "add the key")
     message = item["msg"].removeprefix("Value error, ")

@@ -14,6 +14,12 @@ PositiveInt = Annotated[int, Field(gt=0)]
 Weight = Annotated[float, Field(ge=0)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 Column = str | int
+# Which metrics score which kind of task; the first is the default.
+METRICS = {
+    "classification": ("accuracy", "f1", "macro_f1", "matthews", "mrr"),
+    "regression": ("pearson_spearman", "pearson", "spearman"),
+    "token_classification": ("entity_f1",),
+}
 STAGE_NAMES = ("general", "general_enhanced", "task_adaptive", "task_specific")
 
 
@@ -55,21 +61,33 @@ class TaskSettings(Section):
     """What is being learnt."""
 
     name: str = Field(..., min_length=1, description="free name, shown in the report")
+    kind: Literal["classification", "regression", "token_classification"] = Field(
+        "classification", description="one label a row, one score a row, or one tag a word (named entities)"
+    )
     labels: list[str] | None = Field(
         None, description="label names in id order; default: the sorted labels of the training file"
     )
-    metric: Literal["accuracy", "f1", "macro_f1", "matthews"] = Field("accuracy", description="score of a model")
+    metric: str | None = Field(
+        None,
+        description="score of a model; default: accuracy, pearson_spearman or entity_f1, by kind of task",
+    )
     max_length_tokens: Annotated[int, Field(ge=8, le=512)] = Field(128, description="with [CLS] and [SEP]")
 
     @model_validator(mode="after")
     def _labels_fit(self):
-        if self.labels is not None:
+        self.metric = self.metric or METRICS[self.kind][0]
+        if self.metric not in METRICS[self.kind]:
+            raise ValueError(f"metric {self.metric!r} does not score {self.kind}; use {', '.join(METRICS[self.kind])}")
+        if self.kind == "regression":
+            if self.labels is not None:
+                raise ValueError("a regression task has scores, not labels: leave labels out")
+        elif self.labels is not None:
             if len(self.labels) < 2:
                 raise ValueError("a classification task needs at least two labels")
             if len(set(self.labels)) != len(self.labels):
                 raise ValueError("label names must differ from one another")
-        if self.metric == "f1" and self.labels is not None and len(self.labels) != 2:
-            raise ValueError("metric f1 is for two labels (the second is the positive one); use macro_f1")
+        if self.metric in ("f1", "mrr") and self.labels is not None and len(self.labels) != 2:
+            raise ValueError(f"metric {self.metric} is for two labels (the second is the positive one); use macro_f1")
         return self
 
 
@@ -88,16 +106,27 @@ class DataSettings(Section):
     train: str = Field(..., description="file; for paddlenlp the split's name")
     dev: str | None = Field(None, description="file or split that chooses the best checkpoint")
     test: str | None = Field(None, description="file or split that is scored in the report; default: dev")
+    more_tests: dict[str, str] = Field(
+        default_factory=dict, description="further labelled files or splits that the report scores, by name"
+    )
     dev_from_train: Fraction = Field(0.0, description="share of train that is held out as dev, by the run's seed")
     train_limit: PositiveInt | None = Field(None, description="use only this many training rows, by the run's seed")
-    format: Literal["auto", "tsv", "csv", "jsonl"] = Field("auto", description="auto: from the file's suffix")
+    format: Literal["auto", "tsv", "csv", "jsonl", "conll"] = Field(
+        "auto", description="auto: from the file's suffix; conll: a word and its tag a line, blank lines between rows"
+    )
     header: bool | Literal["auto"] = Field("auto", description="is the first row a header")
     columns: ColumnSettings = Field(default_factory=ColumnSettings)
+    label_aliases: dict[str, str] = Field(
+        default_factory=dict, description="labels as files write them: their name, such as {100: news_story}"
+    )
     dataset: str | None = Field(None, description="name in paddlenlp.datasets, for source: paddlenlp")
     subset: str | None = Field(None, description="configuration of that data set, such as a task of clue")
 
     @model_validator(mode="after")
     def _splits_fit(self):
+        taken = {"train", "dev", "test"} & set(self.more_tests)
+        if taken:
+            raise ValueError(f"a further test cannot be called {taken.pop()!r}: choose another name")
         if self.source == "paddlenlp" and not self.dataset:
             raise ValueError("source: paddlenlp needs dataset: NAME")
         if self.source == "files" and self.dataset:
@@ -115,6 +144,20 @@ class GeneralCorpusSettings(Section):
     path: str = Field(..., description="a folder of .txt files, a glob, or one file")
     max_length_tokens: Annotated[int, Field(ge=8, le=512)] = Field(128, description="longer lines are cut up")
     held_out_rows: PositiveInt = Field(512, description="rows kept aside to measure the latent terms")
+
+
+class AugmentationSettings(Section):
+    """More task text for the stages on task data: words replaced by what fits their place (TinyBERT, section 3.2)."""
+
+    copies_per_row: PositiveInt = Field(5, description="augmented rows made from each training row")
+    replace_probability: Annotated[float, Field(gt=0, le=1)] = Field(0.4, description="of each word")
+    candidates: PositiveInt = Field(15, description="the masked language model's best, and as many neighbours")
+    language: Literal["zh", "en"] = Field("zh", description="zh: words as jieba cuts them; en: words between spaces")
+    word_vectors: str | None = Field(None, description="text file of word vectors; its neighbours are candidates too")
+    labels: Literal["original", "teacher"] = Field(
+        "original", description="original: the row's label; teacher: soft labels alone on augmented rows"
+    )
+    rows_per_batch: PositiveInt = Field(64, description="masked rows a forward of the masked language model")
 
 
 class ModelShape(Section):
@@ -154,6 +197,7 @@ class TeacherSettings(Section):
     model: str | None = Field(None, description="name on PaddleNLP's hub, or a local folder")
     pretrain: PretrainSettings | None = None
     finetune: TrainingSettings | None = Field(None, description="null: the model is fine-tuned already")
+    check_above_chance: bool = Field(True, description="stop where the teacher does no better than chance")
     hidden_dropout_prob: Fraction | None = Field(None, description="in fine-tuning; default: the model's own")
     attention_probs_dropout_prob: Fraction | None = Field(None, description="likewise")
 
@@ -238,6 +282,7 @@ class RunConfig(Section):
     task: TaskSettings
     data: DataSettings
     general_corpus: GeneralCorpusSettings | None = Field(None, description="for pretrain and general stages")
+    augmentation: AugmentationSettings | None = Field(None, description="for stages on task data; null: none")
     teacher: TeacherSettings
     student: ModelShape = Field(default_factory=ModelShape)
     objective: ObjectiveSettings = Field(default_factory=ObjectiveSettings)

@@ -6,6 +6,9 @@ from collections.abc import Callable
 
 import numpy as np
 
+# The label of what has none: padding, [CLS], [SEP], the later pieces of a word, rows without a label.
+IGNORED = -100
+
 
 def compute(metric: str, predictions, labels) -> float:
     """Score predictions with one of `METRICS`; 1 is best for all of them.
@@ -78,6 +81,25 @@ def _spearman(predictions: np.ndarray, labels: np.ndarray) -> float:
     return 0.0 if _constant(predictions, labels) else spearmanr(predictions, labels)[0]
 
 
+def _pearson_spearman(predictions: np.ndarray, labels: np.ndarray) -> float:
+    return (_pearson(predictions, labels) + _spearman(predictions, labels)) / 2
+
+
+def mean_reciprocal_rank(scores, labels, groups) -> float:
+    """Mean over groups of 1 / rank of the best-scored right answer (label 1), as NLPCC-DBQA is scored.
+
+    scores, labels, groups: [rows]. Groups without a right answer do not count; equal scores rank in the
+    rows' order. 0 where no group has a right answer.
+    """
+    scores, labels, groups = np.asarray(scores), np.asarray(labels), np.asarray(groups)
+    ranks = []
+    for group in np.unique(groups[labels == 1]):
+        rows = np.flatnonzero(groups == group)
+        ranked = labels[rows[np.argsort(-scores[rows], kind="stable")]]
+        ranks.append(1.0 / (int(np.argmax(ranked == 1)) + 1))
+    return float(np.mean(ranks)) if ranks else 0.0
+
+
 def _constant(*values: np.ndarray) -> bool:
     return any(np.ptp(value) == 0 for value in values)
 
@@ -89,4 +111,5 @@ METRICS: dict[str, Callable[[np.ndarray, np.ndarray], float]] = {
     "matthews": _matthews,
     "pearson": _pearson,
     "spearman": _spearman,
+    "pearson_spearman": _pearson_spearman,
 }

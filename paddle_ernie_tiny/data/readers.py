@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+import unicodedata
 from collections import Counter
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -17,6 +18,7 @@ from .tables import (
     Problems,
     TableFormat,
     cell_at,
+    check_aliases,
     file_format,
     is_typical_name,
     labelled_rows,
@@ -53,10 +55,12 @@ def read_examples(
         InputErrors: up to 20 bad rows, each with `path:line`, the value and the remedy.
     """
     path, problems = Path(path), Problems()
+    if labels is not None:
+        check_aliases(table, labels)
 
     def is_header(first: list[str]) -> bool:
         cell = cell_at(first, table.label)
-        known = cell is not None and _parse_label(cell, labels) is not None
+        known = cell is not None and _parse_label(table.label_aliases.get(cell.strip(), cell), labels) is not None
         return not known and looks_like_header(first, table)
 
     examples = []
@@ -66,7 +70,7 @@ def read_examples(
         text_b = None
         if table.text_b is not None:
             text_b = _checked_text(row["text_b"], "second text", where, problems)
-        label = _checked_label(row["label"], labels, require_label, where, problems)
+        label = _checked_label(row["label"], labels, require_label, table.label_aliases, where, problems)
         if len(problems) == before:
             examples.append(Example(text, text_b, label, line))
     problems.finish()
@@ -93,7 +97,7 @@ def infer_labels(path: str | Path, table: TableFormat) -> list[str]:
     for line, row in labelled_rows(path, table, problems, is_header, require_label=True):
         name = _label_name(row["label"])
         if name:
-            names.add(name)
+            names.add(table.label_aliases.get(name, name))
         else:
             problems.add("no label", f"{path}:{line}", "give every row a label")
     problems.finish()
@@ -102,7 +106,12 @@ def infer_labels(path: str | Path, table: TableFormat) -> list[str]:
 
 
 def _checked_text(value, name: str, where: str, problems: Problems) -> str:
-    if isinstance(value, str) and value.strip():
+    if isinstance(value, list) and all(isinstance(part, str) for part in value):
+        value = " ".join(value)  # a list of keywords
+    if isinstance(value, str) and any(_is_visible(character) for character in value):
+        if "\x00" in value:
+            what = f"a NUL byte, a control character, in the {name}"
+            problems.add(what, where, "restore the file: text holds none; it was cut or is no text")
         return value
     empty = value is None or isinstance(value, str)
     what = f"empty {name}" if empty else f"{name} is {value!r}, not a string"
@@ -110,8 +119,14 @@ def _checked_text(value, name: str, where: str, problems: Problems) -> str:
     return ""
 
 
-def _checked_label(value, labels, required, where, problems) -> int | float | None:
+def _is_visible(character: str) -> bool:
+    # Cc and Cf: controls, and what has no width, such as U+200B
+    return not character.isspace() and unicodedata.category(character) not in ("Cc", "Cf")
+
+
+def _checked_label(value, labels, required, aliases, where, problems) -> int | float | None:
     name = _label_name(value)
+    name = aliases.get(name, name)
     if not name:
         if required:
             problems.add("no label", where, "give every row a label")
@@ -156,8 +171,11 @@ def read_paddlenlp(
     text_b: str | int | None = None,
     label: str | int | None = None,
     subset: str | None = None,
+    scores: bool = False,
 ) -> tuple[list[Example], list[str]]:
     """Read one split of a data set of `paddlenlp.datasets`, from its cache or by download.
+
+    With `scores` the labels are floats (regression).
 
     Fields that are not given by name (None, or a position, which these rows do not have) are found by their
     usual names; a second text is looked for only if `text` is not given by name. A row's line is its place
@@ -168,14 +186,14 @@ def read_paddlenlp(
         InputError: unknown data set, split or field; nothing cached and no network.
         InputErrors: up to 20 rows with an empty text or an unknown label.
     """
-    rows, labels, where = _load_paddlenlp(name, split, subset)
+    rows, labels, where = load_paddlenlp(name, split, subset)
     fields = list(rows[0])
     by_name = isinstance(text, str)
-    text = _field(text, TEXT_NAMES, fields, where)
+    text = field_named(text, TEXT_NAMES, fields, where)
     if not by_name:
         others = [field for field in fields if field != text]
-        text_b = _field(text_b, TEXT_B_NAMES, others, where, optional=True)
-    label = _field(label, LABEL_NAMES, fields, where, optional=True)
+        text_b = field_named(text_b, TEXT_B_NAMES, others, where, optional=True)
+    label = field_named(label, LABEL_NAMES, fields, where, optional=True)
     for field in filter(None, (text, text_b, label)):
         if field not in fields:
             raise InputError(f"no field {field!r}", where, f"its fields are {', '.join(fields)}")
@@ -186,16 +204,20 @@ def read_paddlenlp(
         first = _checked_text(row[text], "text", place, problems)
         second = _checked_text(row[text_b], "second text", place, problems) if text_b else None
         value = row.get(label)
+        if scores:
+            value = None if value == "" else _checked_label(value, None, False, {}, place, problems)
+            examples.append(Example(first, second, value, number))
+            continue
         # PaddleNLP turns label names into ids itself; -1 stands for no label in its GLUE-like test splits.
         known = isinstance(value, int) and 0 <= value < len(labels)
         if not known and value != -1:
-            value = _checked_label(value, labels, False, place, problems)
+            value = _checked_label(value, labels, False, {}, place, problems)
         examples.append(Example(first, second, None if value == -1 else value, number))
     problems.finish()
     return examples, list(labels)
 
 
-def _load_paddlenlp(name: str, split: str, subset: str | None) -> tuple[list[dict], list[str] | None, str]:
+def load_paddlenlp(name: str, split: str, subset: str | None) -> tuple[list[dict], list[str] | None, str]:
     import pkgutil
 
     import paddlenlp.datasets as known
@@ -219,7 +241,7 @@ def _load_paddlenlp(name: str, split: str, subset: str | None) -> tuple[list[dic
     return rows, dataset.label_list and [str(label) for label in dataset.label_list], where
 
 
-def _field(given: str | int | None, usual: tuple[str, ...], fields: list[str], where: str, optional=False):
+def field_named(given: str | int | None, usual: tuple[str, ...], fields: list[str], where: str, optional=False):
     if isinstance(given, str):
         return given
     found = [name for name in usual if name in fields]

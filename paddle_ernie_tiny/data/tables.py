@@ -6,8 +6,8 @@ import csv
 import itertools
 import json
 import re
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Literal
@@ -21,6 +21,7 @@ _FORMATS = {
     ".jsonl": "jsonl",
     ".ndjson": "jsonl",
     ".json": "jsonl",
+    **dict.fromkeys((".conll", ".bio", ".bmes", ".bioes", ".iob"), "conll"),
 }
 UTF8_REMEDY = "save the file as UTF-8 (for a Chinese Windows file: iconv -f GB18030 -t UTF-8)"
 _LISTED = 20  # how many problems, or names in a folder, are worth showing
@@ -48,11 +49,20 @@ class TableFormat:
     row is an error and not a header.
     """
 
-    format: Literal["auto", "tsv", "csv", "jsonl"] = "auto"
+    format: Literal["auto", "tsv", "csv", "jsonl", "conll"] = "auto"
     header: bool | Literal["auto"] = "auto"
     text: str | int = 0
     text_b: str | int | None = None
     label: str | int | None = None
+    label_aliases: dict[str, str] = field(default_factory=dict)  # labels as files write them: their name
+
+
+def check_aliases(table: TableFormat, labels: Sequence[str]) -> None:
+    """Raises InputError for an alias that stands for no label."""
+    for written, name in table.label_aliases.items():
+        if name not in labels:
+            what = f"{written!r} stands for {name!r}, but {name!r} is no label"
+            raise InputError(what, "data.label_aliases", f"use one of {', '.join(labels[:_LISTED])}")
 
 
 class Problems:
@@ -100,7 +110,7 @@ def listing(folder: Path) -> str:
 
 
 def file_format(path: Path, given: str) -> str:
-    """`tsv`, `csv` or `jsonl`: as given, or for `auto` by the file's suffix."""
+    """`tsv`, `csv`, `jsonl` or `conll`: as given, or for `auto` by the file's suffix."""
     if given != "auto":
         return given
     if path.suffix.lower() not in _FORMATS:
@@ -122,7 +132,7 @@ def read_rows(path: Path, kind: str, problems: Problems) -> Iterator[tuple[int, 
     if kind == "csv":
         yield from _csv_rows(path, problems)
         return
-    for number, line in _decoded_lines(path, problems):
+    for number, line in decoded_lines(path, problems):
         line = (line or "").removesuffix("\n").removesuffix("\r")
         if not line.strip(" "):
             continue
@@ -131,7 +141,8 @@ def read_rows(path: Path, kind: str, problems: Problems) -> Iterator[tuple[int, 
             yield number, row
 
 
-def _decoded_lines(path: Path, problems: Problems) -> Iterator[tuple[int, str | None]]:
+def decoded_lines(path: Path, problems: Problems) -> Iterator[tuple[int, str | None]]:
+    """Yield (number, text) of every line; None for one that is not UTF-8, which is a problem."""
     with path.open("rb") as file:
         for number, raw in enumerate(file, start=1):
             raw = raw.removeprefix(b"\xef\xbb\xbf") if number == 1 else raw
@@ -147,7 +158,7 @@ def _csv_rows(path: Path, problems: Problems) -> Iterator[tuple[int, list[str]]]
     damaged: set[int] = set()
 
     def lines() -> Iterator[str]:
-        for number, line in _decoded_lines(path, problems):
+        for number, line in decoded_lines(path, problems):
             if line is None:
                 damaged.add(number)
             yield "\n" if line is None else line

@@ -170,6 +170,27 @@ class WordPieceTokenizer:
         batch = _encodable(texts)
         return [row.ids for row in self._backend.encode_batch_fast(batch, add_special_tokens=False)]
 
+    def encode_words(self, rows: Sequence[Sequence[str]], max_length: int = 128) -> tuple[Encoded, list[np.ndarray]]:
+        """`[CLS] words [SEP]` for rows of words, and where each word's first piece stands: int64 [words].
+
+        Every word has at least one piece ([UNK] for one that the tokenizer drops, such as a control
+        character). A row that is too long loses whole words from its end; those have no place.
+        """
+        pieces = iter(self.encode_plain([word for words in rows for word in words]))
+        input_ids, places, truncated = [], [], 0
+        for words in rows:
+            row, starts = [self.cls_id], []
+            of_words = [next(pieces) or [self.unk_id] for _ in words]
+            for ids in of_words:
+                if len(row) + len(ids) >= max_length:
+                    break
+                starts.append(len(row))
+                row += ids
+            truncated += len(starts) < len(words)
+            input_ids.append([*row, self.sep_id])
+            places.append(np.array(starts, dtype=np.int64))
+        return Encoded(input_ids, [[0] * len(row) for row in input_ids], truncated), places
+
     def encode_with_offsets(self, texts: Sequence[str]) -> list[Encoding]:
         """As `encode_plain`, but with `.ids` and `.offsets`: each token's (start, end) in the text."""
         return self._backend.encode_batch(_encodable(texts), add_special_tokens=False)

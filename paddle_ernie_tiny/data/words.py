@@ -41,6 +41,13 @@ def cut_words(texts: list[str]) -> list[list[int]]:
     return [[len(word) for word in jieba.cut(text, HMM=False)] for text in texts]
 
 
+def word_counts() -> dict[str, int]:
+    """jieba's dictionary: how often each word occurs; beginnings of words stand in it too, with a count of 0."""
+    jieba = _jieba()
+    jieba.initialize()
+    return jieba.dt.FREQ
+
+
 def jieba_version() -> str:
     """Which dictionary the words are from."""
     return _jieba().__version__

@@ -21,8 +21,8 @@ class Manifest:
     """What a bundle holds. `files` maps each file's name to its SHA-256."""
 
     task: str
-    task_type: str  # classification | pair_classification
-    labels: list[str]
+    task_type: str  # [pair_]classification | [pair_]regression | token_classification
+    labels: list[str]  # in the order of the logits; of a regression, the name of its one output
     max_length_tokens: int
     metric: str
     precision: str  # fp32
@@ -33,6 +33,7 @@ class Manifest:
     table: dict  # format, header, columns of the data it was trained on; defaults of `evaluate`
     versions: dict
     format_version: int = FORMAT_VERSION
+    unit: str | None = None  # of token classification: "character" or "word", what gets a tag
     files: dict[str, str] = field(default_factory=dict)
 
 

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
+from ..data.metrics import compute, mean_reciprocal_rank
+from ..data.readers import TableFormat, read_examples
+from ..data.tags import entity_f1, split_text, unit_of
+from ..data.token_files import read_token_examples
 from ..errors import InputError
 from ..files import write_text
-from .predictor import Prediction, Predictor
+from .predictor import Answer, Predictor, Score
 
 
 def export_checkpoint(
@@ -24,16 +29,21 @@ def export_checkpoint(
     names = config.get("id2label")
     if not names:
         raise InputError("config.json names no labels", str(checkpoint), "give a fine-tuned classifier")
+    tagged = any("ForTokenClassification" in name for name in config.get("architectures") or [])
+    kind = "token_classification" if tagged else "regression" if len(names) == 1 else "classification"
     texts, texts_b = read_rows(rows_file)
+    unit = unit_of(map(list, texts)) if tagged else None  # Chinese is tagged by character
     return export_bundle(
         ExportRequest(
             checkpoint=str(checkpoint),
             out=str(out),
             task=task,
             labels=[names[key] for key in sorted(names, key=int)],
-            metric="accuracy",
+            metric={"regression": "pearson_spearman", "token_classification": "entity_f1"}.get(kind, "accuracy"),
+            kind=kind,
+            unit=unit,
             max_length_tokens=max_length,
-            texts=texts,
+            texts=[[word for word, _, _ in split_text(text, unit)] for text in texts] if tagged else texts,
             texts_b=texts_b,
             tolerance=tolerance,
             table={
@@ -81,10 +91,14 @@ def predict_rows(
         write_text(output_file, body)
 
 
-def _row(text: str, text_b: str | None, answer: Prediction) -> dict:
+def _row(text: str, text_b: str | None, answer: Answer) -> dict:
     values = {"text": text}
     if text_b is not None:
         values["text_b"] = text_b
+    if isinstance(answer, Score):
+        return {**values, "score": round(answer.score, 6)}
+    if isinstance(answer, list):
+        return {**values, "entities": [{**asdict(e), "probability": round(e.probability, 6)} for e in answer]}
     rounded = {label: round(p, 6) for label, p in answer.probabilities.items()}
     return {
         **values,
@@ -134,23 +148,35 @@ def evaluate_bundle(
 
     Columns not given are those of the training data, as the manifest records them.
     """
-    from ..data.metrics import compute
-    from ..data.readers import TableFormat, read_examples
-
     predictor = Predictor(bundle, threads=threads)
     table = predictor.manifest.table
     chosen = {
         name: _column(given) if given is not None else table.get(name)
         for name, given in (("text", text), ("text_b", text_b), ("label", label))
     }
-    layout = TableFormat(format="auto", header=table.get("header", "auto"), **chosen)
-    examples = read_examples(file, layout, predictor.labels)
+    layout = TableFormat(
+        format="auto", header=table.get("header", "auto"), label_aliases=table.get("label_aliases", {}), **chosen
+    )
+    metric, kind = predictor.manifest.metric, predictor.kind
+    if kind == "token_classification":
+        tagged = read_token_examples(file, layout, predictor.labels)
+        tags = [row.argmax(-1) for row in predictor.logits([e.words for e in tagged], None, batch_size)]
+        # words that the maximal length cut off count as O
+        named = [
+            [predictor.labels[tag] for tag in row] + ["O"] * (len(e.tags) - len(row))
+            for row, e in zip(tags, tagged, strict=True)
+        ]
+        return {"rows": len(tagged), metric: entity_f1(named, [[predictor.labels[t] for t in e.tags] for e in tagged])}
+    examples = read_examples(file, layout, None if kind == "regression" else predictor.labels)
     pairs = [e.text_b for e in examples] if chosen["text_b"] is not None else None
-    predicted = predictor.logits([e.text for e in examples], pairs, batch_size).argmax(-1)
+    logits = predictor.logits([e.text for e in examples], pairs, batch_size)
     gold = [e.label for e in examples]
-    metric = predictor.manifest.metric
-    result = {"rows": len(examples), metric: compute(metric, predicted, gold)}
-    result.setdefault("accuracy", compute("accuracy", predicted, gold))
+    if metric == "mrr":
+        groups = [e.text for e in examples]
+        return {"rows": len(examples), metric: mean_reciprocal_rank(logits[:, 1] - logits[:, 0], gold, groups)}
+    result = {"rows": len(examples), metric: compute(metric, logits, gold)}
+    for also in ("pearson", "spearman") if kind == "regression" else ("accuracy",):
+        result.setdefault(also, compute(also, logits, gold))
     return result
 
 

@@ -27,8 +27,10 @@ class ExportRequest:
     task: str
     labels: list[str]
     metric: str
+    kind: str
+    unit: str | None  # what a tagger labels in raw text
     max_length_tokens: int
-    texts: list[str]
+    texts: list[str] | list[list[str]]  # rows of words for token classification
     texts_b: list[str] | None
     tolerance: float
     table: dict

@@ -31,11 +31,15 @@ def main() -> None:
     paddle.set_device("cpu")
     checkpoint = Path(request.checkpoint)
     tokenizer = load_tokenizer(checkpoint)
-    model = load_classifier(checkpoint, request.labels)
+    model = load_classifier(checkpoint, request.labels, request.kind)
     model.eval()
 
-    encoded = tokenizer.encode(request.texts, request.texts_b, max_length=request.max_length_tokens)
-    rows = EncodedRows(encoded.input_ids, encoded.token_type_ids)
+    if request.kind == "token_classification":
+        encoded, places = tokenizer.encode_words(request.texts, request.max_length_tokens)
+    else:
+        encoded = tokenizer.encode(request.texts, request.texts_b, max_length=request.max_length_tokens)
+        places = None
+    rows = EncodedRows(encoded.input_ids, encoded.token_type_ids, places=places)
     dynamic = predict_logits(model, rows, tokenizer.pad_id)
 
     static = paddle.jit.to_static(
@@ -51,7 +55,8 @@ def main() -> None:
     any_shape = [-1, -1]
     manifest = Manifest(
         task=request.task,
-        task_type="pair_classification" if request.texts_b is not None else "classification",
+        task_type=f"pair_{request.kind}" if request.texts_b is not None else request.kind,
+        unit=request.unit,
         labels=request.labels,
         max_length_tokens=request.max_length_tokens,
         metric=request.metric,
@@ -61,16 +66,25 @@ def main() -> None:
             {"name": "input_ids", "dtype": "int64", "shape": any_shape},
             {"name": "token_type_ids", "dtype": "int64", "shape": any_shape},
         ],
-        outputs=[{"name": "logits", "dtype": "float32", "shape": [-1, len(request.labels)]}],
+        outputs=[
+            {
+                "name": "logits",
+                "dtype": "float32",
+                "shape": [-1] * (2 if places is not None else 1) + [len(request.labels)],
+            }
+        ],
         parity={},
         table=request.table,
         versions={"paddle_ernie_tiny": __version__, "paddlepaddle": paddle.__version__},
     )
     write_manifest(folder, manifest)
     served = Predictor(folder).logits(request.texts, request.texts_b)
+    if places is not None:
+        served = np.concatenate(served)
     manifest.parity = {
         "rows": len(request.texts),
         "max_abs_diff": float(np.abs(served - dynamic).max()),
+        # a regressor has one output: its argmax is always the same
         "label_agreement": float((served.argmax(-1) == dynamic.argmax(-1)).mean()),
         "tolerance": request.tolerance,
     }

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ..data.tags import entities, split_text
 from ..data.tokenization import WordPieceTokenizer, pad_batch
 from ..errors import InputError
 from .bundle import MODEL_STEM, Manifest, read_manifest
@@ -18,11 +19,32 @@ from .bundle import MODEL_STEM, Manifest, read_manifest
 
 @dataclass(frozen=True)
 class Prediction:
-    """One row's answer; `probabilities` are in the order of the manifest's labels."""
+    """A classifier's answer; `probabilities` are in the order of the manifest's labels."""
 
     label: str
     probability: float
     probabilities: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Score:
+    """A regressor's answer, in the units of the training data."""
+
+    score: float
+
+
+@dataclass(frozen=True)
+class Entity:
+    """A named entity: `text[start:end]` of the row; its probability is the mean of its words'."""
+
+    label: str
+    start: int
+    end: int
+    text: str
+    probability: float
+
+
+Answer = Prediction | Score | list[Entity]
 
 
 class Predictor:
@@ -45,31 +67,53 @@ class Predictor:
     def labels(self) -> list[str]:
         return self.manifest.labels
 
-    def predict(self, texts: list[str], texts_b: list[str] | None = None, batch_size: int = 32) -> list[Prediction]:
-        """Label and probabilities of each text (or pair), in order."""
+    @property
+    def kind(self) -> str:
+        """classification | regression | token_classification"""
+        return self.manifest.task_type.removeprefix("pair_")
+
+    def predict(self, texts: list[str], texts_b: list[str] | None = None, batch_size: int = 32) -> list[Answer]:
+        """The answer to each text (or pair), in order: a Prediction, a Score, or a list of Entity."""
+        if self.kind == "token_classification":
+            words = [split_text(text, self.manifest.unit) for text in texts]
+            logits = self.logits([[word for word, _, _ in row] for row in words], texts_b, batch_size)
+            return [self._entities(text, row, found) for text, row, found in zip(texts, words, logits, strict=True)]
         logits = self.logits(texts, texts_b, batch_size)
+        if self.kind == "regression":
+            return [Score(float(row[0])) for row in logits]
         return [self._prediction(row) for row in softmax(logits)]
 
-    def logits(self, texts: list[str], texts_b: list[str] | None = None, batch_size: int = 32) -> np.ndarray:
-        """Logits [rows, labels]. Rows are batched by length and come back in the order given."""
-        pair = self.manifest.task_type == "pair_classification"
+    def logits(
+        self, texts: list[str] | list[list[str]], texts_b: list[str] | None = None, batch_size: int = 32
+    ) -> np.ndarray | list[np.ndarray]:
+        """Logits [rows, labels]; for token classification of rows of words, [words, labels] of each row.
+
+        Rows are batched by length and come back in the order given. Words that the bundle's maximal length
+        cuts off have no logits.
+        """
+        pair = self.manifest.task_type.startswith("pair_")
         if pair != (texts_b is not None):
             need = "two texts a row" if pair else "one text a row"
             raise InputError(f"this bundle takes {need}", "texts", "see task_type in its manifest.json")
         if not texts:
             return np.zeros((0, len(self.labels)), dtype=np.float32)
-        encoded = self.tokenizer.encode(texts, texts_b, max_length=self.manifest.max_length_tokens)
+        places = None
+        if self.kind == "token_classification":
+            encoded, places = self.tokenizer.encode_words(texts, self.manifest.max_length_tokens)
+        else:
+            encoded = self.tokenizer.encode(texts, texts_b, max_length=self.manifest.max_length_tokens)
         order = np.argsort([len(ids) for ids in encoded.input_ids], kind="stable")
-        result = np.zeros((len(texts), len(self.labels)), dtype=np.float32)
+        answers: list[np.ndarray] = [np.empty(0)] * len(texts)
         for start in range(0, len(order), batch_size):
             indices = order[start : start + batch_size]
             ids = pad_batch([encoded.input_ids[i] for i in indices], self.tokenizer.pad_id)
             types = pad_batch([encoded.token_type_ids[i] for i in indices], 0)
-            result[indices] = self.run(ids, types)
-        return result
+            for index, row in zip(indices, self.run(ids, types), strict=True):
+                answers[index] = row if places is None else row[places[index]]
+        return answers if places is not None else np.stack(answers)
 
     def run(self, input_ids: np.ndarray, token_type_ids: np.ndarray) -> np.ndarray:
-        """One forward pass of the engine: int64 [batch, length] twice to logits [batch, labels]."""
+        """One forward pass of the engine: int64 [batch, length] twice to logits [batch, (length,) labels]."""
         feeds = {"input_ids": input_ids, "token_type_ids": token_type_ids}
         for name in self._engine.get_input_names():
             self._engine.get_input_handle(name).copy_from_cpu(np.ascontiguousarray(feeds[name]))
@@ -80,6 +124,16 @@ class Predictor:
         best = int(probabilities.argmax())
         by_label = {label: float(p) for label, p in zip(self.labels, probabilities, strict=True)}
         return Prediction(self.labels[best], float(probabilities[best]), by_label)
+
+    def _entities(self, text: str, words: list[tuple[str, int, int]], logits: np.ndarray) -> list[Entity]:
+        probabilities = softmax(logits)
+        tags = [self.labels[best] for best in probabilities.argmax(-1)]
+        found = []
+        for label, first, last in entities(tags):
+            start, end = words[first][1], words[last - 1][2]
+            sure = float(probabilities[first:last].max(axis=-1).mean())
+            found.append(Entity(label, start, end, text[start:end], sure))
+        return found
 
 
 def create_engine(stem: Path, device: str, threads: int):

@@ -65,17 +65,24 @@ def hidden_mse(projected_student: Tensor, teacher: Tensor, mask: Tensor) -> Tens
     return error.sum() / (mask.sum() * teacher.shape[-1])
 
 
-def soft_cross_entropy(student_logits: Tensor, teacher_logits: Tensor, temperature: float = 1.0) -> Tensor:
-    """Cross-entropy against softmax(teacher / T), times T squared, mean over the batch (Hinton, 1503.02531).
+def soft_cross_entropy(
+    student_logits: Tensor, teacher_logits: Tensor, temperature: float = 1.0, mask: Tensor | None = None
+) -> Tensor:
+    """Cross-entropy against softmax(teacher / T), times T squared (Hinton, 1503.02531).
 
-    Logits: [batch, labels]. The mean is over rows and not over labels, so its scale does not depend on
-    their number. Its minimum is the teacher's entropy (times T squared), not 0.
+    Logits: [batch, labels], mean over the batch; or [batch, length, labels] with a mask [batch, length],
+    mean over where that is 1. The mean is not over labels, so its scale does not depend on their number.
+    Its minimum is the teacher's entropy (times T squared), not 0.
     """
     teacher = F.softmax(teacher_logits.astype("float32") / temperature, axis=-1)
     student_log = F.log_softmax(student_logits.astype("float32") / temperature, axis=-1)
-    return -(teacher * student_log).sum(axis=-1).mean() * temperature**2
+    losses = -(teacher * student_log).sum(axis=-1)
+    if mask is not None:
+        mask = mask.astype("float32")
+        return (losses * mask).sum() / mask.sum() * temperature**2
+    return losses.mean() * temperature**2
 
 
-def hard_cross_entropy(student_logits: Tensor, labels: Tensor) -> Tensor:
-    """The task's own loss: cross-entropy of [batch, labels] logits against [batch] label ids."""
-    return F.cross_entropy(student_logits.astype("float32"), labels)
+def score_mse(student_scores: Tensor, teacher_scores: Tensor) -> Tensor:
+    """Mean squared error between two regressors' scores, [batch, 1] each: the soft label of regression."""
+    return (student_scores.astype("float32") - teacher_scores.astype("float32")).square().mean()

@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from paddle import Tensor
 
 from ..config import ObjectiveSettings
+from ..data.metrics import IGNORED
 from ..errors import InputError
 from ..models.capture import Captured
+from ..training.label_loss import label_loss
 from . import losses
 from .layer_map import layer_map
 
@@ -29,8 +31,15 @@ class Objective:
     terms cannot be computed for this pair of models.
     """
 
-    def __init__(self, settings: ObjectiveSettings, student_config, teacher_config, label_terms: bool):
-        self.settings = settings
+    def __init__(
+        self,
+        settings: ObjectiveSettings,
+        student_config,
+        teacher_config,
+        label_terms: bool,
+        kind: str = "classification",
+    ):
+        self.settings, self.kind = settings, kind
         self.map = layer_map(settings.layer_map, student_config.num_hidden_layers, teacher_config.num_hidden_layers)
         self.student_heads = student_config.num_attention_heads
         self.teacher_heads = teacher_config.num_attention_heads
@@ -49,9 +58,14 @@ class Objective:
             Term("embedding", s.embedding.weight, "MSE(E_S W, E_T)"),
         ]
         if label_terms:
-            temperature = s.soft_label.temperature
-            terms.append(Term("soft_label", s.soft_label.weight, f"T^2 CE(teacher, student; T={temperature:g})"))
-            terms.append(Term("hard_label", s.hard_label.weight, "CE(labels, student)"))
+            soft = f"T^2 CE(teacher, student; T={s.soft_label.temperature:g})"
+            hard = "CE(labels, student)"
+            if self.kind == "regression":
+                soft, hard = "MSE(teacher, student)", "MSE(labels, student)"
+            elif self.kind == "token_classification":
+                soft, hard = f"{soft} over words", f"{hard} over words"
+            terms.append(Term("soft_label", s.soft_label.weight, soft))
+            terms.append(Term("hard_label", s.hard_label.weight, hard))
         return [term for term in terms if term.weight > 0]
 
     def _check_heads(self, student_width: int, teacher_width: int) -> None:
@@ -112,16 +126,20 @@ class Objective:
             "attention": lambda: self._attention(student, teacher, mask),
             "hidden": lambda: self._hidden(student, teacher, mask),
             "embedding": lambda: losses.hidden_mse(student.hidden[0], teacher.hidden[0], mask),
-            "soft_label": lambda: losses.soft_cross_entropy(
-                student_logits, teacher_logits, self.settings.soft_label.temperature
-            ),
-            "hard_label": lambda: losses.hard_cross_entropy(student_logits, labels),
+            "soft_label": lambda: self._soft_label(student_logits, teacher_logits, labels),
+            "hard_label": lambda: label_loss(self.kind, student_logits, labels),
         }
         return {term.name: compute[term.name]() for term in self.terms}
 
     def total(self, values: dict[str, Tensor]) -> Tensor:
         """The weighted sum of the terms."""
         return sum(term.weight * values[term.name] for term in self.terms)
+
+    def _soft_label(self, student_logits: Tensor, teacher_logits: Tensor, labels: Tensor) -> Tensor:
+        if self.kind == "regression":
+            return losses.score_mse(student_logits, teacher_logits)
+        mask = labels != IGNORED if self.kind == "token_classification" else None
+        return losses.soft_cross_entropy(student_logits, teacher_logits, self.settings.soft_label.temperature, mask)
 
     def _hidden(self, student: Captured, teacher: Captured, mask: Tensor) -> Tensor:
         parts = [losses.hidden_mse(student.hidden[m], teacher.hidden[g], mask) for m, g in self.map.items()]

@@ -128,10 +128,11 @@ def build_objective(
     teacher_config,
     stage: type[DistillationTrainer],
     label_terms=None,
+    kind: str = "classification",
 ) -> Objective:
     """The objective of a stage for this pair of models; `label_terms=False` leaves its latent terms alone."""
     wanted = stage.label_terms if label_terms is None else label_terms
-    return Objective(settings, student_config, teacher_config, wanted)
+    return Objective(settings, student_config, teacher_config, wanted, kind)
 
 
 def distilled_student(classifier, objective: Objective, teacher_width: int) -> DistilledStudent:

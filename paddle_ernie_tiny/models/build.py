@@ -10,6 +10,7 @@ from pathlib import Path
 from ..config import ModelShape
 from ..data.tokenization import WordPieceTokenizer
 from ..errors import InputError
+from ..files import sha256
 
 # Families whose encoder PaddleNLP builds alike (`encoder.layers[i].self_attn.{q,k,v}_proj`).
 FAMILIES = ("bert", "ernie", "roberta")
@@ -65,8 +66,22 @@ def _download(name: str) -> Path:
         tokenizer.init_kwargs["vocab_file"], lowercase=tokenizer.init_kwargs.get("do_lower_case", True)
     )
     model.config.model_type = family
-    save_model(model, vocabulary, target)
+    save_model(_with_its_head(model, name), vocabulary, target)
     return target
+
+
+def _with_its_head(encoder, name: str):
+    """The masked LM around a downloaded encoder, where PaddleNLP's cache holds its head; else the encoder alone."""
+    from paddlenlp.utils.env import MODEL_HOME
+
+    try:
+        weights = read_weights(Path(MODEL_HOME) / name)
+    except InputError:  # weights in several files: what PaddleNLP has read of them is the encoder
+        return encoder
+    _, model_class = _classes(encoder.config.model_type, "masked_lm")
+    model = model_class(encoder.config)
+    weights = _with_prefix(weights, f"{model.base_model_prefix}.")
+    return encoder if _set_weights(model, weights, name) else model
 
 
 def read_model_config(folder: Path) -> dict:
@@ -103,26 +118,32 @@ def load_tokenizer(folder: Path) -> WordPieceTokenizer:
     return tokenizer
 
 
-def _classes(family: str):
+# What PaddleNLP calls the model of each kind of task; regression is a classifier with one output.
+HEADS = {
+    "classification": "ForSequenceClassification",
+    "regression": "ForSequenceClassification",
+    "token_classification": "ForTokenClassification",
+    "masked_lm": "ForMaskedLM",
+}
+
+
+def _classes(family: str, kind: str):
+    """PaddleNLP's configuration class and model class."""
     from paddlenlp import transformers as nlp
 
     prefix = {"bert": "Bert", "ernie": "Ernie", "roberta": "Roberta"}[family]
-    return (
-        getattr(nlp, f"{prefix}Config"),
-        getattr(nlp, f"{prefix}ForSequenceClassification"),
-        getattr(nlp, f"{prefix}ForMaskedLM"),
-    )
+    return getattr(nlp, f"{prefix}Config"), getattr(nlp, f"{prefix}{HEADS[kind]}")
 
 
-def load_classifier(folder: Path, labels: list[str], dropout: dict | None = None):
-    """Loads a sequence classifier strictly.
+def load_classifier(folder: Path, labels: list[str], kind: str = "classification", dropout: dict | None = None):
+    """Loads a model with the head of a kind of task, strictly. Regression has one label, the score's name.
 
     The encoder's weights must all be in the folder; a classifier (and pooler) that is missing starts at
     random, as for a pretrained model. `dropout` overrides `hidden_dropout_prob` and
     `attention_probs_dropout_prob`. Raises InputError when encoder weights are missing or shapes differ.
     """
     config_values = read_model_config(folder)
-    config_class, model_class, _ = _classes(config_values["model_type"])
+    config_class, model_class = _classes(config_values["model_type"], kind)
     config_values.update({k: v for k, v in (dropout or {}).items() if v is not None})
     for key in ("id2label", "label2id", "num_labels", "num_classes", "architectures", "paddlenlp_version"):
         config_values.pop(key, None)
@@ -148,6 +169,59 @@ def load_classifier(folder: Path, labels: list[str], dropout: dict | None = None
         )
     model.set_state_dict({**own, **{n: v for n, v in state.items() if n in own}})
     return model
+
+
+def model_fingerprint(folder: Path) -> str:
+    """SHA-256 of what decides a model folder's answers: configuration, weights and vocabulary."""
+    names = ("config.json", "model_config.json", "model.safetensors", "model_state.pdparams", "vocab.txt")
+    return sha256(*(folder / name for name in names if (folder / name).is_file()))
+
+
+def load_masked_lm(folder: Path):
+    """Loads a masked language model strictly: the encoder and the head must both be in the folder.
+
+    A weight that goes by several names (the decoder is tied to the word embeddings; PaddleNLP's heads keep the
+    name that the bias had in older versions) may stand under any of them. The pooler, which nothing here uses,
+    may be missing. Raises InputError when a weight is missing, or does not fit its configuration.
+    """
+    values = read_model_config(folder)
+    config_class, model_class = _classes(values["model_type"], "masked_lm")
+    for key in ("architectures", "paddlenlp_version"):
+        values.pop(key, None)
+    model = model_class(config_class(**values))
+    prefix = f"{model.base_model_prefix}."
+    missing = _set_weights(model, _with_prefix(read_weights(folder), prefix), str(folder))
+    if missing:
+        part = "encoder" if missing[0].startswith(prefix) else "masked LM head"
+        raise InputError(
+            f"{len(missing)} weights are missing, the first is {missing[0]}, of the {part}",
+            str(folder),
+            "name a model with its masked LM head, or give augmentation.word_vectors",
+        )
+    model.eval()
+    return model
+
+
+def _set_weights(model, weights: dict, where: str) -> list[str]:
+    """Gives a model its weights; returns the names that are missing, the pooler's apart."""
+    names_of, missing, complete = {}, [], {}
+    own = model.state_dict()
+    for name, value in own.items():
+        names_of.setdefault(id(value), []).append(name)
+    for names in names_of.values():
+        given = [weights[name] for name in names if name in weights]
+        if not given and "pooler" not in names[0]:
+            missing.append(names[0])
+        for value in given:
+            if list(value.shape) != list(own[names[0]].shape) or (value != given[0]).any():
+                raise InputError(
+                    f"{' = '.join(names)} should be one weight of shape {list(own[names[0]].shape)}",
+                    where,
+                    "config.json and the weights belong to different models",
+                )
+        complete.update({name: given[0] for name in names if given})
+    model.set_state_dict({**own, **complete})
+    return missing
 
 
 def read_weights(folder: Path) -> dict:
@@ -182,10 +256,10 @@ def label_maps(labels: list[str]) -> dict:
     }
 
 
-def build_student(teacher_folder: Path, shape: ModelShape, labels: list[str]):
-    """A student classifier with random weights: the teacher's family and vocabulary, the given size."""
+def build_student(teacher_folder: Path, shape: ModelShape, labels: list[str], kind: str = "classification"):
+    """A student with random weights: the teacher's family and vocabulary, the given size and kind of task."""
     values = read_model_config(teacher_folder)
-    config_class, model_class, _ = _classes(values["model_type"])
+    config_class, model_class = _classes(values["model_type"], kind)
     for key in ("id2label", "label2id", "num_labels", "num_classes", "architectures", "paddlenlp_version"):
         values.pop(key, None)
     values.update(shape.model_dump())
@@ -194,7 +268,7 @@ def build_student(teacher_folder: Path, shape: ModelShape, labels: list[str]):
 
 def build_masked_lm(vocab_size: int, shape: ModelShape, max_position_embeddings: int = 512, pad_token_id: int = 0):
     """A BERT masked-LM model with random weights, for pre-training without any download."""
-    config_class, _, model_class = _classes("bert")
+    config_class, model_class = _classes("bert", "masked_lm")
     return model_class(
         config_class(
             vocab_size=vocab_size,

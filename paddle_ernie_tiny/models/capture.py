@@ -63,3 +63,12 @@ class Capture:
         for handle in self._handles:
             handle.remove()
         self._handles = []
+
+
+def masked_token_logits(model, inputs: dict, positions):
+    """Vocabulary logits [masked, vocab] of a masked LM at flattened positions only; the others are never computed."""
+    import paddle
+
+    hidden = base_model(model)(**inputs)[0]
+    head = model.lm_head if hasattr(model, "lm_head") else model.cls  # RoBERTa's, else BERT's and ERNIE's
+    return head(paddle.gather(hidden.reshape([-1, hidden.shape[-1]]), positions))

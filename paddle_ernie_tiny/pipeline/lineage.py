@@ -13,6 +13,7 @@ from ..files import write_text
 
 DONE = "done.json"
 INPUTS = "inputs.json"
+PREFLIGHT = "preflight.json"  # of a run: what preflight found
 RESOLVED = "config.resolved.yaml"  # of a run, in its output_dir; written before anything else there
 
 

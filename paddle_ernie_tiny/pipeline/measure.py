@@ -7,36 +7,56 @@ from pathlib import Path
 import numpy as np
 import paddle
 
-from ..data.metrics import compute
 from ..distillation.stages import STAGES, measure_terms
 from ..models.build import count_parameters, load_classifier
 from ..training.batches import EncodedRows, corpus_rows
-from ..training.inference import first_token_features, predict_logits
+from ..training.inference import answer_labels, answered_rows, predict_logits, probe_features, score
 from .context import RunContext
+from .lineage import read_json
 from .steps import load_pair
+from .teacher_gate import check_above_chance
 
 # Rows on which latent terms are measured after each stage; enough for three stable digits.
 LATENT_ROWS = 256
 LATENT_SPLITS = ("training", "held_out")
 PROBE_TRAIN_ROWS = 2000
+PROBE_ANSWERS = 20_000  # at most; a row of a tagging task has one a word
 
 
 def measure_classifier(context: RunContext, model_folder: Path, step: Path) -> dict:
-    """Scores a trained classifier on the test split and keeps its logits in `predictions.npz`."""
-    model = load_classifier(model_folder, context.data.labels)
+    """Scores a trained model on the test split and keeps its logits in `predictions.npz`, a row an answer."""
+    model = load_classifier(model_folder, context.data.labels, context.data.kind)
     rows = context.rows("test")
     logits = predict_logits(model, rows, context.tokenizer.pad_id)
-    np.savez_compressed(step / "predictions.npz", logits=logits, labels=rows.labels, unseen=context.data.unseen)
-    return {"params": count_parameters(model), **_scores(context, logits.argmax(-1), rows.labels)}
+    answered = answered_rows(rows)
+    arrays = {"labels": answer_labels(rows), "rows": answered, "unseen": context.data.unseen[answered]}
+    np.savez_compressed(step / "predictions.npz", logits=logits, **arrays)
+    more = {}
+    for name in context.data.more_tests:
+        further = context.rows(name)
+        answers = predict_logits(model, further, context.tokenizer.pad_id)
+        more[name] = score(context.config.task.metric, answers, further, context.data.labels)
+    return {"params": count_parameters(model), **_scores(context, logits), "more_tests": more}
 
 
-def _scores(context: RunContext, predicted: np.ndarray, labels: np.ndarray) -> dict:
+def require_above_chance(context: RunContext, step: Path) -> None:
+    """Raises GateError where the measured teacher does no better than chance."""
+    if not context.config.teacher.check_above_chance:
+        return
+    metric, groups = context.config.task.metric, context.rows("test").groups
+    measured = read_json(step / "metrics.json")
+    with np.load(step / "predictions.npz") as arrays:
+        check_above_chance(metric, measured["score"], arrays["logits"], arrays["labels"], context.data.labels, groups)
+
+
+def _scores(context: RunContext, logits: np.ndarray) -> dict:
     """The metric on all test rows, and on those that do not also stand in train (null: there are none)."""
-    metric, unseen = context.config.task.metric, context.data.unseen
+    metric, rows, unseen = context.config.task.metric, context.rows("test"), context.data.unseen
+    labels = context.data.labels
     return {
-        "score": compute(metric, predicted, labels),
-        "score_unseen": compute(metric, predicted[unseen], labels[unseen]) if unseen.any() else None,
-        "rows": int(len(labels)),
+        "score": score(metric, logits, rows, labels),
+        "score_unseen": score(metric, logits, rows, labels, unseen) if unseen.any() else None,
+        "rows": len(rows),
         "rows_unseen": int(unseen.sum()),
     }
 
@@ -58,26 +78,29 @@ def measure_stage(context: RunContext, index: int, step: Path) -> dict:
 
 
 def _linear_probe(context: RunContext, final: Path) -> dict:
-    """Logistic regression on the frozen [CLS] state, trained on a part of train, scored on test."""
-    from sklearn.linear_model import LogisticRegression
+    """A linear model on frozen states ([CLS], or each word's), fitted on a part of train, scored on test."""
+    from sklearn.linear_model import LogisticRegression, Ridge
     from sklearn.preprocessing import StandardScaler
 
-    model = load_classifier(final, context.data.labels)
+    kind, labels = context.data.kind, context.data.labels
+    model = load_classifier(final, labels, kind)
     pad_id = context.tokenizer.pad_id
     train, test = context.rows("train"), context.rows("test")
-    picked = np.random.default_rng(context.config.seed).permutation(len(train))[:PROBE_TRAIN_ROWS]
-    subset = train.take(picked)
-    if len(set(subset.labels.tolist())) < 2:
+    subset = train.take(np.random.default_rng(context.config.seed).permutation(len(train))[:PROBE_TRAIN_ROWS])
+    targets = answer_labels(subset)
+    if len(np.unique(targets)) < 2:
         return {"score": None, "reason": "the probe's training rows hold one label only"}
     scaler = StandardScaler()
-    features = scaler.fit_transform(first_token_features(model, subset, pad_id))
-    probe = LogisticRegression(max_iter=300, C=0.1).fit(features, subset.labels)
-    predicted = probe.predict(scaler.transform(first_token_features(model, test, pad_id)))
-    return {
-        "params": count_parameters(model),
-        "probe_rows": len(subset),
-        **_scores(context, predicted, test.labels),
-    }
+    features = scaler.fit_transform(probe_features(model, subset, pad_id))[:PROBE_ANSWERS]
+    test_features = scaler.transform(probe_features(model, test, pad_id))
+    if kind == "regression":
+        logits = Ridge(alpha=10.0).fit(features, targets).predict(test_features)[:, None]
+    else:
+        probe = LogisticRegression(max_iter=300, C=0.1).fit(features, targets[:PROBE_ANSWERS])
+        # labels that the probe never saw get no probability
+        logits = np.full((len(test_features), len(labels)), -np.inf)
+        logits[:, probe.classes_] = probe.predict_log_proba(test_features)
+    return {"params": count_parameters(model), "probe_rows": len(subset), **_scores(context, logits)}
 
 
 def latent_settings(context: RunContext) -> list[tuple[str, str]]:

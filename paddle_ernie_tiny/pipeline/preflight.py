@@ -8,9 +8,11 @@ from pathlib import Path
 from ..config import RunConfig, stage_objective
 from ..data.corpus import corpus_files
 from ..errors import InputError, InputErrors
-from ..models.build import load_tokenizer, read_model_config, resolve_model
+from ..models.build import HEADS, load_tokenizer, read_model_config, resolve_model
 from . import environment
 from .context import RunContext, TaskData, load_task_data
+from .estimates import resource_findings
+from .findings import corpus_findings, data_findings
 from .lineage import RESOLVED
 
 _FREE_BYTES = 2 << 30
@@ -51,14 +53,13 @@ def preflight(config: RunConfig, say=print) -> RunContext:
     rows = f"{len(data.train)} train, {len(data.dev)} dev"
     if not data.test_is_dev:
         rows += f", {len(data.test)} test"
-    say(f"preflight: task {config.task.name!r}, {rows} rows, labels {', '.join(data.labels)}")
-    seen = int((~data.unseen).sum())
-    if seen:
-        say(
-            f"preflight: warning: {seen} of {len(data.test)} evaluation rows also stand in train; "
-            "the report gives both scores"
-        )
-    return RunContext(config, data, source)
+    answers = "scores" if data.kind == "regression" else f"labels {', '.join(data.labels)}"
+    say(f"preflight: task {config.task.name!r} ({data.kind}), {rows} rows, {answers}")
+    context = RunContext(config, data, source)
+    context.findings = [*data_findings(context), *corpus_findings(context), *resource_findings(context)]
+    for finding in context.findings:
+        say(f"preflight: {finding}")
+    return context
 
 
 def _check_teacher(config: RunConfig, folder: Path, teacher: dict, data: TaskData | None) -> None:
@@ -70,12 +71,12 @@ def _check_teacher(config: RunConfig, folder: Path, teacher: dict, data: TaskDat
         if length > positions:
             raise InputError(f"{length} is more than the teacher's {positions} positions", key, "use a smaller length")
     if config.teacher.finetune is None and data is not None:
-        names = teacher.get("id2label")
-        if not names or not any("ForSequenceClassification" in a for a in teacher.get("architectures") or []):
+        names, head = teacher.get("id2label"), HEADS[data.kind]
+        if not names or not any(head in a for a in teacher.get("architectures") or []):
             raise InputError(
-                "teacher.finetune is null, but the model is no fine-tuned classifier",
+                f"teacher.finetune is null, but the model is not fine-tuned for {data.kind} (no {head})",
                 str(folder),
-                "give teacher.finetune, or the folder of a fine-tuned classifier",
+                "give teacher.finetune, or the folder of a fine-tuned model",
             )
         own = [names[key] for key in sorted(names, key=int)]
         generic = own == [f"LABEL_{i}" for i in range(len(own))]
@@ -94,7 +95,8 @@ def _check_objectives(config: RunConfig, teacher: dict) -> None:
 
     student = SimpleNamespace(**config.student.model_dump())
     for index in range(len(config.stages)):
-        Objective(stage_objective(config, index), student, SimpleNamespace(**teacher), label_terms=True)
+        settings = stage_objective(config, index)
+        Objective(settings, student, SimpleNamespace(**teacher), label_terms=True, kind=config.task.kind)
 
 
 def _check_output(folder: Path) -> None:

@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 import yaml
 
-from ..data.metrics import fidelity
+from ..data.metrics import compute, fidelity
 from ..deploy.bundle import MANIFEST
 from ..deploy.predictor import softmax
 from ..distillation.stages import STAGES
 from ..errors import InputError
-from .lineage import DONE, RESOLVED, read_json, write_json
+from .lineage import DONE, PREFLIGHT, RESOLVED, read_json, write_json
 
 
 def write_report(root: Path, say=print) -> Path:
@@ -37,6 +37,7 @@ def collect(root: Path) -> dict:
         raise InputError("no config.resolved.yaml, so this is no run folder", str(root), "give a run's output_dir")
     written = yaml.safe_load(resolved.read_text(encoding="utf-8"))
     config, header = written["config"], written["run"]
+    kind = config["task"]["kind"]
     stages = [
         (root / "stages" / f"{number}-{settings['stage']}", settings)
         for number, settings in enumerate(config["stages"], start=1)
@@ -54,6 +55,7 @@ def collect(root: Path) -> dict:
     manifest = read_json(root / "bundle" / MANIFEST)
     report = {
         "task": config["task"]["name"],
+        "kind": kind,
         "metric": config["task"]["metric"],
         "evaluated_on": "test" if config["data"]["test"] else "dev",
         "teacher": _public(teacher),
@@ -70,11 +72,13 @@ def collect(root: Path) -> dict:
             "bundle": "bundle",
         },
         "fidelity": {
-            "student": _fidelity(student, teacher),
-            "baseline": _fidelity(baseline, teacher) if baseline else None,
+            "student": _fidelity(student, teacher, kind),
+            "baseline": _fidelity(baseline, teacher, kind) if baseline else None,
         },
         "sizes": _sizes(root, manifest),
         "training": _training(root, config),
+        "preflight": read_json(root / PREFLIGHT) or [],
+        "augmentation": _augmentation(stages) if config["augmentation"] else None,
         "labels": header["labels"],
         "seed": config["seed"],
         "environment": header["environment"],
@@ -83,8 +87,8 @@ def collect(root: Path) -> dict:
     }
     if config["teacher"]["pretrain"]:
         report["teacher"]["pretraining"] = read_json(root / "teacher" / "pretrained" / DONE)["result"]["held_out"]
-    student_disagrees = 1 - report["fidelity"]["student"]["agreement"]
-    if baseline:
+    if baseline and kind != "regression":
+        student_disagrees = 1 - report["fidelity"]["student"]["agreement"]
         baseline_disagrees = 1 - report["fidelity"]["baseline"]["agreement"]
         report["fidelity"]["disagreement_ratio"] = (
             student_disagrees / baseline_disagrees if baseline_disagrees else None
@@ -101,15 +105,29 @@ def _classifier(folder: Path) -> dict:
 
 
 def _public(values: dict) -> dict:
-    keep = ("params", "score", "score_unseen", "rows", "rows_unseen")
+    keep = ("params", "score", "score_unseen", "rows", "rows_unseen", "more_tests")
     return {key: values[key] for key in keep}
 
 
-def _fidelity(model: dict, teacher: dict) -> dict:
-    """Label agreement and mean KL(teacher || model) on evaluation rows not seen in training."""
+def _fidelity(model: dict, teacher: dict, kind: str) -> dict:
+    """How close a model is to the teacher, on evaluation rows not seen in training.
+
+    Label agreement and mean KL(teacher || model), over words for token classification. A regressor has no
+    labels: correlation and mean squared difference of the scores instead.
+    """
     unseen = teacher["unseen"]
     chosen = unseen if unseen.any() else np.ones_like(unseen)
-    values = fidelity(softmax(model["logits"][chosen]), softmax(teacher["logits"][chosen]))
+    own, others = model["logits"][chosen], teacher["logits"][chosen]
+    if kind == "regression":
+        values = {
+            "agreement": None,
+            "kl": None,
+            "reason": "a regressor gives scores, not labels",
+            "pearson": compute("pearson", own, others[:, 0]),
+            "mse": float(np.square(own - others).mean()),
+        }
+    else:
+        values = fidelity(softmax(own), softmax(others))
     return {**values, "rows": int(chosen.sum()), "rows_are_unseen": bool(unseen.any())}
 
 
@@ -163,6 +181,12 @@ def _latent(stages: list[tuple[Path, dict]]) -> list[dict]:
             }
         )
     return table
+
+
+def _augmentation(stages: list[tuple[Path, dict]]) -> dict | None:
+    """Rows that were added to the task data, copies given up, and samples; None without a stage on task data."""
+    results = [read_json(folder / DONE)["result"] for folder, _ in stages]
+    return next((result["augmentation"] for result in results if "augmentation" in result), None)
 
 
 def _sizes(root: Path, manifest: dict) -> dict:

@@ -35,6 +35,7 @@ def _template(name: str, escape: bool):
     environment.filters["percent"] = lambda value: "–" if value is None else f"{value:.2%}"
     environment.filters["score"] = lambda value: "–" if value is None else f"{value:.4f}"
     environment.filters["small"] = lambda value: "–" if value is None else f"{value:.4g}"
+    environment.filters["cell"] = lambda text: text.replace("|", "\\|").replace("\n", " ")
     environment.filters["millions"] = lambda value: f"{value / 1e6:.2f} M"
     return environment.get_template(name)
 

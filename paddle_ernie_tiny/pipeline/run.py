@@ -16,10 +16,10 @@ from ..config import RunConfig, dump_config, stage_objective
 from ..deploy.bundle import MANIFEST
 from ..deploy.export import ExportRequest, export_bundle
 from ..errors import InputError
-from ..files import sha256
+from ..models.build import model_fingerprint
 from . import environment
-from .context import RunContext
-from .lineage import RESOLVED, StepRecord, differences, fingerprint, read_json, write_json
+from .context import RunContext, content
+from .lineage import PREFLIGHT, RESOLVED, StepRecord, differences, fingerprint, read_json, write_json
 from .preflight import preflight
 
 OWN_FOLDERS = ("teacher", "baseline", "stages", "bundle", "vdl", "data")
@@ -36,6 +36,7 @@ class Step:
     product: Path  # what the step leaves; work whose product is gone is made anew
     measure: Callable[[Path], dict] | None = None
     measure_inputs: Callable[[], dict] | None = None
+    gate: Callable[[Path], None] | None = None  # raises GateError when what was measured must not be built upon
 
 
 def run(
@@ -65,6 +66,7 @@ def run(
                 raise InputError(f"no step {value!r} in this run", option, f"steps: {', '.join(names)}")
         paddle.set_device(environment.find_device(config.device))
         dump_config(config, root / RESOLVED, environment.header(context))
+        write_json(root / PREFLIGHT, [finding.as_dict() for finding in context.findings])
         if from_stage is not None:
             for step in steps[names.index(from_stage) :]:
                 shutil.rmtree(step.folder, ignore_errors=True)
@@ -122,6 +124,8 @@ def _perform(step: Step, number: str, say: Callable[[str], None]) -> None:
         say(f"{number} {step.name}: done in {result.get('seconds', time.time() - start):.0f} s")
     if step.measure is not None:
         _measure(step, number, say)
+    if step.gate is not None:
+        step.gate(step.folder)
 
 
 def _measure(step: Step, number: str, say: Callable[[str], None]) -> None:
@@ -144,6 +148,7 @@ def _task_inputs(context: RunContext) -> dict:
     return {
         "seed": context.config.seed,
         "task": {
+            "kind": context.data.kind,
             "labels": context.data.labels,
             "metric": task.metric,
             "max_length_tokens": task.max_length_tokens,
@@ -171,12 +176,7 @@ def _teacher_identity(context: RunContext, kind: str) -> str:
         return StepRecord(context.finetuned_step, {}).identity()
     if context.teacher_source is None:
         return StepRecord(context.pretrained_step, {}).identity()
-    return _folder_hash(context.teacher_source)
-
-
-def _folder_hash(folder: Path) -> str:
-    names = ("config.json", "model_config.json", "model.safetensors", "model_state.pdparams", "vocab.txt")
-    return fingerprint({name: sha256(folder / name) for name in names if (folder / name).is_file()})
+    return model_fingerprint(context.teacher_source)
 
 
 # --- the steps ----------------------------------------------------------------------------------------------
@@ -216,6 +216,7 @@ def _finetune_step(context: RunContext) -> Step:
         },
         measure=lambda folder: measure.measure_classifier(context, folder / "final", folder),
         measure_inputs=lambda: _test_inputs(context),
+        gate=lambda folder: measure.require_above_chance(context, folder),
     )
 
 
@@ -231,6 +232,7 @@ def _given_teacher_step(context: RunContext) -> Step:
         product=context.finetuned_model,
         measure=lambda folder: measure.measure_classifier(context, context.finetuned_model, folder),
         measure_inputs=lambda: _test_inputs(context),
+        gate=lambda folder: measure.require_above_chance(context, folder),
     )
 
 
@@ -264,6 +266,7 @@ def _stage_step(context: RunContext, index: int) -> Step:
     def inputs() -> dict:
         values = {
             "seed": config.seed,
+            "kind": context.data.kind,
             "labels": context.data.labels,
             "student": config.student.model_dump(mode="json"),
             "training": settings.training.model_dump(mode="json"),
@@ -276,6 +279,9 @@ def _stage_step(context: RunContext, index: int) -> Step:
             values["general_corpus"] = _corpus_inputs(context)
         else:
             values.update(_task_inputs(context))
+            if config.augmentation is not None:
+                values["augmentation"] = config.augmentation.model_dump(mode="json", exclude={"rows_per_batch"})
+                values["upstream"]["masked language model"] = _teacher_identity(context, "pretrained")
         return values
 
     def measure_inputs() -> dict:
@@ -321,12 +327,15 @@ def _export_step(context: RunContext) -> Step:
             labels=context.data.labels,
             metric=config.task.metric,
             max_length_tokens=config.task.max_length_tokens,
-            texts=[e.text for e in examples],
+            kind=context.data.kind,
+            unit=context.data.unit,
+            texts=[list(e.words) if context.data.tagged else e.text for e in examples],
             texts_b=[e.text_b for e in examples] if context.data.pair else None,
             tolerance=config.export.tolerance,
             table={
                 "format": config.data.format,
                 "header": config.data.header,
+                "label_aliases": config.data.label_aliases,
                 **config.data.columns.model_dump(mode="json"),
             },
         )
@@ -339,7 +348,7 @@ def _export_step(context: RunContext) -> Step:
         inputs=lambda: {
             "export": config.export.model_dump(mode="json"),
             "task": {"name": config.task.name, "metric": config.task.metric},
-            "rows": fingerprint([(e.text, e.text_b) for e in context.data.test[: config.export.rows]]),
+            "rows": fingerprint([content(e) for e in context.data.test[: config.export.rows]]),
             "upstream": {"student": StepRecord(last, {}).identity()},
         },
         product=folder / MANIFEST,

@@ -8,12 +8,11 @@ import paddle
 
 from ..config import TrainingSettings, stage_objective
 from ..data.corpus import read_lines
-from ..data.metrics import compute
 from ..data.tokenization import WordPieceTokenizer, train_vocabulary
 from ..distillation.stages import STAGES, Teacher, build_objective, distilled_student
 from ..models.build import build_masked_lm, build_student, load_classifier, save_model
 from ..training.batches import corpus_rows
-from ..training.inference import predict_logits
+from ..training.inference import predict_logits, score
 from ..training.steps import FinetuneTrainer, MaskedLMTrainer, Masking, masked_accuracy
 from ..training.trainer import training_arguments
 from .context import RunContext
@@ -67,7 +66,7 @@ def finetune_teacher(context: RunContext, folder: Path) -> dict:
         "attention_probs_dropout_prob": teacher.attention_probs_dropout_prob,
     }
     paddle.seed(context.config.seed)
-    model = load_classifier(context.pretrained_model, context.data.labels, dropout)
+    model = load_classifier(context.pretrained_model, context.data.labels, context.data.kind, dropout)
     return _finetune(context, model, teacher.finetune, folder, "teacher fine-tuning")
 
 
@@ -88,14 +87,14 @@ def _finetune(context: RunContext, model, settings: TrainingSettings, folder: Pa
 
 
 def _dev_score(context: RunContext, model):
-    """() -> the task's metric on the dev split, in percent-free units (1 is perfect)."""
+    """() -> the task's metric on the dev split (1 is perfect)."""
     rows = context.rows("dev")
 
-    def score() -> float:
+    def dev_score() -> float:
         logits = predict_logits(model, rows, context.tokenizer.pad_id)
-        return compute(context.config.task.metric, logits.argmax(-1), rows.labels)
+        return score(context.config.task.metric, logits, rows, context.data.labels)
 
-    return score
+    return dev_score
 
 
 def distil(context: RunContext, folder: Path, index: int) -> dict:
@@ -104,7 +103,7 @@ def distil(context: RunContext, folder: Path, index: int) -> dict:
     settings = config.stages[index].training
     previous = context.stage_step(index - 1) / "final" if index else None
     objective, student, teacher = load_pair(context, index, stage.teacher_kind, previous)
-    rows = context.rows("train") if stage.data_kind == "task" else context.corpus.train
+    rows = context.stage_rows if stage.data_kind == "task" else context.corpus.train
     args = training_arguments(settings, len(rows), folder, context.vdl_dir(folder), config.seed)
     evaluate_with = _dev_score(context, student.classifier) if stage.label_terms else None
     trainer = stage(student, teacher, objective, args, rows, context.tokenizer.pad_id, evaluate_with)
@@ -112,6 +111,9 @@ def distil(context: RunContext, folder: Path, index: int) -> dict:
     print(f"  layer map (student: teacher) {objective.map}", flush=True)
     result = trainer.fit()
     result["objective"] = objective.equation()
+    if stage.data_kind == "task" and config.augmentation is not None:
+        made = context.augmented
+        result["augmentation"] = {"rows": len(made.examples), "given_up": made.given_up, "samples": made.samples}
     save_model(
         student.classifier,
         context.tokenizer,
@@ -125,21 +127,21 @@ def distil(context: RunContext, folder: Path, index: int) -> dict:
 def initial_student(context: RunContext):
     """The random student that the baseline and the first stage both start from."""
     paddle.seed(context.config.seed)
-    return build_student(context.pretrained_model, context.config.student, context.data.labels)
+    return build_student(context.pretrained_model, context.config.student, context.data.labels, context.data.kind)
 
 
 def load_pair(context: RunContext, index: int, teacher_kind: str, student_folder: Path | None, label_terms=None):
     """Objective of stage `index`, wrapped student from `student_folder` (None: the random one), and teacher."""
     config, stage = context.config, STAGES[context.config.stages[index].stage]
-    labels = context.data.labels
+    labels, kind = context.data.labels, context.data.kind
     if student_folder is None:
         classifier = initial_student(context)
     else:
-        classifier = load_classifier(student_folder, labels)
+        classifier = load_classifier(student_folder, labels, kind)
     paddle.seed(config.seed + 1 + index)  # for projections that start at random
-    model = load_classifier(context.teacher_model(teacher_kind), labels)
+    model = load_classifier(context.teacher_model(teacher_kind), labels, kind)
     settings = stage_objective(config, index)
-    objective = build_objective(settings, classifier.config, model.config, stage, label_terms)
+    objective = build_objective(settings, classifier.config, model.config, stage, label_terms, kind)
     student = distilled_student(classifier, objective, model.config.hidden_size)
     if student_folder is not None and student.hidden_layers:
         student.load_projections(student_folder / "projections.safetensors")

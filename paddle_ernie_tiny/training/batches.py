@@ -7,16 +7,28 @@ from dataclasses import dataclass
 import numpy as np
 from paddle.io import DistributedBatchSampler
 
+from ..data.metrics import IGNORED
+from ..data.readers import Example
+from ..data.token_files import TokenExample
 from ..data.tokenization import WordPieceTokenizer, pad_batch
 
 
 @dataclass
 class EncodedRows:
-    """Tokenised labelled rows, in file order. `labels` is None for rows without labels."""
+    """Tokenised rows, in file order.
+
+    labels: [rows] int64 class ids or float32 scores; for token classification a list of int64 [words];
+        None for rows without labels.
+    places: for token classification, where the first piece of each word stands in its row; words that
+        were cut off at the end have no place.
+    groups: [rows] int64, equal for rows with the same first text (a question and its answers).
+    """
 
     input_ids: list[list[int]]
     token_type_ids: list[list[int]]
-    labels: np.ndarray | None = None
+    labels: np.ndarray | list[np.ndarray] | None = None
+    places: list[np.ndarray] | None = None
+    groups: np.ndarray | None = None
 
     def __post_init__(self):
         self.lengths = np.array([len(ids) for ids in self.input_ids], dtype=np.int64)
@@ -27,25 +39,51 @@ class EncodedRows:
     def __getitem__(self, index: int) -> dict:
         row = {"input_ids": self.input_ids[index], "token_type_ids": self.token_type_ids[index]}
         if self.labels is not None:
-            row["labels"] = self.labels[index]
+            row["labels"] = self.labels[index] if self.places is None else self._tags_by_token(index)
         return row
+
+    def _tags_by_token(self, index: int) -> np.ndarray:
+        tags = np.full(len(self.input_ids[index]), IGNORED, dtype=np.int64)
+        places = self.places[index]
+        tags[places] = self.labels[index][: len(places)]
+        return tags
+
+    @property
+    def kind(self) -> str:
+        """The kind of task that the labels are of."""
+        if self.places is not None:
+            return "token_classification"
+        floats = self.labels is not None and self.labels.dtype.kind == "f"
+        return "regression" if floats else "classification"
 
     def take(self, indices) -> EncodedRows:
         """The rows at `indices`, in that order."""
-        return EncodedRows(
-            [self.input_ids[i] for i in indices],
-            [self.token_type_ids[i] for i in indices],
-            None if self.labels is None else self.labels[np.asarray(indices)],
-        )
+
+        def picked(values):
+            if isinstance(values, list):
+                return [values[i] for i in indices]
+            return None if values is None else values[np.asarray(indices)]
+
+        fields = (self.input_ids, self.token_type_ids, self.labels, self.places, self.groups)
+        return EncodedRows(*map(picked, fields))
 
 
-def encode_examples(tokenizer: WordPieceTokenizer, examples, max_length: int) -> EncodedRows:
-    """Tokenises labelled examples; pairs where they have a second text."""
+def encode_examples(tokenizer: WordPieceTokenizer, examples: list[Example], kind: str, max_length: int) -> EncodedRows:
+    """Tokenises rows of one label or score; pairs where they have a second text. A label of None is none."""
     pairs = [e.text_b for e in examples] if examples and examples[0].text_b is not None else None
     encoded = tokenizer.encode([e.text for e in examples], pairs, max_length=max_length)
-    labelled = bool(examples) and examples[0].label is not None
-    labels = np.array([e.label for e in examples], dtype=np.int64) if labelled else None
-    return EncodedRows(encoded.input_ids, encoded.token_type_ids, labels)
+    missing, dtype = (np.nan, np.float32) if kind == "regression" else (IGNORED, np.int64)
+    labels = np.array([missing if e.label is None else e.label for e in examples], dtype=dtype)
+    numbers: dict[str, int] = {}
+    groups = np.array([numbers.setdefault(e.text, len(numbers)) for e in examples], dtype=np.int64)
+    return EncodedRows(encoded.input_ids, encoded.token_type_ids, labels, groups=groups)
+
+
+def encode_tagged(tokenizer: WordPieceTokenizer, examples: list[TokenExample], max_length: int) -> EncodedRows:
+    """Tokenises rows of tagged words."""
+    encoded, places = tokenizer.encode_words([e.words for e in examples], max_length)
+    tags = [np.array(e.tags, dtype=np.int64) for e in examples]
+    return EncodedRows(encoded.input_ids, encoded.token_type_ids, tags, places)
 
 
 def corpus_rows(dataset, indices) -> EncodedRows:
@@ -96,7 +134,10 @@ class LengthGroupedBatchSampler(DistributedBatchSampler):
 
 
 def collate(rows: list[dict], pad_id: int) -> dict[str, np.ndarray]:
-    """input_ids, token_type_ids [batch, longest] int64, attention_mask float32, labels [batch] where given."""
+    """input_ids, token_type_ids [batch, longest] int64, attention_mask float32; labels where given.
+
+    labels: [batch] int64 or float32, or [batch, longest] int64 with IGNORED where a token has no tag.
+    """
     input_ids = pad_batch([row["input_ids"] for row in rows], pad_id)
     lengths = np.array([len(row["input_ids"]) for row in rows])
     mask = (np.arange(input_ids.shape[1])[None, :] < lengths[:, None]).astype(np.float32)
@@ -107,7 +148,8 @@ def collate(rows: list[dict], pad_id: int) -> dict[str, np.ndarray]:
         "attention_mask": mask,
     }
     if "labels" in rows[0]:
-        batch["labels"] = np.array([row["labels"] for row in rows], dtype=np.int64)
+        labels = [row["labels"] for row in rows]
+        batch["labels"] = np.array(labels) if np.isscalar(labels[0]) else pad_batch(labels, IGNORED)
     return batch
 
 

@@ -7,17 +7,22 @@ import paddle
 import paddle.nn.functional as F
 
 from ..data.tokenization import WordPieceTokenizer
-from ..models.build import base_model
+from ..models.capture import masked_token_logits
 from .batches import EncodedRows, collate
+from .label_loss import label_loss
 from .trainer import ToolkitTrainer
 
 
 class FinetuneTrainer(ToolkitTrainer):
-    """A classifier on hard labels alone: the teacher's fine-tuning, and the baseline."""
+    """A model on hard labels alone: the teacher's fine-tuning, and the baseline."""
+
+    def __init__(self, model, args, rows: EncodedRows, pad_id: int, label: str, evaluate_with=None):
+        self.kind = rows.kind
+        super().__init__(model, args, rows, pad_id, label, evaluate_with)
 
     def compute_loss(self, model, inputs, return_outputs=False):
         labels = inputs.pop("labels")
-        return F.cross_entropy(model(**inputs).astype("float32"), labels)
+        return label_loss(self.kind, model(**inputs), labels)
 
 
 class MaskedLMTrainer(ToolkitTrainer):
@@ -82,12 +87,6 @@ class Masking:
         flat[swap] = rng.randint(0, self.vocab_size, size=len(swap))
         batch["positions"], batch["targets"] = positions.astype(np.int64), targets.astype(np.int64)
         return batch
-
-
-def masked_token_logits(model, inputs: dict, positions: paddle.Tensor) -> paddle.Tensor:
-    """Vocabulary logits [masked, vocab] at flattened positions only; the others are never computed."""
-    hidden = base_model(model)(**inputs)[0]
-    return model.cls(paddle.gather(hidden.reshape([-1, hidden.shape[-1]]), positions))
 
 
 def masked_accuracy(model, rows: EncodedRows, masking: Masking, seed: int, batch_size: int = 64) -> dict:

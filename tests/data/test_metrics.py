@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from paddle_ernie_tiny.data.metrics import METRICS, compute, fidelity
+from paddle_ernie_tiny.data.metrics import METRICS, compute, fidelity, mean_reciprocal_rank
 
 PREDICTED, GOLD = [1, 1, 0, 1, 0], [1, 0, 0, 1, 1]  # 2 true positives, 1 false positive, 1 false negative
 
@@ -65,3 +65,11 @@ def test_fidelity_clips_probabilities_of_zero():
     assert fidelity([[1.0, 0.0]], [[0.0, 1.0]])["kl"] == pytest.approx(12 * math.log(10))
     with pytest.raises(ValueError, match="two equal"):
         fidelity([[1.0]], [[0.5, 0.5]])
+
+
+def test_mean_reciprocal_rank_by_hand():
+    scores = [0.1, 0.9, 0.5, 0.7, 0.2, 0.3]
+    labels = [1, 0, 0, 1, 0, 0]
+    groups = [0, 0, 0, 1, 1, 2]  # ranks 3 and 1; group 2 has no right answer
+    assert mean_reciprocal_rank(scores, labels, groups) == pytest.approx((1 / 3 + 1) / 2)
+    assert mean_reciprocal_rank([0.5], [0], [0]) == 0

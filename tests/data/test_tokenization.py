@@ -261,3 +261,22 @@ class TestLearning:
         )
         run = [subprocess.run([sys.executable, "-c", code], capture_output=True, text=True) for _ in range(3)]
         assert run[0].stdout.strip() and len({result.stdout for result in run}) == 1, run[0].stderr
+
+
+class TestWords:
+    """Rows of words: every word has a first piece, and a place unless the row was cut before it."""
+
+    TOKENS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "play", "##ing", "北", "京"]
+
+    def test_pieces_and_places(self):
+        tokenizer = WordPieceTokenizer(self.TOKENS)
+        encoded, places = tokenizer.encode_words([["playing", "北", "\u200d", "京"], ["京"]], max_length=16)
+        assert encoded.input_ids == [[2, 5, 6, 7, 1, 8, 3], [2, 8, 3]], "a word without pieces is [UNK]"
+        assert [row.tolist() for row in places] == [[1, 3, 4, 5], [1]]
+        assert encoded.truncated == 0
+
+    def test_a_row_that_is_too_long_loses_whole_words(self):
+        tokenizer = WordPieceTokenizer(self.TOKENS)
+        encoded, places = tokenizer.encode_words([["北", "playing", "京"]], max_length=4)
+        assert encoded.input_ids == [[2, 7, 3]] and places[0].tolist() == [1]
+        assert encoded.truncated == 1

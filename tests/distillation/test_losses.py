@@ -7,6 +7,7 @@ import paddle
 import pytest
 
 from paddle_ernie_tiny.distillation import losses
+from paddle_ernie_tiny.training.label_loss import label_loss
 
 
 def tensor(values):
@@ -69,10 +70,17 @@ def test_soft_cross_entropy_is_the_mean_over_the_batch():
     assert float(losses.soft_cross_entropy(student, teacher)) == pytest.approx(math.log(2), rel=1e-5)
 
 
-def test_hard_cross_entropy_by_hand():
-    logits = tensor([[0.0, math.log(3)], [0.0, 0.0]])
-    expected = (-math.log(3 / 4) + math.log(2)) / 2
-    assert float(losses.hard_cross_entropy(logits, paddle.to_tensor([1, 0]))) == pytest.approx(expected, rel=1e-5)
+def test_soft_cross_entropy_over_words_leaves_the_masked_out():
+    teacher = tensor([[[0.0, 0.0], [9.0, 1.0], [50.0, 0.0]]])
+    student = tensor([[[0.0, math.log(3)], [7.0, 7.0], [0.0, 0.0]]])
+    mask = tensor([[1, 0, 1]])
+    first = -(0.5 * math.log(0.25) + 0.5 * math.log(0.75))
+    expected = (first + math.log(2)) / 2
+    assert float(losses.soft_cross_entropy(student, teacher, mask=mask)) == pytest.approx(expected, rel=1e-5)
+
+
+def test_score_mse_by_hand():
+    assert float(losses.score_mse(tensor([[1.0], [4.0]]), tensor([[3.0], [4.0]]))) == pytest.approx(2.0)
 
 
 def test_split_heads_and_scaled_scores_equal_numpy():
@@ -104,11 +112,19 @@ def test_padding_added_changes_no_attention_loss(name):
     assert float(with_padding) == pytest.approx(float(plain), rel=1e-5)
 
 
-@pytest.mark.parametrize("name", ["kl", "mse", "hidden", "soft", "hard"])
+@pytest.mark.parametrize("name", ["kl", "mse", "hidden", "soft", "hard", "score"])
 def test_gradient_equals_finite_differences(name):
     rng = np.random.default_rng(3)
     mask = tensor([[1, 1, 1, 0]])
-    shape = (1, 2) if name in ("soft", "hard") else (1, 4, 3) if name == "hidden" else (1, 2, 4, 4)
+    shape = (
+        (1, 1)
+        if name == "score"
+        else (1, 2)
+        if name in ("soft", "hard")
+        else (1, 4, 3)
+        if name == "hidden"
+        else (1, 2, 4, 4)
+    )
     start = rng.normal(size=shape).astype(np.float32)
     teacher = tensor(rng.normal(size=shape))
     functions = {
@@ -116,7 +132,8 @@ def test_gradient_equals_finite_differences(name):
         "mse": lambda x: losses.scores_mse(x, teacher, mask),
         "hidden": lambda x: losses.hidden_mse(x, teacher, mask),
         "soft": lambda x: losses.soft_cross_entropy(x, teacher, 2.0),
-        "hard": lambda x: losses.hard_cross_entropy(x, paddle.to_tensor([1])),
+        "hard": lambda x: label_loss("classification", x, paddle.to_tensor([1])),
+        "score": lambda x: label_loss("regression", x, tensor([0.3])),
     }
     x = tensor(start)
     x.stop_gradient = False

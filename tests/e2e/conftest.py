@@ -47,6 +47,7 @@ def tiny_config(folder: Path) -> dict:
         "teacher": {
             "pretrain": {"shape": TINY, "training": training(10), "vocab_size": 800},
             "finetune": training(10),
+            "check_above_chance": False,
         },
         "student": {**TINY, "num_hidden_layers": 1, "hidden_size": 8},
         "baseline": training(5),

@@ -82,6 +82,14 @@ def test_report_json_holds_the_contract(finished):
         ]
 
 
+def test_what_preflight_found_stands_in_the_report(finished):
+    report = json.loads((finished.root / "report.json").read_text(encoding="utf-8"))
+    checks = {finding["check"] for finding in report["preflight"]}
+    assert {"labels", "lengths", "corpus", "disk", "time"} <= checks
+    assert json.loads((finished.root / "preflight.json").read_text(encoding="utf-8")) == report["preflight"]
+    assert "## Preflight" in (finished.root / "report.md").read_text(encoding="utf-8")
+
+
 def test_report_pages_show_the_figures_and_carry_their_pictures(finished):
     page = (finished.root / "report.html").read_text(encoding="utf-8")
     assert page.count("data:image/png;base64,") == 4

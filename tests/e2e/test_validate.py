@@ -80,7 +80,11 @@ def test_a_finetuned_teacher_from_a_folder_needs_no_training(finished, tmp_path)
     config["teacher"] = {"model": str(finished.root / "teacher" / "finetuned" / "final"), "finetune": None}
     config.update(output_dir=str(tmp_path / "run"), baseline=None, stages=config["stages"][2:])
     (tmp_path / "run.yaml").write_text(yaml.safe_dump(config), encoding="utf-8")
-    done = ernie_tiny("run", tmp_path / "run.yaml")
+    for _ in range(2):  # this teacher has learnt nothing: every try stops before the first stage
+        refused = ernie_tiny("run", tmp_path / "run.yaml")
+        assert refused.returncode == 1 and "gold \\ predicted" in refused.stderr, refused.stderr
+        assert not (tmp_path / "run" / "stages").exists()
+    done = ernie_tiny("run", tmp_path / "run.yaml", "teacher.check_above_chance=false")
     assert done.returncode == 0, done.stderr
     report = json.loads((tmp_path / "run" / "report.json").read_text(encoding="utf-8"))
     earlier = json.loads((finished.root / "report.json").read_text(encoding="utf-8"))

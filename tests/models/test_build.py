@@ -16,6 +16,7 @@ from paddle_ernie_tiny.models.build import (
     build_student,
     count_parameters,
     load_classifier,
+    load_masked_lm,
     load_tokenizer,
     read_model_config,
     resolve_model,
@@ -67,8 +68,85 @@ def test_a_bare_encoder_loads_as_well(pretrained, tmp_path):
     np.testing.assert_array_equal(loaded.state_dict()[name].numpy(), classifier.state_dict()[name].numpy())
 
 
+FAMILIES = {"bert": "Bert", "ernie": "Ernie", "roberta": "Roberta"}
+
+
+def _masked_lm(family, tie=True):
+    from paddlenlp import transformers as nlp
+
+    config = getattr(nlp, f"{FAMILIES[family]}Config")(
+        vocab_size=len(TOKENS),
+        max_position_embeddings=16,
+        type_vocab_size=2,
+        tie_word_embeddings=tie,
+        **TINY.model_dump(),
+    )
+    paddle.seed(1)
+    model = getattr(nlp, f"{FAMILIES[family]}ForMaskedLM")(config)
+    for parameter in model.parameters():  # biases and norms start as constants, which would hide a lost one
+        parameter.set_value(paddle.randn(parameter.shape))
+    model.eval()
+    return model
+
+
+def _write_weights(folder, weights):
+    from safetensors.numpy import save_file
+
+    save_file({name: np.ascontiguousarray(value) for name, value in weights.items()}, folder / "model.safetensors")
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("tie", [True, False])
+def test_a_masked_lm_of_each_family_comes_back_with_its_head(family, tie, tmp_path):
+    model = _masked_lm(family, tie)
+    save_model(model, WordPieceTokenizer(TOKENS), tmp_path / "model")
+    loaded = load_masked_lm(tmp_path / "model")
+    assert not loaded.training
+    ids = paddle.to_tensor([[2, 5, 6, 3]])
+    np.testing.assert_allclose(loaded(ids).numpy(), model(ids).numpy(), atol=1e-6)
+
+
+@pytest.mark.parametrize("kept", ["cls.predictions.decoder_bias", "cls.predictions.decoder.bias"])
+def test_older_names_of_a_head_are_read(kept, tmp_path):
+    """Older files hold neither the tied decoder nor both names of its bias; the pooler may be gone as well."""
+    model = _masked_lm("bert")
+    save_model(model, WordPieceTokenizer(TOKENS), tmp_path / "model")
+    weights = {n: v.numpy() for n, v in model.state_dict().items() if "decoder" not in n and "pooler" not in n}
+    weights[kept] = model.cls.predictions.decoder.bias.numpy()
+    _write_weights(tmp_path / "model", weights)
+    ids = paddle.to_tensor([[2, 5, 6, 3]])
+    np.testing.assert_allclose(load_masked_lm(tmp_path / "model")(ids).numpy(), model(ids).numpy(), atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("lost", "part"), [("cls.predictions.transform.weight", "masked LM head"), ("bert.encoder", "encoder")]
+)
+def test_a_masked_lm_without_all_its_weights_is_refused(lost, part, pretrained):
+    weights = {n: v.numpy() for n, v in load_masked_lm(pretrained).state_dict().items() if lost not in n}
+    _write_weights(pretrained, weights)
+    with pytest.raises(InputError, match=f"the first is {lost}.* of the {part}") as raised:
+        load_masked_lm(pretrained)
+    assert str(pretrained) in str(raised.value) and "augmentation.word_vectors" in str(raised.value)
+
+
+def test_a_classifier_is_no_masked_lm(pretrained, tmp_path):
+    save_model(load_classifier(pretrained, ["a", "b"]), load_tokenizer(pretrained), tmp_path / "classifier")
+    with pytest.raises(InputError, match="of the masked LM head"):
+        load_masked_lm(tmp_path / "classifier")
+
+
+def test_tied_weights_that_differ_are_refused(pretrained):
+    weights = {n: v.numpy() for n, v in load_masked_lm(pretrained).state_dict().items()}
+    weights["cls.predictions.decoder.weight"] = weights["cls.predictions.decoder.weight"] + 1
+    _write_weights(pretrained, weights)
+    with pytest.raises(InputError, match="should be one weight"):
+        load_masked_lm(pretrained)
+
+
 def test_dropout_can_be_set_for_fine_tuning(pretrained):
-    model = load_classifier(pretrained, ["a", "b"], {"hidden_dropout_prob": 0.3, "attention_probs_dropout_prob": None})
+    model = load_classifier(
+        pretrained, ["a", "b"], dropout={"hidden_dropout_prob": 0.3, "attention_probs_dropout_prob": None}
+    )
     assert (model.config.hidden_dropout_prob, model.config.attention_probs_dropout_prob) == (0.3, 0.1)
 
 
@@ -133,9 +211,9 @@ def test_the_papers_sizes():
 
 
 STAND_IN = """
-import sys, paddle
+import shutil, sys, paddle
 from pathlib import Path
-from paddlenlp.transformers import ErnieConfig, ErnieModel
+from paddlenlp.transformers import ErnieConfig, ErnieForMaskedLM, ErnieModel
 from paddlenlp.transformers.ernie.configuration import ERNIE_PRETRAINED_INIT_CONFIGURATION as KNOWN
 from paddlenlp.utils.env import MODEL_HOME
 name = "ernie-3.0-nano-zh"
@@ -147,7 +225,8 @@ paddle.save({"ernie." + key: value for key, value in model.state_dict().items()}
 vocabulary = ["[PAD]", "[CLS]", "[SEP]", "[MASK]", "[UNK]"] + [chr(0x4E00 + i) for i in range(100)]
 (home / "ernie_3.0_nano_zh_vocab.txt").write_text("\\n".join(vocabulary) + "\\n", encoding="utf-8")
 
-from paddle_ernie_tiny.models.build import load_classifier, load_tokenizer, resolve_model
+from paddle_ernie_tiny.errors import InputError
+from paddle_ernie_tiny.models.build import load_classifier, load_masked_lm, load_tokenizer, resolve_model
 folder = resolve_model(name)
 loaded = load_classifier(folder, ["a", "b"])
 for key, value in model.state_dict().items():
@@ -155,6 +234,25 @@ for key, value in model.state_dict().items():
         assert bool((loaded.state_dict()["ernie." + key] == value).all()), key
 assert load_tokenizer(folder).encode(["一丁"]).input_ids == [[1, 5, 6, 2]]
 assert resolve_model(name) == folder
+try:
+    load_masked_lm(folder)
+except InputError as error:
+    assert "of the masked LM head" in str(error)
+else:
+    raise AssertionError("a head came from nowhere")
+
+# the same model, published with the head of its pre-training
+shutil.rmtree(folder)
+whole = ErnieForMaskedLM(ErnieConfig(**KNOWN[name]))
+whole.cls.predictions.decoder.bias.set_value(paddle.randn([KNOWN[name]["vocab_size"]]))
+older = {key: value for key, value in whole.state_dict().items() if ".decoder." not in key}
+paddle.save(older, str(home / "model_state.pdparams"))
+folder = resolve_model(name)
+masked_lm = load_masked_lm(folder)
+for key, value in whole.state_dict().items():
+    assert bool((masked_lm.state_dict()[key] == value).all()), key
+loaded = load_classifier(folder, ["a", "b"])
+assert bool((loaded.ernie.pooler.dense.weight == whole.ernie.pooler.dense.weight).all())
 print("resolved", folder.name)
 """
 

@@ -1,0 +1,30 @@
+"""The task's own loss: what a model's output costs against the labels, for each kind of task."""
+
+from __future__ import annotations
+
+import paddle
+import paddle.nn.functional as F
+from paddle import Tensor
+
+from ..data.metrics import IGNORED
+
+
+def label_loss(kind: str, output: Tensor, labels: Tensor) -> Tensor:
+    """Mean loss over what is labelled; a scalar, reduced in float32.
+
+    classification: cross-entropy, output [batch, labels], labels [batch] (IGNORED: no label).
+    token_classification: the same at each labelled token, [batch, length, labels] and [batch, length].
+    regression: squared error, output [batch, 1], labels [batch] float (NaN: no label).
+    """
+    output = output.astype("float32")
+    if kind == "regression":
+        labelled = ~paddle.isnan(labels)
+        error = (output.squeeze(-1) - paddle.where(labelled, labels, paddle.zeros_like(labels))).square()
+        return _mean(error, labelled)
+    losses = F.cross_entropy(output, labels, ignore_index=IGNORED, reduction="none", axis=-1)
+    return _mean(losses.reshape(labels.shape), labels != IGNORED)
+
+
+def _mean(values: Tensor, counted: Tensor) -> Tensor:
+    counted = counted.astype("float32")
+    return (values * counted).sum() / counted.sum().clip(min=1.0)

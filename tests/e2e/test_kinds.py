@@ -1,0 +1,147 @@
+"""Token classification and regression go the whole way: four stages, export, prediction, evaluation."""
+
+import json
+
+import numpy as np
+import pytest
+from scipy.stats import pearsonr, spearmanr
+
+from .conftest import TinyRun, ernie_tiny
+
+NAMES, PLACES = ["王小明", "李华", "张伟", "赵云"], ["北京", "上海", "大理", "哈尔滨"]
+FRAMES = ["{p}昨天去了{l}", "我在{l}见到{p}", "{l}的冬天很冷", "{p}说{l}不错", "今天没有人来"]
+
+
+def tagged_sentence(rng):
+    """(characters, BIO tags) of a sentence about people and places."""
+    words, tags = [], []
+    frame = FRAMES[rng.integers(len(FRAMES))]
+    while frame:
+        kind = {"{p}": "PER", "{l}": "LOC"}.get(frame[:3])
+        text = str(rng.choice(NAMES if kind == "PER" else PLACES)) if kind else frame[0]
+        words += text
+        tags += [f"B-{kind}"] + [f"I-{kind}"] * (len(text) - 1) if kind else ["O"]
+        frame = frame[3 if kind else 1 :]
+    return words, tags
+
+
+@pytest.fixture(scope="module")
+def tagger(unstarted, tmp_path_factory) -> TinyRun:
+    """A finished run on named entities."""
+    run = unstarted.copy(tmp_path_factory.mktemp("tagger"))
+    rng = np.random.default_rng(0)
+    for split, count in (("train", 90), ("dev", 30), ("test", 40)):
+        sentences = [tagged_sentence(rng) for _ in range(count)]
+        blocks = ["".join(f"{w} {t}\n" for w, t in zip(*sentence, strict=True)) for sentence in sentences]
+        (run.folder / f"{split}.bio").write_text("\n".join(blocks), encoding="utf-8")
+    run.config["task"] = {"name": "people-and-places", "kind": "token_classification", "max_length_tokens": 32}
+    run.config["data"] = {split: str(run.folder / f"{split}.bio") for split in ("train", "dev", "test")}
+    run.config["teacher"]["finetune"]["max_steps"] = 40
+    run.write()
+    done = ernie_tiny("run", run.file)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return run
+
+
+@pytest.fixture(scope="module")
+def regressor(unstarted, tmp_path_factory) -> TinyRun:
+    """A finished run on pairs with scores from 0 to 5."""
+    run = unstarted.copy(tmp_path_factory.mktemp("regressor"))
+    rng = np.random.default_rng(0)
+    for split, count in (("train", 90), ("dev", 30), ("test", 40)):
+        lines = ["text_a\ttext_b\tscore"]
+        for _ in range(count):
+            first, second = ("".join(tagged_sentence(rng)[0]) for _ in range(2))
+            shared = len(set(first) & set(second)) / len(set(first) | set(second))
+            lines.append(f"{first}\t{second}\t{5 * shared:.2f}")
+        (run.folder / f"{split}.tsv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    run.config["task"] = {"name": "overlap", "kind": "regression", "max_length_tokens": 48}
+    run.config["data"]["columns"] = {"text": "text_a", "text_b": "text_b", "label": "score"}
+    run.write()
+    done = ernie_tiny("run", run.file)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return run
+
+
+def report_of(run) -> dict:
+    return json.loads((run.root / "report.json").read_text(encoding="utf-8"))
+
+
+def gold_rows(file):
+    blocks = file.read_text(encoding="utf-8").strip().split("\n\n")
+    return [[line.split(" ") for line in block.splitlines()] for block in blocks]
+
+
+def test_the_tagger_s_report(tagger):
+    report = report_of(tagger)
+    assert report["kind"] == "token_classification" and report["metric"] == "entity_f1"
+    assert report["labels"] == ["O", "B-LOC", "I-LOC", "B-PER", "I-PER"]
+    assert report["student"]["rows"] == 40 and 0 <= report["student"]["score"] <= 1
+    with np.load(tagger.root / "teacher" / "finetuned" / "predictions.npz") as arrays:
+        assert report["fidelity"]["student"]["rows"] == arrays["unseen"].sum(), "fidelity is over words"
+    assert "over words" in report["stages"][-1]["equation"]
+    assert [stage["score_kind"] for stage in report["stages"]] == ["linear probe"] * 3 + ["classifier"]
+    assert "linear model on the frozen state of each word" in (tagger.root / "report.md").read_text(encoding="utf-8")
+
+
+def test_the_tagger_s_score_is_seqeval_s(tagger):
+    from seqeval.metrics import f1_score
+
+    report, rows = report_of(tagger), gold_rows(tagger.folder / "test.bio")
+    with np.load(tagger.root / "teacher" / "finetuned" / "predictions.npz") as arrays:
+        flat = iter(arrays["logits"].argmax(-1))
+        assert len(arrays["labels"]) == sum(map(len, rows))
+    predicted = [[report["labels"][next(flat)] for _ in row] for row in rows]
+    expected = f1_score([[tag for _, tag in row] for row in rows], predicted, zero_division=0)
+    assert report["teacher"]["score"] == pytest.approx(expected)
+
+
+def test_the_tagger_s_bundle_finds_entities_in_raw_text(tagger, tmp_path):
+    text = "王小明 昨天去了北京"
+    done = ernie_tiny("predict", tagger.root / "bundle", text, blocked=("paddlenlp", "datasets"))
+    assert done.returncode == 0, done.stderr
+    answer = json.loads(done.stdout)
+    for entity in answer["entities"]:
+        assert entity["text"] == text[entity["start"] : entity["end"]]
+        assert entity["label"] in ("PER", "LOC") and 0 < entity["probability"] <= 1
+    done = ernie_tiny("evaluate", tagger.root / "bundle", tagger.folder / "test.bio", blocked=("paddlenlp",))
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["entity_f1"] == pytest.approx(report_of(tagger)["student"]["score"])
+
+
+def test_a_given_tagger_s_labels_must_be_the_task_s(tagger, tmp_path):
+    final = tagger.root / "teacher" / "finetuned" / "final"
+    done = ernie_tiny(
+        "validate",
+        tagger.file,
+        f"teacher={{model: {final}, finetune: null}}",
+        "task.labels=[B-PER, I-PER, O, B-LOC, I-LOC]",
+        f"output_dir={tmp_path / 'run'}",
+    )
+    assert done.returncode == 2 and "list task.labels in the teacher's order" in done.stderr
+
+
+def test_the_regressor_s_report(regressor):
+    report = report_of(regressor)
+    assert report["metric"] == "pearson_spearman" and report["labels"] == ["score"]
+    assert report["fidelity"]["student"]["agreement"] is None
+    assert -1 <= report["fidelity"]["student"]["pearson"] <= 1
+    assert "MSE(teacher, student)" in report["stages"][-1]["equation"]
+    with np.load(regressor.root / "stages" / "4-task_specific" / "predictions.npz") as arrays:
+        scores, gold = arrays["logits"][:, 0], arrays["labels"]
+    lines = (regressor.folder / "test.tsv").read_text(encoding="utf-8").splitlines()[1:]
+    np.testing.assert_allclose(gold, [float(line.split("\t")[2]) for line in lines], rtol=1e-6)
+    expected = (pearsonr(scores, gold)[0] + spearmanr(scores, gold)[0]) / 2
+    assert report["student"]["score"] == pytest.approx(expected, abs=1e-6)
+
+
+def test_the_regressor_s_bundle(regressor):
+    done = ernie_tiny("predict", regressor.root / "bundle", "今天没有人来", "北京的冬天很冷")
+    assert done.returncode == 0, done.stderr
+    assert isinstance(json.loads(done.stdout)["score"], float)
+    done = ernie_tiny("evaluate", regressor.root / "bundle", regressor.folder / "test.tsv")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["pearson_spearman"] == pytest.approx(
+        report_of(regressor)["student"]["score"],
+        abs=1e-3,  # ranks of close scores may swap
+    )
