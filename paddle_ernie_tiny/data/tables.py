@@ -24,6 +24,8 @@ _FORMATS = {
     **dict.fromkeys((".conll", ".bio", ".bmes", ".bioes", ".iob"), "conll"),
 }
 UTF8_REMEDY = "save the file as UTF-8 (for a Chinese Windows file: iconv -f GB18030 -t UTF-8)"
+_JSON_REMEDY = "write one JSON object a line"
+_JSON_LINES = 1000  # an object over more lines than that is an unclosed brace
 _LISTED = 20  # how many problems, or names in a folder, are worth showing
 
 
@@ -132,13 +134,13 @@ def read_rows(path: Path, kind: str, problems: Problems) -> Iterator[tuple[int, 
     if kind == "csv":
         yield from _csv_rows(path, problems)
         return
+    if kind == "jsonl":
+        yield from _json_rows(path, problems)
+        return
     for number, line in decoded_lines(path, problems):
         line = (line or "").removesuffix("\n").removesuffix("\r")
-        if not line.strip(" "):
-            continue
-        row = line.split("\t") if kind == "tsv" else _json_object(line, f"{path}:{number}", problems)
-        if row is not None:
-            yield number, row
+        if line.strip(" "):
+            yield number, line.split("\t")
 
 
 def decoded_lines(path: Path, problems: Problems) -> Iterator[tuple[int, str | None]]:
@@ -177,16 +179,36 @@ def _csv_rows(path: Path, problems: Problems) -> Iterator[tuple[int, list[str]]]
             yield first, cells
 
 
-def _json_object(line: str, where: str, problems: Problems) -> dict | None:
-    try:
-        value = json.loads(line)
-    except ValueError as error:
-        problems.add(f"not JSON: {error}", where, "write one JSON object a line")
-        return None
-    if not isinstance(value, dict):
-        problems.add(f"a JSON {type(value).__name__}, not an object", where, "write one JSON object a line")
-        return None
-    return value
+def _json_rows(path: Path, problems: Problems) -> Iterator[tuple[int, dict]]:
+    """One object a line, or objects one after another: several on a line, or one over several lines."""
+    decoder, pending, start = json.JSONDecoder(), "", 1
+    for number, line in decoded_lines(path, problems):
+        if not pending:
+            start = number
+        pending += line or ""
+        while pending := pending.lstrip():
+            try:
+                value, end = decoder.raw_decode(pending)
+            except ValueError as error:
+                if _goes_on(error, pending) and number - start < _JSON_LINES:
+                    break  # with the next line
+                problems.add(f"not JSON: {error}", f"{path}:{start}", _JSON_REMEDY)
+                # what was not closed may have swallowed the beginning of the next object
+                pending = line if number > start and line.lstrip().startswith("{") else ""
+                start = number
+                continue
+            if isinstance(value, dict):
+                yield start, value
+            else:
+                problems.add(f"a JSON {type(value).__name__}, not an object", f"{path}:{start}", _JSON_REMEDY)
+            pending, start = pending[end:], number
+    if pending:
+        problems.add("not JSON: the file ends inside an object", f"{path}:{start}", _JSON_REMEDY)
+
+
+def _goes_on(error: json.JSONDecodeError, text: str) -> bool:
+    # An object that is not closed yet fails where its text ends; a string may not hold the line's end.
+    return text.startswith("{") and error.pos >= len(text.rstrip())
 
 
 def labelled_rows(

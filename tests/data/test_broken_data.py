@@ -43,7 +43,9 @@ HEAD = "text\tlabel"
 CASES = [
     Case("last line cut off inside the row", lines(HEAD, "好\t1") + "差", ":3", "expected 2 columns"),
     Case("last line without a line end", lines(HEAD, "好\t1") + "差\t0", rows=[("好", 1), ("差", 0)]),
-    Case("JSON cut off", '{"text": "好", "label": "1"}\n{"text": "差", "la', ":2", "not JSON", file="a.jsonl"),
+    Case(
+        "JSON cut off", '{"text": "好", "label": "1"}\n{"text": "差", "la', ":2", "Unterminated string", file="a.jsonl"
+    ),
     Case("byte order mark", b"\xef\xbb\xbf" + lines(HEAD, "好\t1").encode(), rows=[("好", 1)]),
     Case("Latin-1", lines(HEAD, "café\t1").encode("latin-1"), ":2", "not UTF-8"),
     Case("GB18030", lines(HEAD, "很好\t1").encode("gb18030"), ":2", "not UTF-8"),
@@ -86,7 +88,32 @@ CASES = [
     Case(
         "a JSON array over lines", '[\n{"text": "好", "label": 1}\n]\n', ":1", "one JSON object a line", file="a.json"
     ),
-    Case("two objects on a line", '{"text": "好"} {"text": "差"}\n', ":1", "one JSON object a line", file="a.jsonl"),
+    Case(
+        "two objects on a line",
+        '{"text": "好", "label": 1} {"text": "差", "label": 0}\n',
+        rows=[("好", 1), ("差", 0)],
+        file="a.jsonl",
+    ),
+    Case(
+        "objects over several lines",
+        '{\n "text": "好",\n "label": 1\n}\n{\n "text": "差",\n "label": 0\n}',
+        rows=[("好", 1), ("差", 0)],
+        file="a.json",
+    ),
+    Case(
+        "an object that is not closed",
+        '{"text": "好", "label": 1}\n{"text": "差",\n"label": 0\n',
+        ":2",
+        "ends inside an object",
+        file="a.json",
+    ),
+    Case(
+        "a damaged object between whole ones",
+        '{"text": "好", "label": 1}\n{"text" "差"}\n{"text": "差", "label": 0}\n',
+        ":2",
+        "not JSON",
+        file="a.jsonl",
+    ),
     Case("the same text with two labels", lines(HEAD, "好\t1", "好\t0"), rows=[("好", 1), ("好", 0)]),
     Case("a score with a comma", lines(HEAD, "好\t4,5"), ":2", "'4,5' is not a number", labels=None),
     Case("a score that is no number", lines(HEAD, "好\tnan"), ":2", "'nan' is not a number", labels=None),
