@@ -4,14 +4,16 @@
 
 The work is the prediction of replacements for the words of `--rows` rows, with one masked LM in one process:
 
-batched      as the toolkit does it: the masked texts of 64 rows, sorted by length, 64 a forward; of each text the 64
-             tokens around the word; logits at the masked places only, of which the best few are picked.
+batched      as the toolkit does it: the masked texts of 64 rows, sorted by length, 64 a forward, several words of a
+             text masked at once (8 tokens or more apart); of each text the 64 tokens around; logits at the masked
+             places only, of which the best few are picked.
 tinybert     as TinyBERT's script does it: one masked word of one sentence a forward, the masked sentence followed by
              the unmasked one, whole; logits at every place; the whole vocabulary sorted at the masked ones.
 one_by_one   the same without the unmasked sentence.
-places_only  the toolkit's own code with one row a forward, so that batching alone is left as the difference.
+places_only  the toolkit's own code with one masked word of one sentence a forward.
+one_word_a_row  the toolkit's own code in batches, with one masked word in each row.
 
-The last three are timed on every `--single-every`-th word and `batched` on every `--batched-every`-th of the same 64
+The others are timed on every `--single-every`-th word and `batched` on every `--batched-every`-th of the same 64
 rows; all take turns, so that other load on the machine meets all of them. Rates are words a second, ratios are of
 rates. `shared_candidates` is the mean share of a word's candidates in `batched` that another way finds as well.
 """
@@ -63,12 +65,14 @@ def measure(args: argparse.Namespace) -> dict:
     examples = read_examples(args.data, table, infer_labels(args.data, table))[: args.rows]
     model, tokenizer = load_masked_lm(args.model), load_tokenizer(args.model)
     batched = Predictor(model, tokenizer, args.candidates, ROWS_PER_BATCH)
-    single = Predictor(model, tokenizer, args.candidates, 1)
+    single = Predictor(model, tokenizer, args.candidates, 1, tokens_between=None)
+    one_word = Predictor(model, tokenizer, args.candidates, ROWS_PER_BATCH, tokens_between=None)
     ways = {
         "batched": batched,
         "tinybert": lambda wanted: one_by_one(batched, wanted, repeat=True),
         "one_by_one": lambda wanted: one_by_one(batched, wanted, repeat=False),
         "places_only": single,
+        "one_word_a_row": one_word,
     }
     seconds, words, same = dict.fromkeys(ways, 0.0), dict.fromkeys(ways, 0), dict.fromkeys(ways, 0.0)
     step = args.single_every // args.batched_every

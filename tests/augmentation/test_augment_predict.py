@@ -84,12 +84,30 @@ def test_of_a_long_text_the_part_around_the_word_is_read(model):
     [text] = analyse(["好" * 100 + "，大，" + "小" * 30], TOKENIZER, "zh")
     predictor = Predictor(model, TOKENIZER, 5, 4)
     word = next(w for w in text.words if text.text[w.start] == "大")
-    ids, first = predictor.masked(text, word)
+    ids, [first] = predictor.masked(text, [word])
     assert len(ids) == 64 and ids[first] == TOKENIZER.mask_id
     tokens = "".join(TOKENS[i] for i in ids)
     assert tokens == "[CLS]" + "好" * 29 + "，[MASK]，" + "小" * 30 + "[SEP]"
-    ids, first = predictor.masked(text, text.words[0])
-    assert (len(ids), first) == (64, 1)
+    ids, places = predictor.masked(text, [text.words[0]])
+    assert (len(ids), places) == (64, [1])
+
+
+def test_words_that_are_masked_together_stand_apart(model):
+    """Eight tokens between them; each word in one group; all of one text, within what is read of it."""
+    texts = analyse(["大，好，" * 40, "大，" * 10], TOKENIZER, "zh")
+    wanted = [(text, word) for text in texts for word in text.words]
+    predictor = Predictor(model, TOKENIZER, 5, 4)
+    groups = predictor.groups(wanted)
+    assert sorted(i for group in groups for i in group) == list(range(len(wanted)))
+    assert len(groups) < len(wanted) / 3
+    for group in groups:
+        words = [wanted[i][1] for i in group]
+        assert len({id(wanted[i][0]) for i in group}) == 1
+        assert all(b.first - a.last >= 8 for a, b in zip(words, words[1:], strict=False))
+        ids, places = predictor.masked(wanted[group[0]][0], words)
+        assert len(ids) <= 64 and [ids[place] for place in places] == [TOKENIZER.mask_id] * len(words)
+    alone = Predictor(model, TOKENIZER, 5, 4, tokens_between=None)
+    assert alone.groups(wanted) == [[i] for i in range(len(wanted))]
 
 
 def test_progress_and_evaluation_mode(model):
