@@ -177,6 +177,19 @@ def model_fingerprint(folder: Path) -> str:
     return sha256(*(folder / name for name in names if (folder / name).is_file()))
 
 
+def has_masked_lm_head(folder: Path) -> bool:
+    """Does the folder hold the head that predicts words? Reads no weights of a safetensors file, only names."""
+    file = folder / "model.safetensors"
+    if file.is_file():
+        from safetensors import safe_open
+
+        with safe_open(str(file), "np") as weights:
+            names = list(weights.keys())
+    else:
+        names = list(read_weights(folder))
+    return any(name.startswith(("cls.", "lm_head.")) for name in names)
+
+
 def load_masked_lm(folder: Path):
     """Loads a masked language model strictly: the encoder and the head must both be in the folder.
 

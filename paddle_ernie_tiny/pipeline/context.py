@@ -18,7 +18,7 @@ from ..data.tags import Unit, unit_of
 from ..data.token_files import TokenExample, infer_tags, read_paddlenlp_tokens, read_token_examples
 from ..data.tokenization import WordPieceTokenizer
 from ..errors import InputError
-from ..models.build import load_masked_lm, load_tokenizer, model_fingerprint
+from ..models.build import has_masked_lm_head, load_masked_lm, load_tokenizer, model_fingerprint
 from ..runtime import cpu_cores
 from ..training.batches import EncodedRows, encode_examples, encode_tagged
 
@@ -268,7 +268,9 @@ class RunContext:
         )
 
         def make() -> Augmented:
-            return augment(train, settings, load_masked_lm(self.pretrained_model), self.tokenizer, seed)
+            folder = self.pretrained_model
+            masked_lm = load_masked_lm(folder) if has_masked_lm_head(folder) else None
+            return augment(train, settings, masked_lm, self.tokenizer, seed)
 
         return cached(folder, inputs, make)
 

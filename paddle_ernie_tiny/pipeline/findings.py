@@ -11,6 +11,7 @@ import numpy as np
 from ..data.corpus import corpus_files, read_lines
 from ..data.token_files import misplaced_tags
 from ..distillation.stages import STAGES
+from ..models.build import has_masked_lm_head
 from .context import RunContext, content
 
 _SAMPLE = 2000
@@ -34,6 +35,22 @@ class Finding:
 
     def as_dict(self) -> dict:
         return asdict(self)
+
+
+def model_findings(context: RunContext) -> list[Finding]:
+    """Where the vocabulary comes from, and what augmentation draws on."""
+    source, augmentation = context.teacher_source, context.config.augmentation
+    if source is None:
+        return [
+            Finding("note", "tokenizer", "teacher and student share the vocabulary that pre-training makes", "teacher")
+        ]
+    what = f"teacher and student share one vocabulary of {context.tokenizer.vocab_size} tokens"
+    found = [Finding("note", "tokenizer", what, "teacher")]
+    if augmentation is not None and not context.data.tagged and not has_masked_lm_head(source):
+        what = "the teacher has no masked LM head, so replacements come from the word vectors alone"
+        remedy = "name the pretrained model and give teacher.finetune, for predictions too"
+        found.append(Finding("warning", "augmentation", what, "augmentation", remedy))
+    return found
 
 
 def data_findings(context: RunContext) -> list[Finding]:

@@ -8,11 +8,11 @@ from pathlib import Path
 from ..config import RunConfig, stage_objective
 from ..data.corpus import corpus_files
 from ..errors import InputError, InputErrors
-from ..models.build import HEADS, load_tokenizer, read_model_config, resolve_model
+from ..models.build import HEADS, has_masked_lm_head, load_tokenizer, read_model_config, resolve_model
 from . import environment
 from .context import RunContext, TaskData, load_task_data
 from .estimates import resource_findings
-from .findings import corpus_findings, data_findings
+from .findings import corpus_findings, data_findings, model_findings
 from .lineage import RESOLVED
 
 _FREE_BYTES = 2 << 30
@@ -46,6 +46,8 @@ def preflight(config: RunConfig, say=print) -> RunContext:
                 attempt(lambda: _check_objectives(config, teacher))
     else:
         attempt(lambda: _check_objectives(config, config.teacher.pretrain.shape.model_dump()))
+    if config.augmentation is not None and config.task.kind != "token_classification":
+        attempt(lambda: _check_augmentation(config, source))
     attempt(lambda: _check_output(Path(config.output_dir)))
     if errors:
         raise InputErrors(errors)
@@ -56,7 +58,7 @@ def preflight(config: RunConfig, say=print) -> RunContext:
     answers = "scores" if data.kind == "regression" else f"labels {', '.join(data.labels)}"
     say(f"preflight: task {config.task.name!r} ({data.kind}), {rows} rows, {answers}")
     context = RunContext(config, data, source)
-    context.findings = [*data_findings(context), *corpus_findings(context), *resource_findings(context)]
+    context.findings = [*model_findings(context), *data_findings(context), *corpus_findings(context), *resource_findings(context)]
     for finding in context.findings:
         say(f"preflight: {finding}")
     return context
@@ -86,6 +88,18 @@ def _check_teacher(config: RunConfig, folder: Path, teacher: dict, data: TaskDat
                 "task.labels",
                 "list task.labels in the teacher's order",
             )
+
+
+def _check_augmentation(config: RunConfig, source: Path | None) -> None:
+    vectors = config.augmentation.word_vectors
+    if vectors is not None and not Path(vectors).is_file():
+        raise InputError(f"no such file of word vectors: {vectors}", "augmentation.word_vectors", "check the path")
+    if vectors is None and source is not None and not has_masked_lm_head(source):
+        raise InputError(
+            "the teacher has no masked LM head to draw replacements from (a fine-tuned model has lost it)",
+            f"augmentation ({source})",
+            "name the pretrained model and give teacher.finetune, or give augmentation.word_vectors",
+        )
 
 
 def _check_objectives(config: RunConfig, teacher: dict) -> None:

@@ -74,6 +74,26 @@ def test_a_teacher_whose_labels_stand_in_another_order_is_refused(finished, tmp_
     assert done.returncode == 2 and "list task.labels in the teacher's order" in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("augmentation", "code", "message"),
+    [
+        ("{copies_per_row: 1}", 2, "no masked LM head to draw replacements from"),
+        ("{copies_per_row: 1, word_vectors: nowhere.vec}", 2, "no such file of word vectors: nowhere.vec"),
+        ("{copies_per_row: 1, word_vectors: VECTORS}", 0, "replacements come from the word vectors alone"),
+    ],
+)
+def test_augmentation_has_something_to_draw_on(finished, tmp_path, augmentation, code, message):
+    config = yaml.safe_load(finished.file.read_text(encoding="utf-8"))
+    config["teacher"] = {"model": str(finished.root / "teacher" / "finetuned" / "final"), "finetune": None}
+    config["output_dir"] = str(tmp_path / "run")
+    (tmp_path / "run.yaml").write_text(yaml.safe_dump(config), encoding="utf-8")
+    (tmp_path / "words.vec").write_text("房间 0.1 0.2\n", encoding="utf-8")
+    augmentation = augmentation.replace("VECTORS", str(tmp_path / "words.vec"))
+    done = ernie_tiny("validate", tmp_path / "run.yaml", f"augmentation={augmentation}")
+    assert done.returncode == code, done.stdout + done.stderr
+    assert message in done.stdout + done.stderr
+
+
 def test_a_finetuned_teacher_from_a_folder_needs_no_training(finished, tmp_path):
     """An engineer with a fine-tuned teacher: two stages, no pre-training, no fine-tuning, no baseline."""
     config = yaml.safe_load(finished.file.read_text(encoding="utf-8"))
