@@ -43,11 +43,19 @@ def run(
     from_stage: Annotated[str | None, typer.Option(help="make this step and all after it anew")] = None,
     until: Annotated[str | None, typer.Option(help="stop after this step")] = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="throw away earlier work in output_dir")] = False,
+    devices: Annotated[
+        str | None, typer.Option(help="GPUs that train together, such as 0,1,2,3; on CPUs, a process for each number")
+    ] = None,
 ) -> None:
     """Run the whole pipeline; run it again and it carries on where it stopped."""
     from .config import load_config
+    from .distributed import processes
 
     checked = load_config(config, overrides or ())
+    if devices is not None and processes() == 1:
+        from .pipeline.launch import run_on_devices
+
+        raise typer.Exit(run_on_devices(checked, devices, sys.argv[1:]))
     _prepare()
     from .pipeline.run import run as run_pipeline
     from .pipeline.summary import print_summary

@@ -33,3 +33,9 @@ class InputErrors(InputError):
 
 class GateError(ErnieTinyError):
     """A check that guards quality (export parity, teacher above chance) did not pass; nothing was published."""
+
+
+class Interrupted(ErnieTinyError):
+    """Ctrl-C arrived, the step in hand was finished and a checkpoint written."""
+
+    exit_code = 130

@@ -26,7 +26,8 @@ def tune_process() -> None:
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
     if os.environ.get("ERNIE_TINY_TUNE") == "0":
         return
-    os.environ.setdefault("OMP_NUM_THREADS", str(cpu_cores()))
+    sharing = int(os.environ.get("PADDLE_LOCAL_SIZE") or 1)  # processes of a distributed run on this machine
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, cpu_cores() // sharing)))
     vendor, flags = _cpu()
     if vendor == "AuthenticAMD" and "avx2" in flags:
         os.environ.setdefault("MKL_DEBUG_CPU_TYPE", "7" if "avx512vl" in flags else "5")

@@ -9,6 +9,7 @@ FLOW = [
     "errors",
     "files",
     "runtime",
+    "distributed",
     "config",
     "data",
     "models",
@@ -18,6 +19,7 @@ FLOW = [
     "deploy",
     "pipeline",
     "cli",
+    "__main__",
 ]
 
 

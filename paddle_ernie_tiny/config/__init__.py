@@ -9,6 +9,7 @@ from .schema import (
     ObjectiveSettings,
     RunConfig,
     StageSettings,
+    StudentSettings,
     TrainingSettings,
 )
 
@@ -20,6 +21,7 @@ __all__ = [
     "ObjectiveSettings",
     "RunConfig",
     "StageSettings",
+    "StudentSettings",
     "TrainingSettings",
     "check_config",
     "dump_config",

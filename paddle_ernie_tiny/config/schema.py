@@ -179,6 +179,37 @@ class ModelShape(Section):
         return self
 
 
+class StudentInit(Section):
+    """What the student's weights start from; what is not taken from there is random, by the run's seed."""
+
+    method: Literal["random", "teacher_layers", "teacher_embeddings", "folder"] = Field(
+        "random",
+        description="teacher_layers: copies of whole layers (same width); teacher_embeddings: the teacher's "
+        "embeddings at the student's width, by truncated SVD; folder: another model with the teacher's vocabulary",
+    )
+    layers: Literal["uniform", "top", "bottom"] | list[PositiveInt] = Field(
+        "uniform", description="for teacher_layers: which of them, from 1"
+    )
+    folder: str | None = Field(None, description="for folder: a PaddleNLP model folder with the student's sizes")
+
+    @model_validator(mode="after")
+    def _folder_fits(self):
+        if (self.method == "folder") != (self.folder is not None):
+            raise ValueError("method: folder and folder: PATH belong together")
+        return self
+
+
+class StudentSettings(ModelShape):
+    """The student: its size, and what it starts from."""
+
+    init: StudentInit = Field(default_factory=StudentInit)
+
+    @property
+    def shape(self) -> ModelShape:
+        """The size alone."""
+        return ModelShape(**self.model_dump(exclude={"init"}))
+
+
 class PretrainSettings(Section):
     """Masked-LM pre-training of a teacher from scratch, where no pretrained model is at hand."""
 
@@ -210,44 +241,71 @@ class TeacherSettings(Section):
         return self
 
 
-class AttentionTerm(Section):
+class TermSettings(Section):
+    """What every term of the objective has: its weight, which may change linearly over the stage's steps."""
+
+    weight: Weight = 1.0
+    final_weight: Weight | None = Field(None, description="weight at the last step; null: as at the first")
+
+    @property
+    def wanted(self) -> bool:
+        """Does the term count at any step?"""
+        return self.weight > 0 or bool(self.final_weight)
+
+
+class AttentionTerm(TermSettings):
     """Attention of mapped layers. `relation` (MiniLMv2) is for unequal head counts."""
 
     loss: Literal["kl", "mse", "relation"] = "kl"
-    weight: Weight = 1.0
     relation_heads: PositiveInt | None = Field(None, description="for relation; default: the student's heads")
+    relations: list[Literal["query", "key", "value"]] = Field(
+        ["query", "key", "value"], min_length=1, description="for relation: each with itself (q-q, k-k, v-v)"
+    )
+
+    @model_validator(mode="after")
+    def _relations_fit(self):
+        if len(set(self.relations)) != len(self.relations):
+            raise ValueError(f"relations names a part twice: {', '.join(self.relations)}")
+        if self.loss != "relation" and self.relation_heads is not None:
+            raise ValueError("relation_heads is only for loss: relation")
+        return self
 
 
-class HiddenTerm(Section):
-    """Mean squared error between projected student and teacher hidden states of mapped layers."""
+class HiddenTerm(TermSettings):
+    """Distance of projected student and teacher hidden states of mapped layers."""
 
-    weight: Weight = 1.0
+    loss: Literal["mse", "cosine"] = "mse"
 
 
-class EmbeddingTerm(Section):
+class EmbeddingTerm(TermSettings):
     """The same for the embedding output (layer 0)."""
 
-    weight: Weight = 1.0
+    loss: Literal["mse", "cosine"] = "mse"
 
 
-class SoftLabelTerm(Section):
-    """Cross-entropy against the teacher's distribution at a temperature, times temperature squared."""
+class SoftLabelTerm(TermSettings):
+    """The teacher's answer: its distribution at a temperature, or (mse) its logits or scores themselves."""
 
-    weight: Weight = 1.0
-    temperature: Annotated[float, Field(gt=0)] = 1.0
+    loss: Literal["cross_entropy", "kl", "mse"] | None = Field(
+        None, description="default: cross_entropy; mse for regression"
+    )
+    temperature: Annotated[float, Field(gt=0)] = Field(
+        1.0, description="softens both distributions; the loss is multiplied by its square"
+    )
 
 
-class HardLabelTerm(Section):
+class HardLabelTerm(TermSettings):
     """The task's own loss."""
-
-    weight: Weight = 1.0
 
 
 class ObjectiveSettings(Section):
     """The learning objective: latent terms, and the label terms that the last stage adds."""
 
-    layer_map: Literal["uniform"] | list[PositiveInt] = Field(
-        "uniform", description="teacher layer (from 1) of each student layer"
+    layer_map: Literal["uniform", "top", "bottom"] | list[PositiveInt] = Field(
+        "uniform", description="which teacher layers: spread evenly, the last ones, the first ones, or listed (from 1)"
+    )
+    projection: Literal["per_layer", "shared", "none"] = Field(
+        "per_layer", description="of the student's states to the teacher's width; none: the widths are equal"
     )
     attention: AttentionTerm = Field(default_factory=AttentionTerm)
     hidden: HiddenTerm = Field(default_factory=HiddenTerm)
@@ -261,6 +319,11 @@ class StageSettings(Section):
 
     stage: Literal["general", "general_enhanced", "task_adaptive", "task_specific"]
     training: TrainingSettings
+    teacher_signals: Literal["online", "cached"] = Field(
+        "online",
+        description="cached: the teacher answers once a row, later passes read its answers from disk; preflight "
+        "says how much that takes",
+    )
     objective: ObjectiveSettings | None = Field(
         None, description="keys given here replace those of the run's objective for this stage"
     )
@@ -284,13 +347,16 @@ class RunConfig(Section):
     general_corpus: GeneralCorpusSettings | None = Field(None, description="for pretrain and general stages")
     augmentation: AugmentationSettings | None = Field(None, description="for stages on task data; null: none")
     teacher: TeacherSettings
-    student: ModelShape = Field(default_factory=ModelShape)
+    student: StudentSettings = Field(default_factory=StudentSettings)
     objective: ObjectiveSettings = Field(default_factory=ObjectiveSettings)
     baseline: TrainingSettings | None = Field(
         None, description="the student fine-tuned without distillation; null: no baseline in the report"
     )
     stages: list[StageSettings] = Field(..., min_length=1)
     export: ExportSettings = Field(default_factory=ExportSettings)
+    signals_folder: str | None = Field(
+        None, description="where cached teacher signals lie; default: in output_dir; another one can serve many runs"
+    )
 
     @model_validator(mode="after")
     def _parts_fit(self):

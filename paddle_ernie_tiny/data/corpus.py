@@ -18,9 +18,10 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import InputError
+from .line_encoder import LineEncoder, encode_in_order
 from .text_files import corpus_files, corpus_fingerprint, read_file_lines, read_lines
 from .tokenization import WordPieceTokenizer
-from .words import jieba_version, word_starts
+from .words import jieba_version
 
 __all__ = [
     "TextCorpus",
@@ -33,7 +34,7 @@ __all__ = [
 ]
 
 _VERSION = 1  # of the files' layout; part of the fingerprint
-_BATCH_LINES, _BATCH_BYTES = 2000, 1 << 21
+_BATCH_LINES, _BATCH_CHARACTERS = 2000, 1 << 20
 _HELD_OUT_SHARE = 0.05
 _META = "meta.json"
 _FILES = {"tokens.bin", "ends.bin", "starts.bin", _META}
@@ -57,6 +58,11 @@ class TextRows:
         if self._inside:
             return self._corpus.row(int(self._held_out[index]))
         return self._corpus.row(index + int(np.searchsorted(self._before, index, side="right")))
+
+    @property
+    def fingerprint(self) -> str:
+        """Equal for the same rows: of the text, the tokenizer and how they were cut."""
+        return f"{self._corpus.meta['fingerprint']}-{'held_out' if self._inside else 'train'}"
 
     @cached_property
     def lengths(self) -> np.ndarray:
@@ -123,8 +129,8 @@ def prepare_corpus(
 
     A line longer than `max_length` tokens (with [CLS] and [SEP]) becomes several rows; blank lines are
     skipped. `held_out` rows, at most 5 % of all, are drawn by `seed` and kept out of `train`. With
-    `word_boundaries` each token says whether it starts a word of jieba's (for whole-word masking), found by
-    `num_proc` processes (default: one). `progress` is called with the bytes of text read since its last call.
+    `word_boundaries` each token says whether it starts a word of jieba's (for whole-word masking). `num_proc`
+    processes tokenise (default: this one alone). `progress` is called with the bytes of text since its last call.
 
     Raises:
         InputError: no files, no text, text that is not UTF-8 (with `file:line`), or other files in `out_dir`.
@@ -152,7 +158,8 @@ def prepare_corpus(
     temporary = out_dir.with_name(f".{out_dir.name}.{os.uname().nodename}.{os.getpid()}.tmp")
     temporary.mkdir()
     try:
-        counts = _write_arrays(temporary, pattern, tokenizer, max_length, word_boundaries, num_proc, progress)
+        encoder = LineEncoder(tokenizer, max_length, word_boundaries)
+        counts = _write_arrays(temporary, pattern, encoder, num_proc, progress)
         rows = _draw_held_out(counts["sequences"], held_out, seed)
         meta = {**settings, "fingerprint": fingerprint, **counts, "held_out_rows": rows}
         with open(temporary / _META, "w", encoding="utf-8") as file:
@@ -165,65 +172,41 @@ def prepare_corpus(
     return TextCorpus(out_dir)
 
 
-def _write_arrays(folder, pattern, tokenizer, max_length, word_boundaries, num_proc, progress) -> dict:
-    dtype = np.uint16 if tokenizer.vocab_size <= 1 << 16 else np.int32
+def _write_arrays(folder, pattern, encoder, num_proc, progress) -> dict:
     counts = {"files": len(corpus_files(pattern)), "lines": 0, "sequences": 0, "tokens": 0}
     with (
         open(folder / "tokens.bin", "wb") as tokens,
         open(folder / "ends.bin", "wb") as ends,
         open(folder / "starts.bin", "wb") as starts,
     ):
-        batches = _batches(read_lines(pattern), progress)
-        for lines, flags in _with_flags(batches, tokenizer, word_boundaries, num_proc):
-            pieces = [piece for line in lines for piece in _pieces(line, max_length - 2)]
-            rows = [[tokenizer.cls_id, *piece, tokenizer.sep_id] for piece in pieces]
-            lengths = np.array([len(row) for row in rows], dtype=np.int64)
-            tokens.write(np.array([token for row in rows for token in row], dtype=dtype).tobytes())
-            ends.write((counts["tokens"] + np.cumsum(lengths)).tobytes())
-            for line in flags or ():
-                # A row's first token starts a word for it, even where the line was cut inside one.
-                for piece in _pieces(line, max_length - 2):
-                    starts.write(np.array([True, True, *piece[1:], True], dtype=np.bool_).tobytes())
-            counts["lines"] += len(lines)
-            counts["sequences"] += len(rows)
-            counts["tokens"] += int(lengths.sum())
+        for block in encode_in_order(_batches(read_lines(pattern)), encoder, num_proc):
+            tokens.write(block.tokens.tobytes())
+            ends.write((counts["tokens"] + np.cumsum(block.lengths)).tobytes())
+            if block.starts is not None:
+                starts.write(block.starts.tobytes())
+            counts["lines"] += block.lines
+            counts["sequences"] += len(block.lengths)
+            counts["tokens"] += int(block.lengths.sum())
+            if progress:
+                progress(block.size)
         for file in (tokens, ends, starts):
             file.flush()
             os.fsync(file.fileno())
     if not counts["sequences"]:
         raise InputError("the corpus holds no text", str(pattern), "give text files with one passage a line")
-    return {**counts, "dtype": np.dtype(dtype).name}
+    return {**counts, "dtype": np.dtype(encoder.dtype).name}
 
 
-def _with_flags(batches, tokenizer, word_boundaries, num_proc) -> Iterator[tuple[list, list | None]]:
-    """Yield (ids of each line, word-start flags of each line or None) for every batch of lines."""
-    if not word_boundaries:
-        for batch in batches:
-            yield tokenizer.encode_plain(batch), None
-        return
-    for encoded, flags in word_starts(batches, tokenizer, num_proc):
-        yield [encoding.ids for encoding in encoded], flags
-
-
-def _pieces(line: list, room: int) -> Iterator[list]:
-    for start in range(0, len(line), room):
-        yield line[start : start + room]
-
-
-def _batches(lines: Iterator[str], progress: Callable[[int], None] | None) -> Iterator[list[str]]:
+def _batches(lines: Iterator[str]) -> Iterator[list[str]]:
     batch, size = [], 0
     for line in lines:
         batch.append(line)
-        size += len(line.encode()) + 1
-        if len(batch) == _BATCH_LINES or size > _BATCH_BYTES:
+        size += len(line)
+        if len(batch) == _BATCH_LINES or size > _BATCH_CHARACTERS:
             yield batch
-            if progress:
-                progress(size)
             batch, size = [], 0
     if batch:
         yield batch
-        if progress:
-            progress(size)
 
 
 def _draw_held_out(sequences: int, wanted: int, seed: int) -> list[int]:

@@ -10,41 +10,11 @@ import numpy as np
 import paddle
 
 from ..config import ObjectiveSettings
-from ..models.build import base_model
-from ..models.capture import Capture
 from ..models.student import DistilledStudent
-from ..training.batches import EncodedRows, collate, sorted_batches
+from ..training.batches import EncodedRows, NumberedRows, collate, sorted_batches
 from ..training.trainer import ToolkitTrainer
 from .objective import Objective
-
-
-class Teacher:
-    """A frozen model and the states that an objective needs of it; always in eval mode, never a gradient."""
-
-    def __init__(self, model, objective: Objective):
-        model.eval()
-        for parameter in model.parameters():
-            parameter.stop_gradient = True
-        self.model = model
-        self.wants_logits = objective.wants("soft_label")
-        self._capture = Capture(
-            model,
-            objective.hidden_layers("teacher"),
-            objective.attention_layers("teacher"),
-            objective.values_needed,
-        )
-
-    @paddle.no_grad()
-    def __call__(self, inputs: dict):
-        """Logits [batch, labels] (None where no term needs them) and the captured states."""
-        logits = self.model(**inputs) if self.wants_logits else None
-        if logits is None:
-            base_model(self.model)(**inputs)
-        return logits, self._capture.take()
-
-    def release(self) -> None:
-        """Takes the hooks off the model again."""
-        self._capture.remove()
+from .teacher import CachedTeacher, Teacher
 
 
 class DistillationTrainer(ToolkitTrainer):
@@ -59,7 +29,7 @@ class DistillationTrainer(ToolkitTrainer):
     def __init__(
         self,
         student: DistilledStudent,
-        teacher: Teacher,
+        teacher: Teacher | CachedTeacher,
         objective: Objective,
         args,
         rows,
@@ -70,17 +40,21 @@ class DistillationTrainer(ToolkitTrainer):
         head_trains = self.label_terms
         for parameter in _head_parameters(student.classifier):
             parameter.stop_gradient = not head_trains
-        super().__init__(student, args, rows, pad_id, self.title, evaluate_with)
+        super().__init__(student, args, NumberedRows(rows), pad_id, self.title, evaluate_with)
 
     def compute_loss(self, model, inputs, return_outputs=False):
-        labels = inputs.pop("labels", None)
-        teacher_logits, teacher_states = self.teacher(inputs)
+        labels, rows = inputs.pop("labels", None), inputs.pop("rows")
+        teacher_logits, teacher_states = self.teacher(inputs, rows)
         student_logits, student_states = model(**inputs)
-        values = self.objective(
-            student_states, teacher_states, inputs["attention_mask"], student_logits, teacher_logits, labels
-        )
+        mask = inputs["attention_mask"]
+        values = self.objective(student_states, teacher_states, mask, student_logits, teacher_logits, labels)
+        values = self.over_all(values, self.objective.counts(mask, labels))
         self.record(values)
-        return self.objective.total(values)
+        return self.objective.total(values, self.state.global_step / self.args.max_steps)
+
+    def _save_checkpoint(self, model, metrics=None):
+        self.teacher.sync()
+        super()._save_checkpoint(model, metrics=metrics)
 
 
 class GeneralDistillation(DistillationTrainer):
@@ -137,13 +111,7 @@ def build_objective(
 
 def distilled_student(classifier, objective: Objective, teacher_width: int) -> DistilledStudent:
     """Wraps a student classifier with the captures and projections that the objective needs."""
-    return DistilledStudent(
-        classifier,
-        objective.hidden_layers("student"),
-        objective.attention_layers("student"),
-        teacher_width,
-        objective.values_needed,
-    )
+    return DistilledStudent(classifier, objective.needs("student"), teacher_width, objective.settings.projection)
 
 
 def measure_terms(

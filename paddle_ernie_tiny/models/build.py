@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
 from pathlib import Path
 
 from ..config import ModelShape
 from ..data.tokenization import WordPieceTokenizer
 from ..errors import InputError
-from ..files import sha256
+from .weights import read_weights, save_model, set_weights, with_prefix
 
 # Families whose encoder PaddleNLP builds alike (`encoder.layers[i].self_attn.{q,k,v}_proj`).
 FAMILIES = ("bert", "ernie", "roberta")
@@ -80,8 +78,8 @@ def _with_its_head(encoder, name: str):
         return encoder
     _, model_class = _classes(encoder.config.model_type, "masked_lm")
     model = model_class(encoder.config)
-    weights = _with_prefix(weights, f"{model.base_model_prefix}.")
-    return encoder if _set_weights(model, weights, name) else model
+    weights = with_prefix(weights, f"{model.base_model_prefix}.")
+    return encoder if set_weights(model, weights, name) else model
 
 
 def read_model_config(folder: Path) -> dict:
@@ -149,7 +147,7 @@ def load_classifier(folder: Path, labels: list[str], kind: str = "classification
         config_values.pop(key, None)
     model = model_class(config_class(**config_values, **label_maps(labels)))
     own = model.state_dict()
-    state = _with_prefix(read_weights(folder), f"{model.base_model_prefix}.")
+    state = with_prefix(read_weights(folder), f"{model.base_model_prefix}.")
     mismatched = [n for n, v in state.items() if n in own and list(v.shape) != list(own[n].shape)]
     if mismatched:
         name = mismatched[0]
@@ -171,25 +169,6 @@ def load_classifier(folder: Path, labels: list[str], kind: str = "classification
     return model
 
 
-def model_fingerprint(folder: Path) -> str:
-    """SHA-256 of what decides a model folder's answers: configuration, weights and vocabulary."""
-    names = ("config.json", "model_config.json", "model.safetensors", "model_state.pdparams", "vocab.txt")
-    return sha256(*(folder / name for name in names if (folder / name).is_file()))
-
-
-def has_masked_lm_head(folder: Path) -> bool:
-    """Does the folder hold the head that predicts words? Reads no weights of a safetensors file, only names."""
-    file = folder / "model.safetensors"
-    if file.is_file():
-        from safetensors import safe_open
-
-        with safe_open(str(file), "np") as weights:
-            names = list(weights.keys())
-    else:
-        names = list(read_weights(folder))
-    return any(name.startswith(("cls.", "lm_head.")) for name in names)
-
-
 def load_masked_lm(folder: Path):
     """Loads a masked language model strictly: the encoder and the head must both be in the folder.
 
@@ -203,7 +182,7 @@ def load_masked_lm(folder: Path):
         values.pop(key, None)
     model = model_class(config_class(**values))
     prefix = f"{model.base_model_prefix}."
-    missing = _set_weights(model, _with_prefix(read_weights(folder), prefix), str(folder))
+    missing = set_weights(model, with_prefix(read_weights(folder), prefix), str(folder))
     if missing:
         part = "encoder" if missing[0].startswith(prefix) else "masked LM head"
         raise InputError(
@@ -213,51 +192,6 @@ def load_masked_lm(folder: Path):
         )
     model.eval()
     return model
-
-
-def _set_weights(model, weights: dict, where: str) -> list[str]:
-    """Gives a model its weights; returns the names that are missing, the pooler's apart."""
-    names_of, missing, complete = {}, [], {}
-    own = model.state_dict()
-    for name, value in own.items():
-        names_of.setdefault(id(value), []).append(name)
-    for names in names_of.values():
-        given = [weights[name] for name in names if name in weights]
-        if not given and "pooler" not in names[0]:
-            missing.append(names[0])
-        for value in given:
-            if list(value.shape) != list(own[names[0]].shape) or (value != given[0]).any():
-                raise InputError(
-                    f"{' = '.join(names)} should be one weight of shape {list(own[names[0]].shape)}",
-                    where,
-                    "config.json and the weights belong to different models",
-                )
-        complete.update({name: given[0] for name in names if given})
-    model.set_state_dict({**own, **complete})
-    return missing
-
-
-def read_weights(folder: Path) -> dict:
-    """Name to array of a model folder: safetensors, or PaddleNLP's `model_state.pdparams`."""
-    safetensors_file, pdparams = folder / "model.safetensors", folder / "model_state.pdparams"
-    if safetensors_file.is_file():
-        from safetensors.numpy import load_file
-
-        return load_file(str(safetensors_file))
-    if pdparams.is_file():
-        import paddle
-
-        return paddle.load(str(pdparams), return_numpy=True)
-    raise InputError(
-        "no weights (model.safetensors or model_state.pdparams)", str(folder), "give a complete model folder"
-    )
-
-
-def _with_prefix(state: dict, prefix: str) -> dict:
-    """Weights of a bare encoder (`embeddings...`) under the names that they have inside a classifier."""
-    if any(name.startswith(prefix) for name in state):
-        return state
-    return {prefix + name: value for name, value in state.items()}
 
 
 def label_maps(labels: list[str]) -> dict:
@@ -291,58 +225,6 @@ def build_masked_lm(vocab_size: int, shape: ModelShape, max_position_embeddings:
             **shape.model_dump(),
         )
     )
-
-
-def save_model(model, tokenizer: WordPieceTokenizer, folder: Path, extra: dict | None = None) -> None:
-    """Writes a PaddleNLP folder (config.json, model.safetensors, vocabulary) in one atomic step.
-
-    `extra` maps a file name to the arrays of one more safetensors file, such as width projections.
-    """
-    from safetensors.numpy import save_file
-
-    temporary = folder.with_name(folder.name + ".tmp")
-    shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir(parents=True)
-    model.config.architectures = [type(model).__name__]
-    model.config.save_pretrained(str(temporary))
-    save_file(to_numpy(model.state_dict()), str(temporary / "model.safetensors"), metadata={"format": "np"})
-    tokenizer.save(temporary)
-    tokenizer_config = {
-        "do_lower_case": tokenizer.lowercase,
-        "tokenizer_class": f"{type(model).__name__.split('For')[0].removesuffix('Model')}Tokenizer",
-        "unk_token": "[UNK]",
-        "sep_token": "[SEP]",
-        "pad_token": "[PAD]",
-        "cls_token": "[CLS]",
-        "mask_token": "[MASK]",
-    }
-    (temporary / "tokenizer_config.json").write_text(json.dumps(tokenizer_config, indent=1), encoding="utf-8")
-    for name, arrays in (extra or {}).items():
-        save_file(arrays, str(temporary / name))
-    shutil.rmtree(folder, ignore_errors=True)
-    os.replace(temporary, folder)
-
-
-def to_numpy(state: dict) -> dict:
-    """Contiguous copies of a state dict's tensors."""
-    import numpy as np
-
-    return {name: np.ascontiguousarray(value.numpy()) for name, value in state.items()}
-
-
-def load_state_strictly(layer, arrays: dict, where: str) -> None:
-    """`set_state_dict` that raises: Paddle itself only warns and keeps the old weights."""
-    own = layer.state_dict()
-    missing = sorted(set(own) - set(arrays))
-    unknown = sorted(set(arrays) - set(own))
-    shapes = sorted(n for n in set(own) & set(arrays) if list(own[n].shape) != list(arrays[n].shape))
-    if missing or unknown or shapes:
-        raise InputError(
-            f"weights do not fit: missing {missing[:3]}, unknown {unknown[:3]}, other shape {shapes[:3]}",
-            where,
-            "the file belongs to another model or configuration",
-        )
-    layer.set_state_dict(arrays)
 
 
 def base_model(model):

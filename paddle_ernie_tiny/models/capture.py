@@ -8,7 +8,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from ..errors import InputError
 from .build import base_model
+
+
+@dataclass(frozen=True)
+class Needs:
+    """What is read of a model: hidden states (layer 0 is the embedding output), and of which layers (from 1)
+    which of "query", "key" and "value"."""
+
+    hidden: tuple[int, ...] = ()
+    attention: tuple[int, ...] = ()
+    parts: tuple[str, ...] = ("query", "key")
 
 
 @dataclass
@@ -26,27 +37,30 @@ class Captured:
 
 
 class Capture:
-    """Hooks for `hidden_layers` (0 to L) and `attention_layers` (1 to L) of `model`.
+    """Hooks on `model` for what is needed of it.
 
     Use `take()` right after a forward pass: it returns what was captured and forgets it, so nothing of a
     step stays alive. `remove()` takes the hooks off again.
     """
 
-    def __init__(self, model, hidden_layers=(), attention_layers=(), values: bool = False):
+    def __init__(self, model, needs: Needs):
         encoder = base_model(model)
+        if not hasattr(encoder, "embeddings") or not hasattr(getattr(encoder, "encoder", None), "layers"):
+            raise InputError(
+                f"the states of {type(model).__name__} cannot be read: it has no embeddings and encoder.layers",
+                remedy="use a model that PaddleNLP builds as it builds BERT (ERNIE, RoBERTa, SKEP, TinyBERT, ...)",
+            )
         self._captured = Captured()
         self._handles = []
         layers = encoder.encoder.layers
-        for number in hidden_layers:
+        for number in dict.fromkeys(needs.hidden):  # an explicit map may name a teacher layer twice
             source = encoder.embeddings if number == 0 else layers[number - 1]
             self._handles.append(source.register_forward_post_hook(self._keep("hidden", number)))
-        for number in attention_layers:
+        for number in dict.fromkeys(needs.attention):
             attention = layers[number - 1].self_attn
-            parts = {"query": attention.q_proj, "key": attention.k_proj}
-            if values:
-                parts["value"] = attention.v_proj
-            for kind, layer in parts.items():
-                self._handles.append(layer.register_forward_post_hook(self._keep(kind, number)))
+            projections = {"query": attention.q_proj, "key": attention.k_proj, "value": attention.v_proj}
+            for part in needs.parts:
+                self._handles.append(projections[part].register_forward_post_hook(self._keep(part, number)))
 
     def _keep(self, kind: str, number: int):
         def hook(_layer, _inputs, output):

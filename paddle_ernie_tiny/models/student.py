@@ -7,26 +7,26 @@ from pathlib import Path
 import paddle
 from paddle import nn
 
-from .build import load_state_strictly, to_numpy
-from .capture import Capture, Captured
+from .capture import Capture, Captured, Needs
+from .weights import load_state_strictly, to_numpy
 
 
 class DistilledStudent(nn.Layer):
-    """A student classifier with a learned projection W for every hidden state that a term compares.
+    """A student classifier and the learned projections W of its hidden states that terms compare.
 
-    W maps [.., hidden_student] to [.., hidden_teacher] (TinyBERT, arXiv 1909.10351, eq. 8). The
-    projections are trained and saved with the student and dropped at export.
+    W maps [.., hidden_student] to [.., hidden_teacher] (TinyBERT, arXiv 1909.10351, eq. 8): one a layer, or one
+    `shared` by all, or `none`. The projections are trained and saved with the student and dropped at export.
     """
 
-    def __init__(self, classifier, hidden_layers, attention_layers, teacher_width: int, values: bool = False):
+    def __init__(self, classifier, needs: Needs, teacher_width: int, projection: str = "per_layer"):
         super().__init__()
         self.classifier = classifier
-        self.hidden_layers = tuple(hidden_layers)
+        names = {"per_layer": [str(number) for number in needs.hidden], "shared": ["shared"], "none": []}[projection]
         width = classifier.config.hidden_size
         self.projections = nn.LayerDict(
-            {str(number): nn.Linear(width, teacher_width, bias_attr=False) for number in self.hidden_layers}
+            {name: nn.Linear(width, teacher_width, bias_attr=False) for name in names if needs.hidden}
         )
-        self._capture = Capture(classifier, hidden_layers, attention_layers, values)
+        self._capture = Capture(classifier, needs)
 
     @property
     def config(self):
@@ -36,8 +36,14 @@ class DistilledStudent(nn.Layer):
         """Logits [batch, labels] and the captured states, hidden ones projected to the teacher's width."""
         logits = self.classifier(input_ids, token_type_ids=token_type_ids, attention_mask=attention_mask)
         captured = self._capture.take()
-        captured.hidden = {number: self.projections[str(number)](state) for number, state in captured.hidden.items()}
+        captured.hidden = {number: self._project(number, state) for number, state in captured.hidden.items()}
         return logits, captured
+
+    def _project(self, number: int, state: paddle.Tensor) -> paddle.Tensor:
+        for name in (str(number), "shared"):
+            if name in self.projections:
+                return self.projections[name](state)
+        return state
 
     def projection_arrays(self) -> dict:
         return to_numpy(self.projections.state_dict())

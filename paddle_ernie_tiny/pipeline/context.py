@@ -17,8 +17,10 @@ from ..data.readers import Example, TableFormat, infer_labels, read_examples, re
 from ..data.tags import Unit, unit_of
 from ..data.token_files import TokenExample, infer_tags, read_paddlenlp_tokens, read_token_examples
 from ..data.tokenization import WordPieceTokenizer
+from ..distributed import main_first
 from ..errors import InputError
-from ..models.build import has_masked_lm_head, load_masked_lm, load_tokenizer, model_fingerprint
+from ..models.build import load_masked_lm, load_tokenizer
+from ..models.weights import has_masked_lm_head, model_fingerprint
 from ..runtime import cpu_cores
 from ..training.batches import EncodedRows, encode_examples, encode_tagged
 
@@ -262,7 +264,10 @@ class RunContext:
         folder = self.root / "data" / "augmented"
         if self.data.tagged:
             inputs = {**cache_inputs(train, settings, seed), "labels": self.data.labels}
-            return cached(folder, inputs, lambda: swap_entities(train, self.data.labels, settings, seed), TokenExample)
+            with main_first():
+                return cached(
+                    folder, inputs, lambda: swap_entities(train, self.data.labels, settings, seed), TokenExample
+                )
         inputs = cache_inputs(
             train, settings, seed, model_fingerprint(self.pretrained_model), self.tokenizer.fingerprint
         )
@@ -272,7 +277,8 @@ class RunContext:
             masked_lm = load_masked_lm(folder) if has_masked_lm_head(folder) else None
             return augment(train, settings, masked_lm, self.tokenizer, seed)
 
-        return cached(folder, inputs, make)
+        with main_first():
+            return cached(folder, inputs, make)
 
     def _labelled_as_asked(self, examples: list) -> list:
         if self.config.augmentation.labels == "original":
@@ -288,9 +294,12 @@ class RunContext:
         settings = self.config.general_corpus
         name = "general_words" if word_boundaries else "general"
         size = sum(file.stat().st_size for file in corpus_files(settings.path))
-        with tqdm(
-            total=size, unit="B", unit_scale=True, desc="tokenising the general corpus", disable=None, leave=False
-        ) as bar:
+        with (
+            main_first(),
+            tqdm(
+                total=size, unit="B", unit_scale=True, desc="tokenising the general corpus", disable=None, leave=False
+            ) as bar,
+        ):
             corpus = prepare_corpus(
                 settings.path,
                 tokenizer,

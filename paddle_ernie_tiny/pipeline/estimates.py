@@ -44,7 +44,7 @@ def resource_findings(context: RunContext) -> list[Finding]:
     else:
         teacher = read_model_config(context.teacher_source)
         vocabulary = teacher["vocab_size"]
-    student = config.student.model_dump()
+    student = config.student.shape.model_dump()
     sizes = {
         name: encoder_parameters(shape) + (vocabulary + 512) * shape["hidden_size"]
         for name, shape in (("teacher", teacher), ("student", student))

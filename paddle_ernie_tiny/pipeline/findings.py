@@ -8,10 +8,11 @@ from typing import Literal
 
 import numpy as np
 
+from ..config import TrainingSettings
 from ..data.corpus import corpus_files, read_lines
 from ..data.token_files import misplaced_tags
 from ..distillation.stages import STAGES
-from ..models.build import has_masked_lm_head
+from ..models.weights import has_masked_lm_head
 from .context import RunContext, content
 
 _SAMPLE = 2000
@@ -174,22 +175,15 @@ def corpus_findings(context: RunContext) -> list[Finding]:
     config = context.config
     if config.general_corpus is None:
         return []
-    files = corpus_files(config.general_corpus.path)
-    size, lines, sampled = sum(file.stat().st_size for file in files), 0, 0
-    for line in read_lines(config.general_corpus.path):
-        lines, sampled = lines + 1, sampled + len(line.encode()) + 1
-        if lines == _SAMPLE:
-            break
-    rows = max(1, round(lines * size / sampled))
+    files, rows = corpus_files(config.general_corpus.path), _corpus_rows(context)
+    size = sum(file.stat().st_size for file in files)
     found = [
         Finding("note", "corpus", f"about {rows:,} lines in {len(files)} files, {size / 1e6:.1f} MB", "general_corpus")
     ]
     for index, settings in enumerate(config.stages):
         if STAGES[settings.stage].data_kind != "general":
             continue
-        training = settings.training
-        batch = training.per_device_train_batch_size * training.gradient_accumulation_steps
-        passes = training.num_train_epochs if training.max_steps is None else training.max_steps * batch / rows
+        passes = _passes(settings.training, rows)
         what = f"{passes:.3g} passes over the general corpus"
         where = f"stages[{index}] ({settings.stage})"
         if passes > _MANY_PASSES:
@@ -199,3 +193,23 @@ def corpus_findings(context: RunContext) -> list[Finding]:
         else:
             found.append(Finding("note", "corpus", what, where))
     return found
+
+
+def general_passes(context: RunContext, training: TrainingSettings) -> float:
+    """About how often a training goes over the general corpus."""
+    return _passes(training, _corpus_rows(context))
+
+
+def _corpus_rows(context: RunContext) -> int:
+    path = context.config.general_corpus.path
+    size, lines, sampled = sum(file.stat().st_size for file in corpus_files(path)), 0, 0
+    for line in read_lines(path):
+        lines, sampled = lines + 1, sampled + len(line.encode()) + 1
+        if lines == _SAMPLE:
+            break
+    return max(1, round(lines * size / sampled))
+
+
+def _passes(training: TrainingSettings, rows: int) -> float:
+    batch = training.per_device_train_batch_size * training.gradient_accumulation_steps
+    return training.num_train_epochs if training.max_steps is None else training.max_steps * batch / rows

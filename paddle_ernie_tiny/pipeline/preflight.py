@@ -8,12 +8,15 @@ from pathlib import Path
 from ..config import RunConfig, stage_objective
 from ..data.corpus import corpus_files
 from ..errors import InputError, InputErrors
-from ..models.build import HEADS, has_masked_lm_head, load_tokenizer, read_model_config, resolve_model
+from ..models.build import HEADS, load_tokenizer, read_model_config, resolve_model
+from ..models.initialise import check_initialisation, check_start_folder
+from ..models.weights import has_masked_lm_head
 from . import environment
 from .context import RunContext, TaskData, load_task_data
 from .estimates import resource_findings
 from .findings import corpus_findings, data_findings, model_findings
 from .lineage import RESOLVED
+from .signals import signals_findings
 
 _FREE_BYTES = 2 << 30
 
@@ -44,8 +47,13 @@ def preflight(config: RunConfig, say=print) -> RunContext:
             if teacher is not None:
                 attempt(lambda: _check_teacher(config, source, teacher, data))
                 attempt(lambda: _check_objectives(config, teacher))
+                attempt(lambda: check_initialisation(config.student, teacher))
+            if config.student.init.method == "folder":
+                attempt(lambda: check_start_folder(config.student, source))
     else:
-        attempt(lambda: _check_objectives(config, config.teacher.pretrain.shape.model_dump()))
+        shape = config.teacher.pretrain.shape.model_dump()
+        attempt(lambda: _check_objectives(config, shape))
+        attempt(lambda: check_initialisation(config.student, shape))
     if config.augmentation is not None and config.task.kind != "token_classification":
         attempt(lambda: _check_augmentation(config, source))
     attempt(lambda: _check_output(Path(config.output_dir)))
@@ -58,7 +66,13 @@ def preflight(config: RunConfig, say=print) -> RunContext:
     answers = "scores" if data.kind == "regression" else f"labels {', '.join(data.labels)}"
     say(f"preflight: task {config.task.name!r} ({data.kind}), {rows} rows, {answers}")
     context = RunContext(config, data, source)
-    context.findings = [*model_findings(context), *data_findings(context), *corpus_findings(context), *resource_findings(context)]
+    context.findings = [
+        *model_findings(context),
+        *data_findings(context),
+        *corpus_findings(context),
+        *signals_findings(context),
+        *resource_findings(context),
+    ]
     for finding in context.findings:
         say(f"preflight: {finding}")
     return context
@@ -107,7 +121,7 @@ def _check_objectives(config: RunConfig, teacher: dict) -> None:
 
     from ..distillation.objective import Objective
 
-    student = SimpleNamespace(**config.student.model_dump())
+    student = config.student
     for index in range(len(config.stages)):
         settings = stage_objective(config, index)
         Objective(settings, student, SimpleNamespace(**teacher), label_terms=True, kind=config.task.kind)

@@ -6,7 +6,7 @@ import fcntl
 import shutil
 import time
 from collections.abc import Callable
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,8 +15,9 @@ import paddle
 from ..config import RunConfig, dump_config, stage_objective
 from ..deploy.bundle import MANIFEST
 from ..deploy.export import ExportRequest, export_bundle
+from ..distributed import connect, is_main, wait_for_all
 from ..errors import InputError
-from ..models.build import model_fingerprint
+from ..models.weights import model_fingerprint
 from . import environment
 from .context import RunContext, content
 from .lineage import PREFLIGHT, RESOLVED, StepRecord, differences, fingerprint, read_json, write_json
@@ -36,6 +37,7 @@ class Step:
     product: Path  # what the step leaves; work whose product is gone is made anew
     measure: Callable[[Path], dict] | None = None
     measure_inputs: Callable[[], dict] | None = None
+    shared: bool = True  # do all processes take part, where there are several?
     gate: Callable[[Path], None] | None = None  # raises GateError when what was measured must not be built upon
 
 
@@ -53,31 +55,43 @@ def run(
     Raises InputError for bad input, GateError when the export's parity gate fails, Interrupted on Ctrl-C.
     """
     root = Path(config.output_dir)
+    if not is_main():
+        say = _nothing
     context = preflight(config, say)
-    root.mkdir(parents=True, exist_ok=True)
-    with _locked(root):
-        if fresh:
-            for name in OWN_FOLDERS:
-                shutil.rmtree(root / name, ignore_errors=True)
+    paddle.set_device(environment.find_device(config.device))
+    connect()
+    wait_for_all()  # preflight looks into the folder that the main process is about to open
+    if is_main():
+        root.mkdir(parents=True, exist_ok=True)
+    with _locked(root) if is_main() else nullcontext():
         steps = plan(context)
         names = [step.name for step in steps]
         for option, value in (("--from-stage", from_stage), ("--until", until)):
             if value is not None and value not in names:
                 raise InputError(f"no step {value!r} in this run", option, f"steps: {', '.join(names)}")
-        paddle.set_device(environment.find_device(config.device))
-        dump_config(config, root / RESOLVED, environment.header(context))
-        write_json(root / PREFLIGHT, [finding.as_dict() for finding in context.findings])
-        if from_stage is not None:
-            for step in steps[names.index(from_stage) :]:
-                shutil.rmtree(step.folder, ignore_errors=True)
+        if is_main():
+            if fresh:
+                for name in OWN_FOLDERS:
+                    shutil.rmtree(root / name, ignore_errors=True)
+            dump_config(config, root / RESOLVED, environment.header(context))
+            write_json(root / PREFLIGHT, [finding.as_dict() for finding in context.findings])
+            if from_stage is not None:
+                for step in steps[names.index(from_stage) :]:
+                    shutil.rmtree(step.folder, ignore_errors=True)
         for number, step in enumerate(steps, start=1):
             _perform(step, f"[{number}/{len(steps)}]", say)
             if step.name == until:
                 say(f"stopped after {until}, as --until asks")
                 return None
+        if not is_main():
+            return None
         from .report import write_report
 
         return write_report(root, say)
+
+
+def _nothing(_: str) -> None:
+    """Says nothing: of several processes, one speaks."""
 
 
 def plan(context: RunContext) -> list[Step]:
@@ -103,10 +117,12 @@ def plan(context: RunContext) -> list[Step]:
 
 
 def _perform(step: Step, number: str, say: Callable[[str], None]) -> None:
+    wait_for_all()  # until what the step builds on is written
     record = StepRecord(step.folder, step.inputs())
     state, changed = record.state()
     if state == "done" and not step.product.exists():
         state, changed = "stale", [f"{step.product} is gone"]
+    wait_for_all()  # until every process has seen the same
     if state == "done":
         say(f"{number} {step.name}: already done")
     else:
@@ -114,14 +130,19 @@ def _perform(step: Step, number: str, say: Callable[[str], None]) -> None:
             say(f"{number} {step.name}: made anew, because of " + "; ".join(changed[:3]))
         else:
             say(f"{number} {step.name}" + (": carrying on" if state == "resume" else ""))
-        record.begin(fresh=state in ("stale", "new"))
+        if is_main():
+            record.begin(fresh=state in ("stale", "new"))
+        wait_for_all()
         start = time.time()
         # Paddle names parameters by a counter, and optimiser states by parameters: each step counts from
         # zero, so that a process that skips finished steps finds the names that its checkpoint holds.
         with paddle.utils.unique_name.guard():
-            result = step.train(step.folder)
-        record.finish(result)
+            result = step.train(step.folder) if step.shared or is_main() else {}
+        if is_main():
+            record.finish(result)
         say(f"{number} {step.name}: done in {result.get('seconds', time.time() - start):.0f} s")
+    if not is_main():
+        return
     if step.measure is not None:
         _measure(step, number, say)
     if step.gate is not None:
@@ -249,7 +270,7 @@ def _baseline_step(context: RunContext) -> Step:
             **_task_inputs(context),
             "student": config.student.model_dump(mode="json"),
             "baseline": config.baseline.model_dump(mode="json"),
-            "upstream": {"vocabulary": context.tokenizer.fingerprint},
+            "upstream": {"vocabulary": context.tokenizer.fingerprint, **_start_inputs(context)},
         },
         measure=lambda folder: measure.measure_classifier(context, folder / "final", folder),
         measure_inputs=lambda: _test_inputs(context),
@@ -270,10 +291,13 @@ def _stage_step(context: RunContext, index: int) -> Step:
             "labels": context.data.labels,
             "student": config.student.model_dump(mode="json"),
             "training": settings.training.model_dump(mode="json"),
+            "teacher_signals": settings.teacher_signals,
             "objective": _objective_inputs(context, index, stage.label_terms),
             "upstream": {f"{stage.teacher_kind} teacher": _teacher_identity(context, stage.teacher_kind)},
         }
-        if index:
+        if not index:
+            values["upstream"].update(_start_inputs(context))
+        else:
             values["upstream"]["student"] = StepRecord(context.stage_step(index - 1), {}).identity()
         if stage.data_kind == "general":
             values["general_corpus"] = _corpus_inputs(context)
@@ -302,6 +326,14 @@ def _stage_step(context: RunContext, index: int) -> Step:
         measure=lambda folder: measure.measure_stage(context, index, folder),
         measure_inputs=measure_inputs,
     )
+
+
+def _start_inputs(context: RunContext) -> dict:
+    """The weights that the student starts from, where they are not random."""
+    start = context.config.student.init
+    if start.method == "folder":
+        return {"student's start": model_fingerprint(Path(start.folder))}
+    return {} if start.method == "random" else {"student's start": _teacher_identity(context, "pretrained")}
 
 
 def _objective_inputs(context: RunContext, index: int, label_terms: bool) -> dict:
@@ -352,6 +384,7 @@ def _export_step(context: RunContext) -> Step:
             "upstream": {"student": StepRecord(last, {}).identity()},
         },
         product=folder / MANIFEST,
+        shared=False,
     )
 
 

@@ -9,13 +9,18 @@ import paddle
 from ..config import TrainingSettings, stage_objective
 from ..data.corpus import read_lines
 from ..data.tokenization import WordPieceTokenizer, train_vocabulary
-from ..distillation.stages import STAGES, Teacher, build_objective, distilled_student
-from ..models.build import build_masked_lm, build_student, load_classifier, save_model
+from ..distillation.stages import STAGES, build_objective, distilled_student
+from ..distillation.teacher import Teacher
+from ..distributed import is_main, main_first
+from ..models.build import build_masked_lm, load_classifier
+from ..models.initialise import initial_student
+from ..models.weights import save_model
 from ..training.batches import corpus_rows
 from ..training.inference import predict_logits, score
 from ..training.steps import FinetuneTrainer, MaskedLMTrainer, Masking, masked_accuracy
 from ..training.trainer import training_arguments
 from .context import RunContext
+from .signals import cached_teacher
 
 
 def pretrain_teacher(context: RunContext, folder: Path) -> dict:
@@ -49,12 +54,13 @@ def _pretraining_tokenizer(context: RunContext, folder: Path) -> WordPieceTokeni
     if settings.vocab_file is not None:
         return WordPieceTokenizer.from_vocab_file(settings.vocab_file, lowercase=settings.lowercase)
     built = folder / "vocabulary"
-    if not (built / "tokenizer.json").is_file():
-        tokenizer = train_vocabulary(
-            read_lines(context.config.general_corpus.path), settings.vocab_size, settings.lowercase
-        )
-        built.mkdir(parents=True, exist_ok=True)
-        tokenizer.save(built)
+    with main_first():
+        if not (built / "tokenizer.json").is_file():
+            tokenizer = train_vocabulary(
+                read_lines(context.config.general_corpus.path), settings.vocab_size, settings.lowercase
+            )
+            built.mkdir(parents=True, exist_ok=True)
+            tokenizer.save(built)
     return WordPieceTokenizer.from_folder(built)
 
 
@@ -72,7 +78,7 @@ def finetune_teacher(context: RunContext, folder: Path) -> dict:
 
 def train_baseline(context: RunContext, folder: Path) -> dict:
     """The student, fine-tuned on the labels alone from the same random start."""
-    model = initial_student(context)
+    model = first_student(context)
     return _finetune(context, model, context.config.baseline, folder, "baseline")
 
 
@@ -102,14 +108,21 @@ def distil(context: RunContext, folder: Path, index: int) -> dict:
     config, stage = context.config, STAGES[context.config.stages[index].stage]
     settings = config.stages[index].training
     previous = context.stage_step(index - 1) / "final" if index else None
-    objective, student, teacher = load_pair(context, index, stage.teacher_kind, previous)
+    cached = config.stages[index].teacher_signals == "cached"
+    # a latent stage has no use for logits; the stage after it reads the same signals, and has
+    keep_logits = cached and stage.data_kind == "task"
+    objective, student, teacher = load_pair(context, index, stage.teacher_kind, previous, keep_logits=keep_logits)
     rows = context.stage_rows if stage.data_kind == "task" else context.corpus.train
+    if cached:
+        teacher = cached_teacher(context, teacher, objective, stage, rows)
     args = training_arguments(settings, len(rows), folder, context.vdl_dir(folder), config.seed)
     evaluate_with = _dev_score(context, student.classifier) if stage.label_terms else None
     trainer = stage(student, teacher, objective, args, rows, context.tokenizer.pad_id, evaluate_with)
-    print(f"  {objective.equation()}", flush=True)
-    print(f"  layer map (student: teacher) {objective.map}", flush=True)
+    if is_main():
+        print(f"  {objective.equation()}", flush=True)
+        print(f"  layer map (student: teacher) {objective.map}", flush=True)
     result = trainer.fit()
+    teacher.sync()
     result["objective"] = objective.equation()
     if stage.data_kind == "task" and config.augmentation is not None:
         made = context.augmented
@@ -118,24 +131,34 @@ def distil(context: RunContext, folder: Path, index: int) -> dict:
         student.classifier,
         context.tokenizer,
         folder / "final",
-        extra={"projections.safetensors": student.projection_arrays()} if student.hidden_layers else None,
+        extra={"projections.safetensors": student.projection_arrays()} if len(student.projections) else None,
     )
     trainer.clean_up()
     return result
 
 
-def initial_student(context: RunContext):
-    """The random student that the baseline and the first stage both start from."""
-    paddle.seed(context.config.seed)
-    return build_student(context.pretrained_model, context.config.student, context.data.labels, context.data.kind)
+def first_student(context: RunContext):
+    """The student that the baseline and the first stage both start from."""
+    data, config = context.data, context.config
+    return initial_student(config.student, context.pretrained_model, data.labels, data.kind, config.seed)
 
 
-def load_pair(context: RunContext, index: int, teacher_kind: str, student_folder: Path | None, label_terms=None):
-    """Objective of stage `index`, wrapped student from `student_folder` (None: the random one), and teacher."""
+def load_pair(
+    context: RunContext,
+    index: int,
+    teacher_kind: str,
+    student_folder: Path | None,
+    label_terms=None,
+    keep_logits: bool = False,
+):
+    """Objective of stage `index`, wrapped student from `student_folder` (None: its start), and teacher.
+
+    `keep_logits`: the teacher gives them even where no term of this stage has a use for them.
+    """
     config, stage = context.config, STAGES[context.config.stages[index].stage]
     labels, kind = context.data.labels, context.data.kind
     if student_folder is None:
-        classifier = initial_student(context)
+        classifier = first_student(context)
     else:
         classifier = load_classifier(student_folder, labels, kind)
     paddle.seed(config.seed + 1 + index)  # for projections that start at random
@@ -143,6 +166,7 @@ def load_pair(context: RunContext, index: int, teacher_kind: str, student_folder
     settings = stage_objective(config, index)
     objective = build_objective(settings, classifier.config, model.config, stage, label_terms, kind)
     student = distilled_student(classifier, objective, model.config.hidden_size)
-    if student_folder is not None and student.hidden_layers:
+    if student_folder is not None and len(student.projections):
         student.load_projections(student_folder / "projections.safetensors")
-    return objective, student, Teacher(model, objective)
+    logits = keep_logits or objective.wants("soft_label")
+    return objective, student, Teacher(model, objective.needs("teacher"), logits)

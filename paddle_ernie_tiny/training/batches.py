@@ -68,6 +68,19 @@ class EncodedRows:
         return EncodedRows(*map(picked, fields))
 
 
+class NumberedRows:
+    """Rows that know their number: `rows` of a batch, by which signals of a row are found again."""
+
+    def __init__(self, rows):
+        self.inner, self.lengths = rows, rows.lengths
+
+    def __len__(self) -> int:
+        return len(self.inner)
+
+    def __getitem__(self, index: int) -> dict:
+        return {**self.inner[index], "row": index}
+
+
 def encode_examples(tokenizer: WordPieceTokenizer, examples: list[Example], kind: str, max_length: int) -> EncodedRows:
     """Tokenises rows of one label or score; pairs where they have a second text. A label of None is none."""
     pairs = [e.text_b for e in examples] if examples and examples[0].text_b is not None else None
@@ -96,8 +109,9 @@ class LengthGroupedBatchSampler(DistributedBatchSampler):
     """Shuffled batches of rows of similar length, so that little is padding.
 
     Each epoch shuffles all rows, sorts within windows of `window` batches, and shuffles the batches. The
-    order depends on seed and epoch alone, so a resumed run sees the same batches. Ranks take turns; the last
-    global batch is filled up with rows from the start, so that all ranks make the same number of steps.
+    order depends on seed and epoch alone, so a resumed run sees the same batches, and several processes see
+    together what one would see with a batch as large as all of theirs. They take turns in a batch; where the rows
+    do not divide among them, a few come twice.
     """
 
     def __init__(
@@ -116,9 +130,7 @@ class LengthGroupedBatchSampler(DistributedBatchSampler):
     def __iter__(self):
         global_batch = self.batch_size * self.nranks
         rows = np.random.default_rng([self.seed, self.epoch]).permutation(len(self.row_lengths))
-        if len(rows) % global_batch and self.nranks > 1:
-            missing = -len(rows) % global_batch
-            rows = np.concatenate([rows, np.resize(rows, missing)])
+        rows = np.concatenate([rows, np.resize(rows, -len(rows) % self.nranks)])
         span = global_batch * self.window
         batches = []
         for start in range(0, len(rows), span):
@@ -134,7 +146,7 @@ class LengthGroupedBatchSampler(DistributedBatchSampler):
 
 
 def collate(rows: list[dict], pad_id: int) -> dict[str, np.ndarray]:
-    """input_ids, token_type_ids [batch, longest] int64, attention_mask float32; labels where given.
+    """input_ids, token_type_ids [batch, longest] int64, attention_mask float32; rows and labels where given.
 
     labels: [batch] int64 or float32, or [batch, longest] int64 with IGNORED where a token has no tag.
     """
@@ -147,6 +159,8 @@ def collate(rows: list[dict], pad_id: int) -> dict[str, np.ndarray]:
         "token_type_ids": np.zeros_like(input_ids) if types[0] is None else pad_batch(types, 0),
         "attention_mask": mask,
     }
+    if "row" in rows[0]:
+        batch["rows"] = np.array([row["row"] for row in rows], dtype=np.int64)
     if "labels" in rows[0]:
         labels = [row["labels"] for row in rows]
         batch["labels"] = np.array(labels) if np.isscalar(labels[0]) else pad_batch(labels, IGNORED)

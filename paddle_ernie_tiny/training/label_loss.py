@@ -16,13 +16,17 @@ def label_loss(kind: str, output: Tensor, labels: Tensor) -> Tensor:
     token_classification: the same at each labelled token, [batch, length, labels] and [batch, length].
     regression: squared error, output [batch, 1], labels [batch] float (NaN: no label).
     """
-    output = output.astype("float32")
+    output, counted = output.astype("float32"), labelled(kind, labels)
     if kind == "regression":
-        labelled = ~paddle.isnan(labels)
-        error = (output.squeeze(-1) - paddle.where(labelled, labels, paddle.zeros_like(labels))).square()
-        return _mean(error, labelled)
+        error = (output.squeeze(-1) - paddle.where(counted, labels, paddle.zeros_like(labels))).square()
+        return _mean(error, counted)
     losses = F.cross_entropy(output, labels, ignore_index=IGNORED, reduction="none", axis=-1)
-    return _mean(losses.reshape(labels.shape), labels != IGNORED)
+    return _mean(losses.reshape(labels.shape), counted)
+
+
+def labelled(kind: str, labels: Tensor) -> Tensor:
+    """Which labels are there: bool, shaped as `labels`."""
+    return ~paddle.isnan(labels) if kind == "regression" else labels != IGNORED
 
 
 def _mean(values: Tensor, counted: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ import paddle.nn.functional as F
 from ..data.tokenization import WordPieceTokenizer
 from ..models.capture import masked_token_logits
 from .batches import EncodedRows, collate
-from .label_loss import label_loss
+from .label_loss import label_loss, labelled
 from .trainer import ToolkitTrainer
 
 
@@ -22,7 +22,9 @@ class FinetuneTrainer(ToolkitTrainer):
 
     def compute_loss(self, model, inputs, return_outputs=False):
         labels = inputs.pop("labels")
-        return label_loss(self.kind, model(**inputs), labels)
+        loss = label_loss(self.kind, model(**inputs), labels)
+        count = labelled(self.kind, labels).astype("float32").sum().reshape([1])
+        return self.over_all({"hard_label": loss}, count)["hard_label"]
 
 
 class MaskedLMTrainer(ToolkitTrainer):
@@ -50,7 +52,8 @@ class MaskedLMTrainer(ToolkitTrainer):
     def compute_loss(self, model, inputs, return_outputs=False):
         positions, targets = inputs.pop("positions"), inputs.pop("targets")
         logits = masked_token_logits(model, inputs, positions)
-        return F.cross_entropy(logits.astype("float32"), targets)
+        loss = F.cross_entropy(logits.astype("float32"), targets)
+        return self.over_all({"masked_lm": loss}, paddle.to_tensor([float(len(targets))]))["masked_lm"]
 
 
 class Masking:

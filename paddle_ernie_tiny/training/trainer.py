@@ -1,7 +1,8 @@
 """PaddleNLP's Trainer with what every step of the pipeline shares.
 
 Length-grouped batches, one console line and one VisualDL point per loss term, checkpoints that count only
-when complete, resume, a Ctrl-C that saves first, and the best model by the dev metric.
+when complete, resume, a Ctrl-C that saves first, the best model by the dev metric, and gradients that are
+averaged over processes.
 """
 
 from __future__ import annotations
@@ -25,8 +26,9 @@ from safetensors.numpy import load_file, save_file
 from tqdm import tqdm
 
 from ..config import TrainingSettings
-from ..errors import ErnieTinyError
-from ..models.build import load_state_strictly, to_numpy
+from ..distributed import is_main, main_first, processes, sum_over_all, wait_for_all
+from ..errors import Interrupted
+from ..models.weights import load_state_strictly, to_numpy
 from .batches import LengthGroupedBatchSampler, collate
 
 _CHECKPOINT = re.compile(r"checkpoint-(\d+)")
@@ -34,17 +36,11 @@ _COMPLETE = "complete"
 _WEIGHTS = "model.safetensors"
 
 
-class Interrupted(ErnieTinyError):
-    """Ctrl-C arrived, the step in hand was finished and a checkpoint written."""
-
-    exit_code = 130
-
-
 def total_steps(settings: TrainingSettings, rows: int) -> int:
-    """Optimiser steps of a training over `rows` rows."""
+    """Optimiser steps of a training over `rows` rows, by as many processes as there are."""
     if settings.max_steps is not None:
         return settings.max_steps
-    batches = math.ceil(rows / settings.per_device_train_batch_size)
+    batches = math.ceil(rows / (settings.per_device_train_batch_size * processes()))
     return max(1, int(batches // settings.gradient_accumulation_steps * settings.num_train_epochs))
 
 
@@ -102,7 +98,10 @@ class ToolkitTrainer(Trainer):
         self._term_count = 0
         self._evaluated_at: int | None = None
         super().__init__(model=model, args=args, train_dataset=rows, data_collator=self.make_batch)
-        self.add_callback(_ProgressLine(label))
+        if is_main():
+            self.add_callback(_ProgressLine(label))
+        if processes() > 1:
+            self.add_callback(_AverageGradients(model))
         self._interrupt = _InterruptAfterStep()
         self.add_callback(self._interrupt)
 
@@ -128,10 +127,22 @@ class ToolkitTrainer(Trainer):
             self._term_sums[name] = self._term_sums[name] + value if name in self._term_sums else value
         self._term_count += 1
 
+    def over_all(self, values: dict[str, paddle.Tensor], counts: paddle.Tensor) -> dict[str, paddle.Tensor]:
+        """Means over this process's rows, weighted so that their average over processes is the mean over all.
+
+        counts: float32 [values], over how many units (tokens, rows, ...) each is a mean here. Without this, a
+        process with short rows would count as much as one with long ones.
+        """
+        if processes() == 1:
+            return values
+        shares = counts * processes() / sum_over_all(counts.clone()).clip(min=1.0)
+        return {name: value * share for (name, value), share in zip(values.items(), shares, strict=True)}
+
     def log(self, logs: dict, **kwargs) -> None:
         if "loss" in logs and self._term_count:
-            for name, value in self._term_sums.items():
-                logs[f"{name}_loss"] = round(float(value) / self._term_count, 8)
+            sums = sum_over_all(paddle.stack(list(self._term_sums.values())))
+            for name, value in zip(self._term_sums, sums.tolist(), strict=True):
+                logs[f"{name}_loss"] = round(value / (self._term_count * processes()), 8)
             self._term_sums, self._term_count = {}, 0
         super().log(logs, **kwargs)
 
@@ -143,8 +154,9 @@ class ToolkitTrainer(Trainer):
         Raises Interrupted after Ctrl-C, with a checkpoint written.
         """
         start = time.time()
-        checkpoint = last_checkpoint(Path(self.args.output_dir))
-        if checkpoint is not None:
+        with main_first():
+            checkpoint = last_checkpoint(Path(self.args.output_dir))
+        if checkpoint is not None and is_main():
             step = _step_of(checkpoint)
             tqdm.write(f"  {self.label}: resuming at step {step} of {self.args.max_steps}")
         if checkpoint is not None and _step_of(checkpoint) >= self.args.max_steps:
@@ -155,6 +167,7 @@ class ToolkitTrainer(Trainer):
             self.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
         if self._interrupt.requested:
             raise Interrupted("interrupted; run the same command again to carry on")
+        wait_for_all()  # for what the main process is still writing
         best = self._read_best()
         if best:
             arrays = load_file(str(self._best_folder / _WEIGHTS))
@@ -169,6 +182,9 @@ class ToolkitTrainer(Trainer):
 
     def clean_up(self) -> None:
         """Removes checkpoints and the best-model copy; called once the step's final model is safe."""
+        wait_for_all()
+        if not is_main():
+            return
         for folder in Path(self.args.output_dir).glob("checkpoint-*"):
             shutil.rmtree(folder)
         shutil.rmtree(self._best_folder, ignore_errors=True)
@@ -188,7 +204,8 @@ class ToolkitTrainer(Trainer):
         if wanted and (self.control.should_save or last_step) and self._evaluated_at != self.state.global_step:
             self._evaluated_at = self.state.global_step
             wants_log = self.control.should_log
-            self._keep_if_best(self.evaluate_with())
+            if is_main():
+                self._keep_if_best(self.evaluate_with())
             self.control.should_log = wants_log  # logging the score has cleared it
         super()._maybe_log_save_evaluate(tr_loss, model, epoch, ignore_keys_for_eval, **kwargs)
 
@@ -206,9 +223,25 @@ class ToolkitTrainer(Trainer):
         shutil.rmtree(self._best_folder, ignore_errors=True)
         os.replace(temporary, self._best_folder)
 
+    # --- several processes -----------------------------------------------------------------------------
+
+    def _wrap_model(self, model, training=True):
+        """Not Paddle's DataParallel, which expects a gradient for every weight: terms may leave some without.
+
+        Every process starts with the main one's weights; `_AverageGradients` keeps them equal.
+        """
+        if processes() == 1:
+            return super()._wrap_model(model, training)
+        with paddle.no_grad():
+            for weight in model.state_dict().values():
+                paddle.distributed.broadcast(weight, src=0)
+        return model
+
     # --- checkpoints -----------------------------------------------------------------------------------
 
     def _save(self, output_dir=None, state_dict=None, merge_tensor_parallel=False):
+        if not is_main():
+            return
         folder = Path(output_dir or self.args.output_dir)
         folder.mkdir(parents=True, exist_ok=True)
         save_file(to_numpy(self.model.state_dict()), str(folder / _WEIGHTS))
@@ -218,7 +251,8 @@ class ToolkitTrainer(Trainer):
         folder = Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}"
         seconds = self._seconds_before(getattr(self, "_resumed_from", None)) + time.time() - self._started
         # Written last: a checkpoint without it was cut off while it was being saved.
-        (folder / _COMPLETE).write_text(f"{seconds:.1f}", encoding="utf-8")
+        if is_main():
+            (folder / _COMPLETE).write_text(f"{seconds:.1f}", encoding="utf-8")
 
     def _load_from_checkpoint(self, resume_from_checkpoint=None):
         self._started = time.time()
@@ -291,31 +325,51 @@ class _ProgressLine(TrainerCallback):
         tqdm.write(text)
 
 
+class _AverageGradients(TrainerCallback):
+    """Before every optimiser step, each gradient becomes its average over the processes."""
+
+    def __init__(self, model):
+        self.model = model
+
+    def on_optimizer_begin(self, args, state, control, **kwargs):
+        from paddle.distributed.fleet.utils.hybrid_parallel_util import fused_allreduce_gradients
+
+        fused_allreduce_gradients([p for p in self.model.parameters() if not p.stop_gradient], None)
+
+
 class _InterruptAfterStep(TrainerCallback):
-    """The first Ctrl-C finishes the step and saves; the second one stops at once."""
+    """Ctrl-C, or SIGTERM, finishes the step and saves; a second Ctrl-C stops at once.
+
+    Of several processes, all stop after the same step, whichever of them hears of it first.
+    """
 
     def __init__(self):
         self.requested = False
-        self._previous = None
+        self._previous: dict = {}
 
     def on_train_begin(self, args, state, control, **kwargs):
         if threading.current_thread() is threading.main_thread():
-            self._previous = signal.signal(signal.SIGINT, self._request)
+            self._previous = {
+                number: signal.signal(number, self._request) for number in (signal.SIGINT, signal.SIGTERM)
+            }
 
     def _request(self, signum, frame):
+        if not self.requested and is_main():
+            tqdm.write("  stopping after this step; a checkpoint will be written (Ctrl-C again stops at once)")
         self.requested = True
         signal.signal(signal.SIGINT, signal.default_int_handler)
-        tqdm.write("  stopping after this step; a checkpoint will be written (Ctrl-C again stops at once)")
 
     def on_step_end(self, args, state, control, **kwargs):
+        if processes() > 1:
+            self.requested = float(sum_over_all(paddle.to_tensor([float(self.requested)]))) > 0
         if self.requested:
             control.should_save = True
             control.should_training_stop = True
         return control
 
     def on_train_end(self, args, state, control, **kwargs):
-        if self._previous is not None:
-            signal.signal(signal.SIGINT, self._previous)
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
 
 
 def format_seconds(seconds: float) -> str:

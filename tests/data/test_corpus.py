@@ -151,6 +151,12 @@ class TestRows:
         dumped = pickle.dumps(corpus.train)
         assert rows(pickle.loads(dumped)) == before and len(dumped) < 20_000
 
+    def test_several_processes_write_the_same_files(self, tokenizer, texts, tmp_path):
+        for processes in (1, 2):
+            prepare_corpus(texts, tokenizer, 16, tmp_path / str(processes), num_proc=processes)
+        for name in ("tokens.bin", "ends.bin"):
+            assert (tmp_path / "1" / name).read_bytes() == (tmp_path / "2" / name).read_bytes()
+
     @pytest.mark.parametrize("num_proc", [None, 2])
     def test_word_boundaries(self, tokenizer, tmp_path, num_proc):
         pytest.importorskip("jieba")

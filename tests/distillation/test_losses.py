@@ -79,8 +79,25 @@ def test_soft_cross_entropy_over_words_leaves_the_masked_out():
     assert float(losses.soft_cross_entropy(student, teacher, mask=mask)) == pytest.approx(expected, rel=1e-5)
 
 
-def test_score_mse_by_hand():
-    assert float(losses.score_mse(tensor([[1.0], [4.0]]), tensor([[3.0], [4.0]]))) == pytest.approx(2.0)
+def test_soft_kl_is_cross_entropy_less_the_teacher_s_entropy():
+    teacher, student = tensor([[0.0, 0.0]]), tensor([[0.0, 4 * math.log(3)]])
+    expected = 16 * (0.5 * math.log(0.5 / 0.25) + 0.5 * math.log(0.5 / 0.75))
+    assert float(losses.soft_kl(student, teacher, 4.0)) == pytest.approx(expected, rel=1e-5)
+    assert float(losses.soft_kl(teacher, teacher, 2.0)) == pytest.approx(0.0, abs=1e-6)
+
+
+def test_logits_mse_by_hand():
+    assert float(losses.logits_mse(tensor([[1.0], [4.0]]), tensor([[3.0], [4.0]]))) == pytest.approx(2.0)
+    # over labels too, and over words only where the mask is 1
+    student, teacher = tensor([[[1.0, 2.0], [9.0, 9.0]]]), tensor([[[3.0, 2.0], [0.0, 0.0]]])
+    assert float(losses.logits_mse(student, teacher, tensor([[1, 0]]))) == pytest.approx(2.0)
+
+
+def test_hidden_cosine_by_hand_ignores_padding():
+    student = tensor([[[1.0, 0.0], [3.0, 4.0], [9.0, 9.0]]])
+    teacher = tensor([[[0.0, 2.0], [6.0, 8.0], [-1.0, 0.0]]])
+    # a right angle, then the same direction
+    assert float(losses.hidden_cosine(student, teacher, tensor([[1, 1, 0]]))) == pytest.approx((1 + 0) / 2, abs=1e-6)
 
 
 def test_split_heads_and_scaled_scores_equal_numpy():
@@ -112,44 +129,46 @@ def test_padding_added_changes_no_attention_loss(name):
     assert float(with_padding) == pytest.approx(float(plain), rel=1e-5)
 
 
-@pytest.mark.parametrize("name", ["kl", "mse", "hidden", "soft", "hard", "score"])
+MASK = [[1, 1, 1, 0]]
+# loss -> shape of what the student gives, and the loss of it against a teacher
+LOSSES = {
+    "distribution_kl": ((1, 2, 4, 4), lambda s, t: losses.distribution_kl(s, t, tensor(MASK))),
+    "scores_mse": ((1, 2, 4, 4), lambda s, t: losses.scores_mse(s, t, tensor(MASK))),
+    "hidden_mse": ((1, 4, 3), lambda s, t: losses.hidden_mse(s, t, tensor(MASK))),
+    "hidden_cosine": ((1, 4, 3), lambda s, t: losses.hidden_cosine(s, t, tensor(MASK))),
+    "soft_cross_entropy": ((1, 3), lambda s, t: losses.soft_cross_entropy(s, t, 2.0)),
+    "soft_cross_entropy over words": ((1, 4, 3), lambda s, t: losses.soft_cross_entropy(s, t, 2.0, tensor(MASK))),
+    "soft_kl": ((1, 3), lambda s, t: losses.soft_kl(s, t, 2.0)),
+    "soft_kl over words": ((1, 4, 3), lambda s, t: losses.soft_kl(s, t, 2.0, tensor(MASK))),
+    "logits_mse": ((1, 3), lambda s, t: losses.logits_mse(s, t)),
+    "logits_mse over words": ((1, 4, 3), lambda s, t: losses.logits_mse(s, t, tensor(MASK))),
+    "classification": ((1, 2), lambda s, t: label_loss("classification", s, paddle.to_tensor([1]))),
+    "regression": ((1, 1), lambda s, t: label_loss("regression", s, tensor([0.3]))),
+    "token_classification": (
+        (1, 4, 3),
+        lambda s, t: label_loss("token_classification", s, paddle.to_tensor([[-100, 2, 0, -100]])),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", LOSSES)
 def test_gradient_equals_finite_differences(name):
+    shape, loss = LOSSES[name]
     rng = np.random.default_rng(3)
-    mask = tensor([[1, 1, 1, 0]])
-    shape = (
-        (1, 1)
-        if name == "score"
-        else (1, 2)
-        if name in ("soft", "hard")
-        else (1, 4, 3)
-        if name == "hidden"
-        else (1, 2, 4, 4)
-    )
-    start = rng.normal(size=shape).astype(np.float32)
-    teacher = tensor(rng.normal(size=shape))
-    functions = {
-        "kl": lambda x: losses.distribution_kl(x, teacher, mask),
-        "mse": lambda x: losses.scores_mse(x, teacher, mask),
-        "hidden": lambda x: losses.hidden_mse(x, teacher, mask),
-        "soft": lambda x: losses.soft_cross_entropy(x, teacher, 2.0),
-        "hard": lambda x: label_loss("classification", x, paddle.to_tensor([1])),
-        "score": lambda x: label_loss("regression", x, tensor([0.3])),
-    }
+    start, teacher = rng.normal(size=shape).astype(np.float32), tensor(rng.normal(size=shape))
     x = tensor(start)
     x.stop_gradient = False
-    functions[name](x).backward()
+    loss(x, teacher).backward()
     step, direction = 1e-2, rng.normal(size=shape).astype(np.float32)
-    above, below = (
-        functions[name](tensor(start + step * direction)),
-        functions[name](tensor(start - step * direction)),
-    )
+    above, below = loss(tensor(start + step * direction), teacher), loss(tensor(start - step * direction), teacher)
     slope = (float(above) - float(below)) / (2 * step)
     assert float((x.grad.numpy() * direction).sum()) == pytest.approx(slope, rel=2e-2, abs=1e-4)
 
 
-@pytest.mark.parametrize("name", ["kl", "mse", "hidden"])
+@pytest.mark.parametrize(
+    "name", ["distribution_kl", "scores_mse", "hidden_mse", "hidden_cosine", "soft_kl", "logits_mse"]
+)
 def test_zero_when_student_equals_teacher(name):
-    x = tensor(np.random.default_rng(4).normal(size=(2, 3, 5) if name == "hidden" else (2, 3, 5, 5)))
-    function = losses.hidden_mse if name == "hidden" else ATTENTION[name]
-    mask = tensor(np.ones((2, 3 if name == "hidden" else 5)))
-    assert float(function(x, x, mask)) == pytest.approx(0.0, abs=1e-6)
+    shape, loss = LOSSES[name]
+    x = tensor(np.random.default_rng(4).normal(size=shape))
+    assert float(loss(x, x)) == pytest.approx(0.0, abs=1e-6)

@@ -9,8 +9,10 @@ import pytest
 from paddle_ernie_tiny.config import ObjectiveSettings
 from paddle_ernie_tiny.distillation import losses
 from paddle_ernie_tiny.distillation.objective import Objective
-from paddle_ernie_tiny.distillation.stages import Teacher, distilled_student
+from paddle_ernie_tiny.distillation.stages import distilled_student
+from paddle_ernie_tiny.distillation.teacher import Teacher
 from paddle_ernie_tiny.errors import InputError
+from paddle_ernie_tiny.models.capture import Capture, Captured, Needs
 
 
 def shape(layers, width, heads):
@@ -20,7 +22,7 @@ def shape(layers, width, heads):
 def classifier(layers, width, heads, family="bert"):
     from paddlenlp import transformers as nlp
 
-    prefix = {"bert": "Bert", "ernie": "Ernie", "roberta": "Roberta"}[family]
+    prefix = {"bert": "Bert", "ernie": "Ernie", "roberta": "Roberta", "skep": "Skep", "tinybert": "TinyBert"}[family]
     config = getattr(nlp, f"{prefix}Config")(
         vocab_size=50,
         hidden_size=width,
@@ -50,14 +52,14 @@ def batch(padding=0):
     }
 
 
-def values(attention, padding=0, student_heads=2):
+def values(padding=0, student_heads=2, **settings):
     paddle.seed(7)
-    settings = ObjectiveSettings(attention={"loss": attention})
+    settings = ObjectiveSettings(**settings)
     student_model, teacher_model = classifier(2, 8, student_heads), classifier(4, 16, 2)
     objective = Objective(settings, student_model.config, teacher_model.config, label_terms=True)
     student = distilled_student(student_model, objective, 16)
     student.eval()
-    teacher = Teacher(teacher_model, objective)
+    teacher = Teacher(teacher_model, objective.needs("teacher"), logits=objective.wants("soft_label"))
     inputs = batch(padding)
     teacher_logits, teacher_states = teacher(inputs)
     logits, states = student(**inputs)
@@ -67,21 +69,27 @@ def values(attention, padding=0, student_heads=2):
     return {name: float(value) for name, value in terms.items()}
 
 
-@pytest.mark.parametrize("attention", ["kl", "mse", "relation"])
-def test_every_term_is_positive_and_unmoved_by_padding(attention):
-    plain, padded = values(attention), values(attention, padding=5)
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {},
+        {"attention": {"loss": "mse"}, "hidden": {"loss": "cosine"}, "embedding": {"loss": "cosine"}},
+        {"attention": {"loss": "relation"}, "soft_label": {"loss": "kl"}, "projection": "shared"},
+        {"attention": {"loss": "relation", "relations": ["value"]}, "soft_label": {"loss": "mse"}, "layer_map": [3, 3]},
+    ],
+)
+def test_every_term_is_positive_and_unmoved_by_padding(settings):
+    plain, padded = values(**settings), values(padding=5, **settings)
     assert set(plain) == {"attention", "hidden", "embedding", "soft_label", "hard_label"}
     for name, value in plain.items():
         assert value > 0
-        assert padded[name] == pytest.approx(value, rel=1e-4), name
+        assert padded[name] == pytest.approx(value, rel=1e-4, abs=1e-7), name
 
 
-@pytest.mark.parametrize("family", ["bert", "ernie", "roberta"])
+@pytest.mark.parametrize("family", ["bert", "ernie", "roberta", "skep", "tinybert"])
 def test_captured_q_and_k_give_the_models_own_attention(family):
-    from paddle_ernie_tiny.models.capture import Capture
-
     model = classifier(3, 16, 4, family)
-    capture = Capture(model, hidden_layers=[0, 2, 3], attention_layers=[2])
+    capture = Capture(model, Needs(hidden=(0, 2, 3), attention=(2,)))
     inputs = batch()
     output = model(**inputs, output_hidden_states=True, output_attentions=True, return_dict=True)
     states = capture.take()
@@ -94,10 +102,8 @@ def test_captured_q_and_k_give_the_models_own_attention(family):
 
 
 def test_hooks_leave_nothing_behind():
-    from paddle_ernie_tiny.models.capture import Capture
-
     model, other = classifier(2, 8, 2), classifier(2, 8, 2)
-    capture = Capture(model, hidden_layers=[1], attention_layers=[1])
+    capture = Capture(model, Needs(hidden=(1,), attention=(1,)))
     other(**batch())
     assert capture.take().hidden == {}, "another instance of the class must not be captured"
     capture.remove()
@@ -112,7 +118,7 @@ def test_total_is_the_weighted_sum_and_zero_weights_are_left_out():
     objective = Objective(settings, shape(2, 8, 2), shape(4, 16, 2), label_terms=True)
     assert [term.name for term in objective.terms] == ["attention", "hidden", "hard_label"]
     assert float(objective.total({"attention": 1.0, "hidden": 4.0, "hard_label": 3.0})) == pytest.approx(7.0)
-    assert objective.hidden_layers("teacher") == [2, 4]
+    assert objective.needs("teacher") == Needs(hidden=(2, 4), attention=(2, 4))
     assert objective.equation().startswith("loss = 2 * attention [KL(A_T || A_S) over 2 layers] + 0.5 * hidden")
 
 
@@ -122,7 +128,7 @@ def test_unequal_heads_are_refused_with_the_remedy():
 
 
 def test_relation_takes_unequal_heads_and_refuses_a_width_that_does_not_divide():
-    assert values("relation", student_heads=4)["attention"] > 0
+    assert values(attention={"loss": "relation"}, student_heads=4)["attention"] > 0
     settings = ObjectiveSettings(attention={"loss": "relation", "relation_heads": 3})
     with pytest.raises(InputError, match="width 8 cannot be split into 3 relation heads"):
         Objective(settings, shape(2, 8, 2), shape(4, 12, 4), label_terms=False)
@@ -141,8 +147,6 @@ def test_an_objective_without_terms_is_refused():
 
 def test_relation_equals_numpy():
     """MiniLMv2: mean KL of q-q, k-k and v-v relations (here with one head)."""
-    from paddle_ernie_tiny.models.capture import Captured
-
     rng = np.random.default_rng(5)
     s, t = rng.normal(size=(2, 3, 1, 4, 6)).astype(np.float32)
     settings = ObjectiveSettings(
@@ -171,3 +175,66 @@ def test_relation_equals_numpy():
     )
     value = objective(states[0], states[1], paddle.ones([1, 4]))["attention"]
     assert float(value) == pytest.approx(expected, rel=1e-5)
+
+
+def test_a_weight_changes_linearly_over_the_stage_and_the_equation_says_so():
+    settings = ObjectiveSettings(
+        attention={"weight": 0}, hidden={"weight": 1, "final_weight": 0}, embedding={"weight": 0, "final_weight": 4}
+    )
+    objective = Objective(settings, shape(2, 8, 2), shape(4, 16, 2), label_terms=False)
+    assert objective.equation() == (
+        "loss = 1->0 * hidden [MSE(H_S W, H_T) over 2 layers] + 0->4 * embedding [MSE(E_S W, E_T)]"
+    )
+    terms = {"hidden": 10.0, "embedding": 1.0}
+    assert [float(objective.total(terms, p)) for p in (0.0, 0.25, 1.0)] == [10.0, 8.5, 4.0]
+
+
+@pytest.mark.parametrize(
+    ("settings", "kind", "message"),
+    [
+        ({"projection": "none"}, "classification", "states 8 and 16 wide cannot be compared"),
+        ({"soft_label": {"loss": "kl"}}, "regression", "a regressor answers with one score"),
+        ({"soft_label": {"loss": "mse", "temperature": 2.0}}, "classification", "temperature 2 has no meaning"),
+    ],
+)
+def test_impossible_pairings_are_refused(settings, kind, message):
+    with pytest.raises(InputError, match=message):
+        Objective(ObjectiveSettings(**settings), shape(2, 8, 2), shape(4, 16, 2), label_terms=True, kind=kind)
+
+
+def test_without_a_projection_equal_widths_are_compared_as_they_are():
+    paddle.seed(7)
+    settings = ObjectiveSettings(projection="none")
+    model = classifier(2, 8, 2)
+    objective = Objective(settings, model.config, model.config, label_terms=False)
+    student, teacher = distilled_student(model, objective, 8), Teacher(model, objective.needs("teacher"), logits=False)
+    inputs = batch()
+    _, teacher_states = teacher(inputs)
+    student.eval()
+    _, states = student(**inputs)
+    assert not len(student.projections)
+    terms = objective(states, teacher_states, inputs["attention_mask"])
+    assert all(float(value) == pytest.approx(0.0, abs=1e-6) for value in terms.values())
+
+
+def test_counts_are_what_each_term_is_a_mean_over():
+    settings = ObjectiveSettings(attention={"loss": "mse"})
+    objective = Objective(settings, shape(2, 8, 2), shape(4, 16, 2), label_terms=True)
+    mask = paddle.to_tensor([[1.0, 1.0, 1.0], [1.0, 0.0, 0.0]])
+    counts = objective.counts(mask, paddle.to_tensor([1, -100])).tolist()
+    # attention: 9 + 1 pairs; hidden and embedding: 4 tokens; soft label: 2 rows; hard label: 1 labelled row
+    assert dict(zip([term.name for term in objective.terms], counts, strict=True)) == {
+        "attention": 10.0,
+        "hidden": 4.0,
+        "embedding": 4.0,
+        "soft_label": 2.0,
+        "hard_label": 1.0,
+    }
+
+
+def test_a_model_that_is_built_otherwise_is_refused():
+    from paddlenlp.transformers import AlbertConfig, AlbertModel
+
+    config = AlbertConfig(vocab_size=20, embedding_size=4, hidden_size=8, num_attention_heads=2, intermediate_size=8)
+    with pytest.raises(InputError, match="the states of AlbertModel cannot be read"):
+        Capture(AlbertModel(config), Needs(hidden=(1,)))

@@ -20,8 +20,8 @@ from paddle_ernie_tiny.models.build import (
     load_tokenizer,
     read_model_config,
     resolve_model,
-    save_model,
 )
+from paddle_ernie_tiny.models.weights import save_model
 
 TOKENS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *"天地玄黄宇宙洪荒"]
 TINY = ModelShape(num_hidden_layers=1, hidden_size=8, num_attention_heads=2, intermediate_size=16)

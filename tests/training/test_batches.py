@@ -40,7 +40,16 @@ def test_ranks_share_the_rows_and_make_the_same_number_of_steps():
     ranks = [epoch_of(LengthGroupedBatchSampler(LENGTHS, 8, seed=1, replicas=2, rank=r)) for r in range(2)]
     assert len(ranks[0]) == len(ranks[1]) == len(LengthGroupedBatchSampler(LENGTHS, 8, seed=1, replicas=2))
     rows = [i for rank in ranks for batch in rank for i in batch]
-    assert set(rows) == set(range(203)) and len(rows) == 208  # five rows fill the last global batch
+    assert set(rows) == set(range(203)) and len(rows) == 204  # one row comes twice, so that they divide
+    assert all(len(one) == len(other) for one, other in zip(*ranks, strict=True))
+
+
+def test_ranks_together_see_what_one_process_sees():
+    lengths = LENGTHS[:200]
+    ranks = [epoch_of(LengthGroupedBatchSampler(lengths, 8, seed=1, replicas=2, rank=r)) for r in range(2)]
+    alone = epoch_of(LengthGroupedBatchSampler(lengths, 16, seed=1))
+    together = [sorted(one + other) for one, other in zip(*ranks, strict=True)]
+    assert together == [sorted(batch) for batch in alone]
 
 
 def test_collate_by_hand():

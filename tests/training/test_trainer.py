@@ -9,6 +9,8 @@ import pytest
 
 from paddle_ernie_tiny.config import ObjectiveSettings, TrainingSettings
 from paddle_ernie_tiny.distillation import stages
+from paddle_ernie_tiny.distillation.signals import Layout, SignalCache
+from paddle_ernie_tiny.distillation.teacher import CachedTeacher, Teacher
 from paddle_ernie_tiny.training.batches import EncodedRows
 from paddle_ernie_tiny.training.steps import FinetuneTrainer
 from paddle_ernie_tiny.training.trainer import last_checkpoint, total_steps, training_arguments
@@ -153,7 +155,7 @@ def test_a_stage_trains_the_student_and_leaves_the_teacher_alone(tmp_path, name)
     student_model, teacher_model = classifier(1, 8), classifier(2, 16, dropout=0.5)
     objective = stages.build_objective(ObjectiveSettings(), student_model.config, teacher_model.config, stage)
     student = stages.distilled_student(student_model, objective, 16)
-    teacher = stages.Teacher(teacher_model, objective)
+    teacher = Teacher(teacher_model, objective.needs("teacher"), logits=objective.wants("soft_label"))
     before = {n: v.numpy().copy() for n, v in teacher_model.state_dict().items()}
     start = {n: v.numpy().copy() for n, v in student.state_dict().items()}
     data = rows(labelled=stage.label_terms)
@@ -172,6 +174,31 @@ def test_a_stage_trains_the_student_and_leaves_the_teacher_alone(tmp_path, name)
         terms |= {"soft_label_loss", "hard_label_loss"}
     assert {key for key in result["history"][0] if key.endswith("_loss")} == terms
     json.dumps(result)
+
+
+def test_cached_signals_give_the_losses_of_an_online_teacher(tmp_path):
+    stage, data = stages.STAGES["task_specific"], rows(labelled=True)
+    histories, asked = {}, []
+    for mode in ("online", "cached"):
+        paddle.seed(5)
+        student_model, teacher_model = classifier(1, 8), classifier(2, 16)
+        objective = stages.build_objective(ObjectiveSettings(), student_model.config, teacher_model.config, stage)
+        student = stages.distilled_student(student_model, objective, 16)
+        teacher = Teacher(teacher_model, objective.needs("teacher"), logits=True)
+        if mode == "cached":
+            layout = Layout(objective.needs("teacher"), 16, logits=2)
+            cache = SignalCache(tmp_path / "signals", {"teacher": "x"}, layout, data.lengths)
+            teacher = CachedTeacher(teacher, cache)
+            teacher_model.register_forward_post_hook(lambda *_: asked.append(1))
+        args = training_arguments(SETTINGS, len(data), tmp_path / mode, tmp_path / "vdl", seed=3)
+        histories[mode] = stage(student, teacher, objective, args, data, 0).fit()["history"]
+    steps_an_epoch = -(-len(data) // SETTINGS.per_device_train_batch_size)
+    assert len(asked) == steps_an_epoch, "the teacher is asked once a row"
+    assert SETTINGS.max_steps > 2 * steps_an_epoch
+    for online, cached in zip(histories["online"], histories["cached"], strict=True):
+        for name in online:
+            if name.endswith("loss"):
+                assert cached[name] == pytest.approx(online[name], rel=1e-3, abs=1e-6), name
 
 
 def test_each_stage_changes_exactly_one_component():

@@ -1,7 +1,7 @@
 import pytest
 
-from paddle_ernie_tiny.distillation.layer_map import layer_map
 from paddle_ernie_tiny.errors import InputError
+from paddle_ernie_tiny.models.layer_map import layer_map
 
 
 @pytest.mark.parametrize(
@@ -19,6 +19,11 @@ def test_uniform(student, teacher, expected):
     assert list(layer_map("uniform", student, teacher).values()) == expected
 
 
+def test_top_and_bottom():
+    assert list(layer_map("top", 4, 12).values()) == [9, 10, 11, 12]
+    assert list(layer_map("bottom", 4, 12).values()) == [1, 2, 3, 4]
+
+
 def test_explicit():
     assert layer_map([1, 4], 2, 4) == {1: 1, 2: 4}
 
@@ -30,6 +35,7 @@ def test_explicit():
         ([0, 3], 2, "teacher layer 0 does not exist"),
         ([6, 3], 2, "not monotonic"),
         ([3], 2, "names 1 layers, the student has 2"),
+        ("top", 13, "the student has 13 layers, the teacher only 12"),
         ("uniform", 13, "the student has 13 layers, the teacher only 12"),
     ],
 )

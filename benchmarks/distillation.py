@@ -1,0 +1,311 @@
+"""What does distilling cost, beside the models' own forwards and backwards?
+
+    python benchmarks/distillation.py step     --json OUT.json   a step against a bare teacher and a bare student
+    python benchmarks/distillation.py cached   --json OUT.json   signals read from disk against an online teacher
+    python benchmarks/distillation.py students --json OUT.json   three students together against three runs
+    python benchmarks/distillation.py teacher  --json OUT.json   a teacher's forward: dynamic against static graph
+    python benchmarks/distillation.py memory   --json OUT.json   resident memory over 10,000 steps of small models
+
+Models are of the shape of BERT-base (12 layers, 768 wide) and of the students named in the result, with random
+weights: speed does not depend on them. What is compared takes turns in one process, so that other load on the machine
+meets all of it; ratios are of medians. No step updates weights: optimisers cost the same on both sides.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import resource
+import shutil
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+
+from paddle_ernie_tiny.runtime import cpu_cores, import_paddle, tune_process
+
+TEACHER = {"num_hidden_layers": 12, "hidden_size": 768, "num_attention_heads": 12, "intermediate_size": 3072}
+STUDENTS = {
+    "4l-312h": {"num_hidden_layers": 4, "hidden_size": 312, "num_attention_heads": 12, "intermediate_size": 1200},
+    "3l-192h": {"num_hidden_layers": 3, "hidden_size": 192, "num_attention_heads": 12, "intermediate_size": 768},
+    "6l-384h": {"num_hidden_layers": 6, "hidden_size": 384, "num_attention_heads": 12, "intermediate_size": 1536},
+}
+VOCABULARY = 21128
+
+
+def main() -> None:
+    """Parses the arguments, measures, prints, writes JSON."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=sorted(MEASUREMENTS))
+    parser.add_argument("--batch", type=int, default=16)
+    parser.add_argument("--length", type=int, default=128)
+    parser.add_argument("--rounds", type=int, default=7, help="the first one is not counted (default: %(default)s)")
+    parser.add_argument("--batches", type=int, default=8, help="of the data set, for `cached` (default: %(default)s)")
+    parser.add_argument("--json", type=Path, help="where to write the result")
+    args = parser.parse_args()
+    tune_process()
+    import_paddle()
+    result = {"what": args.what, **MEASUREMENTS[args.what](args), "machine": _machine()}
+    print(json.dumps(result, indent=1))
+    if args.json:
+        args.json.parent.mkdir(parents=True, exist_ok=True)
+        args.json.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+
+
+def measure_step(args) -> dict:
+    """A step of task-specific distillation, all terms, against the two bare models; and where its own time goes."""
+    import paddle
+    import paddle.nn.functional as F
+
+    from paddle_ernie_tiny.distillation.teacher import Teacher
+
+    inputs, labels = _batch(args)
+    bare_teacher, bare_student = _classifier(TEACHER), _classifier(STUDENTS["4l-312h"])
+    bare_teacher.eval()
+    objective, student, teacher_model = _pair("task_specific", "4l-312h")
+    teacher = Teacher(teacher_model, objective.needs("teacher"), logits=True)
+
+    def teacher_forward():
+        with paddle.no_grad():
+            bare_teacher(**inputs)
+
+    def student_both():
+        F.cross_entropy(bare_student(**inputs), labels).backward()
+        bare_student.clear_gradients()
+
+    parts = {"teacher": [], "student forward": [], "objective forward": [], "backward": []}
+
+    def step():
+        marks = [time.perf_counter()]
+        logits, states = teacher(inputs)
+        marks.append(time.perf_counter())
+        student_logits, student_states = student(**inputs)
+        marks.append(time.perf_counter())
+        terms = objective(student_states, states, inputs["attention_mask"], student_logits, logits, labels)
+        total = objective.total(terms)
+        marks.append(time.perf_counter())
+        total.backward()
+        marks.append(time.perf_counter())
+        student.clear_gradients()
+        for name, seconds in zip(parts, np.diff(marks), strict=True):
+            parts[name].append(seconds)
+
+    work = {"bare teacher forward": teacher_forward, "bare student forward and backward": student_both, "step": step}
+    seconds = _alternate(work, args.rounds)
+    bare = seconds["bare teacher forward"] + seconds["bare student forward and backward"]
+    return {
+        "seconds": _rounded(seconds),
+        "step_over_bare": round(seconds["step"] / bare, 3),
+        "profile_seconds": _rounded({name: float(np.median(values[1:])) for name, values in parts.items()}),
+        "objective": objective.equation(),
+        "settings": {"batch": args.batch, "length": args.length, "teacher": TEACHER, "student": STUDENTS["4l-312h"]},
+    }
+
+
+def measure_cached(args) -> dict:
+    """Samples a second of training steps with signals from disk and with an online teacher, and the loss of both."""
+    from paddle_ernie_tiny.distillation.signals import Layout, SignalCache
+    from paddle_ernie_tiny.distillation.teacher import CachedTeacher, Teacher
+
+    objective, student, teacher_model = _pair("task_specific", "4l-312h")
+    teacher = Teacher(teacher_model, objective.needs("teacher"), logits=True)
+    layout = Layout(objective.needs("teacher"), TEACHER["hidden_size"], logits=2)
+    lengths = np.full(args.batch * args.batches, args.length)
+    folder = Path(tempfile.mkdtemp())
+    try:
+        cache = SignalCache(folder / "signals", {"teacher": "benchmark"}, layout, lengths)
+        cached = CachedTeacher(teacher, cache)
+        batches = [_batch(args, seed) for seed in range(args.batches)]
+        losses = {"online": [], "cached": []}
+        turn = {"online": 0, "cached": 0}
+
+        def step(name, ask):
+            number = turn[name] % args.batches
+            turn[name] += 1
+            inputs, labels = batches[number]
+            logits, states = ask(inputs, number)
+            student_logits, student_states = student(**inputs)
+            total = objective.total(
+                objective(student_states, states, inputs["attention_mask"], student_logits, logits, labels)
+            )
+            total.backward()
+            student.clear_gradients()
+            losses[name].append(float(total))
+
+        def rows(number):
+            import paddle
+
+            return paddle.arange(number * args.batch, (number + 1) * args.batch)
+
+        start = time.perf_counter()
+        for number in range(args.batches):  # the first epoch
+            cached(batches[number][0], rows(number))
+        cache.sync()
+        filling = time.perf_counter() - start
+        work = {
+            "online": lambda: step("online", lambda inputs, number: teacher(inputs)),
+            "cached": lambda: step("cached", lambda inputs, number: cached(inputs, rows(number))),
+        }
+        seconds = _alternate(work, max(args.rounds, args.batches + 1))
+        size = sum(file.stat().st_size for file in (folder / "signals").iterdir())
+    finally:
+        shutil.rmtree(folder)
+    difference = max(abs(c - o) / o for o, c in zip(losses["online"], losses["cached"], strict=True))
+    return {
+        "seconds_a_step": _rounded(seconds),
+        "samples_per_second": _rounded({name: args.batch / value for name, value in seconds.items()}),
+        "cached_times_as_fast": round(seconds["online"] / seconds["cached"], 2),
+        "largest_relative_difference_of_losses": float(f"{difference:.2e}"),
+        "bytes_per_token": round(size / (len(lengths) * args.length), 1),
+        "seconds_to_fill": round(filling, 2),
+        "settings": {"batch": args.batch, "length": args.length, "batches": args.batches},
+    }
+
+
+def measure_teacher(args) -> dict:
+    """A teacher's forward with its states, in dynamic graph, and compiled to a static one."""
+    import paddle
+
+    from paddle_ernie_tiny.distillation.teacher import Teacher
+
+    inputs, _ = _batch(args)
+    objective, _, model = _pair("task_specific", "4l-312h")
+    teacher = Teacher(model, objective.needs("teacher"), logits=True)
+
+    def states(input_ids, token_type_ids, attention_mask):
+        logits, captured = teacher(
+            {"input_ids": input_ids, "token_type_ids": token_type_ids, "attention_mask": attention_mask}
+        )
+        return [logits, *captured.hidden.values(), *captured.query.values(), *captured.key.values()]
+
+    static = paddle.jit.to_static(states, full_graph=True)
+
+    def compiled():
+        with paddle.no_grad():
+            static(**inputs)
+
+    seconds = _alternate({"dynamic": lambda: teacher(inputs), "static": compiled}, args.rounds)
+    return {
+        "seconds": _rounded(seconds),
+        "static_times_as_fast": round(seconds["dynamic"] / seconds["static"], 3),
+        "settings": {"batch": args.batch, "length": args.length, "teacher": TEACHER},
+    }
+
+
+def measure_memory(args) -> dict:
+    """Resident memory of the whole trainer over 10,000 steps of small models, sampled every 1,000 steps."""
+    import paddle
+
+    from paddle_ernie_tiny.config import ObjectiveSettings, TrainingSettings
+    from paddle_ernie_tiny.distillation import stages
+    from paddle_ernie_tiny.distillation.teacher import Teacher
+    from paddle_ernie_tiny.training.batches import EncodedRows
+    from paddle_ernie_tiny.training.trainer import training_arguments
+
+    small = {"num_hidden_layers": 2, "hidden_size": 32, "num_attention_heads": 2, "intermediate_size": 64}
+    paddle.seed(0)
+    student_model, model = _classifier({**small, "num_hidden_layers": 1}, 1000), _classifier(small, 1000)
+    stage = stages.STAGES["task_specific"]
+    objective = stages.build_objective(ObjectiveSettings(), student_model.config, model.config, stage)
+    student = stages.distilled_student(student_model, objective, 32)
+    rng = np.random.default_rng(0)
+    ids = [rng.integers(5, 1000, size=rng.integers(4, 32)).tolist() for _ in range(2000)]
+    rows = EncodedRows(ids, [[0] * len(row) for row in ids], rng.integers(0, 2, 2000))
+    settings = TrainingSettings(max_steps=10_000, per_device_train_batch_size=8, logging_steps=1000, save_steps=5000)
+    folder, samples = Path(tempfile.mkdtemp()), {}
+
+    class Sampled(stage):
+        def compute_loss(self, model, inputs, return_outputs=False):
+            if self.state.global_step % 1000 == 0:
+                samples[self.state.global_step] = _resident_mb()
+            return super().compute_loss(model, inputs, return_outputs)
+
+    try:
+        arguments = training_arguments(settings, len(rows), folder, folder / "vdl", 0)
+        Sampled(student, Teacher(model, objective.needs("teacher"), True), objective, arguments, rows, 0).fit()
+    finally:
+        shutil.rmtree(folder)
+    samples[10_000] = _resident_mb()
+    return {
+        "resident_mb": {str(step): round(value, 1) for step, value in samples.items()},
+        "growth_mb_from_step_1000": round(samples[10_000] - samples[1000], 1),
+    }
+
+
+def _alternate(work: dict, rounds: int) -> dict[str, float]:
+    """Median seconds of each piece of work; they take turns, and the first round warms up."""
+    seconds: dict[str, list[float]] = {name: [] for name in work}
+    for _ in range(rounds):
+        for name, function in work.items():
+            start = time.perf_counter()
+            function()
+            seconds[name].append(time.perf_counter() - start)
+    return {name: float(np.median(values[1:])) for name, values in seconds.items()}
+
+
+def _classifier(shape: dict, vocabulary: int = VOCABULARY):
+    from paddlenlp.transformers import BertConfig, BertForSequenceClassification
+
+    options = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0, "type_vocab_size": 2}
+    return BertForSequenceClassification(BertConfig(vocab_size=vocabulary, num_labels=2, **options, **shape))
+
+
+def _pair(stage_name: str, student_name: str):
+    """Objective, wrapped student and teacher model, on random weights."""
+    import paddle
+
+    from paddle_ernie_tiny.config import ObjectiveSettings
+    from paddle_ernie_tiny.distillation import stages
+
+    paddle.seed(0)
+    student, teacher = _classifier(STUDENTS[student_name]), _classifier(TEACHER)
+    stage = stages.STAGES[stage_name]
+    objective = stages.build_objective(ObjectiveSettings(), student.config, teacher.config, stage)
+    return objective, stages.distilled_student(student, objective, TEACHER["hidden_size"]), teacher
+
+
+def _batch(args, seed: int = 0):
+    import paddle
+
+    ids = np.random.default_rng(seed).integers(5, VOCABULARY, (args.batch, args.length))
+    ids = paddle.to_tensor(ids)
+    inputs = {"input_ids": ids, "token_type_ids": paddle.zeros_like(ids), "attention_mask": paddle.ones(ids.shape)}
+    return inputs, paddle.zeros([args.batch], dtype="int64")
+
+
+def _rounded(values: dict) -> dict:
+    return {name: round(value, 4) for name, value in values.items()}
+
+
+def _resident_mb() -> float:
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith("VmRSS:"):
+            return int(line.split()[1]) / 1000
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000
+
+
+def _machine() -> dict:
+    from importlib import metadata
+
+    return {
+        "python": platform.python_version(),
+        "paddle": metadata.version("paddlepaddle"),
+        "paddlenlp": metadata.version("paddlenlp"),
+        "cores": cpu_cores(),
+        "threads": os.environ.get("OMP_NUM_THREADS"),
+        "load_average": [round(value, 2) for value in os.getloadavg()],
+    }
+
+
+MEASUREMENTS = {
+    "step": measure_step,
+    "cached": measure_cached,
+    "teacher": measure_teacher,
+    "memory": measure_memory,
+}
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,103 @@
+"""Students that start from layers, embeddings or a folder carry exactly these weights."""
+
+import numpy as np
+import paddle
+import pytest
+
+from paddle_ernie_tiny.config import ModelShape, StudentSettings
+from paddle_ernie_tiny.data.tokenization import SPECIAL_TOKENS, WordPieceTokenizer
+from paddle_ernie_tiny.errors import InputError
+from paddle_ernie_tiny.models.build import build_masked_lm, count_parameters
+from paddle_ernie_tiny.models.initialise import embeddings_by_svd, initial_student
+from paddle_ernie_tiny.models.weights import read_weights, save_model
+
+SIZES = {"hidden_size": 8, "num_attention_heads": 2, "intermediate_size": 16}
+WORDS = [*SPECIAL_TOKENS, *"一二三四五六七八九十"]
+
+
+@pytest.fixture(scope="module")
+def teacher(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("teacher") / "model"
+    paddle.seed(1)
+    model = build_masked_lm(len(WORDS), ModelShape(num_hidden_layers=4, **SIZES))
+    save_model(model, WordPieceTokenizer(WORDS), folder)
+    return folder
+
+
+def start(teacher, layers=2, seed=3, init=None, **sizes):
+    settings = StudentSettings(num_hidden_layers=layers, **{**SIZES, **sizes}, init=init or {})
+    return initial_student(settings, teacher, ["a", "b"], "classification", seed)
+
+
+def arrays(model):
+    return {name: value.numpy() for name, value in model.state_dict().items()}
+
+
+def test_random_starts_depend_on_the_seed_alone(teacher):
+    one, same, other = start(teacher), start(teacher), start(teacher, seed=4)
+    name = "bert.encoder.layers.0.self_attn.q_proj.weight"
+    np.testing.assert_array_equal(arrays(one)[name], arrays(same)[name])
+    assert np.abs(arrays(one)[name] - arrays(other)[name]).max() > 0
+
+
+@pytest.mark.parametrize(("layers", "expected"), [("uniform", (2, 4)), ("top", (3, 4)), ([1, 3], (1, 3))])
+def test_layers_are_copies_of_the_teacher_s(teacher, layers, expected):
+    own, theirs = arrays(start(teacher, init={"method": "teacher_layers", "layers": layers})), read_weights(teacher)
+    for m, g in enumerate(expected):
+        for part in ("self_attn.q_proj.weight", "linear2.bias", "norm1.weight"):
+            mine, given = f"bert.encoder.layers.{m}.{part}", f"bert.encoder.layers.{g - 1}.{part}"
+            np.testing.assert_array_equal(own[mine], theirs[given])
+    name = "bert.embeddings.word_embeddings.weight"
+    np.testing.assert_array_equal(own[name], theirs[name])
+
+
+def test_embeddings_are_the_best_of_their_rank(teacher):
+    own = arrays(start(teacher, hidden_size=4, init={"method": "teacher_embeddings"}))
+    full = read_weights(teacher)["bert.embeddings.word_embeddings.weight"].astype(np.float64)
+    u, s, _ = np.linalg.svd(full, full_matrices=False)
+    best = (u[:, :4] * s[:4]) @ (u[:, :4] * s[:4]).T  # inner products; they do not know the basis
+    mine = own["bert.embeddings.word_embeddings.weight"]
+    np.testing.assert_allclose(mine @ mine.T, best, atol=1e-5)
+    assert own["bert.embeddings.position_embeddings.weight"].shape[1] == 4
+
+
+def test_at_full_width_svd_keeps_every_inner_product():
+    rng = np.random.default_rng(0)
+    words, places = rng.normal(size=(9, 5)).astype(np.float32), rng.normal(size=(3, 5)).astype(np.float32)
+    tables = {"embeddings.word_embeddings.weight": words, "embeddings.position_embeddings.weight": places}
+    w, p = embeddings_by_svd({**tables, "embeddings.layer_norm.weight": np.ones(5)}, 5).values()
+    np.testing.assert_allclose(w @ p.T, words @ places.T, atol=1e-5)
+
+
+def test_a_folder_with_the_same_sizes_and_vocabulary(teacher, tmp_path):
+    paddle.seed(9)
+    model = build_masked_lm(len(WORDS), ModelShape(num_hidden_layers=2, **SIZES))
+    save_model(model, WordPieceTokenizer(WORDS), tmp_path / "start")
+    own = start(teacher, init={"method": "folder", "folder": str(tmp_path / "start")})
+    name = "bert.encoder.layers.1.linear1.weight"
+    np.testing.assert_array_equal(arrays(own)[name], read_weights(tmp_path / "start")[name])
+    assert count_parameters(own) == count_parameters(start(teacher))
+
+
+@pytest.mark.parametrize(
+    ("sizes", "words", "message"),
+    [({"intermediate_size": 24}, WORDS, "intermediate_size is 24 here, and 16"), ({}, WORDS[::-1], "its vocabulary")],
+)
+def test_a_folder_that_does_not_fit_is_refused(teacher, tmp_path, sizes, words, message):
+    model = build_masked_lm(len(words), ModelShape(num_hidden_layers=2, **{**SIZES, **sizes}))
+    save_model(model, WordPieceTokenizer(words), tmp_path / "start")
+    with pytest.raises(InputError, match=message):
+        start(teacher, init={"method": "folder", "folder": str(tmp_path / "start")})
+
+
+@pytest.mark.parametrize(
+    ("init", "sizes", "message"),
+    [
+        ({"method": "teacher_layers"}, {"hidden_size": 4}, "hidden_size is 8, the student's 4"),
+        ({"method": "teacher_layers", "layers": [5, 6]}, {}, "teacher layer 5 does not exist"),
+        ({"method": "teacher_embeddings"}, {"hidden_size": 16}, "16 wide, the teacher's embeddings only 8"),
+    ],
+)
+def test_what_does_not_fit_the_teacher_is_refused(teacher, init, sizes, message):
+    with pytest.raises(InputError, match=message):
+        start(teacher, init=init, **sizes)
