@@ -9,14 +9,17 @@ ROOT = Path(__file__).resolve().parent
 README = ROOT / "README.md"
 PACKAGE = (ROOT / "paddle_ernie_tiny" / "__init__.py").read_text(encoding="utf-8")
 
-# What prediction and evaluation from a bundle import, beside Paddle: no PaddleNLP, no training code.
+# What prediction, evaluation and the HTTP server import, beside Paddle: no PaddleNLP, no training code.
 SERVING = [
+    "fastapi>=0.115",
     "numpy<2",  # PaddleNLP 2.8.1 and datasets 2.21 use names that NumPy 2 removed
+    "prometheus-client>=0.21",
     "scikit-learn",
     "scipy",
     "seqeval",
     "tokenizers",
     "typer",
+    "uvicorn>=0.34",
 ]
 TRAINING = [
     "paddlenlp==2.8.1",  # the last stable release; 3.0 is a pre-release with many more dependencies
@@ -61,7 +64,10 @@ setup(
         # Paddle's GPU builds of 3.x are in its own package index, not on PyPI: install one first
         "gpu": ["paddlepaddle-gpu>=3.1,<3.2"] + TRAINING + BOUNDS,
         "serving": ["paddlepaddle>=3.1,<3.2"],
-        "dev": ["pytest", "ruff"],
+        # other engines: `ernie-tiny export --onnx` checks its parity there, `ernie-tiny bench` compares with them
+        "onnx": ["onnxruntime>=1.20", "paddle2onnx>=2.1"],
+        "bench": ["onnxruntime>=1.20", "openvino>=2025.0", "paddle2onnx>=2.1"],
+        "dev": ["httpx", "onnxruntime>=1.20", "openvino>=2025.0", "pytest", "ruff", "schemathesis>=4"],
     },
     entry_points={"console_scripts": ["ernie-tiny = paddle_ernie_tiny.cli:main"]},
 )
