@@ -15,8 +15,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import platform
 import resource
 import shutil
 import tempfile
@@ -24,16 +22,9 @@ import time
 from pathlib import Path
 
 import numpy as np
+from common import STUDENTS, TEACHER, VOCABULARY, alternate, classifier, machine, pair, rounded
 
-from paddle_ernie_tiny.runtime import cpu_cores, import_paddle, tune_process
-
-TEACHER = {"num_hidden_layers": 12, "hidden_size": 768, "num_attention_heads": 12, "intermediate_size": 3072}
-STUDENTS = {
-    "4l-312h": {"num_hidden_layers": 4, "hidden_size": 312, "num_attention_heads": 12, "intermediate_size": 1200},
-    "3l-192h": {"num_hidden_layers": 3, "hidden_size": 192, "num_attention_heads": 12, "intermediate_size": 768},
-    "6l-384h": {"num_hidden_layers": 6, "hidden_size": 384, "num_attention_heads": 12, "intermediate_size": 1536},
-}
-VOCABULARY = 21128
+from paddle_ernie_tiny.runtime import import_paddle, tune_process
 
 
 def main() -> None:
@@ -48,7 +39,7 @@ def main() -> None:
     args = parser.parse_args()
     tune_process()
     import_paddle()
-    result = {"what": args.what, **MEASUREMENTS[args.what](args), "machine": _machine()}
+    result = {"what": args.what, **MEASUREMENTS[args.what](args), "machine": machine()}
     print(json.dumps(result, indent=1))
     if args.json:
         args.json.parent.mkdir(parents=True, exist_ok=True)
@@ -63,9 +54,9 @@ def measure_step(args) -> dict:
     from paddle_ernie_tiny.distillation.teacher import Teacher
 
     inputs, labels = _batch(args)
-    bare_teacher, bare_student = _classifier(TEACHER), _classifier(STUDENTS["4l-312h"])
+    bare_teacher, bare_student = classifier(TEACHER), classifier(STUDENTS["4l-312h"])
     bare_teacher.eval()
-    objective, student, teacher_model = _pair("task_specific", "4l-312h")
+    objective, student, teacher_model = pair("task_specific", "4l-312h")
     teacher = Teacher(teacher_model, objective.needs("teacher"), logits=True)
 
     def teacher_forward():
@@ -94,12 +85,12 @@ def measure_step(args) -> dict:
             parts[name].append(seconds)
 
     work = {"bare teacher forward": teacher_forward, "bare student forward and backward": student_both, "step": step}
-    seconds = _alternate(work, args.rounds)
+    seconds = alternate(work, args.rounds)
     bare = seconds["bare teacher forward"] + seconds["bare student forward and backward"]
     return {
-        "seconds": _rounded(seconds),
+        "seconds": rounded(seconds),
         "step_over_bare": round(seconds["step"] / bare, 3),
-        "profile_seconds": _rounded({name: float(np.median(values[1:])) for name, values in parts.items()}),
+        "profile_seconds": rounded({name: float(np.median(values[1:])) for name, values in parts.items()}),
         "objective": objective.equation(),
         "settings": {"batch": args.batch, "length": args.length, "teacher": TEACHER, "student": STUDENTS["4l-312h"]},
     }
@@ -110,7 +101,7 @@ def measure_cached(args) -> dict:
     from paddle_ernie_tiny.distillation.signals import Layout, SignalCache
     from paddle_ernie_tiny.distillation.teacher import CachedTeacher, Teacher
 
-    objective, student, teacher_model = _pair("task_specific", "4l-312h")
+    objective, student, teacher_model = pair("task_specific", "4l-312h")
     teacher = Teacher(teacher_model, objective.needs("teacher"), logits=True)
     layout = Layout(objective.needs("teacher"), TEACHER["hidden_size"], logits=2)
     lengths = np.full(args.batch * args.batches, args.length)
@@ -149,14 +140,14 @@ def measure_cached(args) -> dict:
             "online": lambda: step("online", lambda inputs, number: teacher(inputs)),
             "cached": lambda: step("cached", lambda inputs, number: cached(inputs, rows(number))),
         }
-        seconds = _alternate(work, max(args.rounds, args.batches + 1))
+        seconds = alternate(work, max(args.rounds, args.batches + 1))
         size = sum(file.stat().st_size for file in (folder / "signals").iterdir())
     finally:
         shutil.rmtree(folder)
     difference = max(abs(c - o) / o for o, c in zip(losses["online"], losses["cached"], strict=True))
     return {
-        "seconds_a_step": _rounded(seconds),
-        "samples_per_second": _rounded({name: args.batch / value for name, value in seconds.items()}),
+        "seconds_a_step": rounded(seconds),
+        "samples_per_second": rounded({name: args.batch / value for name, value in seconds.items()}),
         "cached_times_as_fast": round(seconds["online"] / seconds["cached"], 2),
         "largest_relative_difference_of_losses": float(f"{difference:.2e}"),
         "bytes_per_token": round(size / (len(lengths) * args.length), 1),
@@ -165,31 +156,48 @@ def measure_cached(args) -> dict:
     }
 
 
+def measure_students(args) -> dict:
+    """A step of general distillation of three students together, against a step of each alone."""
+    from paddle_ernie_tiny.distillation.teacher import Teacher
+    from paddle_ernie_tiny.distillation.together import JointObjective, JointStudents
+
+    inputs, _ = _batch(args)
+    pairs = {name: pair("general", name)[:2] for name in STUDENTS}
+    model = classifier(TEACHER)
+    joint_objective = JointObjective({name: objective for name, (objective, _) in pairs.items()})
+    joint_students = JointStudents({name: student for name, (_, student) in pairs.items()})
+
+    def step(objective, student):
+        teacher = Teacher(model, objective.needs("teacher"), logits=False)
+        _, states = teacher(inputs)
+        logits, student_states = student(**inputs)
+        total = objective.total(objective(student_states, states, inputs["attention_mask"], logits))
+        total.backward()
+        student.clear_gradients()
+        teacher.release()
+
+    work = {
+        f"{name} alone": (lambda o=objective, s=student: step(o, s)) for name, (objective, student) in pairs.items()
+    }
+    seconds = alternate({**work, "together": lambda: step(joint_objective, joint_students)}, args.rounds)
+    alone = sum(seconds[name] for name in work)
+    return {
+        "seconds": rounded(seconds),
+        "together_over_alone": round(seconds["together"] / alone, 3),
+        "settings": {"batch": args.batch, "length": args.length, "teacher": TEACHER, "students": STUDENTS},
+    }
+
+
 def measure_teacher(args) -> dict:
     """A teacher's forward with its states, in dynamic graph, and compiled to a static one."""
-    import paddle
-
     from paddle_ernie_tiny.distillation.teacher import Teacher
 
     inputs, _ = _batch(args)
-    objective, _, model = _pair("task_specific", "4l-312h")
-    teacher = Teacher(model, objective.needs("teacher"), logits=True)
-
-    def states(input_ids, token_type_ids, attention_mask):
-        logits, captured = teacher(
-            {"input_ids": input_ids, "token_type_ids": token_type_ids, "attention_mask": attention_mask}
-        )
-        return [logits, *captured.hidden.values(), *captured.query.values(), *captured.key.values()]
-
-    static = paddle.jit.to_static(states, full_graph=True)
-
-    def compiled():
-        with paddle.no_grad():
-            static(**inputs)
-
-    seconds = _alternate({"dynamic": lambda: teacher(inputs), "static": compiled}, args.rounds)
+    objective, _, model = pair("task_specific", "4l-312h")
+    dynamic, static = (Teacher(model, objective.needs("teacher"), True, static_graph) for static_graph in (False, True))
+    seconds = alternate({"dynamic": lambda: dynamic(inputs), "static": lambda: static(inputs)}, args.rounds)
     return {
-        "seconds": _rounded(seconds),
+        "seconds": rounded(seconds),
         "static_times_as_fast": round(seconds["dynamic"] / seconds["static"], 3),
         "settings": {"batch": args.batch, "length": args.length, "teacher": TEACHER},
     }
@@ -207,7 +215,7 @@ def measure_memory(args) -> dict:
 
     small = {"num_hidden_layers": 2, "hidden_size": 32, "num_attention_heads": 2, "intermediate_size": 64}
     paddle.seed(0)
-    student_model, model = _classifier({**small, "num_hidden_layers": 1}, 1000), _classifier(small, 1000)
+    student_model, model = classifier({**small, "num_hidden_layers": 1}, 1000), classifier(small, 1000)
     stage = stages.STAGES["task_specific"]
     objective = stages.build_objective(ObjectiveSettings(), student_model.config, model.config, stage)
     student = stages.distilled_student(student_model, objective, 32)
@@ -235,38 +243,6 @@ def measure_memory(args) -> dict:
     }
 
 
-def _alternate(work: dict, rounds: int) -> dict[str, float]:
-    """Median seconds of each piece of work; they take turns, and the first round warms up."""
-    seconds: dict[str, list[float]] = {name: [] for name in work}
-    for _ in range(rounds):
-        for name, function in work.items():
-            start = time.perf_counter()
-            function()
-            seconds[name].append(time.perf_counter() - start)
-    return {name: float(np.median(values[1:])) for name, values in seconds.items()}
-
-
-def _classifier(shape: dict, vocabulary: int = VOCABULARY):
-    from paddlenlp.transformers import BertConfig, BertForSequenceClassification
-
-    options = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0, "type_vocab_size": 2}
-    return BertForSequenceClassification(BertConfig(vocab_size=vocabulary, num_labels=2, **options, **shape))
-
-
-def _pair(stage_name: str, student_name: str):
-    """Objective, wrapped student and teacher model, on random weights."""
-    import paddle
-
-    from paddle_ernie_tiny.config import ObjectiveSettings
-    from paddle_ernie_tiny.distillation import stages
-
-    paddle.seed(0)
-    student, teacher = _classifier(STUDENTS[student_name]), _classifier(TEACHER)
-    stage = stages.STAGES[stage_name]
-    objective = stages.build_objective(ObjectiveSettings(), student.config, teacher.config, stage)
-    return objective, stages.distilled_student(student, objective, TEACHER["hidden_size"]), teacher
-
-
 def _batch(args, seed: int = 0):
     import paddle
 
@@ -276,10 +252,6 @@ def _batch(args, seed: int = 0):
     return inputs, paddle.zeros([args.batch], dtype="int64")
 
 
-def _rounded(values: dict) -> dict:
-    return {name: round(value, 4) for name, value in values.items()}
-
-
 def _resident_mb() -> float:
     for line in Path("/proc/self/status").read_text().splitlines():
         if line.startswith("VmRSS:"):
@@ -287,22 +259,10 @@ def _resident_mb() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000
 
 
-def _machine() -> dict:
-    from importlib import metadata
-
-    return {
-        "python": platform.python_version(),
-        "paddle": metadata.version("paddlepaddle"),
-        "paddlenlp": metadata.version("paddlenlp"),
-        "cores": cpu_cores(),
-        "threads": os.environ.get("OMP_NUM_THREADS"),
-        "load_average": [round(value, 2) for value in os.getloadavg()],
-    }
-
-
 MEASUREMENTS = {
     "step": measure_step,
     "cached": measure_cached,
+    "students": measure_students,
     "teacher": measure_teacher,
     "memory": measure_memory,
 }

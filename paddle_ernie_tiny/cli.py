@@ -11,6 +11,7 @@ from typing import Annotated
 
 import typer
 
+from .distributed import let_main_fail_first, processes
 from .errors import ErnieTinyError
 
 app = typer.Typer(
@@ -49,7 +50,6 @@ def run(
 ) -> None:
     """Run the whole pipeline; run it again and it carries on where it stopped."""
     from .config import load_config
-    from .distributed import processes
 
     checked = load_config(config, overrides or ())
     if devices is not None and processes() == 1:
@@ -140,6 +140,7 @@ def main() -> None:
         code = app(standalone_mode=False)
         sys.exit(code if isinstance(code, int) else 0)
     except ErnieTinyError as error:
+        let_main_fail_first()
         _show(error)
         sys.exit(error.exit_code)
     except KeyboardInterrupt:

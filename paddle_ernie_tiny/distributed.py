@@ -7,6 +7,7 @@ the same files, so several machines need a shared file system.
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -50,6 +51,16 @@ def main_first() -> Iterator[None]:
     yield
     if is_main():
         wait_for_all()
+
+
+def let_main_fail_first(seconds: float = 20.0) -> None:
+    """Called by a process that is about to end with an error: most often all of them met the same one.
+
+    The launcher ends the others with the first that fails. Where this is the main one, one message and its exit
+    code come out; where it has no trouble of its own, the others speak after `seconds`.
+    """
+    if not is_main():
+        time.sleep(seconds)
 
 
 def sum_over_all(values):

@@ -42,6 +42,9 @@ class TrainingSettings(Section):
     weight_decay: Weight = Field(0.01, description="AdamW weight decay")
     max_grad_norm: Weight = Field(1.0, description="gradients are clipped to this global norm")
     lr_scheduler_type: Literal["linear", "cosine", "constant"] = Field("linear", description="after warm-up")
+    precision: Literal["float32", "bfloat16", "float16"] = Field(
+        "float32", description="bfloat16, float16: automatic mixed precision, on GPUs; losses stay in float32"
+    )
     logging_steps: PositiveInt = Field(20, description="steps between two log lines and curve points")
     save_steps: PositiveInt | None = Field(
         None,
@@ -229,6 +232,9 @@ class TeacherSettings(Section):
     pretrain: PretrainSettings | None = None
     finetune: TrainingSettings | None = Field(None, description="null: the model is fine-tuned already")
     check_above_chance: bool = Field(True, description="stop where the teacher does no better than chance")
+    static_graph: bool = Field(
+        False, description="compile the teacher's forward of the stages; the same answers, for more time at their start"
+    )
     hidden_dropout_prob: Fraction | None = Field(None, description="in fine-tuning; default: the model's own")
     attention_probs_dropout_prob: Fraction | None = Field(None, description="likewise")
 
@@ -348,6 +354,11 @@ class RunConfig(Section):
     augmentation: AugmentationSettings | None = Field(None, description="for stages on task data; null: none")
     teacher: TeacherSettings
     student: StudentSettings = Field(default_factory=StudentSettings)
+    students: dict[Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")], StudentSettings] | None = Field(
+        None,
+        description="in place of student: several by name; general stages train them together, with one forward of "
+        "the teacher for all, and each gets a run folder of its own, output_dir/students/NAME",
+    )
     objective: ObjectiveSettings = Field(default_factory=ObjectiveSettings)
     baseline: TrainingSettings | None = Field(
         None, description="the student fine-tuned without distillation; null: no baseline in the report"
@@ -358,8 +369,33 @@ class RunConfig(Section):
         None, description="where cached teacher signals lie; default: in output_dir; another one can serve many runs"
     )
 
+    @property
+    def each_student(self) -> dict[str, RunConfig]:
+        """The run of every student by name; of a run with one student, itself under the name ""."""
+        if self.students is None:
+            return {"": self}
+        common = self.model_dump(exclude={"students"})
+        return {
+            name: RunConfig(
+                **{**common, "student": settings.model_dump(), "output_dir": f"{self.output_dir}/students/{name}"}
+            )
+            for name, settings in self.students.items()
+        }
+
+    @model_validator(mode="after")
+    def _students_fit(self):
+        if self.students is not None:
+            if "student" in self.model_fields_set:
+                raise ValueError("give student or students, not both")
+            if not self.students:
+                raise ValueError("students names none: give at least one, or student")
+            _ = self.each_student  # each has to be a valid run
+        return self
+
     @model_validator(mode="after")
     def _parts_fit(self):
+        if self.students is not None:
+            return self
         general = [s.stage for s in self.stages if s.stage in ("general", "general_enhanced")]
         if (general or self.teacher.pretrain) and self.general_corpus is None:
             need = "teacher.pretrain" if self.teacher.pretrain else f"stage {general[0]}"

@@ -14,6 +14,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from functools import cached_property
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 
@@ -74,8 +75,8 @@ class TextRows:
 class TextCorpus:
     """A prepared corpus: `train` and `held_out` rows, and `meta` with the counts.
 
-    Every row is [CLS] tokens [SEP]. The arrays are mapped when first used, so a corpus can be handed to
-    another process.
+    Every row is [CLS] tokens [SEP]. Files are opened when first used, so a corpus can be handed to another process.
+    Rows are read by place: pages of a mapped file would count as the process's memory, up to the whole file.
     """
 
     def __init__(self, folder: str | Path):
@@ -93,12 +94,12 @@ class TextCorpus:
         return np.memmap(self.folder / "ends.bin", dtype=np.int64, mode="r")
 
     @cached_property
-    def _tokens(self) -> np.ndarray:
-        return np.memmap(self.folder / "tokens.bin", dtype=self.meta["dtype"], mode="r")
+    def _tokens(self) -> BinaryIO:
+        return open(self.folder / "tokens.bin", "rb")
 
     @cached_property
-    def _starts(self) -> np.ndarray:
-        return np.memmap(self.folder / "starts.bin", dtype=np.bool_, mode="r")
+    def _starts(self) -> BinaryIO:
+        return open(self.folder / "starts.bin", "rb")
 
     @cached_property
     def lengths(self) -> np.ndarray:
@@ -107,11 +108,16 @@ class TextCorpus:
 
     def row(self, index: int) -> dict[str, np.ndarray]:
         """A row by its place in the file: `input_ids` int64 and, with word boundaries, `word_starts` bool."""
-        span = slice(int(self._ends[index - 1]) if index else 0, int(self._ends[index]))
-        row = {"input_ids": np.array(self._tokens[span], dtype=np.int64)}
+        span = int(self._ends[index - 1]) if index else 0, int(self._ends[index])
+        row = {"input_ids": _read(self._tokens, self.meta["dtype"], *span).astype(np.int64)}
         if self.meta["word_boundaries"]:
-            row["word_starts"] = np.array(self._starts[span])
+            row["word_starts"] = _read(self._starts, "bool", *span)
         return row
+
+
+def _read(file: BinaryIO, dtype: str, start: int, end: int) -> np.ndarray:
+    size = np.dtype(dtype).itemsize
+    return np.frombuffer(os.pread(file.fileno(), size * (end - start), size * start), dtype=dtype)
 
 
 def prepare_corpus(

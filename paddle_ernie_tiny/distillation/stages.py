@@ -15,6 +15,7 @@ from ..training.batches import EncodedRows, NumberedRows, collate, sorted_batche
 from ..training.trainer import ToolkitTrainer
 from .objective import Objective
 from .teacher import CachedTeacher, Teacher
+from .together import ClipEachStudent, JointObjective, JointStudents
 
 
 class DistillationTrainer(ToolkitTrainer):
@@ -28,9 +29,9 @@ class DistillationTrainer(ToolkitTrainer):
 
     def __init__(
         self,
-        student: DistilledStudent,
+        student: DistilledStudent | JointStudents,
         teacher: Teacher | CachedTeacher,
-        objective: Objective,
+        objective: Objective | JointObjective,
         args,
         rows,
         pad_id,
@@ -38,8 +39,9 @@ class DistillationTrainer(ToolkitTrainer):
     ):
         self.teacher, self.objective = teacher, objective
         head_trains = self.label_terms
-        for parameter in _head_parameters(student.classifier):
-            parameter.stop_gradient = not head_trains
+        for classifier in student.classifiers:
+            for parameter in _head_parameters(classifier):
+                parameter.stop_gradient = not head_trains
         super().__init__(student, args, NumberedRows(rows), pad_id, self.title, evaluate_with)
 
     def compute_loss(self, model, inputs, return_outputs=False):
@@ -51,6 +53,12 @@ class DistillationTrainer(ToolkitTrainer):
         values = self.over_all(values, self.objective.counts(mask, labels))
         self.record(values)
         return self.objective.total(values, self.state.global_step / self.args.max_steps)
+
+    def create_optimizer(self, lr_scheduler=None):
+        optimizer = super().create_optimizer(lr_scheduler)
+        if isinstance(self.model, JointStudents) and self.args.max_grad_norm > 0:
+            optimizer._grad_clip = ClipEachStudent(self.args.max_grad_norm, dict(self.model.students.items()))
+        return optimizer
 
     def _save_checkpoint(self, model, metrics=None):
         self.teacher.sync()

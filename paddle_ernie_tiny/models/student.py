@@ -29,6 +29,11 @@ class DistilledStudent(nn.Layer):
         self._capture = Capture(classifier, needs)
 
     @property
+    def classifiers(self) -> list:
+        """The wrapped models: one."""
+        return [self.classifier]
+
+    @property
     def config(self):
         return self.classifier.config
 

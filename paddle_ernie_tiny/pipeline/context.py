@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from copy import copy
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -186,24 +187,35 @@ def _rows_hash(examples: list) -> str:
 
 
 class RunContext:
-    """Shared by the steps of one run; everything is read once and kept."""
+    """Shared by the steps of one student's run; everything is read once and kept.
 
-    def __init__(self, config: RunConfig, data: TaskData, teacher_source: Path | None):
+    `root` holds what is the student's; teacher and prepared data lie in `shared`, which is the same folder unless
+    the run has several students.
+    """
+
+    def __init__(self, config: RunConfig, data: TaskData, teacher_source: Path | None, shared: Path | None = None):
         self.config, self.data = config, data
         self.teacher_source = teacher_source  # None: pretrained here
         self.root = Path(config.output_dir)
+        self.shared = shared or self.root
         self.findings: list = []  # of preflight, for the report
         self._rows: dict[str, EncodedRows] = {}
+
+    def for_student(self, config: RunConfig) -> RunContext:
+        """The same data and teacher for another student of the run."""
+        other = copy(self)
+        other.config, other.root = config, Path(config.output_dir)
+        return other
 
     # --- places ----------------------------------------------------------------------------------------
 
     @property
     def pretrained_step(self) -> Path:
-        return self.root / "teacher" / "pretrained"
+        return self.shared / "teacher" / "pretrained"
 
     @property
     def finetuned_step(self) -> Path:
-        return self.root / "teacher" / "finetuned"
+        return self.shared / "teacher" / "finetuned"
 
     @property
     def baseline_step(self) -> Path:
@@ -229,7 +241,8 @@ class RunContext:
         return self.pretrained_model if kind == "pretrained" else self.finetuned_model
 
     def vdl_dir(self, step: Path) -> Path:
-        return self.root / "vdl" / step.relative_to(self.root)
+        root = self.root if step.is_relative_to(self.root) else self.shared
+        return root / "vdl" / step.relative_to(root)
 
     # --- data ------------------------------------------------------------------------------------------
 
@@ -261,7 +274,7 @@ class RunContext:
     def augmented(self) -> Augmented:
         """Copies of the training rows with other words or entities; made once and kept in the run folder."""
         settings, seed, train = self.config.augmentation, self.config.seed, self.data.train
-        folder = self.root / "data" / "augmented"
+        folder = self.shared / "data" / "augmented"
         if self.data.tagged:
             inputs = {**cache_inputs(train, settings, seed), "labels": self.data.labels}
             with main_first():
@@ -304,7 +317,7 @@ class RunContext:
                 settings.path,
                 tokenizer,
                 max_length=settings.max_length_tokens,
-                out_dir=self.root / "data" / name,
+                out_dir=self.shared / "data" / name,
                 held_out=settings.held_out_rows,
                 seed=self.config.seed,
                 word_boundaries=word_boundaries,

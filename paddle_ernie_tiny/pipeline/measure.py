@@ -8,12 +8,13 @@ import numpy as np
 import paddle
 
 from ..distillation.stages import STAGES, measure_terms
+from ..distillation.teacher import Teacher
 from ..models.build import count_parameters, load_classifier
 from ..training.batches import EncodedRows, corpus_rows
 from ..training.inference import answer_labels, answered_rows, predict_logits, probe_features, score
 from .context import RunContext
 from .lineage import read_json
-from .steps import load_pair
+from .steps import load_student, load_teacher
 from .teacher_gate import check_above_chance
 
 # Rows on which latent terms are measured after each stage; enough for three stable digits.
@@ -121,7 +122,7 @@ def latent_terms(context: RunContext, index: int, student_folder: Path | None) -
     """
     result = []
     for teacher_kind, data_kind in latent_settings(context):
-        objective, student, teacher = load_pair_for_measuring(context, index, teacher_kind, student_folder)
+        objective, student, teacher = _load_for_measuring(context, index, teacher_kind, student_folder)
         for split in LATENT_SPLITS:
             rows = _sample(context, data_kind, split)
             terms = measure_terms(student, teacher, objective, rows, context.tokenizer.pad_id)
@@ -132,13 +133,15 @@ def latent_terms(context: RunContext, index: int, student_folder: Path | None) -
     return result
 
 
-def load_pair_for_measuring(context: RunContext, index: int, teacher_kind: str, student_folder: Path | None):
-    """The stage's models with the latent part of its objective alone; leaves the random state as it was."""
+def _load_for_measuring(context: RunContext, index: int, teacher_kind: str, student_folder: Path | None):
+    """The latent part of a stage's objective, and its models; leaves the random state as it was."""
     state = paddle.get_rng_state()
     try:
-        return load_pair(context, index, teacher_kind, student_folder, label_terms=False)
+        model = load_teacher(context, teacher_kind)
+        objective, student = load_student(context, index, model, student_folder, label_terms=False)
     finally:
         paddle.set_rng_state(state)
+    return objective, student, Teacher(model, objective.needs("teacher"), logits=False)
 
 
 def _sample(context: RunContext, data_kind: str, split: str) -> EncodedRows:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from functools import partial
 from pathlib import Path
 
 from ..config import RunConfig, stage_objective
@@ -21,8 +22,11 @@ from .signals import signals_findings
 _FREE_BYTES = 2 << 30
 
 
-def preflight(config: RunConfig, say=print) -> RunContext:
-    """Checks data, corpus, teacher, student, objectives and disk. Raises InputErrors with all findings."""
+def preflight(config: RunConfig, say=print) -> dict[str, RunContext]:
+    """Checks data, corpus, teacher, students, objectives and disk; returns what each student's run needs, by name.
+
+    Raises InputErrors with all findings that stop a run.
+    """
     errors: list[InputError] = []
 
     def attempt(check):
@@ -34,11 +38,15 @@ def preflight(config: RunConfig, say=print) -> RunContext:
             errors.append(error)
         return None
 
-    attempt(lambda: environment.find_device(config.device))
+    runs = config.each_student
+    device = attempt(lambda: environment.find_device(config.device))
+    if device == "cpu":
+        attempt(lambda: _check_precision(config))
     data: TaskData | None = attempt(lambda: load_task_data(config))
     if config.general_corpus is not None:
         attempt(lambda: corpus_files(config.general_corpus.path))
     source: Path | None = None
+    teacher: dict | None = None
     if config.teacher.model is not None:
         source = attempt(lambda: resolve_model(config.teacher.model))
         if source is not None:
@@ -46,14 +54,14 @@ def preflight(config: RunConfig, say=print) -> RunContext:
             teacher = attempt(lambda: read_model_config(source))
             if teacher is not None:
                 attempt(lambda: _check_teacher(config, source, teacher, data))
-                attempt(lambda: _check_objectives(config, teacher))
-                attempt(lambda: check_initialisation(config.student, teacher))
-            if config.student.init.method == "folder":
-                attempt(lambda: check_start_folder(config.student, source))
     else:
-        shape = config.teacher.pretrain.shape.model_dump()
-        attempt(lambda: _check_objectives(config, shape))
-        attempt(lambda: check_initialisation(config.student, shape))
+        teacher = config.teacher.pretrain.shape.model_dump()
+    for run in runs.values():
+        if teacher is not None:
+            attempt(partial(_check_objectives, run, teacher))
+            attempt(partial(check_initialisation, run.student, teacher))
+        if source is not None and run.student.init.method == "folder":
+            attempt(partial(check_start_folder, run.student, source))
     if config.augmentation is not None and config.task.kind != "token_classification":
         attempt(lambda: _check_augmentation(config, source))
     attempt(lambda: _check_output(Path(config.output_dir)))
@@ -65,17 +73,36 @@ def preflight(config: RunConfig, say=print) -> RunContext:
         rows += f", {len(data.test)} test"
     answers = "scores" if data.kind == "regression" else f"labels {', '.join(data.labels)}"
     say(f"preflight: task {config.task.name!r} ({data.kind}), {rows} rows, {answers}")
-    context = RunContext(config, data, source)
-    context.findings = [
-        *model_findings(context),
-        *data_findings(context),
-        *corpus_findings(context),
-        *signals_findings(context),
-        *resource_findings(context),
+    first = RunContext(next(iter(runs.values())), data, source, shared=Path(config.output_dir))
+    contexts = {name: first.for_student(run) for name, run in runs.items()}
+    common = [
+        *model_findings(first),
+        *data_findings(first),
+        *corpus_findings(first),
+        *signals_findings(contexts),
     ]
-    for finding in context.findings:
+    for finding in common:
         say(f"preflight: {finding}")
-    return context
+    for name, context in contexts.items():
+        own = resource_findings(context)
+        context.findings = common + own
+        for finding in own:
+            say(f"preflight{f' of {name}' if name else ''}: {finding}")
+    return contexts
+
+
+def _check_precision(config: RunConfig) -> None:
+    trainings = {f"stages.{s.stage}.training": s.training for s in config.stages}
+    trainings["baseline"], trainings["teacher.finetune"] = config.baseline, config.teacher.finetune
+    if config.teacher.pretrain is not None:
+        trainings["teacher.pretrain.training"] = config.teacher.pretrain.training
+    for where, training in trainings.items():
+        if training is not None and training.precision != "float32":
+            raise InputError(
+                f"mixed precision ({training.precision}) needs a GPU: Paddle has none on the CPU",
+                f"{where}.precision",
+                f"set {where}.precision=float32",
+            )
 
 
 def _check_teacher(config: RunConfig, folder: Path, teacher: dict, data: TaskData | None) -> None:

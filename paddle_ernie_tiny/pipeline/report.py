@@ -18,10 +18,16 @@ from .lineage import DONE, PREFLIGHT, RESOLVED, read_json, write_json
 def write_report(root: Path, say=print) -> Path:
     """Collects what the steps recorded and writes the three files; returns the path of report.json.
 
-    Raises InputError when the folder holds no finished run.
+    Of a run with several students, each one's folder gets its three files, and `root` a report.json that sets them
+    side by side. Raises InputError when the folder holds no finished run.
     """
     from .report_pages import write_html, write_markdown
 
+    students = read_resolved(root)["config"].get("students")
+    if students:
+        reports = {name: write_report(root / "students" / name, say) for name in students}
+        write_json(root / "report.json", side_by_side(root, reports))
+        return root / "report.json"
     report = collect(root)
     write_json(root / "report.json", report)
     write_markdown(report, root / "report.md")
@@ -32,11 +38,9 @@ def write_report(root: Path, say=print) -> Path:
 
 def collect(root: Path) -> dict:
     """report.json as a mapping; its keys are described in the README, section "The report"."""
-    resolved = root / RESOLVED
-    if not resolved.is_file():
-        raise InputError("no config.resolved.yaml, so this is no run folder", str(root), "give a run's output_dir")
-    written = yaml.safe_load(resolved.read_text(encoding="utf-8"))
+    written = read_resolved(root)
     config, header = written["config"], written["run"]
+    shared = root / header.get("shared_folder", ".")  # teacher and data of a run with several students
     kind = config["task"]["kind"]
     stages = [
         (root / "stages" / f"{number}-{settings['stage']}", settings)
@@ -49,7 +53,7 @@ def collect(root: Path) -> dict:
             str(missing[0] if missing else root / "bundle"),
             "run it again, it carries on",
         )
-    teacher = _classifier(root / "teacher" / ("finetuned" if config["teacher"]["finetune"] else "given"))
+    teacher = _classifier(shared / "teacher" / ("finetuned" if config["teacher"]["finetune"] else "given"))
     baseline = _classifier(root / "baseline") if config["baseline"] is not None else None
     student = _classifier(stages[-1][0])
     manifest = read_json(root / "bundle" / MANIFEST)
@@ -76,7 +80,7 @@ def collect(root: Path) -> dict:
             "baseline": _fidelity(baseline, teacher, kind) if baseline else None,
         },
         "sizes": _sizes(root, manifest),
-        "training": _training(root, config),
+        "training": _training(root, shared, config),
         "preflight": read_json(root / PREFLIGHT) or [],
         "augmentation": _augmentation(stages) if config["augmentation"] else None,
         "labels": header["labels"],
@@ -86,7 +90,7 @@ def collect(root: Path) -> dict:
         "data_fingerprints": header["data_fingerprints"],
     }
     if config["teacher"]["pretrain"]:
-        report["teacher"]["pretraining"] = read_json(root / "teacher" / "pretrained" / DONE)["result"]["held_out"]
+        report["teacher"]["pretraining"] = read_json(shared / "teacher" / "pretrained" / DONE)["result"]["held_out"]
     if baseline and kind != "regression":
         student_disagrees = 1 - report["fidelity"]["student"]["agreement"]
         baseline_disagrees = 1 - report["fidelity"]["baseline"]["agreement"]
@@ -94,6 +98,33 @@ def collect(root: Path) -> dict:
             student_disagrees / baseline_disagrees if baseline_disagrees else None
         )
     return report
+
+
+def read_resolved(root: Path) -> dict:
+    """A run's configuration ("config") and what else decided it ("run"). Raises InputError where there is none."""
+    resolved = root / RESOLVED
+    if not resolved.is_file():
+        raise InputError("no config.resolved.yaml, so this is no run folder", str(root), "give a run's output_dir")
+    return yaml.safe_load(resolved.read_text(encoding="utf-8"))
+
+
+def side_by_side(root: Path, reports: dict[str, Path]) -> dict:
+    """The students of one run: what they share, and of each its size, scores, and where its own report lies."""
+    each = {name: read_json(path) for name, path in reports.items()}
+    first = next(iter(each.values()))
+    common = ("task", "kind", "metric", "evaluated_on", "teacher", "labels", "seed", "environment")
+    keep = ("student", "baseline", "retention", "fidelity", "sizes")
+    return {
+        **{key: first[key] for key in common},
+        "students": {
+            name: {
+                **{key: report[key] for key in keep},
+                "report": str(reports[name].relative_to(root)),
+                "bundle": str((reports[name].parent / report["export"]["bundle"]).relative_to(root)),
+            }
+            for name, report in each.items()
+        },
+    }
 
 
 def _classifier(folder: Path) -> dict:
@@ -150,6 +181,8 @@ def _stage(folder: Path, settings: dict) -> dict:
         "score_kind": metrics["score_kind"],
         "score_unseen": metrics.get("score_unseen"),
     }
+    if "together_with" in result:
+        entry["together_with"] = result["together_with"]  # the seconds are those of all of them
     if metrics.get("reason"):
         entry["reason"] = metrics["reason"]
     return entry
@@ -198,14 +231,14 @@ def _sizes(root: Path, manifest: dict) -> dict:
     }
 
 
-def _training(root: Path, config: dict) -> list[dict]:
+def _training(root: Path, shared: Path, config: dict) -> list[dict]:
     """The loss curves of every step, as they were logged."""
     # by configuration, not by what lies there: an earlier configuration may have left its folders
     folders = {}
     if config["teacher"]["pretrain"]:
-        folders["pretrain"] = root / "teacher" / "pretrained"
+        folders["pretrain"] = shared / "teacher" / "pretrained"
     if config["teacher"]["finetune"]:
-        folders["finetune"] = root / "teacher" / "finetuned"
+        folders["finetune"] = shared / "teacher" / "finetuned"
     if config["baseline"]:
         folders["baseline"] = root / "baseline"
     for number, settings in enumerate(config["stages"], start=1):

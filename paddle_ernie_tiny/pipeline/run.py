@@ -7,38 +7,20 @@ import shutil
 import time
 from collections.abc import Callable
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
 from pathlib import Path
 
 import paddle
 
-from ..config import RunConfig, dump_config, stage_objective
-from ..deploy.bundle import MANIFEST
-from ..deploy.export import ExportRequest, export_bundle
+from ..config import RunConfig, dump_config
 from ..distributed import connect, is_main, wait_for_all
 from ..errors import InputError
-from ..models.weights import model_fingerprint
 from . import environment
-from .context import RunContext, content
+from .context import RunContext
 from .lineage import PREFLIGHT, RESOLVED, StepRecord, differences, fingerprint, read_json, write_json
+from .plan import JointStep, Step, plan
 from .preflight import preflight
 
-OWN_FOLDERS = ("teacher", "baseline", "stages", "bundle", "vdl", "data")
-
-
-@dataclass
-class Step:
-    """One step: its folder, what decides its training, and what decides its measurement."""
-
-    name: str
-    folder: Path
-    train: Callable[[Path], dict]
-    inputs: Callable[[], dict]  # asked for only after the steps before it are done
-    product: Path  # what the step leaves; work whose product is gone is made anew
-    measure: Callable[[Path], dict] | None = None
-    measure_inputs: Callable[[], dict] | None = None
-    shared: bool = True  # do all processes take part, where there are several?
-    gate: Callable[[Path], None] | None = None  # raises GateError when what was measured must not be built upon
+OWN_FOLDERS = ("teacher", "baseline", "stages", "students", "bundle", "vdl", "data")
 
 
 def run(
@@ -57,30 +39,33 @@ def run(
     root = Path(config.output_dir)
     if not is_main():
         say = _nothing
-    context = preflight(config, say)
+    contexts = preflight(config, say)
     paddle.set_device(environment.find_device(config.device))
     connect()
     wait_for_all()  # preflight looks into the folder that the main process is about to open
     if is_main():
         root.mkdir(parents=True, exist_ok=True)
     with _locked(root) if is_main() else nullcontext():
-        steps = plan(context)
+        steps = plan(contexts)
         names = [step.name for step in steps]
         for option, value in (("--from-stage", from_stage), ("--until", until)):
             if value is not None and value not in names:
-                raise InputError(f"no step {value!r} in this run", option, f"steps: {', '.join(names)}")
+                raise InputError(f"no step {value!r} in this run", option, f"steps: {', '.join(dict.fromkeys(names))}")
         if is_main():
             if fresh:
                 for name in OWN_FOLDERS:
                     shutil.rmtree(root / name, ignore_errors=True)
-            dump_config(config, root / RESOLVED, environment.header(context))
-            write_json(root / PREFLIGHT, [finding.as_dict() for finding in context.findings])
+            _write_headers(config, contexts)
             if from_stage is not None:
                 for step in steps[names.index(from_stage) :]:
-                    shutil.rmtree(step.folder, ignore_errors=True)
-        for number, step in enumerate(steps, start=1):
-            _perform(step, f"[{number}/{len(steps)}]", say)
-            if step.name == until:
+                    for each in (step, *(step.members.values() if isinstance(step, JointStep) else ())):
+                        shutil.rmtree(each.folder, ignore_errors=True)
+        # of a step that every student has, the last one
+        last = len(names) - 1 - names[::-1].index(until) if until else None
+        for number, step in enumerate(steps):
+            perform = _perform_together if isinstance(step, JointStep) else _perform
+            perform(step, f"[{number + 1}/{len(steps)}]", say)
+            if number == last:
                 say(f"stopped after {until}, as --until asks")
                 return None
         if not is_main():
@@ -94,62 +79,97 @@ def _nothing(_: str) -> None:
     """Says nothing: of several processes, one speaks."""
 
 
-def plan(context: RunContext) -> list[Step]:
-    """The run's steps in order."""
-    config = context.config
-    steps = []
-    if config.teacher.pretrain is not None:
-        steps.append(_pretrain_step(context))
-    if config.teacher.finetune is not None:
-        steps.append(_finetune_step(context))
-    else:
-        steps.append(_given_teacher_step(context))
-    if config.baseline is not None:
-        steps.append(_baseline_step(context))
-    steps += [_stage_step(context, index) for index in range(len(config.stages))]
-    steps.append(_export_step(context))
-    counts: dict[str, int] = {}
-    for step in steps:  # a stage that is repeated is told apart by its number
-        counts[step.name] = counts.get(step.name, 0) + 1
-        if counts[step.name] > 1:
-            step.name = f"{step.name}-{counts[step.name]}"
-    return steps
+def _write_headers(config: RunConfig, contexts: dict[str, RunContext]) -> None:
+    """What decides the run, in its folder and in that of each student."""
+    for context in contexts.values():
+        context.root.mkdir(parents=True, exist_ok=True)
+        header = environment.header(context)
+        if context.root != context.shared:
+            dump_config(config, context.shared / RESOLVED, header)
+            header["shared_folder"] = "../.."  # teacher and prepared data, seen from output_dir/students/NAME
+        dump_config(context.config, context.root / RESOLVED, header)
+        write_json(context.root / PREFLIGHT, [finding.as_dict() for finding in context.findings])
 
 
 def _perform(step: Step, number: str, say: Callable[[str], None]) -> None:
+    title = f"{number} {step.name}" + (f" of {step.student}" if step.student else "")
     wait_for_all()  # until what the step builds on is written
     record = StepRecord(step.folder, step.inputs())
-    state, changed = record.state()
-    if state == "done" and not step.product.exists():
-        state, changed = "stale", [f"{step.product} is gone"]
+    state, changed = _state(step, record)
     wait_for_all()  # until every process has seen the same
     if state == "done":
-        say(f"{number} {step.name}: already done")
+        say(f"{title}: already done")
     else:
         if state == "stale":
-            say(f"{number} {step.name}: made anew, because of " + "; ".join(changed[:3]))
+            say(f"{title}: made anew, because of " + "; ".join(changed[:3]))
         else:
-            say(f"{number} {step.name}" + (": carrying on" if state == "resume" else ""))
+            say(title + (": carrying on" if state == "resume" else ""))
         if is_main():
             record.begin(fresh=state in ("stale", "new"))
         wait_for_all()
         start = time.time()
-        # Paddle names parameters by a counter, and optimiser states by parameters: each step counts from
-        # zero, so that a process that skips finished steps finds the names that its checkpoint holds.
-        with paddle.utils.unique_name.guard():
+        with _fresh_names():
             result = step.train(step.folder) if step.shared or is_main() else {}
         if is_main():
             record.finish(result)
-        say(f"{number} {step.name}: done in {result.get('seconds', time.time() - start):.0f} s")
+        say(f"{title}: done in {result.get('seconds', time.time() - start):.0f} s")
     if not is_main():
         return
     if step.measure is not None:
-        _measure(step, number, say)
+        _measure(step, title, say)
     if step.gate is not None:
         step.gate(step.folder)
 
 
-def _measure(step: Step, number: str, say: Callable[[str], None]) -> None:
+def _perform_together(step: JointStep, number: str, say: Callable[[str], None]) -> None:
+    """Trains those students together whose own record does not hold; a student that is added later trains alone."""
+    title = f"{number} {step.name}"
+    wait_for_all()
+    records = {name: StepRecord(member.folder, member.inputs()) for name, member in step.members.items()}
+    states = {name: _state(member, records[name]) for name, member in step.members.items()}
+    wait_for_all()
+    pending = [name for name, (state, _) in states.items() if state != "done"]
+    for name, (state, changed) in states.items():
+        if state == "stale":
+            say(f"{title} of {name}: made anew, because of " + "; ".join(changed[:3]))
+    if pending:
+        training = StepRecord(step.folder, {name: records[name].inputs for name in pending})
+        resume = training.state()[0] == "resume"
+        wait_for_all()
+        say(f"{title} of {', '.join(pending)}" + (": carrying on" if resume else ""))
+        if is_main():
+            training.begin(fresh=not resume)
+            for name in pending:
+                records[name].begin(fresh=True)
+        wait_for_all()
+        with _fresh_names():
+            results = step.train(step.folder, pending)
+        if is_main():
+            for name in pending:
+                records[name].finish(results[name])
+            shutil.rmtree(step.folder)
+        say(f"{title} of {', '.join(pending)}: done in {results[pending[0]]['seconds']:.0f} s")
+    else:
+        say(f"{title}: already done")
+    if is_main():
+        for name, member in step.members.items():
+            _measure(member, f"{title} of {name}", say)
+
+
+def _state(step: Step, record: StepRecord) -> tuple[str, list[str]]:
+    state, changed = record.state()
+    if state == "done" and not step.product.exists():
+        return "stale", [f"{step.product} is gone"]
+    return state, changed
+
+
+def _fresh_names():
+    """Paddle names parameters by a counter, and optimiser states by parameters: each step counts from zero, so
+    that a process that skips finished steps finds the names that its checkpoint holds."""
+    return paddle.utils.unique_name.guard()
+
+
+def _measure(step: Step, title: str, say: Callable[[str], None]) -> None:
     inputs = {"step": StepRecord(step.folder, {}).identity(), **step.measure_inputs()}
     file = step.folder / "metrics.json"
     known = read_json(file)
@@ -158,234 +178,7 @@ def _measure(step: Step, number: str, say: Callable[[str], None]) -> None:
         write_json(file, {"inputs": fingerprint(inputs), **values})
         score = values.get("score")
         if score is not None:
-            say(f"{number} {step.name}: score {score:.4f} ({values.get('score_kind', 'classifier')})")
-
-
-# --- what decides each step --------------------------------------------------------------------------------
-
-
-def _task_inputs(context: RunContext) -> dict:
-    task, prints = context.config.task, context.data.fingerprints
-    return {
-        "seed": context.config.seed,
-        "task": {
-            "kind": context.data.kind,
-            "labels": context.data.labels,
-            "metric": task.metric,
-            "max_length_tokens": task.max_length_tokens,
-        },
-        "data": {"train": prints["train"], "dev": prints["dev"]},
-    }
-
-
-def _test_inputs(context: RunContext) -> dict:
-    return {"data": context.data.fingerprints, "metric": context.config.task.metric}
-
-
-def _corpus_inputs(context: RunContext) -> dict:
-    settings = context.config.general_corpus
-    return {
-        "text": context.corpus_fingerprint,
-        "max_length_tokens": settings.max_length_tokens,
-        "held_out_rows": settings.held_out_rows,
-    }
-
-
-def _teacher_identity(context: RunContext, kind: str) -> str:
-    """Changes when the teacher does: the id of the step that made it, or the hash of the given folder."""
-    if kind == "finetuned" and context.config.teacher.finetune is not None:
-        return StepRecord(context.finetuned_step, {}).identity()
-    if context.teacher_source is None:
-        return StepRecord(context.pretrained_step, {}).identity()
-    return model_fingerprint(context.teacher_source)
-
-
-# --- the steps ----------------------------------------------------------------------------------------------
-
-
-def _pretrain_step(context: RunContext) -> Step:
-    from . import steps
-
-    config = context.config
-    return Step(
-        name="pretrain",
-        folder=context.pretrained_step,
-        train=lambda folder: steps.pretrain_teacher(context, folder),
-        product=context.pretrained_step / "final",
-        inputs=lambda: {
-            "seed": config.seed,
-            "general_corpus": _corpus_inputs(context),
-            "teacher.pretrain": config.teacher.pretrain.model_dump(mode="json"),
-        },
-    )
-
-
-def _finetune_step(context: RunContext) -> Step:
-    from . import measure, steps
-
-    teacher = context.config.teacher
-    return Step(
-        name="finetune",
-        folder=context.finetuned_step,
-        train=lambda folder: steps.finetune_teacher(context, folder),
-        product=context.finetuned_step / "final",
-        inputs=lambda: {
-            **_task_inputs(context),
-            "teacher.finetune": teacher.finetune.model_dump(mode="json"),
-            "teacher.dropout": [teacher.hidden_dropout_prob, teacher.attention_probs_dropout_prob],
-            "upstream": {"pretrained teacher": _teacher_identity(context, "pretrained")},
-        },
-        measure=lambda folder: measure.measure_classifier(context, folder / "final", folder),
-        measure_inputs=lambda: _test_inputs(context),
-        gate=lambda folder: measure.require_above_chance(context, folder),
-    )
-
-
-def _given_teacher_step(context: RunContext) -> Step:
-    """A teacher that is fine-tuned already: nothing to train, only to measure."""
-    from . import measure
-
-    return Step(
-        name="teacher",
-        folder=context.root / "teacher" / "given",
-        train=lambda folder: {},
-        inputs=lambda: {"weights": _teacher_identity(context, "finetuned")},
-        product=context.finetuned_model,
-        measure=lambda folder: measure.measure_classifier(context, context.finetuned_model, folder),
-        measure_inputs=lambda: _test_inputs(context),
-        gate=lambda folder: measure.require_above_chance(context, folder),
-    )
-
-
-def _baseline_step(context: RunContext) -> Step:
-    from . import measure, steps
-
-    config = context.config
-    return Step(
-        name="baseline",
-        folder=context.baseline_step,
-        train=lambda folder: steps.train_baseline(context, folder),
-        product=context.baseline_step / "final",
-        inputs=lambda: {
-            **_task_inputs(context),
-            "student": config.student.model_dump(mode="json"),
-            "baseline": config.baseline.model_dump(mode="json"),
-            "upstream": {"vocabulary": context.tokenizer.fingerprint, **_start_inputs(context)},
-        },
-        measure=lambda folder: measure.measure_classifier(context, folder / "final", folder),
-        measure_inputs=lambda: _test_inputs(context),
-    )
-
-
-def _stage_step(context: RunContext, index: int) -> Step:
-    from ..distillation.stages import STAGES
-    from . import measure, steps
-
-    config, settings = context.config, context.config.stages[index]
-    stage = STAGES[settings.stage]
-
-    def inputs() -> dict:
-        values = {
-            "seed": config.seed,
-            "kind": context.data.kind,
-            "labels": context.data.labels,
-            "student": config.student.model_dump(mode="json"),
-            "training": settings.training.model_dump(mode="json"),
-            "teacher_signals": settings.teacher_signals,
-            "objective": _objective_inputs(context, index, stage.label_terms),
-            "upstream": {f"{stage.teacher_kind} teacher": _teacher_identity(context, stage.teacher_kind)},
-        }
-        if not index:
-            values["upstream"].update(_start_inputs(context))
-        else:
-            values["upstream"]["student"] = StepRecord(context.stage_step(index - 1), {}).identity()
-        if stage.data_kind == "general":
-            values["general_corpus"] = _corpus_inputs(context)
-        else:
-            values.update(_task_inputs(context))
-            if config.augmentation is not None:
-                values["augmentation"] = config.augmentation.model_dump(mode="json", exclude={"rows_per_batch"})
-                values["upstream"]["masked language model"] = _teacher_identity(context, "pretrained")
-        return values
-
-    def measure_inputs() -> dict:
-        kinds = measure.latent_settings(context)
-        return {
-            **_test_inputs(context),
-            "latent": [kinds, measure.LATENT_SPLITS],
-            "teachers": {kind: _teacher_identity(context, kind) for kind, _ in kinds},
-            "corpus": _corpus_inputs(context) if any(data == "general" for _, data in kinds) else None,
-        }
-
-    return Step(
-        name=settings.stage,
-        folder=context.stage_step(index),
-        train=lambda folder: steps.distil(context, folder, index),
-        product=context.stage_step(index) / "final",
-        inputs=inputs,
-        measure=lambda folder: measure.measure_stage(context, index, folder),
-        measure_inputs=measure_inputs,
-    )
-
-
-def _start_inputs(context: RunContext) -> dict:
-    """The weights that the student starts from, where they are not random."""
-    start = context.config.student.init
-    if start.method == "folder":
-        return {"student's start": model_fingerprint(Path(start.folder))}
-    return {} if start.method == "random" else {"student's start": _teacher_identity(context, "pretrained")}
-
-
-def _objective_inputs(context: RunContext, index: int, label_terms: bool) -> dict:
-    """Of the objective, only what this stage uses: a new temperature does not make a latent stage stale."""
-    values = stage_objective(context.config, index).model_dump(mode="json")
-    if not label_terms:
-        values.pop("soft_label")
-        values.pop("hard_label")
-    return values
-
-
-def _export_step(context: RunContext) -> Step:
-    config = context.config
-    folder = context.root / "bundle"
-    last = context.stage_step(len(config.stages) - 1)
-
-    def export(_: Path) -> dict:
-        examples = context.data.test[: config.export.rows]
-        request = ExportRequest(
-            checkpoint=str(last / "final"),
-            out=str(folder),
-            task=config.task.name,
-            labels=context.data.labels,
-            metric=config.task.metric,
-            max_length_tokens=config.task.max_length_tokens,
-            kind=context.data.kind,
-            unit=context.data.unit,
-            texts=[list(e.words) if context.data.tagged else e.text for e in examples],
-            texts_b=[e.text_b for e in examples] if context.data.pair else None,
-            tolerance=config.export.tolerance,
-            table={
-                "format": config.data.format,
-                "header": config.data.header,
-                "label_aliases": config.data.label_aliases,
-                **config.data.columns.model_dump(mode="json"),
-            },
-        )
-        return export_bundle(request)
-
-    return Step(
-        name="export",
-        folder=context.root / "data" / "export",  # the record; the bundle itself holds only what it serves
-        train=export,
-        inputs=lambda: {
-            "export": config.export.model_dump(mode="json"),
-            "task": {"name": config.task.name, "metric": config.task.metric},
-            "rows": fingerprint([content(e) for e in context.data.test[: config.export.rows]]),
-            "upstream": {"student": StepRecord(last, {}).identity()},
-        },
-        product=folder / MANIFEST,
-        shared=False,
-    )
+            say(f"{title}: score {score:.4f} ({values.get('score_kind', 'classifier')})")
 
 
 @contextmanager

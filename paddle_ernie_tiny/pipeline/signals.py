@@ -14,6 +14,7 @@ from ..distillation.objective import Objective
 from ..distillation.signals import Layout, SignalCache, rows_fingerprint
 from ..distillation.stages import STAGES
 from ..distillation.teacher import CachedTeacher, Teacher
+from ..distillation.together import JointObjective
 from ..distributed import main_first
 from ..errors import InputError
 from ..models.build import read_model_config
@@ -23,13 +24,13 @@ from .findings import Finding, general_passes
 from .lineage import fingerprint
 
 
-def signal_layout(objective: Objective, teacher_width: int, data_kind: str, labels: int) -> Layout:
+def signal_layout(objective: Objective | JointObjective, teacher_width: int, data_kind: str, labels: int) -> Layout:
     """What is kept of each token: the objective's needs, and the logits on task data."""
     by_token = objective.kind == "token_classification"
     return Layout(objective.needs("teacher"), teacher_width, labels if data_kind == "task" else 0, by_token)
 
 
-def cached_teacher(context: RunContext, teacher: Teacher, objective: Objective, stage, rows) -> CachedTeacher:
+def cached_teacher(context: RunContext, teacher: Teacher, objective, stage, rows) -> CachedTeacher:
     """The teacher with its signals for `rows` kept in the run folder, or in the configured `signals_folder`.
 
     Stages with the same teacher, data and needs share them. Signals in the run folder that belong to an earlier
@@ -37,7 +38,7 @@ def cached_teacher(context: RunContext, teacher: Teacher, objective: Objective, 
     """
     layout = signal_layout(objective, teacher.model.config.hidden_size, stage.data_kind, len(context.data.labels))
     own = context.config.signals_folder is None
-    base = context.root / "data" / "signals" if own else Path(context.config.signals_folder)
+    base = context.shared / "data" / "signals" if own else Path(context.config.signals_folder)
     folder = base / f"{stage.data_kind}-{stage.teacher_kind}-{fingerprint(layout.as_key())[:8]}"
     key = {
         "teacher": model_fingerprint(context.teacher_model(stage.teacher_kind)),
@@ -57,11 +58,12 @@ def cached_teacher(context: RunContext, teacher: Teacher, objective: Objective, 
     return CachedTeacher(teacher, cache)
 
 
-def signals_findings(context: RunContext) -> list[Finding]:
+def signals_findings(contexts: dict[str, RunContext]) -> list[Finding]:
     """What cached signals will take on disk, by an estimate of the tokens, and whether they are worth it.
 
     Raises InputError where they do not fit on the disk.
     """
+    context = next(iter(contexts.values()))
     config, sizes, found = context.config, {}, []
     if config.teacher.pretrain is not None:
         teacher = SimpleNamespace(**config.teacher.pretrain.shape.model_dump())
@@ -71,24 +73,22 @@ def signals_findings(context: RunContext) -> list[Finding]:
         if settings.teacher_signals == "online":
             continue
         stage = STAGES[settings.stage]
-        objective = Objective(
-            stage_objective(config, index), config.student, teacher, stage.label_terms, context.data.kind
-        )
-        layout = signal_layout(objective, teacher.hidden_size, stage.data_kind, len(context.data.labels))
-        tokens, passes = _tokens(context, settings, stage.data_kind)
-        sizes[stage.data_kind, stage.teacher_kind, fingerprint(layout.as_key())] = tokens * layout.bytes_per_token
-        what = (
-            f"cached teacher signals: {layout.bytes_per_token / 1000:.1f} kB a token, about {tokens:,.0f} tokens, "
-            f"{tokens * layout.bytes_per_token / 1e9:.1f} GB; {passes:.3g} passes over them"
-        )
-        where = f"stages[{index}] ({settings.stage})"
-        if passes <= 1:
-            remedy = "set teacher_signals: online, unless a later stage or run reads them"
-            found.append(Finding("warning", "signals", f"{what}: none is read twice", where, remedy))
-        else:
-            found.append(Finding("note", "signals", what, where))
+        for objective in _objectives(contexts, index, teacher):
+            layout = signal_layout(objective, teacher.hidden_size, stage.data_kind, len(context.data.labels))
+            tokens, passes = _tokens(context, settings, stage.data_kind)
+            sizes[stage.data_kind, stage.teacher_kind, fingerprint(layout.as_key())] = tokens * layout.bytes_per_token
+            what = (
+                f"cached teacher signals: {layout.bytes_per_token / 1000:.1f} kB a token, about {tokens:,.0f} tokens, "
+                f"{tokens * layout.bytes_per_token / 1e9:.1f} GB; {passes:.3g} passes over them"
+            )
+            where = f"stages[{index}] ({settings.stage})"
+            if passes <= 1:
+                remedy = "set teacher_signals: online, unless a later stage or run reads them"
+                found.append(Finding("warning", "signals", f"{what}: none is read twice", where, remedy))
+            else:
+                found.append(Finding("note", "signals", what, where))
     if sizes:
-        folder = Path(config.signals_folder or config.output_dir).absolute()
+        folder = Path(config.signals_folder or context.shared).absolute()
         while not folder.exists():
             folder = folder.parent
         need, free = sum(sizes.values()), shutil.disk_usage(folder).free
@@ -99,6 +99,18 @@ def signals_findings(context: RunContext) -> list[Finding]:
                 "make room, name another signals_folder, or set teacher_signals: online",
             )
     return found
+
+
+def _objectives(contexts: dict[str, RunContext], index: int, teacher) -> list[Objective | JointObjective]:
+    """One for each set of signals that a stage keeps: students that are trained together share theirs."""
+    stage = STAGES[next(iter(contexts.values())).config.stages[index].stage]
+    each = {
+        name: Objective(stage_objective(c.config, index), c.config.student, teacher, stage.label_terms, c.data.kind)
+        for name, c in contexts.items()
+    }
+    if len(each) > 1 and stage.data_kind == "general":
+        return [JointObjective(each)]
+    return list(each.values())
 
 
 def _tokens(context: RunContext, settings: StageSettings, data_kind: str) -> tuple[float, float]:

@@ -10,45 +10,57 @@ from rich.table import Table
 
 
 def print_summary(report_file: Path) -> None:
-    """Prints teacher, baseline, each stage and the student, and where everything lies."""
-    report = json.loads(report_file.read_text(encoding="utf-8"))
-    root = report_file.parent
+    """Prints teacher, baseline, each stage and the student (of every student), and where everything lies."""
+    root, report = report_file.parent, json.loads(report_file.read_text(encoding="utf-8"))
+    files = {name: root / student["report"] for name, student in report.get("students", {}).items()}
     table = Table(title=f"{report['task']}: {report['metric']} on {report['evaluated_on']}")
     for heading in ("model", "parameters", "score", "of teacher", "agrees with teacher"):
         table.add_column(heading, justify="left" if heading == "model" else "right")
     teacher = report["teacher"]["score"]
-
-    def row(name: str, params: int | None, score: float | None, agreement: float | None, style: str | None = None):
-        table.add_row(
-            name,
-            f"{params / 1e6:.2f} M" if params else "",
-            "–" if score is None else f"{score:.4f}",
-            "–" if score is None or not teacher else f"{score / teacher:.1%}",
-            "" if agreement is None else f"{agreement:.1%}",
-            style=style,
-        )
-
-    fidelity = report["fidelity"]
-    row("teacher", report["teacher"]["params"], teacher, None)
-    if report["baseline"]["score"] is not None:
-        row(
-            "baseline (no distillation)",
-            report["baseline"]["params"],
-            report["baseline"]["score"],
-            fidelity["baseline"]["agreement"],
-        )
-    for stage in report["stages"]:
-        if stage["score_kind"] != "classifier":
-            row(f"  after {stage['name']} (linear probe)", None, stage["score"], None, "dim")
-    row(
-        "distilled student",
-        report["student"]["params"],
-        report["student"]["score"],
-        fidelity["student"]["agreement"],
-        "bold",
-    )
+    _row(table, teacher, "teacher", report["teacher"]["params"], teacher)
+    for name, file in (files or {"": report_file}).items():
+        _student_rows(table, teacher, json.loads(file.read_text(encoding="utf-8")), f" {name}" if name else "")
     console = Console()
     console.print(table)
-    console.print(f"report   {root / 'report.html'}", highlight=False, soft_wrap=True)
-    console.print(f"bundle   {root / report['export']['bundle']}", highlight=False, soft_wrap=True)
-    console.print(f"curves   visualdl --logdir {root / 'vdl'}", highlight=False, soft_wrap=True)
+    for name, file in (files or {"": report_file}).items():
+        if name:
+            console.print(f"[bold]{name}[/bold]")
+        for what, place in (
+            ("report", file.with_name("report.html")),
+            ("bundle", file.with_name("bundle")),
+            ("curves", f"visualdl --logdir {file.with_name('vdl')}"),
+        ):
+            console.print(f"{what}   {place}", highlight=False, soft_wrap=True)
+
+
+def _student_rows(table: Table, teacher: float, report: dict, name: str) -> None:
+    fidelity = report["fidelity"]
+    if report["baseline"]["score"] is not None:
+        agreement = fidelity["baseline"]["agreement"]
+        values = report["baseline"]["params"], report["baseline"]["score"], agreement
+        _row(table, teacher, f"baseline{name} (no distillation)", *values)
+    for stage in report["stages"]:
+        if stage["score_kind"] != "classifier":
+            _row(table, teacher, f"  after {stage['name']} (linear probe)", None, stage["score"], style="dim")
+    student = report["student"]
+    agreement = fidelity["student"]["agreement"]
+    _row(table, teacher, f"distilled student{name}", student["params"], student["score"], agreement, "bold")
+
+
+def _row(
+    table: Table,
+    teacher: float,
+    name: str,
+    params: int | None,
+    score: float | None,
+    agreement: float | None = None,
+    style: str | None = None,
+) -> None:
+    table.add_row(
+        name,
+        f"{params / 1e6:.2f} M" if params else "",
+        "–" if score is None else f"{score:.4f}",
+        "" if name == "teacher" else "–" if score is None or not teacher else f"{score / teacher:.1%}",
+        "" if agreement is None else f"{agreement:.1%}",
+        style=style,
+    )

@@ -34,6 +34,7 @@ from .batches import LengthGroupedBatchSampler, collate
 _CHECKPOINT = re.compile(r"checkpoint-(\d+)")
 _COMPLETE = "complete"
 _WEIGHTS = "model.safetensors"
+_BEST = "best"
 
 
 def total_steps(settings: TrainingSettings, rows: int) -> int:
@@ -67,6 +68,9 @@ def training_arguments(
         lr_scheduler_type={"constant": "constant_with_warmup"}.get(
             settings.lr_scheduler_type, settings.lr_scheduler_type
         ),
+        bf16=settings.precision == "bfloat16",
+        fp16=settings.precision == "float16",
+        fp16_opt_level="O1",  # of both: weights and optimiser states stay in float32
         logging_steps=min(settings.logging_steps, steps),
         save_steps=min(save_steps, steps),
         save_strategy="steps",
@@ -180,18 +184,9 @@ class ToolkitTrainer(Trainer):
             "history": history,
         }
 
-    def clean_up(self) -> None:
-        """Removes checkpoints and the best-model copy; called once the step's final model is safe."""
-        wait_for_all()
-        if not is_main():
-            return
-        for folder in Path(self.args.output_dir).glob("checkpoint-*"):
-            shutil.rmtree(folder)
-        shutil.rmtree(self._best_folder, ignore_errors=True)
-
     @property
     def _best_folder(self) -> Path:
-        return Path(self.args.output_dir) / "best"
+        return Path(self.args.output_dir) / _BEST
 
     def _read_best(self) -> dict | None:
         file = self._best_folder / "score.json"
@@ -275,6 +270,16 @@ def last_checkpoint(folder: Path) -> Path | None:
         else:
             shutil.rmtree(checkpoint)
     return max(complete, key=_step_of, default=None)
+
+
+def remove_checkpoints(folder: Path) -> None:
+    """Removes checkpoints and the best-model copy; called once the step's final model is safe."""
+    wait_for_all()
+    if not is_main():
+        return
+    for checkpoint in folder.glob("checkpoint-*"):
+        shutil.rmtree(checkpoint)
+    shutil.rmtree(folder / _BEST, ignore_errors=True)
 
 
 def _step_of(checkpoint: Path) -> int:

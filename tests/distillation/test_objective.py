@@ -101,6 +101,25 @@ def test_captured_q_and_k_give_the_models_own_attention(family):
     np.testing.assert_allclose(own.numpy(), output.attentions[1].numpy(), atol=1e-6)
 
 
+@pytest.mark.parametrize("logits", [True, False])
+def test_a_compiled_teacher_gives_the_states_of_the_plain_one(logits):
+    model, needs = classifier(3, 16, 4), Needs(hidden=(0, 2), attention=(1, 3), parts=("query", "value"))
+    plain = Teacher(model, needs, logits)
+    batches = [batch(), batch(padding=3)]  # one graph for several lengths
+    expected = [plain(inputs) for inputs in batches]
+    plain.release()
+    compiled = Teacher(model, needs, logits, static_graph=True)
+    for inputs, (answer, states) in zip(batches, expected, strict=True):
+        own_answer, own = compiled(inputs)
+        assert (own_answer is None) == (not logits)
+        if logits:
+            np.testing.assert_allclose(own_answer.numpy(), answer.numpy(), atol=1e-5)
+        for kind in ("hidden", "query", "key", "value"):
+            assert getattr(own, kind).keys() == getattr(states, kind).keys()
+            for layer, value in getattr(states, kind).items():
+                np.testing.assert_allclose(getattr(own, kind)[layer].numpy(), value.numpy(), atol=1e-5)
+
+
 def test_hooks_leave_nothing_behind():
     model, other = classifier(2, 8, 2), classifier(2, 8, 2)
     capture = Capture(model, Needs(hidden=(1,), attention=(1,)))

@@ -82,19 +82,19 @@ def test_ctrl_c_saves_and_one_process_carries_on(by_two, tmp_path):
     assert f"resuming at step {max(kept)} of {max(kept) + 5}" in done.stdout
 
 
-def test_two_machines_by_the_plain_launch_command(by_two, tmp_path, project_root):
+def test_two_machines_by_the_plain_launch_command(by_two, tmp_path):
     """Two launchers on one machine stand for two machines with a shared file system."""
     run = by_two[0].copy(tmp_path)
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         master = f"127.0.0.1:{free.getsockname()[1]}"
-    program = project_root / "paddle_ernie_tiny" / "__main__.py"
+    path = os.pathsep.join([os.path.dirname(sys.executable), os.environ["PATH"]])  # where ernie-tiny is installed
     nodes = []
     for node in range(2):
         arguments = [sys.executable, "-m", "paddle.distributed.launch", "--nnodes", "2", "--master", master]
         arguments += ["--rank", str(node), "--log_dir", str(tmp_path / f"log{node}"), "--nproc_per_node", "1"]
-        arguments += [str(program), "run", str(run.file), "--from-stage", "general", "--until", "general"]
-        environment = {**os.environ, "PADDLE_DISTRI_BACKEND": "gloo"}
+        arguments += ["ernie-tiny", "run", str(run.file), "--from-stage", "general", "--until", "general"]
+        environment = {**os.environ, "PADDLE_DISTRI_BACKEND": "gloo", "PATH": path}
         nodes.append(subprocess.Popen(arguments, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT))
     printed = [node.communicate(timeout=300)[0].decode() for node in nodes]
     assert [node.returncode for node in nodes] == [0, 0], printed
@@ -108,4 +108,4 @@ def test_wrong_input_exits_2_whoever_finds_it(by_two):
     assert done.returncode == 2 and "not a list of device numbers: '0,x'" in done.stderr
     done = ernie_tiny("run", run.file, "data.train=nowhere.tsv", "--devices", "0,1")
     assert done.returncode == 2, done.stdout + done.stderr
-    assert "nowhere.tsv" in done.stdout + done.stderr
+    assert (done.stdout + done.stderr).count("nowhere.tsv: no such file") == 1, "one process speaks"

@@ -30,6 +30,7 @@ def test_wrong_keys_exit_2(unstarted):
         (["student.num_attention_heads=1"], ["needs equal head counts", "relation"]),
         (["student.num_hidden_layers=3"], ["the student has 3 layers, the teacher only 2"]),
         (["task.labels=[good, bad]"], ["train.tsv:2", "negative"]),
+        (["stages.general.training.precision=bfloat16"], ["mixed precision (bfloat16) needs a GPU"]),
     ],
 )
 def test_what_would_fail_later_is_found_first(unstarted, overrides, messages):

@@ -11,6 +11,7 @@ from paddle_ernie_tiny.config import ObjectiveSettings, TrainingSettings
 from paddle_ernie_tiny.distillation import stages
 from paddle_ernie_tiny.distillation.signals import Layout, SignalCache
 from paddle_ernie_tiny.distillation.teacher import CachedTeacher, Teacher
+from paddle_ernie_tiny.distillation.together import JointObjective, JointStudents
 from paddle_ernie_tiny.training.batches import EncodedRows
 from paddle_ernie_tiny.training.steps import FinetuneTrainer
 from paddle_ernie_tiny.training.trainer import last_checkpoint, total_steps, training_arguments
@@ -199,6 +200,49 @@ def test_cached_signals_give_the_losses_of_an_online_teacher(tmp_path):
         for name in online:
             if name.endswith("loss"):
                 assert cached[name] == pytest.approx(online[name], rel=1e-3, abs=1e-6), name
+
+
+def test_students_together_learn_what_each_learns_alone(tmp_path):
+    """Same losses and weights, gradient clipping included, from one teacher forward a step for all."""
+    stage, data = stages.STAGES["general"], rows(labelled=False)
+    settings = SETTINGS.model_copy(update={"max_grad_norm": 0.05})  # clips at every step
+
+    def pair(layers, width):
+        paddle.seed(layers)
+        student_model, teacher_model = classifier(layers, width), classifier(4, 16)
+        paddle.seed(9)
+        for parameter in teacher_model.parameters():
+            parameter.set_value(paddle.randn(parameter.shape) * 0.1)
+        objective = stages.build_objective(ObjectiveSettings(), student_model.config, teacher_model.config, stage)
+        return stages.distilled_student(student_model, objective, 16), objective, teacher_model
+
+    alone, results = {}, {}
+    shapes = {"small": (1, 8), "large": (2, 12)}
+    for name, shape in shapes.items():
+        student, objective, model = pair(*shape)
+        args = training_arguments(settings, len(data), tmp_path / name, tmp_path / "vdl", seed=3)
+        teacher = Teacher(model, objective.needs("teacher"), logits=False)
+        results[name] = stage(student, teacher, objective, args, data, 0).fit()["history"]
+        alone[name] = {key: value.numpy() for key, value in student.state_dict().items()}
+
+    asked = []
+    pairs = {name: pair(*shape) for name, shape in shapes.items()}
+    joint = JointStudents({name: student for name, (student, _, _) in pairs.items()})
+    objective = JointObjective({name: objective for name, (_, objective, _) in pairs.items()})
+    model = pairs["small"][2]
+    model.bert.register_forward_post_hook(lambda *_: asked.append(1))
+    args = training_arguments(settings, len(data), tmp_path / "joint", tmp_path / "vdl", seed=3)
+    teacher = Teacher(model, objective.needs("teacher"), logits=False)
+    history = stage(joint, teacher, objective, args, data, 0).fit()["history"]
+
+    assert len(asked) == settings.max_steps
+    for name in shapes:
+        own = {key: value.numpy() for key, value in joint.students[name].state_dict().items()}
+        for key, value in alone[name].items():
+            np.testing.assert_allclose(own[key], value, atol=1e-6, err_msg=f"{name} {key}")
+        for mine, entry in zip(history, results[name], strict=True):
+            for key in ("attention_loss", "hidden_loss", "embedding_loss"):
+                assert objective.of(name, mine)[key] == pytest.approx(entry[key], rel=1e-5)
 
 
 def test_each_stage_changes_exactly_one_component():
