@@ -32,7 +32,7 @@ def main() -> None:
     parser.add_argument("--vocab", type=Path, required=True, help="a vocab.txt")
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--length", type=int, default=128)
-    parser.add_argument("--batches", type=int, default=24, help="for speed, of either kind (default: %(default)s)")
+    parser.add_argument("--batches", type=int, default=16, help="for speed, of either kind (default: %(default)s)")
     parser.add_argument("--json", type=Path, help="where to write the result")
     args = parser.parse_args()
     tune_process()
