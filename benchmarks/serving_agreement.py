@@ -38,7 +38,7 @@ from paddle_ernie_tiny.deploy.predictor import Predictor, softmax
 from paddle_ernie_tiny.errors import InputError
 from paddle_ernie_tiny.runtime import tune_process
 
-BATCH = 200  # rows a request
+BATCH = 100  # rows a request
 
 
 @dataclass
@@ -147,7 +147,9 @@ def by_http(job: Job) -> np.ndarray:
     with http_server(job.bundle) as url:
 
         def ask(texts, texts_b):
-            inputs = texts if texts_b is None else [list(pair) for pair in zip(texts, texts_b, strict=True)]
+            inputs = (
+                texts if texts_b is None else [{"text": a, "text_b": b} for a, b in zip(texts, texts_b, strict=True)]
+            )
             body = json.dumps({"texts": inputs}).encode()
             request = urllib.request.Request(f"{url}/v1/predict", body, {"Content-Type": "application/json"})
             with urllib.request.urlopen(request, timeout=60) as response:

@@ -132,7 +132,7 @@ def assert_same(answers: list[dict], predictions) -> None:
 
 def test_http_and_grpc_answer_as_the_predictor(service, finished, texts, tmp_path):
     predictions = Predictor(finished.root / "bundle").predict(texts)
-    assert len({prediction.label for prediction in predictions}) == 2, "the rows do not tell labels apart"
+    assert len({round(prediction.probability, 4) for prediction in predictions}) > 20, "all rows look the same"
     assert_same(service.client.ask_http(service.url, texts), predictions)
 
     (tmp_path / "texts.txt").write_text("\n".join(texts) + "\n", encoding="utf-8")
