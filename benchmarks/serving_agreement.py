@@ -24,7 +24,7 @@ import tempfile
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -50,6 +50,7 @@ class Job:
     texts: list[str]
     texts_b: list[str] | None
     serving_python: str | None
+    http_url: str | None
     onnx: Path | None
 
 
@@ -63,6 +64,7 @@ def main() -> None:
     parser.add_argument("--label", help="column of the label")
     parser.add_argument("--serving-python", help="Python of an environment with Paddle Serving")
     parser.add_argument("--onnx", type=Path, help="the bundle as an ONNX model")
+    parser.add_argument("--http-url", help="a server of this bundle that runs; default: one is started")
     parser.add_argument("--no-http", action="store_true", help="leave out `ernie-tiny serve`")
     parser.add_argument("--json", type=Path, help="where to write the result")
     args = parser.parse_args()
@@ -116,7 +118,8 @@ def read_job(args: argparse.Namespace) -> tuple[Job, np.ndarray]:
     )
     rows = read_examples(args.file, layout, manifest.labels)
     texts_b = [row.text_b for row in rows] if columns["text_b"] is not None else None
-    job = Job(args.bundle, manifest.labels, [row.text for row in rows], texts_b, args.serving_python, args.onnx)
+    texts = [row.text for row in rows]
+    job = Job(args.bundle, manifest.labels, texts, texts_b, args.serving_python, args.http_url, args.onnx)
     return job, np.array([row.label for row in rows])
 
 
@@ -144,7 +147,7 @@ def by_paddle_serving(job: Job) -> np.ndarray:
 
 def by_http(job: Job) -> np.ndarray:
     """The same from `ernie-tiny serve`."""
-    with http_server(job.bundle) as url:
+    with nullcontext(job.http_url) if job.http_url else http_server(job.bundle) as url:
 
         def ask(texts, texts_b):
             inputs = (

@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -12,7 +13,9 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import numpy as np
 import pytest
+from safetensors.numpy import load_file, save_file
 
 from paddle_ernie_tiny.deploy.predictor import Predictor
 
@@ -110,16 +113,35 @@ def python(project_root, tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def service(python, finished, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("serving").resolve() / "folder"
-    with running(finished.root / "bundle", folder, python) as service:
-        yield service
-
-
-@pytest.fixture(scope="module")
 def texts(finished) -> list[str]:
     lines = (finished.folder / "test.tsv").read_text(encoding="utf-8").splitlines()[1:]
     return [line.split("\t")[0] for line in lines] + ODD_TEXTS
+
+
+@pytest.fixture(scope="module")
+def bundle(finished, texts, tmp_path_factory) -> Path:
+    """The student with large random weights: each text has a probability of its own, so a wrong id shows."""
+    folder = tmp_path_factory.mktemp("random")
+    shutil.copytree(finished.root / "stages" / "4-task_specific" / "final", folder / "final")
+    (file,) = (folder / "final").glob("*.safetensors")
+    rng = np.random.default_rng(0)
+    weights = {
+        name: rng.normal(0, 1, value.shape).astype(value.dtype) if value.ndim == 2 else value
+        for name, value in load_file(file).items()
+    }
+    save_file(weights, file, metadata={"format": "np"})
+    (folder / "rows.txt").write_text("\n".join(texts[:8]) + "\n", encoding="utf-8")
+    rows = ["--input", folder / "rows.txt", "--max-length", 32]
+    done = ernie_tiny("export", folder / "final", folder / "bundle", *rows)
+    assert done.returncode == 0, done.stderr
+    return folder / "bundle"
+
+
+@pytest.fixture(scope="module")
+def service(python, bundle, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("serving").resolve() / "folder"
+    with running(bundle, folder, python) as service:
+        yield service
 
 
 def assert_same(answers: list[dict], predictions) -> None:
@@ -130,9 +152,9 @@ def assert_same(answers: list[dict], predictions) -> None:
         assert answer["probabilities"] == pytest.approx(prediction.probabilities, abs=1e-4)
 
 
-def test_http_and_grpc_answer_as_the_predictor(service, finished, texts, tmp_path):
-    predictions = Predictor(finished.root / "bundle").predict(texts)
-    assert len({round(prediction.probability, 4) for prediction in predictions}) > 20, "all rows look the same"
+def test_http_and_grpc_answer_as_the_predictor(service, bundle, texts, tmp_path):
+    predictions = Predictor(bundle).predict(texts)
+    assert len({round(prediction.probabilities["positive"], 2) for prediction in predictions}) > 20, "all look the same"
     assert_same(service.client.ask_http(service.url, texts), predictions)
 
     (tmp_path / "texts.txt").write_text("\n".join(texts) + "\n", encoding="utf-8")
@@ -182,8 +204,8 @@ def test_starting_twice_changes_nothing(service):
     assert service.processes() == before
 
 
-def test_stop_leaves_no_process_and_frees_the_ports(python, finished, tmp_path):
-    with running(finished.root / "bundle", tmp_path / "folder", python) as service:
+def test_stop_leaves_no_process_and_frees_the_ports(python, bundle, tmp_path):
+    with running(bundle, tmp_path / "folder", python) as service:
         assert len(service.processes()) == 2, "the service and its gateway"
         done = service.script("stop.sh")
         assert done.returncode == 0 and done.stdout == "stopped\n"
@@ -201,8 +223,8 @@ def test_stop_leaves_no_process_and_frees_the_ports(python, finished, tmp_path):
         assert service.processes() == []
 
 
-def test_a_start_that_fails_says_why(python, finished, tmp_path):
-    with written(finished.root / "bundle", tmp_path / "folder", python) as service, socket.socket() as taken:
+def test_a_start_that_fails_says_why(python, bundle, tmp_path):
+    with written(bundle, tmp_path / "folder", python) as service, socket.socket() as taken:
         taken.bind(("", service.rpc_port))
         taken.listen()
         done = service.script("start.sh")
