@@ -93,6 +93,22 @@ def export(
 
 
 @app.command()
+def export_serving(
+    bundle: Annotated[Path, typer.Argument(help="bundle folder")],
+    out: Annotated[Path, typer.Argument(help="the folder to write; its README.md says how to start it")],
+    http_port: Annotated[int, typer.Option(min=1024, max=65535, help="port of the HTTP gateway")] = 9292,
+    rpc_port: Annotated[int, typer.Option(min=1024, max=65535, help="port of gRPC")] = 9293,
+    threads: Annotated[int, typer.Option(min=1, help="CPU threads of a forward pass")] = 1,
+) -> None:
+    """Write a bundle as a folder for Paddle Serving 0.9 (unmaintained; `serve` is the first choice)."""
+    _prepare()
+    from .deploy.paddle_serving import export_paddle_serving
+
+    export_paddle_serving(bundle, out, http_port, rpc_port, threads)
+    typer.echo(f"{out}: written; {out / 'README.md'} says how to install and start it")
+
+
+@app.command()
 def predict(
     bundle: Annotated[Path, typer.Argument(help="bundle folder")],
     text: Annotated[str | None, typer.Argument(help="the text, or the first of a pair")] = None,

@@ -6,61 +6,7 @@ import numpy as np
 import pytest
 from scipy.stats import pearsonr, spearmanr
 
-from .conftest import TinyRun, ernie_tiny
-
-NAMES, PLACES = ["王小明", "李华", "张伟", "赵云"], ["北京", "上海", "大理", "哈尔滨"]
-FRAMES = ["{p}昨天去了{l}", "我在{l}见到{p}", "{l}的冬天很冷", "{p}说{l}不错", "今天没有人来"]
-
-
-def tagged_sentence(rng):
-    """(characters, BIO tags) of a sentence about people and places."""
-    words, tags = [], []
-    frame = FRAMES[rng.integers(len(FRAMES))]
-    while frame:
-        kind = {"{p}": "PER", "{l}": "LOC"}.get(frame[:3])
-        text = str(rng.choice(NAMES if kind == "PER" else PLACES)) if kind else frame[0]
-        words += text
-        tags += [f"B-{kind}"] + [f"I-{kind}"] * (len(text) - 1) if kind else ["O"]
-        frame = frame[3 if kind else 1 :]
-    return words, tags
-
-
-@pytest.fixture(scope="module")
-def tagger(unstarted, tmp_path_factory) -> TinyRun:
-    """A finished run on named entities."""
-    run = unstarted.copy(tmp_path_factory.mktemp("tagger"))
-    rng = np.random.default_rng(0)
-    for split, count in (("train", 90), ("dev", 30), ("test", 40)):
-        sentences = [tagged_sentence(rng) for _ in range(count)]
-        blocks = ["".join(f"{w} {t}\n" for w, t in zip(*sentence, strict=True)) for sentence in sentences]
-        (run.folder / f"{split}.bio").write_text("\n".join(blocks), encoding="utf-8")
-    run.config["task"] = {"name": "people-and-places", "kind": "token_classification", "max_length_tokens": 32}
-    run.config["data"] = {split: str(run.folder / f"{split}.bio") for split in ("train", "dev", "test")}
-    run.config["teacher"]["finetune"]["max_steps"] = 40
-    run.write()
-    done = ernie_tiny("run", run.file)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return run
-
-
-@pytest.fixture(scope="module")
-def regressor(unstarted, tmp_path_factory) -> TinyRun:
-    """A finished run on pairs with scores from 0 to 5."""
-    run = unstarted.copy(tmp_path_factory.mktemp("regressor"))
-    rng = np.random.default_rng(0)
-    for split, count in (("train", 90), ("dev", 30), ("test", 40)):
-        lines = ["text_a\ttext_b\tscore"]
-        for _ in range(count):
-            first, second = ("".join(tagged_sentence(rng)[0]) for _ in range(2))
-            shared = len(set(first) & set(second)) / len(set(first) | set(second))
-            lines.append(f"{first}\t{second}\t{5 * shared:.2f}")
-        (run.folder / f"{split}.tsv").write_text("\n".join(lines) + "\n", encoding="utf-8")
-    run.config["task"] = {"name": "overlap", "kind": "regression", "max_length_tokens": 48}
-    run.config["data"]["columns"] = {"text": "text_a", "text_b": "text_b", "label": "score"}
-    run.write()
-    done = ernie_tiny("run", run.file)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return run
+from .conftest import ernie_tiny
 
 
 def report_of(run) -> dict:
