@@ -108,7 +108,7 @@ def test_a_chunked_body_is_bounded_too(server):
     "sent",
     [
         b"hello\r\n\r\n",
-        b"GET / HTTP/9.9\r\n\r\n",
+        b"GET / FTP/1.1\r\n\r\n",
         HEAD + b"Content-Length: -5\r\n\r\n",
         HEAD + b"Content-Length: 5\r\nContent-Length: 6\r\n\r\n12345",
         HEAD + b"Bad Header: \x00\r\n\r\n",
