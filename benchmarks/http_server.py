@@ -30,7 +30,7 @@ import time
 from collections import Counter
 from pathlib import Path
 
-from paddle_ernie_tiny.runtime import tune_process
+from paddle_ernie_tiny.runtime import import_paddle, tune_process
 
 SERVER_CORE, CLIENT_CORE = 0, 1
 
@@ -61,10 +61,10 @@ def measure(args: argparse.Namespace, texts: list[str], folder: Path) -> dict:
     """All four measurements, and what they were made with."""
     bundle = folder / "student"
     run_python(
-        f"from benchmarks.http_server import export_student; export_student({str(args.vocab)!r}, {str(bundle)!r})"
+        f"from http_server import export_student; export_student({str(args.vocab.resolve())!r}, {str(bundle)!r})"
     )
     (folder / "texts.json").write_text(json.dumps(texts), encoding="utf-8")
-    own = f"from benchmarks.http_server import own_rate; own_rate({str(bundle)!r}, {args.batch_size})"
+    own = f"from http_server import own_rate; own_rate({str(bundle)!r}, {args.batch_size})"
     before = json.loads(run_python(own, SERVER_CORE))
     with open(folder / "server.log", "w+", encoding="utf-8") as log:
         command = [sys.executable, "-m", "paddle_ernie_tiny", "serve", str(bundle), "--port", "0"]
@@ -124,7 +124,7 @@ class Connection(asyncio.Protocol):
     """One keep-alive connection that asks one thing at a time."""
 
     def connection_made(self, transport) -> None:
-        self.transport, self.buffer, self.waiting = transport, b"", None
+        self.transport, self.buffer, self.waiting, self.lost = transport, b"", None, False
 
     def ask(self, request: bytes) -> asyncio.Future:
         """The status of the answer, read to its end."""
@@ -143,6 +143,7 @@ class Connection(asyncio.Protocol):
             self.waiting.set_result(int(head[9:12]))
 
     def connection_lost(self, error) -> None:
+        self.lost = True
         if self.waiting and not self.waiting.done():
             self.waiting.set_exception(error or ConnectionError("closed by the server"))
 
@@ -184,9 +185,10 @@ class Client:
         return {"offered_per_second": round(rate, 1), **summary(found, time.perf_counter() - start)}
 
     async def _ask(self, due: float) -> tuple[int, float]:
-        if self.idle:
+        connection = None
+        while self.idle and (connection is None or connection.lost):  # the server closes what is idle for long
             connection = self.idle.pop()
-        else:
+        if connection is None or connection.lost:
             _, connection = await asyncio.get_running_loop().create_connection(Connection, "127.0.0.1", self.port)
         request = self.requests[self.sent % len(self.requests)]
         self.sent += 1
@@ -248,8 +250,9 @@ def memory_mb(pid: int) -> int:
 def run_python(code: str, core: int | None = None) -> str:
     """The last line that a child process prints, on one core if asked."""
     pin = None if core is None else (lambda: os.sched_setaffinity(0, {core}))
-    root = Path(__file__).resolve().parents[1]
-    done = subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, preexec_fn=pin, cwd=root)
+    done = subprocess.run(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, preexec_fn=pin, cwd=Path(__file__).parent
+    )
     if done.returncode:
         raise RuntimeError("the child process failed; its error is above")
     return (done.stdout.splitlines() or [""])[-1]
@@ -258,6 +261,7 @@ def run_python(code: str, core: int | None = None) -> str:
 def own_rate(bundle: str, batch_size: int) -> None:
     """Child process: rows a second of the predictor by itself, over all texts, as JSON."""
     tune_process()
+    import_paddle()
     from paddle_ernie_tiny.deploy.predictor import Predictor
 
     texts = json.loads(Path(bundle).with_name("texts.json").read_text(encoding="utf-8"))

@@ -121,6 +121,13 @@ def test_what_is_not_http(server, sent):
     assert answer.startswith(b"HTTP/1.1 400 ") and json.loads(answer.partition(b"\r\n\r\n")[2])["error"]["code"]
 
 
+def test_rubbish_behind_a_request(server):
+    content = body("好".encode() * 100)
+    sent = HEAD + b"Content-Length: %d\r\n\r\n" % len(content) + content
+    assert server.raw(sent + sent + b"\x00rubbish\r\n\r\n").count(b"HTTP/1.1") <= 3
+    assert not any("traceback" in entry for entry in server.logs())
+
+
 @pytest.mark.parametrize("first", [b"", b"POST /v1/pre", HEAD + b"Content-Length: 100\r\n\r\n", HEAD + b"Content-"])
 def test_a_client_that_dribbles_gets_408(server, first):
     start = time.monotonic()

@@ -16,7 +16,6 @@ from starlette.exceptions import HTTPException
 
 from ... import __version__
 from ..answers import answer_row
-from .answers import Answers, Models, State
 from .body import read_body
 from .engine import Engine
 from .metrics import Metrics
@@ -24,8 +23,9 @@ from .middleware import Observed
 from .options import ServeOptions
 from .problems import Problem, documented
 from .requests import read_request, request_schema
+from .shapes import Answers, Models, State
 
-PAGE = {"": "text/html", "page.css": "text/css", "page.js": "text/javascript"}
+PAGE = {"": "text/html", "page.css": "text/css", "page.js": "text/javascript", "icon.svg": "image/svg+xml"}
 
 
 @dataclass

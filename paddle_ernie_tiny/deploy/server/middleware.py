@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import secrets
 import time
+from itertools import count
 
 from .metrics import Metrics
 from .problems import Problem
@@ -30,12 +31,13 @@ class Observed:
 
     def __init__(self, app, metrics: Metrics, paths: set[str]):
         self.app, self.metrics, self.paths = app, metrics, paths
+        self._process, self._number = secrets.token_hex(4), count(1)
 
     async def __call__(self, scope, receive, send) -> None:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        start, status, request_id = time.perf_counter(), 0, secrets.token_hex(8)
+        start, status, request_id = time.perf_counter(), 0, f"{self._process}-{next(self._number)}"
         scope["state"]["noted"] = noted = {}  # what the application adds to the log line
 
         async def observed_send(message) -> None:

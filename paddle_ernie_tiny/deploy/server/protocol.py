@@ -8,6 +8,9 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from .problems import Problem
 
 
+LINGER_SECONDS = 2.0  # after a refusal, so that a client that is still sending gets to read it
+
+
 class Protocol(H11Protocol):
     """Closes connections whose request does not arrive in time, and refuses in JSON what is not HTTP.
 
@@ -20,7 +23,7 @@ class Protocol(H11Protocol):
 
     def connection_made(self, transport) -> None:
         super().connection_made(transport)
-        self._deadline = None
+        self._deadline, self._refused = None, False
         if len(self.connections) > self.max_connections:
             problem = Problem("too_many_connections", f"{self.max_connections} connections are open")
             self._refuse(problem, b"503 Service Unavailable")
@@ -28,8 +31,9 @@ class Protocol(H11Protocol):
             self._watch()
 
     def data_received(self, data: bytes) -> None:
-        super().data_received(data)
-        self._watch()
+        if not self._refused:
+            super().data_received(data)
+            self._watch()
 
     def on_response_complete(self) -> None:
         super().on_response_complete()
@@ -44,6 +48,8 @@ class Protocol(H11Protocol):
 
     def _watch(self) -> None:
         """Sets the limit where a request is due or under way, and lifts it where none is."""
+        if self._refused:
+            return
         arriving = self.conn.their_state is h11.SEND_BODY
         fresh = self.conn.their_state is h11.IDLE and self.timeout_keep_alive_task is None
         if not (arriving or fresh):
@@ -67,7 +73,13 @@ class Protocol(H11Protocol):
             self._watch()
 
     def _refuse(self, problem: Problem, status: bytes) -> None:
+        if self.cycle is not None and not self.cycle.response_complete:  # rubbish behind a request under way
+            self.transport.close()
+            return
         body = problem.body()
         head = b"HTTP/1.1 %b\r\ncontent-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n\r\n"
         self.transport.write(head % (status, len(body)) + body)
-        self.transport.close()
+        self.transport.write_eof()  # closing now would reset the connection where bytes of the client are still unread
+        self._unwatch()
+        self._refused = True
+        self._deadline = self.loop.call_later(LINGER_SECONDS, self.transport.close)

@@ -36,12 +36,9 @@ def serve(bundles: dict[str, Path], options: ServeOptions) -> None:
     try:
         metrics = Metrics()
         engines = {name: Engine(name, folder, options, metrics) for name, folder in bundles.items()}
-        service = Service(engines, options, metrics)
-        server = _Server(_config(service), service)
-        if options.api_key is None and not _loopback(listener):
+        if options.api_key is None and not ipaddress.ip_address(listener.getsockname()[0]).is_loopback:
             log.warning("reachable_without_api_key", extra={"host": options.host})
-        seconds = round(time.perf_counter() - start, 2)
-        log.info("listening", extra={"url": _url(listener), "models": list(engines), "seconds": seconds})
+        server = _Server(Service(engines, options, metrics), start)
         server.run(sockets=[listener])
     finally:
         listener.close()
@@ -53,9 +50,15 @@ def serve(bundles: dict[str, Path], options: ServeOptions) -> None:
 class _Server(uvicorn.Server):
     """uvicorn's server, which goes on listening for `drain_seconds` after the signal, and then exits 0."""
 
-    def __init__(self, config: uvicorn.Config, service: Service):
-        super().__init__(config)
-        self._service = service
+    def __init__(self, service: Service, start: float):
+        super().__init__(_config(service))
+        self._service, self._start = service, start
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        seconds = round(time.perf_counter() - self._start, 2)
+        models = list(self._service.engines)
+        log.info("listening", extra={"url": _url(sockets[0]), "models": models, "seconds": seconds})
 
     def handle_exit(self, sig, frame) -> None:
         loop = asyncio.get_running_loop()  # signal handlers run in the main thread, inside the loop
@@ -95,10 +98,6 @@ def _listen(options: ServeOptions) -> socket.socket:
         raise InputError(f"cannot listen there: {error.strerror}", where, "choose another --port or --host") from None
     listener.set_inheritable(True)
     return listener
-
-
-def _loopback(listener: socket.socket) -> bool:
-    return ipaddress.ip_address(listener.getsockname()[0]).is_loopback
 
 
 def _url(listener: socket.socket) -> str:
