@@ -7,7 +7,6 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from .problems import Problem
 
-
 LINGER_SECONDS = 2.0  # after a refusal, so that a client that is still sending gets to read it
 
 
