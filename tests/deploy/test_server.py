@@ -3,6 +3,7 @@
 import json
 import re
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -12,6 +13,7 @@ import pytest
 
 from paddle_ernie_tiny.deploy.answers import answer_row
 from paddle_ernie_tiny.deploy.predictor import Predictor
+from tests.browser import until
 from tests.e2e.conftest import ernie_tiny
 from tests.serving import serving
 
@@ -130,12 +132,17 @@ def test_a_full_queue_refuses_with_429_and_recovers(bundles, tmp_path):
 
 
 def test_a_request_that_takes_too_long_gets_503_and_its_rows_are_dropped(bundles, tmp_path):
-    options = ["--max-wait-ms", "60000", "--request-seconds", "0.5"]
+    options = ["--max-wait-ms", "60000", "--request-seconds", "0.5", "--max-connections", "3"]
     with serving(tmp_path, bundles["classification"], *options) as server:
         reply = server.ask(body={"text": TEXT})
         assert reply.status == 503 and reply.json()["error"]["code"] == "timeout"
         assert server.ask(body={"texts": [TEXT] * 16}).status == 200, "a full batch does not wait"
         assert _metric(server, 'ernie_tiny_rows_total{model="classification"}') == 16
+        held = [socket.create_connection(("127.0.0.1", server.port)) for _ in range(3)]
+        assert b"HTTP/1.1 503 " in (answer := server.raw()) and b"too_many_connections" in answer
+        for connection in held:
+            connection.close()
+        until(lambda: server.ask("/readyz").status == 200, "connections that were closed still count")
 
 
 def test_a_drain_answers_what_is_under_way_and_exits_0(bundles, tmp_path):

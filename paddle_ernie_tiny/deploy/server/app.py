@@ -93,8 +93,8 @@ def _add_predictions(app: FastAPI, service: Service) -> None:
         except asyncio.TimeoutError:
             what = f"no answer within {options.request_seconds:g} s"
             raise Problem("timeout", what, None, "try again later", {"Retry-After": "1"}) from None
-        seconds_b = asked.texts_b or [None] * len(asked.texts)
-        rows = [answer_row(*row) for row in zip(asked.texts, seconds_b, answers, strict=True)]
+        texts_b = asked.texts_b or [None] * len(asked.texts)
+        rows = [answer_row(*row) for row in zip(asked.texts, texts_b, answers, strict=True)]
         latency = round((time.perf_counter() - start) * 1000, 2)
         return _json({"model": asked.model, "results": rows, "latency_ms": latency}, draining=service.draining)
 
