@@ -14,6 +14,7 @@ SERVING = [
     "fastapi>=0.115",
     "numpy<2",  # PaddleNLP 2.8.1 and datasets 2.21 use names that NumPy 2 removed
     "prometheus-client>=0.21",
+    "pydantic>=2,<3",
     "scikit-learn",
     "scipy",
     "seqeval",
@@ -26,7 +27,6 @@ TRAINING = [
     "jieba",
     "jinja2",
     "matplotlib",
-    "pydantic>=2,<3",
     "pyyaml",
     "rich",
     "safetensors",
@@ -55,7 +55,7 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.10,<3.13",  # paddlepaddle 3.1 and pyarrow 17 have wheels for these
     packages=find_packages(include=["paddle_ernie_tiny", "paddle_ernie_tiny.*"]),
-    package_data={"paddle_ernie_tiny": ["**/*.j2", "deploy/paddle_serving_folder/*"]},
+    package_data={"paddle_ernie_tiny": ["**/*.j2", "deploy/paddle_serving_folder/*", "deploy/server/page/*"]},
     install_requires=SERVING,
     # Paddle is an extra, so that the CPU build and the GPU build satisfy the toolkit alike.
     # 3.1 is the newest that still writes the .pdmodel that Paddle Serving and CPU int8 need.

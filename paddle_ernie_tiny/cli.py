@@ -143,6 +143,55 @@ def evaluate(
     typer.echo(json.dumps(evaluate_bundle(bundle, file, text, text_b, label, batch_size, threads), indent=1))
 
 
+@app.command()
+def serve(
+    bundles: Annotated[
+        list[str], typer.Argument(help="bundle folders; name=FOLDER gives one a name", metavar="BUNDLE")
+    ],
+    host: Annotated[str, typer.Option(help="address to listen on; 0.0.0.0 for all")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0: any free one; the log says which")] = 8000,
+    threads: Annotated[int, typer.Option(min=1, help="CPU threads of one forward pass")] = 1,
+    batch_size: Annotated[int, typer.Option(min=1, help="most rows of a forward pass")] = 16,
+    max_wait_ms: Annotated[float, typer.Option(min=0, help="how long a row waits for others, when idle")] = 2.0,
+    queue_rows: Annotated[int, typer.Option(min=1, help="rows that may wait for a bundle; then 429")] = 512,
+    max_body_bytes: Annotated[int, typer.Option(min=1, help="larger bodies are refused")] = 1_000_000,
+    max_texts: Annotated[int, typer.Option(min=1, help="most rows of a request")] = 256,
+    max_characters: Annotated[int, typer.Option(min=1, help="most characters of a text")] = 10_000,
+    body_seconds: Annotated[float, typer.Option(min=0.1, help="time for a client to send its request")] = 10.0,
+    request_seconds: Annotated[float, typer.Option(min=0.1, help="time for the answer; then 503")] = 30.0,
+    drain_seconds: Annotated[float, typer.Option(min=0, help="time to stay open after SIGTERM")] = 1.0,
+    max_connections: Annotated[int, typer.Option(min=1, help="connections open at a time")] = 2048,
+    api_key: Annotated[
+        str | None,
+        typer.Option(envvar="ERNIE_TINY_API_KEY", help="asked of clients as 'Authorization: Bearer KEY'"),
+    ] = None,
+) -> None:
+    """Answer over HTTP: /v1/predict, a page to try texts at /, /openapi.json, /metrics."""
+    from .deploy.server.options import ServeOptions, named_bundles
+
+    options = ServeOptions(
+        host=host,
+        port=port,
+        threads=threads,
+        max_batch_rows=batch_size,
+        max_wait_ms=max_wait_ms,
+        queue_rows=queue_rows,
+        max_body_bytes=max_body_bytes,
+        max_texts=max_texts,
+        max_characters=max_characters,
+        body_seconds=body_seconds,
+        request_seconds=request_seconds,
+        drain_seconds=drain_seconds,
+        max_connections=max_connections,
+        api_key=api_key,
+    )
+    named = named_bundles(bundles)
+    _prepare()
+    from .deploy.server.run import serve as run_server
+
+    run_server(named, options)
+
+
 def _prepare() -> None:
     from .runtime import import_paddle, tune_process
 

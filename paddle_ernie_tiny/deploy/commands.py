@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sys
-from dataclasses import asdict
 from pathlib import Path
 
 from ..data.metrics import compute, mean_reciprocal_rank
@@ -13,7 +12,8 @@ from ..data.tags import entity_f1, split_text, unit_of
 from ..data.token_files import read_token_examples
 from ..errors import InputError
 from ..files import write_text
-from .predictor import Answer, Predictor, Score
+from .answers import answer_row
+from .predictor import Predictor
 
 
 def export_checkpoint(
@@ -81,7 +81,7 @@ def predict_rows(
         texts, texts_b = read_rows(input_file)
     predictor = Predictor(bundle, device, threads)
     lines = [
-        json.dumps(_row(texts[i], texts_b[i] if texts_b else None, answer), ensure_ascii=False)
+        json.dumps(answer_row(texts[i], texts_b[i] if texts_b else None, answer), ensure_ascii=False)
         for i, answer in enumerate(predictor.predict(texts, texts_b, batch_size))
     ]
     body = "\n".join(lines) + "\n"
@@ -89,23 +89,6 @@ def predict_rows(
         sys.stdout.write(body)
     else:
         write_text(output_file, body)
-
-
-def _row(text: str, text_b: str | None, answer: Answer) -> dict:
-    values = {"text": text}
-    if text_b is not None:
-        values["text_b"] = text_b
-    if isinstance(answer, Score):
-        return {**values, "score": round(answer.score, 6)}
-    if isinstance(answer, list):
-        return {**values, "entities": [{**asdict(e), "probability": round(e.probability, 6)} for e in answer]}
-    rounded = {label: round(p, 6) for label, p in answer.probabilities.items()}
-    return {
-        **values,
-        "label": answer.label,
-        "probability": round(answer.probability, 6),
-        "probabilities": rounded,
-    }
 
 
 def read_rows(path: Path) -> tuple[list[str], list[str] | None]:

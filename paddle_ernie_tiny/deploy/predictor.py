@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from ..data.tags import entities, split_text
-from ..data.tokenization import WordPieceTokenizer, pad_batch
+from ..data.tokenization import Encoded, WordPieceTokenizer, pad_batch
 from ..errors import InputError
 from .bundle import MODEL_STEM, Manifest, read_manifest
 
@@ -47,6 +47,17 @@ class Entity:
 Answer = Prediction | Score | list[Entity]
 
 
+@dataclass(frozen=True)
+class Row:
+    """A tokenised row; of token classification also its words (text, start, end) and their first pieces' places."""
+
+    text: str
+    input_ids: list[int]
+    token_type_ids: list[int]
+    words: list[tuple[str, int, int]] | None = None
+    places: np.ndarray | None = None
+
+
 class Predictor:
     """A loaded bundle.
 
@@ -74,11 +85,32 @@ class Predictor:
 
     def predict(self, texts: list[str], texts_b: list[str] | None = None, batch_size: int = 32) -> list[Answer]:
         """The answer to each text (or pair), in order: a Prediction, a Score, or a list of Entity."""
+        rows = self.encode(texts, texts_b)
+        answers: list[Answer | None] = [None] * len(rows)
+        for indices in batches_by_length([row.input_ids for row in rows], batch_size):
+            for index, answer in zip(indices, self.answer([rows[i] for i in indices]), strict=True):
+                answers[index] = answer
+        return answers
+
+    def encode(self, texts: list[str], texts_b: list[str] | None = None) -> list[Row]:
+        """Tokenises texts (or pairs) for `answer`. Raises InputError where the bundle takes the other of the two."""
+        words = None
         if self.kind == "token_classification":
             words = [split_text(text, self.manifest.unit) for text in texts]
-            logits = self.logits([[word for word, _, _ in row] for row in words], texts_b, batch_size)
-            return [self._entities(text, row, found) for text, row, found in zip(texts, words, logits, strict=True)]
-        logits = self.logits(texts, texts_b, batch_size)
+        encoded, places = self._encode([[w for w, _, _ in row] for row in words] if words else texts, texts_b)
+        nothing = [None] * len(texts)
+        columns = zip(
+            texts, encoded.input_ids, encoded.token_type_ids, words or nothing, places or nothing, strict=True
+        )
+        return [Row(*column) for column in columns]
+
+    def answer(self, rows: list[Row], multiple_of: int = 1) -> list[Answer]:
+        """The answers to rows from `encode`, by one forward pass; padded lengths are rounded up to `multiple_of`."""
+        logits = self._forward([row.input_ids for row in rows], [row.token_type_ids for row in rows], multiple_of)
+        if self.kind == "token_classification":
+            return [
+                self._entities(row.text, row.words, found[row.places]) for row, found in zip(rows, logits, strict=True)
+            ]
         if self.kind == "regression":
             return [Score(float(row[0])) for row in logits]
         return [self._prediction(row) for row in softmax(logits)]
@@ -91,26 +123,28 @@ class Predictor:
         Rows are batched by length and come back in the order given. Words that the bundle's maximal length
         cuts off have no logits.
         """
+        encoded, places = self._encode(texts, texts_b)
+        if not texts:
+            return np.zeros((0, len(self.labels)), dtype=np.float32)
+        answers: list[np.ndarray] = [np.empty(0)] * len(texts)
+        for indices in batches_by_length(encoded.input_ids, batch_size):
+            ids, types = ([column[i] for i in indices] for column in (encoded.input_ids, encoded.token_type_ids))
+            for index, row in zip(indices, self._forward(ids, types), strict=True):
+                answers[index] = row if places is None else row[places[index]]
+        return answers if places is not None else np.stack(answers)
+
+    def _encode(self, texts, texts_b: list[str] | None) -> tuple[Encoded, list[np.ndarray] | None]:
         pair = self.manifest.task_type.startswith("pair_")
         if pair != (texts_b is not None):
             need = "two texts a row" if pair else "one text a row"
             raise InputError(f"this bundle takes {need}", "texts", "see task_type in its manifest.json")
-        if not texts:
-            return np.zeros((0, len(self.labels)), dtype=np.float32)
-        places = None
         if self.kind == "token_classification":
-            encoded, places = self.tokenizer.encode_words(texts, self.manifest.max_length_tokens)
-        else:
-            encoded = self.tokenizer.encode(texts, texts_b, max_length=self.manifest.max_length_tokens)
-        order = np.argsort([len(ids) for ids in encoded.input_ids], kind="stable")
-        answers: list[np.ndarray] = [np.empty(0)] * len(texts)
-        for start in range(0, len(order), batch_size):
-            indices = order[start : start + batch_size]
-            ids = pad_batch([encoded.input_ids[i] for i in indices], self.tokenizer.pad_id)
-            types = pad_batch([encoded.token_type_ids[i] for i in indices], 0)
-            for index, row in zip(indices, self.run(ids, types), strict=True):
-                answers[index] = row if places is None else row[places[index]]
-        return answers if places is not None else np.stack(answers)
+            return self.tokenizer.encode_words(texts, self.manifest.max_length_tokens)
+        return self.tokenizer.encode(texts, texts_b, max_length=self.manifest.max_length_tokens), None
+
+    def _forward(self, input_ids: list[list[int]], token_type_ids: list[list[int]], multiple_of: int = 1) -> np.ndarray:
+        ids = pad_batch(input_ids, self.tokenizer.pad_id, multiple_of)
+        return self.run(ids, pad_batch(token_type_ids, 0, multiple_of))
 
     def run(self, input_ids: np.ndarray, token_type_ids: np.ndarray) -> np.ndarray:
         """One forward pass of the engine: int64 [batch, length] twice to logits [batch, (length,) labels]."""
@@ -134,6 +168,12 @@ class Predictor:
             sure = float(probabilities[first:last].max(axis=-1).mean())
             found.append(Entity(label, start, end, text[start:end], sure))
         return found
+
+
+def batches_by_length(rows: list[list[int]], batch_size: int) -> list[np.ndarray]:
+    """Indices of the rows, shortest first, `batch_size` at a time."""
+    order = np.argsort([len(row) for row in rows], kind="stable")
+    return [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
 
 
 def create_engine(stem: Path, device: str, threads: int):

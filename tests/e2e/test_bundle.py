@@ -1,10 +1,14 @@
 """A bundle answers alone: without PaddleNLP, verified, with clear refusals."""
 
 import json
+import os
 import shutil
+import time
 
 import numpy as np
 import pytest
+
+from tests.serving import serving
 
 from .conftest import ernie_tiny
 
@@ -108,3 +112,15 @@ def test_export_of_a_checkpoint_and_its_gate(finished, tmp_path):
     assert refused.returncode == 1 and "nothing was exported" in refused.stderr
     assert (out / "manifest.json").read_bytes() == before, "an older bundle stays as it was"
     assert not list(tmp_path.glob("*.tmp"))
+
+
+def test_serve_a_runs_bundle_and_answer_within_six_seconds(finished, tmp_path):
+    """From the command to the first answer; the bar holds on two free cores, other work may slow it here."""
+    start = time.monotonic()
+    with serving(tmp_path, finished.root / "bundle", blocked=NO_TRAINING) as server:
+        reply = server.ask(body={"texts": ["房间很宽敞", "服务不好"]})
+        seconds = time.monotonic() - start
+        assert reply.status == 200 and reply.json()["model"] == "run", "the run's folder names the model"
+        assert [row["text"] for row in reply.json()["results"]] == ["房间很宽敞", "服务不好"]
+        assert server.stop() == 0
+    assert seconds < 6 * max(1, os.getloadavg()[0] / (os.cpu_count() or 1))

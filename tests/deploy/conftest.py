@@ -1,0 +1,33 @@
+"""Tiny bundles and one server process that the server's tests share."""
+
+import pytest
+
+from tests.bundles import make_bundles
+from tests.serving import serving
+
+from ..e2e.test_bundle import NO_TRAINING
+
+
+@pytest.fixture(scope="session")
+def bundles(tmp_path_factory):
+    """One tiny bundle of each kind of task, by name."""
+    return make_bundles(tmp_path_factory.mktemp("bundles"))
+
+
+@pytest.fixture(scope="session")
+def server(bundles, tmp_path_factory):
+    """A server of all of them, in an environment without training packages and with short limits of time."""
+    limits = ["--body-seconds", "1", "--max-texts", "64", "--max-characters", "1000", "--queue-rows", "200"]
+    named = [f"{name}={folder}" for name, folder in bundles.items()]
+    folder = tmp_path_factory.mktemp("server")
+    with serving(folder, *named, *limits, blocked=NO_TRAINING) as running:
+        yield running
+        assert running.process.poll() is None, "the server died"
+        assert running.stop() == 0
+
+
+@pytest.fixture(scope="session")
+def one_model(bundles, tmp_path_factory):
+    """A server of one classifier, as most are."""
+    with serving(tmp_path_factory.mktemp("one"), bundles["classification"]) as running:
+        yield running

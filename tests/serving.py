@@ -1,0 +1,93 @@
+"""A real server process for tests, and a bare way to talk to it."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass
+from http.client import HTTPConnection
+from pathlib import Path
+
+from .e2e.conftest import command
+
+
+@dataclass
+class Reply:
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+    def json(self):
+        return json.loads(self.body)
+
+
+@dataclass
+class RunningServer:
+    process: subprocess.Popen
+    port: int
+    log_file: Path
+
+    def logs(self) -> list[dict]:
+        whole, _, _ = self.log_file.read_text(encoding="utf-8").rpartition("\n")
+        return [json.loads(line) for line in whole.splitlines()]
+
+    def ask(self, path="/v1/predict", body=None, method=None, **headers) -> Reply:
+        """`body`: bytes as they are, anything else as JSON."""
+        if body is not None and not isinstance(body, bytes):
+            body = json.dumps(body, ensure_ascii=False).encode()
+        given = {"Content-Type": "application/json"} if body is not None else {}
+        given |= {key.replace("_", "-"): value for key, value in headers.items()}
+        connection = HTTPConnection("127.0.0.1", self.port, timeout=60)
+        try:
+            connection.request(method or ("GET" if body is None else "POST"), path, body, given)
+            return _reply(connection.getresponse())
+        finally:
+            connection.close()
+
+    def raw(self, *pieces: bytes, pause: float = 0) -> bytes:
+        """Sends bytes as they are, `pause` seconds apart, and reads until the server closes."""
+        with socket.create_connection(("127.0.0.1", self.port), timeout=30) as connection:
+            for piece in pieces:
+                try:
+                    connection.sendall(piece)
+                except OSError:  # the server has seen enough
+                    break
+                time.sleep(pause)
+            answer = b""
+            while block := connection.recv(65536):
+                answer += block
+            return answer
+
+    def stop(self) -> int:
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(timeout=60)
+
+
+def _reply(response) -> Reply:
+    return Reply(response.status, {k.lower(): v for k, v in response.getheaders()}, response.read())
+
+
+@contextmanager
+def serving(folder: Path, *arguments, blocked=(), **environment):
+    """`ernie-tiny serve ARGUMENTS` on a free port; ready when the block is entered."""
+    log_file = folder / "server.log"
+    environment = {**os.environ, "PYTHONUNBUFFERED": "1", **environment}
+    with open(log_file, "w", encoding="utf-8") as log, open(folder / "server.err", "w", encoding="utf-8") as errors:
+        line = command("serve", *arguments, "--port", "0", blocked=blocked)
+        process = subprocess.Popen(line, stdout=log, stderr=errors, env=environment)
+    server = RunningServer(process, 0, log_file)
+    try:
+        while not server.port:
+            assert process.poll() is None, (folder / "server.err").read_text(encoding="utf-8")
+            for entry in server.logs():
+                if entry["event"] == "listening":
+                    server.port = int(entry["url"].rsplit(":", 1)[1])
+            time.sleep(0.02)
+        yield server
+    finally:
+        if process.poll() is None:
+            process.kill()
+            process.wait()
