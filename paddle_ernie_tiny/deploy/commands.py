@@ -7,13 +7,11 @@ import sys
 from dataclasses import asdict
 from pathlib import Path
 
-from ..data.metrics import compute, mean_reciprocal_rank
-from ..data.readers import TableFormat, read_examples
-from ..data.tags import entity_f1, split_text, unit_of
-from ..data.token_files import read_token_examples
+from ..data.tags import split_text, unit_of
 from ..errors import InputError
 from ..files import write_text
 from .predictor import Answer, Predictor, Score
+from .scoring import read_labelled, scores
 
 
 def export_checkpoint(
@@ -149,36 +147,8 @@ def evaluate_bundle(
     Columns not given are those of the training data, as the manifest records them.
     """
     predictor = Predictor(bundle, threads=threads)
-    table = predictor.manifest.table
-    chosen = {
-        name: _column(given) if given is not None else table.get(name)
-        for name, given in (("text", text), ("text_b", text_b), ("label", label))
+    rows = read_labelled(predictor.manifest, file, text, text_b, label)
+    return {
+        "rows": len(rows.gold),
+        **scores(predictor.manifest, predictor.logits(rows.texts, rows.texts_b, batch_size), rows),
     }
-    layout = TableFormat(
-        format="auto", header=table.get("header", "auto"), label_aliases=table.get("label_aliases", {}), **chosen
-    )
-    metric, kind = predictor.manifest.metric, predictor.kind
-    if kind == "token_classification":
-        tagged = read_token_examples(file, layout, predictor.labels)
-        tags = [row.argmax(-1) for row in predictor.logits([e.words for e in tagged], None, batch_size)]
-        # words that the maximal length cut off count as O
-        named = [
-            [predictor.labels[tag] for tag in row] + ["O"] * (len(e.tags) - len(row))
-            for row, e in zip(tags, tagged, strict=True)
-        ]
-        return {"rows": len(tagged), metric: entity_f1(named, [[predictor.labels[t] for t in e.tags] for e in tagged])}
-    examples = read_examples(file, layout, None if kind == "regression" else predictor.labels)
-    pairs = [e.text_b for e in examples] if chosen["text_b"] is not None else None
-    logits = predictor.logits([e.text for e in examples], pairs, batch_size)
-    gold = [e.label for e in examples]
-    if metric == "mrr":
-        groups = [e.text for e in examples]
-        return {"rows": len(examples), metric: mean_reciprocal_rank(logits[:, 1] - logits[:, 0], gold, groups)}
-    result = {"rows": len(examples), metric: compute(metric, logits, gold)}
-    for also in ("pearson", "spearman") if kind == "regression" else ("accuracy",):
-        result.setdefault(also, compute(also, logits, gold))
-    return result
-
-
-def _column(given: str) -> str | int:
-    return int(given) if given.isdigit() else given
