@@ -10,8 +10,9 @@ from pathlib import Path
 from ..data.tags import split_text, unit_of
 from ..errors import InputError
 from ..files import write_text
+from .bundle import read_manifest
 from .predictor import Answer, Predictor, Score
-from .scoring import read_labelled, scores
+from .scoring import LabelledRows, read_labelled, scores
 
 
 def export_checkpoint(
@@ -64,6 +65,7 @@ def predict_rows(
     batch_size: int,
     threads: int,
     device: str,
+    precision: str | None = None,
 ) -> None:
     """Writes one JSON object a row; the output file appears only when all rows are answered."""
     if (text is None) == (input_file is None):
@@ -77,7 +79,7 @@ def predict_rows(
                 raise InputError("the text is empty", "predict", "give a text with characters in it")
     else:
         texts, texts_b = read_rows(input_file)
-    predictor = Predictor(bundle, device, threads)
+    predictor = Predictor(bundle, device, threads, precision)
     lines = [
         json.dumps(_row(texts[i], texts_b[i] if texts_b else None, answer), ensure_ascii=False)
         for i, answer in enumerate(predictor.predict(texts, texts_b, batch_size))
@@ -152,3 +154,42 @@ def evaluate_bundle(
         "rows": len(rows.gold),
         **scores(predictor.manifest, predictor.logits(rows.texts, rows.texts_b, batch_size), rows),
     }
+
+
+def quantize_command(
+    bundle: Path, out: Path, calibrate: Path, dev: Path, rows: int, max_drop: float, auto: bool, keep_fp32: list[str]
+) -> dict:
+    """Makes the int8 bundle from labelled files in the layout of the training data; returns its parity figures."""
+    from .quantize import QuantizeRequest, quantize_bundle
+
+    manifest = read_manifest(bundle)
+    training = read_labelled(manifest, calibrate)
+    count = len(training.texts)
+    picked = [round(i * (count - 1) / max(1, min(rows, count) - 1)) for i in range(min(rows, count))]
+    calibration = LabelledRows(
+        [training.texts[i] for i in picked],
+        [training.texts_b[i] for i in picked] if training.texts_b is not None else None,
+        [training.gold[i] for i in picked],
+    )
+    return quantize_bundle(
+        QuantizeRequest(
+            bundle=str(bundle),
+            out=str(out),
+            calibration=calibration,
+            dev=read_labelled(manifest, dev),
+            max_drop_points=max_drop,
+            auto=auto,
+            keep_fp32=keep_fp32,
+        )
+    )
+
+
+def onnx_command(bundle: Path, out: Path, rows_file: Path, tolerance: float) -> dict:
+    """Converts a bundle to ONNX; rows of the parity gate are one text a line (pairs: tab between)."""
+    from .onnx import OnnxRequest, export_onnx
+
+    texts, texts_b = read_rows(rows_file)
+    manifest = read_manifest(bundle)
+    if manifest.task_type == "token_classification":
+        texts = [[word for word, _, _ in split_text(text, manifest.unit)] for text in texts]
+    return export_onnx(OnnxRequest(str(bundle), str(out), texts, texts_b, tolerance))

@@ -168,6 +168,8 @@ def create_engine(stem: Path, device: str, threads: int, precision: str = "fp32"
     """
     from paddle import inference
 
+    if not Path(f"{stem}.pdmodel").is_file():
+        raise InputError("no model.pdmodel in this bundle", str(stem.parent), "give the bundle that ONNX was made from")
     config = inference.Config(f"{stem}.pdmodel", f"{stem}.pdiparams")
     config.disable_glog_info()
     if device == "gpu":
