@@ -60,7 +60,7 @@ def _refusal(metric: str, result: dict, request: QuantizeRequest) -> str:
     return (
         f"{metric} on {parity['rows']} dev rows falls from {parity['metric_fp32']:.4f} to {parity['metric_int8']:.4f}, "
         f"{parity['drop_points']:.2f} points (allowed: {request.max_drop_points:g})"
-        + (f", the best of {tries} attempts that left ever more in fp32" if tries > 1 else "")
+        + (f", the last of {tries} attempts that left ever more in fp32" if tries > 1 else "")
         + "; nothing was written"
     )
 
