@@ -384,7 +384,7 @@ class RunConfig(Section):
         for part in self.export.int8.keep_fp32 if self.export.int8 else ():
             if part.startswith("encoder") and int(part.split(".")[2]) >= self.student.num_hidden_layers:
                 raise ValueError(
-                    f"export.int8.keep_fp32: no {part}, the student has {self.student.num_hidden_layers} layers (from 0)"
+                    f"export.int8.keep_fp32: no {part} in a student of {self.student.num_hidden_layers} layers, from 0"
                 )
         for index, stage in enumerate(self.stages):
             objective = stage.objective or self.objective

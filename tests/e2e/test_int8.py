@@ -23,4 +23,4 @@ def test_int8_is_added_to_a_finished_run_and_refused_where_it_costs_too_much(fin
     run.config["export"]["int8"] = {"keep_fp32": ["encoder.layers.1.attention"]}
     run.write()
     refused = ernie_tiny("run", run.file)
-    assert refused.returncode == 2 and "the student has 1 layers" in refused.stderr
+    assert refused.returncode == 2 and "in a student of 1 layers" in refused.stderr
