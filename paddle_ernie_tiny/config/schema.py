@@ -335,11 +335,26 @@ class StageSettings(Section):
     )
 
 
+ModelPart = Annotated[str, Field(pattern=r"^(embeddings|head|encoder\.layers\.\d+\.(attention|feed_forward))$")]
+
+
+class Int8Settings(Section):
+    """An int8 bundle beside the fp32 one, for CPUs: calibrated on training rows, gated on the dev split."""
+
+    calibration_rows: PositiveInt = Field(64, description="training rows that the activations' scales are taken from")
+    max_drop_points: Weight = Field(0.5, description="hundredths of the metric that int8 may lose; more is refused")
+    auto: bool = Field(True, description="leave parts in fp32, the most sensitive first, until the gate passes")
+    keep_fp32: list[ModelPart] = Field(
+        default_factory=list, description="parts in fp32 from the start, such as encoder.layers.0.attention"
+    )
+
+
 class ExportSettings(Section):
     """Static graph and its parity gate."""
 
     rows: PositiveInt = Field(64, description="evaluation rows on which both graphs are compared")
     tolerance: Annotated[float, Field(gt=0)] = Field(1e-4, description="largest allowed difference of logits")
+    int8: Int8Settings | None = Field(None, description="also make bundle-int8/; null: no")
 
 
 class RunConfig(Section):
@@ -402,6 +417,11 @@ class RunConfig(Section):
             raise ValueError(f"{need} needs general_corpus.path")
         if self.stages[-1].stage != "task_specific":
             raise ValueError("the last stage must be task_specific: only it trains the classifier of the student")
+        for part in self.export.int8.keep_fp32 if self.export.int8 else ():
+            if part.startswith("encoder") and int(part.split(".")[2]) >= self.student.num_hidden_layers:
+                raise ValueError(
+                    f"export.int8.keep_fp32: no {part} in a student of {self.student.num_hidden_layers} layers, from 0"
+                )
         for index, stage in enumerate(self.stages):
             objective = stage.objective or self.objective
             layer_map = objective.layer_map

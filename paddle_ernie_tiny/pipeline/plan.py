@@ -7,29 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..config import stage_objective
-from ..deploy.bundle import MANIFEST
-from ..deploy.export import ExportRequest, export_bundle
 from ..distillation.stages import STAGES
 from ..models.weights import model_fingerprint
-from . import measure, steps
-from .context import RunContext, content
-from .lineage import StepRecord, fingerprint
-
-
-@dataclass
-class Step:
-    """One step: its folder, what decides its training, and what decides its measurement."""
-
-    name: str
-    folder: Path
-    train: Callable[[Path], dict]
-    inputs: Callable[[], dict]  # asked for only after the steps before it are done
-    product: Path  # what the step leaves; work whose product is gone is made anew
-    measure: Callable[[Path], dict] | None = None
-    measure_inputs: Callable[[], dict] | None = None
-    student: str = ""  # whose step it is, where the run has several
-    shared: bool = True  # do all processes take part, where there are several?
-    gate: Callable[[Path], None] | None = None  # raises GateError when what was measured must not be built upon
+from . import deployment, measure, steps
+from .context import RunContext
+from .lineage import Step, StepRecord
 
 
 @dataclass
@@ -63,7 +45,7 @@ def plan(contexts: dict[str, RunContext]) -> list[Step | JointStep]:
             planned.append(_joint_step(contexts, members, index))
         else:
             planned += members.values()
-    return planned + [_of(name, _export_step(context)) for name, context in contexts.items()]
+    return planned + [_of(name, step) for name, context in contexts.items() for step in deployment.steps(context)]
 
 
 def _of(student: str, step: Step) -> Step:
@@ -252,46 +234,3 @@ def _objective_inputs(context: RunContext, index: int, label_terms: bool) -> dic
         values.pop("soft_label")
         values.pop("hard_label")
     return values
-
-
-def _export_step(context: RunContext) -> Step:
-    config = context.config
-    folder = context.root / "bundle"
-    last = context.stage_step(len(config.stages) - 1)
-
-    def export(_: Path) -> dict:
-        examples = context.data.test[: config.export.rows]
-        request = ExportRequest(
-            checkpoint=str(last / "final"),
-            out=str(folder),
-            task=config.task.name,
-            labels=context.data.labels,
-            metric=config.task.metric,
-            max_length_tokens=config.task.max_length_tokens,
-            kind=context.data.kind,
-            unit=context.data.unit,
-            texts=[list(e.words) if context.data.tagged else e.text for e in examples],
-            texts_b=[e.text_b for e in examples] if context.data.pair else None,
-            tolerance=config.export.tolerance,
-            table={
-                "format": config.data.format,
-                "header": config.data.header,
-                "label_aliases": config.data.label_aliases,
-                **config.data.columns.model_dump(mode="json"),
-            },
-        )
-        return export_bundle(request)
-
-    return Step(
-        name="export",
-        folder=context.root / "data" / "export",  # the record; the bundle itself holds only what it serves
-        train=export,
-        inputs=lambda: {
-            "export": config.export.model_dump(mode="json"),
-            "task": {"name": config.task.name, "metric": config.task.metric},
-            "rows": fingerprint([content(e) for e in context.data.test[: config.export.rows]]),
-            "upstream": {"student": StepRecord(last, {}).identity()},
-        },
-        product=folder / MANIFEST,
-        shared=False,
-    )

@@ -75,6 +75,7 @@ def collect(root: Path) -> dict:
             "tolerance": manifest["parity"]["tolerance"],
             "bundle": "bundle",
         },
+        "int8": _int8(root) if config["export"].get("int8") is not None else None,
         "fidelity": {
             "student": _fidelity(student, teacher, kind),
             "baseline": _fidelity(baseline, teacher, kind) if baseline else None,
@@ -125,6 +126,17 @@ def side_by_side(root: Path, reports: dict[str, Path]) -> dict:
             for name, report in each.items()
         },
     }
+
+
+def _int8(root: Path) -> dict:
+    """What int8 cost against the fp32 bundle on the dev split, and the size of its files."""
+    folder = root / "bundle-int8"
+    manifest = read_json(folder / MANIFEST)
+    if manifest is None:
+        raise InputError("the int8 bundle is missing", str(folder), "run it again, it carries on")
+    size = sum(file.stat().st_size for file in folder.iterdir())
+    left = manifest["quantization"]["fp32"]
+    return {"bundle": folder.name, **manifest["parity"], "left_in_fp32": left, "mb": round(size / 1e6, 1)}
 
 
 def _classifier(folder: Path) -> dict:

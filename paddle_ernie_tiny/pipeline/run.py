@@ -16,11 +16,11 @@ from ..distributed import connect, is_main, wait_for_all
 from ..errors import InputError
 from . import environment
 from .context import RunContext
-from .lineage import PREFLIGHT, RESOLVED, StepRecord, differences, fingerprint, read_json, write_json
-from .plan import JointStep, Step, plan
+from .lineage import PREFLIGHT, RESOLVED, Step, StepRecord, differences, fingerprint, read_json, write_json
+from .plan import JointStep, plan
 from .preflight import preflight
 
-OWN_FOLDERS = ("teacher", "baseline", "stages", "students", "bundle", "vdl", "data")
+OWN_FOLDERS = ("teacher", "baseline", "stages", "students", "bundle", "bundle-int8", "vdl", "data")
 
 
 def run(

@@ -1,8 +1,8 @@
-"""Tiny bundles and one server process that the server's tests share."""
+"""Bundles with random weights, and one server process, that tests of deployment share."""
 
 import pytest
 
-from tests.bundles import make_bundles
+from tests.bundles import SmallBundle, make_bundle, make_bundles
 from tests.serving import serving
 
 from ..e2e.test_bundle import NO_TRAINING
@@ -31,3 +31,21 @@ def one_model(bundles, tmp_path_factory):
     """A server of one classifier, as most are."""
     with serving(tmp_path_factory.mktemp("one"), bundles["classification"]) as running:
         yield running
+
+
+@pytest.fixture(scope="session")
+def classifier(tmp_path_factory) -> SmallBundle:
+    """Three labels, one text a row."""
+    return make_bundle(tmp_path_factory.mktemp("classifier"), "classification")
+
+
+@pytest.fixture(scope="session")
+def pair_regressor(tmp_path_factory) -> SmallBundle:
+    """A score for two texts."""
+    return make_bundle(tmp_path_factory.mktemp("regressor"), "regression", pairs=True)
+
+
+@pytest.fixture(scope="session")
+def tagger(tmp_path_factory) -> SmallBundle:
+    """A tag for each character."""
+    return make_bundle(tmp_path_factory.mktemp("tagger"), "token_classification")
