@@ -33,6 +33,7 @@ class Manifest:
     table: dict  # format, header, columns of the data it was trained on; defaults of `evaluate`
     versions: dict
     format_version: int = FORMAT_VERSION
+    architecture: dict = field(default_factory=dict)  # size of the encoder, and which graph was exported of it
     unit: str | None = None  # of token classification: "character" or "word", what gets a tag
     files: dict[str, str] = field(default_factory=dict)
 
