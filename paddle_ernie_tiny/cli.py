@@ -127,6 +127,52 @@ def evaluate(
     typer.echo(json.dumps(evaluate_bundle(bundle, file, text, text_b, label, batch_size, threads), indent=1))
 
 
+@app.command()
+def bench(
+    model: Annotated[
+        list[str],
+        typer.Option(
+            help="bundle folder, or a shape with random weights: bert-base, 4l-312h, 6l-768h, 3l-192h-12heads-768ffn; "
+            "@fp32, @int8 and @plain (the graph without the toolkit's shortcuts) may follow; the first is the reference"
+        ),
+    ],
+    batch: Annotated[str, typer.Option(help="texts a call, as a list: 1,32")] = "1",
+    length: Annotated[str, typer.Option(help="tokens a text, as a list")] = "128",
+    threads: Annotated[str, typer.Option(help="CPU threads, as a list")] = "1",
+    precision: Annotated[str, typer.Option(help="of plain shapes: fp32, int8 or both")] = "fp32",
+    engine: Annotated[str, typer.Option(help="paddle, onnxruntime, openvino, paddle-tensorrt")] = "paddle",
+    device: Annotated[str, typer.Option(help="cpu or gpu")] = "cpu",
+    seconds: Annotated[float, typer.Option(min=0.05, help="of measuring for each model in each setting")] = 10.0,
+    rounds: Annotated[int, typer.Option(min=1, help="turns that the models take in each setting")] = 5,
+    cache: Annotated[
+        Path | None, typer.Option(help="where exported shapes are kept; default: the user's cache")
+    ] = None,
+    json_file: Annotated[
+        Path | None, typer.Option("--json", help="where the result goes, raw samples included")
+    ] = None,
+    markdown: Annotated[Path | None, typer.Option(help="where the tables go")] = None,
+) -> None:
+    """Benchmark models side by side: latency, throughput, memory, size."""
+    _prepare()
+    from .benchmark.commands import bench as run_bench
+    from .benchmark.commands import numbers, words
+    from .benchmark.run import Request
+
+    request = Request(
+        models=model,
+        batches=numbers(batch, "--batch"),
+        lengths=numbers(length, "--length"),
+        threads=numbers(threads, "--threads"),
+        precisions=words(precision),
+        engines=words(engine),
+        device=device,
+        seconds=seconds,
+        rounds=rounds,
+        **({} if cache is None else {"cache": cache}),
+    )
+    run_bench(request, json_file, markdown)
+
+
 def _prepare() -> None:
     from .runtime import import_paddle, tune_process
 

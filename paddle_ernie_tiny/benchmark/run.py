@@ -1,0 +1,204 @@
+"""The benchmark's schedule: all candidates take turns in every setting, so that drift hits all alike."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from ..errors import InputError
+from . import environment as machine
+from .engines import check_engines, convert_to_onnx, reads_onnx
+from .models import Model, default_cache, resolve
+from .process import Worker
+from .shapes import POSITIONS
+from .statistics import latency, times_as_fast
+
+
+@dataclass
+class Request:
+    """What to measure. The first model is the reference that the others are compared with."""
+
+    models: list[str]
+    batches: list[int] = field(default_factory=lambda: [1])
+    lengths: list[int] = field(default_factory=lambda: [128])
+    threads: list[int] = field(default_factory=lambda: [1])
+    precisions: list[str] = field(default_factory=lambda: ["fp32"])
+    engines: list[str] = field(default_factory=lambda: ["paddle"])
+    device: str = "cpu"
+    seconds: float = 10.0  # of measuring for each model in each setting
+    rounds: int = 5
+    cache: Path = field(default_factory=default_cache)
+
+
+@dataclass
+class Candidate:
+    """A model in an engine in a process: what takes turns."""
+
+    model: Model
+    engine: str
+    threads: int
+    worker: Worker
+    loaded: dict = field(default_factory=dict)
+
+    def start(self, device: str, folder: Path) -> None:
+        self.loaded = self.worker.ask(
+            "load",
+            subject="model",
+            engine=self.engine,
+            model=str(folder),
+            device=device,
+            threads=self.threads,
+            vocabulary=self.model.tokens,
+        )
+
+
+def check(request: Request) -> None:
+    """Raises InputError for what cannot be measured."""
+    from .models import PRECISIONS
+
+    check_engines(request.engines)
+    for option, values in (
+        ("--batch", request.batches),
+        ("--length", request.lengths),
+        ("--threads", request.threads),
+    ):
+        if not values or min(values) < 1:
+            raise InputError(f"not a list of positive numbers: {values}", option, "such as 1,32")
+    if max(request.lengths) > POSITIONS:
+        raise InputError(f"{max(request.lengths)} tokens are more than {POSITIONS}", "--length", "give less")
+    unknown = [name for name in request.precisions if name not in PRECISIONS]
+    if unknown:
+        raise InputError(f"unknown precision {unknown[0]!r}", "--precision", f"use {' or '.join(PRECISIONS)}")
+    if request.device not in ("cpu", "gpu"):
+        raise InputError(f"unknown device {request.device!r}", "--device", "use cpu or gpu")
+
+
+def resolve_all(request: Request, say: Callable[[str], None]) -> list[Model]:
+    """The models of a request in its order, each once."""
+    models = [model for name in request.models for model in resolve(name, request.precisions, request.cache, say)]
+    return list(dict.fromkeys(models))
+
+
+def measure_models(request: Request, models: list[Model], say: Callable[[str], None] = print) -> list[dict]:
+    """A record for every model, engine, number of threads, batch and length (see `_record`)."""
+    records = []
+    for threads in request.threads:
+        with ExitStack() as stack:
+            candidates = _start(request, models, threads, stack, say)
+            for batch in request.batches:
+                for length in request.lengths:
+                    say(f"batch {batch}, {length} tokens, {threads} thread(s): {len(candidates)} candidates take turns")
+                    measured = [_warm_up(candidate, batch, length) for candidate in candidates]
+                    _take_turns(candidates, measured, batch, length, request)
+                    records += _records(request, candidates, measured, batch, length)
+    return records
+
+
+def _start(request: Request, models: list[Model], threads: int, stack: ExitStack, say) -> list[Candidate]:
+    candidates = []
+    for model in models:
+        for engine in request.engines:
+            folder = model.folder
+            if reads_onnx(engine):
+                if model.precision != "fp32":
+                    say(f"{model.label}: {engine} is given fp32 graphs only")
+                    continue
+                folder = convert_to_onnx(model.folder, _onnx_folder(model, request.cache))
+            worker = Worker(f"{model.label} in {engine}", threads)
+            stack.callback(worker.close)
+            candidate = Candidate(model, engine, threads, worker)
+            candidate.start(request.device, folder)
+            candidates.append(candidate)
+    return candidates
+
+
+def _onnx_folder(model: Model, cache: Path) -> Path:
+    from ..deploy.bundle import MANIFEST
+    from ..files import sha256
+
+    return cache / "onnx" / f"{model.name}-{sha256(model.folder / MANIFEST)[:12]}"
+
+
+@dataclass
+class Turns:
+    """What one candidate did in one setting: durations by round, and its CPU time."""
+
+    rounds_ms: list[list[float]] = field(default_factory=list)
+    cpu_ms: float = 0.0
+    rss_mb: float | None = None
+    peak_rss_mb: float | None = None
+
+
+def _warm_up(candidate: Candidate, batch: int, length: int) -> Turns:
+    """Until caches, memory pools and the engine's choice of kernels have settled; nothing of it is kept."""
+    candidate.worker.ask("time", batch=batch, length=length, seconds=0.3, least=2)
+    return Turns()
+
+
+def _take_turns(candidates: list[Candidate], measured: list[Turns], batch: int, length: int, request: Request) -> None:
+    for number in range(request.rounds):
+        order = np.roll(np.arange(len(candidates)), number)  # nobody always runs behind the same neighbour
+        for index in order:
+            answer = candidates[index].worker.ask(
+                "time", batch=batch, length=length, seconds=request.seconds / request.rounds, least=1
+            )
+            turns = measured[index]
+            turns.rounds_ms.append(answer["samples_ms"])
+            turns.cpu_ms += answer["cpu_ms"]
+            turns.rss_mb, turns.peak_rss_mb = answer["rss_mb"], answer["peak_rss_mb"]
+
+
+def _records(request: Request, candidates: list[Candidate], measured: list[Turns], batch: int, length: int):
+    """One record a candidate; each is compared with the first model in the same engine."""
+    reference = {}
+    for candidate, turns in zip(candidates, measured, strict=True):
+        if candidate.model == candidates[0].model:
+            reference[candidate.engine] = turns
+    for candidate, turns in zip(candidates, measured, strict=True):
+        model = candidate.model
+        samples = [sample for own in turns.rounds_ms for sample in own]
+        wall = sum(samples)
+        figures = latency(samples)
+        gflop = model.gflop(length)
+        base = reference.get(candidate.engine)
+        yield {
+            "model": model.name,
+            "graph": model.graph,
+            "engine": candidate.engine,
+            "device": request.device,
+            "precision": model.precision,
+            "threads": candidate.threads,
+            "batch": batch,
+            "length": length,
+            "latency_ms": figures,
+            "items_per_second": batch * 1e3 / figures["mean"],
+            "times_as_fast": None if base is None else times_as_fast(base.rounds_ms, turns.rounds_ms),
+            "parameters": model.parameters,
+            "file_mb": model.file_mb,
+            "gflop": None if gflop is None else gflop * batch,
+            "gflop_per_second": None if gflop is None else gflop * batch / figures["p50"] * 1e3,
+            "rss_mb": turns.rss_mb,
+            "peak_rss_mb": turns.peak_rss_mb,
+            **candidate.loaded,
+            "cpu_share": turns.cpu_ms / wall,
+            "random_weights": model.random,
+            "rounds_ms": [[round(sample, 4) for sample in own] for own in turns.rounds_ms],
+        }
+
+
+def run(request: Request, say: Callable[[str], None] = print) -> dict:
+    """Measures everything that is asked for: {"environment", "records", "warnings", ...}.
+
+    Raises InputError for what cannot be measured, ErnieTinyError when an engine fails.
+    """
+    check(request)
+    models = resolve_all(request, say)
+    environment = machine.describe()
+    records = measure_models(request, models, say)
+    result = {"environment": environment, "records": records}
+    result["warnings"] = machine.warnings(environment, records)
+    return result
