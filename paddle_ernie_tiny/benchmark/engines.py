@@ -145,7 +145,7 @@ def convert_to_onnx(bundle: Path, out: Path) -> Path:
     temporary = target.with_suffix(".tmp")
     code = (
         "import sys, paddle2onnx; stem, target = sys.argv[1:]; "
-        "paddle2onnx.export(stem + '.pdmodel', stem + '.pdiparams', target, opset_version=17)"
+        "paddle2onnx.export(stem + '.pdmodel', stem + '.pdiparams', target, opset_version=17, optimize_tool='None')"
     )
     command = [sys.executable, "-c", code, str(bundle / MODEL_STEM), str(temporary)]
     child = subprocess.run(command, capture_output=True, text=True, encoding="utf-8", errors="replace")
