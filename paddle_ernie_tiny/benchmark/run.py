@@ -12,10 +12,11 @@ import numpy as np
 from ..errors import InputError
 from . import environment as machine
 from .engines import check_engines, convert_to_onnx, reads_onnx
-from .models import Model, default_cache, resolve
+from .models import PRECISIONS, Model, default_cache, resolve
 from .process import Worker
 from .shapes import POSITIONS
 from .statistics import latency, times_as_fast
+from .text import measure_text, read_texts
 
 
 @dataclass
@@ -32,6 +33,11 @@ class Request:
     seconds: float = 10.0  # of measuring for each model in each setting
     rounds: int = 5
     cache: Path = field(default_factory=default_cache)
+    text: Path | None = None  # a data set, for text to label
+    columns: list[str] = field(default_factory=list)
+    label: str | None = None  # its column of labels: bundles are scored too
+    text_batch: int = 32
+    bare: bool = True  # the models without text around them
 
 
 @dataclass
@@ -58,8 +64,6 @@ class Candidate:
 
 def check(request: Request) -> None:
     """Raises InputError for what cannot be measured."""
-    from .models import PRECISIONS
-
     check_engines(request.engines)
     for option, values in (
         ("--batch", request.batches),
@@ -191,14 +195,42 @@ def _records(request: Request, candidates: list[Candidate], measured: list[Turns
 
 
 def run(request: Request, say: Callable[[str], None] = print) -> dict:
-    """Measures everything that is asked for: {"environment", "records", "warnings", ...}.
+    """Measures everything that is asked for: {"environment", "records", "text", "scores", "warnings"}.
 
     Raises InputError for what cannot be measured, ErnieTinyError when an engine fails.
     """
     check(request)
+    texts = read_texts(request.text, request.columns) if request.text is not None else None
     models = resolve_all(request, say)
+    pipelines = _pipelines(request, models, say) if texts is not None else []
     environment = machine.describe()
-    records = measure_models(request, models, say)
-    result = {"environment": environment, "records": records}
-    result["warnings"] = machine.warnings(environment, records)
-    return result
+    records = measure_models(request, models, say) if request.bare else []
+    text = measure_text(pipelines, texts, request, say) if texts is not None else []
+    return {
+        "environment": environment,
+        "models": [describe_model(model) for model in models],
+        "records": records,
+        "text": text,
+        "warnings": machine.warnings(environment, records + text),
+    }
+
+
+def _pipelines(request: Request, models: list[Model], say) -> list[tuple[str, Model]]:
+    """The usual pipeline around the reference, as it is written, and the toolkit's around every model."""
+    reference = models[0]
+    if reference.random:
+        reference = resolve(f"{reference.name}@fp32@plain", [], request.cache, say)[0]
+    return [("usual", reference), *(("toolkit", model) for model in models)]
+
+
+def describe_model(model: Model) -> dict:
+    """Size and work of a model, and how many times fewer weights it has; counted, not measured."""
+    return {
+        "model": model.name,
+        "precision": model.precision,
+        "graph": model.graph,
+        "parameters": model.parameters,
+        "file_mb": model.file_mb,
+        "gflop_128_tokens": model.gflop(128),
+        "random_weights": model.random,
+    }
