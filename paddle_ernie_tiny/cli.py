@@ -144,18 +144,18 @@ def bench(
     device: Annotated[str, typer.Option(help="cpu or gpu")] = "cpu",
     seconds: Annotated[float, typer.Option(min=0.05, help="of measuring for each model in each setting")] = 10.0,
     rounds: Annotated[int, typer.Option(min=1, help="turns that the models take in each setting")] = 5,
-    cache: Annotated[
-        Path | None, typer.Option(help="where exported shapes are kept; default: the user's cache")
-    ] = None,
-    json_file: Annotated[
-        Path | None, typer.Option("--json", help="where the result goes, raw samples included")
-    ] = None,
-    markdown: Annotated[Path | None, typer.Option(help="where the tables go")] = None,
+    text: Annotated[Path | None, typer.Option(help="a data set (or a text a line): text to label as well")] = None,
+    column: Annotated[list[str] | None, typer.Option(help="its column of text; twice for pairs")] = None,
+    label: Annotated[str | None, typer.Option(help="its column of labels: bundles are scored too")] = None,
+    bare: Annotated[bool, typer.Option(help="measure the models without text around them")] = True,
+    profile: Annotated[bool, typer.Option("--profile", help="also the share of each kind of operation")] = False,
+    cache: Annotated[Path | None, typer.Option(help="keeps exported shapes; default: the user's cache")] = None,
+    json_file: Annotated[Path | None, typer.Option("--json", help="the result, raw samples included")] = None,
+    out: Annotated[Path | None, typer.Option(help="folder for result.json, tables.md and plots")] = None,
 ) -> None:
     """Benchmark models side by side: latency, throughput, memory, size."""
     _prepare()
-    from .benchmark.commands import bench as run_bench
-    from .benchmark.commands import numbers, words
+    from .benchmark.commands import numbers, run_bench, words
     from .benchmark.run import Request
 
     request = Request(
@@ -168,9 +168,14 @@ def bench(
         device=device,
         seconds=seconds,
         rounds=rounds,
+        text=text,
+        columns=column or [],
+        label=label,
+        bare=bare,
+        profile=profile,
         **({} if cache is None else {"cache": cache}),
     )
-    run_bench(request, json_file, markdown)
+    run_bench(request, json_file, out)
 
 
 def _prepare() -> None:

@@ -6,23 +6,20 @@ import sys
 from pathlib import Path
 
 from ..errors import InputError
-from ..files import write_text
-from .output import markdown as to_markdown
-from .output import print_tables, write_json
+from .output import print_tables, write_folder, write_json
 from .run import Request, run
 
 
-def bench(request: Request, json_file: Path | None, markdown: Path | None) -> None:
-    """Runs the benchmark, prints its tables, writes the files that were asked for."""
-    for path in (json_file, markdown):
-        if path is not None and not path.parent.is_dir():
-            raise InputError("no such folder", str(path.parent), "make it first")
+def run_bench(request: Request, json_file: Path | None, out: Path | None) -> None:
+    """Runs the benchmark, prints its tables, writes what was asked for."""
+    if json_file is not None and not json_file.parent.is_dir():
+        raise InputError("no such folder", str(json_file.parent), "make it first")
     result = run(request, say=lambda text: print(text, file=sys.stderr))
     print_tables(result)
     if json_file is not None:
         write_json(result, json_file)
-    if markdown is not None:
-        write_text(markdown, to_markdown(result))
+    if out is not None:
+        write_folder(result, out)
 
 
 def numbers(text: str, option: str) -> list[int]:
@@ -34,4 +31,5 @@ def numbers(text: str, option: str) -> list[int]:
 
 
 def words(text: str) -> list[str]:
+    """ "fp32,int8" as its parts."""
     return [part.strip() for part in text.split(",") if part.strip()]

@@ -26,7 +26,7 @@ def open_paddle(model: Path, device: str, threads: int) -> Run:
     """The predictor's engine, on a bundle's graph."""
     from ..deploy.predictor import create_engine
 
-    return _paddle_run(create_engine(model / MODEL_STEM, device, threads))
+    return paddle_run(create_engine(model / MODEL_STEM, device, threads))
 
 
 def open_paddle_tensorrt(model: Path, device: str, threads: int) -> Run:
@@ -50,10 +50,11 @@ def open_paddle_tensorrt(model: Path, device: str, threads: int) -> Run:
     bounds = [{"input_ids": shape, "token_type_ids": shape} for shape in ([1, 1], [256, 512], [32, 128])]
     config.set_trt_dynamic_shape_info(*bounds)
     config.enable_memory_optim()
-    return _paddle_run(inference.create_predictor(config))
+    return paddle_run(inference.create_predictor(config))
 
 
-def _paddle_run(engine) -> Run:
+def paddle_run(engine) -> Run:
+    """A Paddle Inference predictor as ids in, logits out."""
     inputs = {name: engine.get_input_handle(name) for name in engine.get_input_names()}
     output = engine.get_output_handle(engine.get_output_names()[0])
 

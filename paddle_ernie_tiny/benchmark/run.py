@@ -14,6 +14,7 @@ from . import environment as machine
 from .engines import check_engines, convert_to_onnx, reads_onnx
 from .models import PRECISIONS, Model, default_cache, resolve
 from .process import Worker
+from .profile import profile_model
 from .shapes import POSITIONS
 from .statistics import latency, times_as_fast
 from .text import measure_text, read_texts
@@ -38,6 +39,7 @@ class Request:
     label: str | None = None  # its column of labels: bundles are scored too
     text_batch: int = 32
     bare: bool = True  # the models without text around them
+    profile: bool = False  # of paddle, in each batch and length, one thread
 
 
 @dataclass
@@ -195,7 +197,7 @@ def _records(request: Request, candidates: list[Candidate], measured: list[Turns
 
 
 def run(request: Request, say: Callable[[str], None] = print) -> dict:
-    """Measures everything that is asked for: {"environment", "records", "text", "scores", "warnings"}.
+    """Measures everything that is asked for: {"environment", "models", "records", "text", "profiles", "warnings"}.
 
     Raises InputError for what cannot be measured, ErnieTinyError when an engine fails.
     """
@@ -206,11 +208,17 @@ def run(request: Request, say: Callable[[str], None] = print) -> dict:
     environment = machine.describe()
     records = measure_models(request, models, say) if request.bare else []
     text = measure_text(pipelines, texts, request, say) if texts is not None else []
+    profiles = []
+    if request.profile:
+        shapes = [(batch, length) for batch in request.batches for length in request.lengths]
+        say(f"profiles of {len(models)} model(s)")
+        profiles = [profile_model(model, request.device, *shape) for shape in shapes for model in models]
     return {
         "environment": environment,
-        "models": [describe_model(model) for model in models],
+        "models": [{**describe_model(model), **score_model(model, request)} for model in models],
         "records": records,
         "text": text,
+        "profiles": profiles,
         "warnings": machine.warnings(environment, records + text),
     }
 
@@ -234,3 +242,17 @@ def describe_model(model: Model) -> dict:
         "gflop_128_tokens": model.gflop(128),
         "random_weights": model.random,
     }
+
+
+def score_model(model: Model, request: Request) -> dict:
+    """The task's metric of a bundle on the data set's labels, where both are given."""
+    if model.random or request.text is None or request.label is None:
+        return {}
+    from ..deploy.bundle import read_manifest
+    from ..deploy.commands import evaluate_bundle
+
+    columns = [*request.columns, None, None]
+    threads = max(request.threads)
+    found = evaluate_bundle(model.folder, request.text, columns[0], columns[1], request.label, 32, threads)
+    metric = read_manifest(model.folder).metric
+    return {"metric": metric, "score": found[metric], "scored_rows": found["rows"]}
