@@ -124,7 +124,7 @@ def _text_to_label(result: dict):
     axis.set_yticks(range(len(records)), names, fontsize=7)
     axis.invert_yaxis()
     axis.set_xlabel("share of the time from text to label, %")
-    axis.legend(fontsize=7, ncols=3, loc="upper center", bbox_to_anchor=(0.5, 1.25))
+    figure.legend(fontsize=7, ncols=3, loc="outside upper center")
     return figure
 
 
@@ -151,5 +151,5 @@ def _profile(result: dict):
     axis.set_yticks(range(len(profiles)), [f"{_label(p)}\n{p['batch']} x {p['length']}" for p in profiles], fontsize=7)
     axis.invert_yaxis()
     axis.set_xlabel("share of the engine's time, %")
-    axis.legend(fontsize=6, ncols=4, loc="upper center", bbox_to_anchor=(0.5, 1.35))
+    figure.legend(fontsize=6, ncols=4, loc="outside upper center")
     return figure

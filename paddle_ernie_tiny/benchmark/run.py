@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -90,36 +89,47 @@ def resolve_all(request: Request, say: Callable[[str], None]) -> list[Model]:
 
 
 def measure_models(request: Request, models: list[Model], say: Callable[[str], None] = print) -> list[dict]:
-    """A record for every model, engine, number of threads, batch and length (see `_record`)."""
+    """A record for every model, engine, number of threads, batch and length (see `_records`)."""
     records = []
     for threads in request.threads:
-        with ExitStack() as stack:
-            candidates = _start(request, models, threads, stack, say)
+        candidates = start_candidates(request, models, threads, say)
+        try:
             for batch in request.batches:
                 for length in request.lengths:
                     say(f"batch {batch}, {length} tokens, {threads} thread(s): {len(candidates)} candidates take turns")
                     measured = [_warm_up(candidate, batch, length) for candidate in candidates]
                     _take_turns(candidates, measured, batch, length, request)
                     records += _records(request, candidates, measured, batch, length)
+        finally:
+            stop(candidates)
     return records
 
 
-def _start(request: Request, models: list[Model], threads: int, stack: ExitStack, say) -> list[Candidate]:
+def start_candidates(request: Request, models: list[Model], threads: int, say) -> list[Candidate]:
+    """Every model loaded in every engine that can read it, each in its own process; `stop` ends them."""
     candidates = []
-    for model in models:
-        for engine in request.engines:
-            folder = model.folder
-            if reads_onnx(engine):
-                if model.precision != "fp32":
-                    say(f"{model.label}: {engine} is given fp32 graphs only")
-                    continue
-                folder = convert_to_onnx(model.folder, _onnx_folder(model, request.cache))
-            worker = Worker(f"{model.label} in {engine}", threads)
-            stack.callback(worker.close)
-            candidate = Candidate(model, engine, threads, worker)
-            candidate.start(request.device, folder)
-            candidates.append(candidate)
+    try:
+        for model in models:
+            for engine in request.engines:
+                folder = model.folder
+                if reads_onnx(engine):
+                    if model.precision != "fp32":
+                        say(f"{model.label} is left out of {engine}: only fp32 graphs are converted")
+                        continue
+                    folder = convert_to_onnx(model.folder, _onnx_folder(model, request.cache))
+                worker = Worker(f"{model.label} in {engine}", threads)
+                candidates.append(Candidate(model, engine, threads, worker))
+                candidates[-1].start(request.device, folder)
+    except BaseException:
+        stop(candidates)
+        raise
     return candidates
+
+
+def stop(candidates: list[Candidate]) -> None:
+    """Ends the candidates' processes."""
+    for candidate in candidates:
+        candidate.worker.close()
 
 
 def _onnx_folder(model: Model, cache: Path) -> Path:
