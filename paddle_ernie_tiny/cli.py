@@ -93,6 +93,66 @@ def export(
 
 
 @app.command()
+def quantize(
+    bundle: Annotated[Path, typer.Argument(help="fp32 bundle")],
+    out: Annotated[Path, typer.Argument(help="the int8 bundle to write")],
+    calibrate: Annotated[Path, typer.Option(help="training file; scales of activations are taken from its rows")],
+    dev: Annotated[Path, typer.Option(help="labelled file of the gate")],
+    rows: Annotated[int, typer.Option(min=1, help="calibration rows, spread over the file")] = 64,
+    max_drop: Annotated[float, typer.Option(min=0, help="points of the metric that int8 may lose")] = 0.5,
+    auto: Annotated[
+        bool,
+        typer.Option("--auto/--no-auto", help="leave parts in fp32, the most sensitive first, until the gate passes"),
+    ] = True,
+    keep_fp32: Annotated[
+        list[str] | None, typer.Option(help="a part that stays in fp32, such as encoder.layers.0.attention; repeatable")
+    ] = None,
+) -> None:
+    """Make an int8 bundle for CPUs, behind a gate on the task's metric."""
+    from .deploy.commands import quantize_command
+
+    _prepare()
+    parity = quantize_command(bundle, out, calibrate, dev, rows, max_drop, auto, keep_fp32 or [])
+    typer.echo(
+        f"{out}: int8, metric {parity['metric_int8']:.4f} against {parity['metric_fp32']:.4f} in fp32 "
+        f"on {parity['rows']} rows"
+    )
+
+
+@app.command()
+def onnx(
+    bundle: Annotated[Path, typer.Argument(help="fp32 bundle")],
+    out: Annotated[Path, typer.Argument(help="folder to write: model.onnx, tokenizer, manifest")],
+    input: Annotated[Path, typer.Option(help="text file, one row a line (pairs: tab between); rows of the gate")],
+    tolerance: Annotated[float, typer.Option(help="largest allowed difference of logits")] = 1e-4,
+) -> None:
+    """Convert a bundle to ONNX, behind a parity gate in ONNX Runtime."""
+    from .deploy.commands import onnx_command
+
+    _prepare()
+    parity = onnx_command(bundle, out, input, tolerance)
+    typer.echo(f"{out}: ONNX, logits differ by at most {parity['max_abs_diff']:.2e} on {parity['rows']} rows")
+
+
+@app.command()
+def prune_vocabulary(
+    model: Annotated[Path, typer.Argument(help="model folder: a teacher, or a stage's final/")],
+    out: Annotated[Path, typer.Argument(help="the smaller folder to write")],
+    corpus: Annotated[list[str], typer.Option(help="folder of .txt files, glob or file; repeatable")],
+    keep: Annotated[int, typer.Option(min=0, help="further tokens to keep, in the vocabulary's order")] = 0,
+) -> None:
+    """Drop the tokens that a corpus does not use, from vocabulary and embeddings together."""
+    _prepare()
+    from .data.corpus import read_lines
+    from .models.build import resolve_model
+    from .models.prune import prune_vocabulary as prune
+
+    lines = (line for path in corpus for line in read_lines(path))
+    made = prune(resolve_model(str(model)), out, lines, keep)
+    typer.echo(json.dumps(made, indent=1))
+
+
+@app.command()
 def predict(
     bundle: Annotated[Path, typer.Argument(help="bundle folder")],
     text: Annotated[str | None, typer.Argument(help="the text, or the first of a pair")] = None,
@@ -102,12 +162,15 @@ def predict(
     batch_size: Annotated[int, typer.Option(min=1, help="rows a forward pass")] = 32,
     threads: Annotated[int, typer.Option(min=1, help="CPU threads")] = 1,
     device: Annotated[str, typer.Option(help="cpu or gpu")] = "cpu",
+    precision: Annotated[
+        str | None, typer.Option(help="bf16 on a CPU, fp16 on a GPU; default: the bundle's own")
+    ] = None,
 ) -> None:
     """Labels and probabilities of one text, or of a file."""
     _prepare()
     from .deploy.commands import predict_rows
 
-    predict_rows(bundle, text, text_b, input, output, batch_size, threads, device)
+    predict_rows(bundle, text, text_b, input, output, batch_size, threads, device, precision)
 
 
 @app.command()

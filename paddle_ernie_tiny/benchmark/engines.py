@@ -22,14 +22,14 @@ Run = Callable[[np.ndarray, np.ndarray], np.ndarray]
 ONNX_FILE = "model.onnx"
 
 
-def open_paddle(model: Path, device: str, threads: int) -> Run:
+def open_paddle(model: Path, device: str, threads: int, precision: str) -> Run:
     """The predictor's engine, on a bundle's graph."""
     from ..deploy.predictor import create_engine
 
-    return paddle_run(create_engine(model / MODEL_STEM, device, threads))
+    return paddle_run(create_engine(model / MODEL_STEM, device, threads, precision))
 
 
-def open_paddle_tensorrt(model: Path, device: str, threads: int) -> Run:
+def open_paddle_tensorrt(model: Path, device: str, threads: int, precision: str) -> Run:
     """Paddle Inference with its TensorRT subgraphs in half precision; needs a GPU and a Paddle built with TensorRT."""
     from paddle import inference
 
@@ -68,7 +68,7 @@ def paddle_run(engine) -> Run:
     return run
 
 
-def open_onnxruntime(model: Path, device: str, threads: int) -> Run:
+def open_onnxruntime(model: Path, device: str, threads: int, precision: str) -> Run:
     """ONNX Runtime with all of its graph optimisations."""
     import onnxruntime
 
@@ -89,7 +89,7 @@ def open_onnxruntime(model: Path, device: str, threads: int) -> Run:
     return run
 
 
-def open_openvino(model: Path, device: str, threads: int) -> Run:
+def open_openvino(model: Path, device: str, threads: int, precision: str) -> Run:
     """OpenVINO, tuned for latency, in float32 (on CPUs with bfloat16 units its own default is lower)."""
     import openvino
 
@@ -109,7 +109,7 @@ def open_openvino(model: Path, device: str, threads: int) -> Run:
     return run
 
 
-ENGINES: dict[str, Callable[[Path, str, int], Run]] = {
+ENGINES: dict[str, Callable[[Path, str, int, str], Run]] = {
     "paddle": open_paddle,
     "paddle-tensorrt": open_paddle_tensorrt,
     "onnxruntime": open_onnxruntime,

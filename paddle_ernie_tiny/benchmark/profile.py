@@ -74,7 +74,7 @@ def main() -> None:
 
     from paddle import inference
 
-    from ..deploy.bundle import MODEL_STEM
+    from ..deploy.bundle import MODEL_STEM, read_manifest
     from ..deploy.predictor import create_engine
     from .engines import paddle_run
     from .worker import ModelWorker
@@ -86,7 +86,7 @@ def main() -> None:
         return create(config)
 
     inference.create_predictor = create_with_profile  # in this process: the predictor's settings and the profiler
-    run = paddle_run(create_engine(Path(bundle) / MODEL_STEM, device, 1))
+    run = paddle_run(create_engine(Path(bundle) / MODEL_STEM, device, 1, read_manifest(bundle).precision))
     ids, types = ModelWorker(run, int(vocabulary), 0.0).inputs(int(batch), int(length))
     for _ in range(int(calls)):
         run(ids, types)

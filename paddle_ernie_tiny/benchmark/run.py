@@ -59,6 +59,7 @@ class Candidate:
             model=str(folder),
             device=device,
             threads=self.threads,
+            precision=self.model.precision,
             vocabulary=self.model.tokens,
         )
 

@@ -113,11 +113,15 @@ def _usual(model: Path, device: str, threads: int, batch: int, stopwatch: dict[s
     from paddlenlp.transformers import BertTokenizer
     from paddlenlp.utils.log import logger
 
+    from ..deploy.bundle import read_manifest
     from ..deploy.predictor import softmax
     from .engines import open_paddle
 
     logger.set_level("ERROR")
-    tokenizer, engine = BertTokenizer(str(model / "vocab.txt")), open_paddle(model, device, threads)
+    tokenizer, engine = (
+        BertTokenizer(str(model / "vocab.txt")),
+        open_paddle(model, device, threads, read_manifest(model).precision),
+    )
     tokenise, run = _timed(tokenizer, stopwatch, "tokenise"), _timed(engine, stopwatch, "model")
 
     def answer(texts, texts_b):

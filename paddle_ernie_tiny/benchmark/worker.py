@@ -49,13 +49,13 @@ class ModelWorker:
         self.run, self.vocabulary, self.settle_seconds = run, vocabulary, settle_seconds
 
     @classmethod
-    def load(cls, engine: str, model: str, device: str, threads: int, vocabulary: int):
+    def load(cls, engine: str, model: str, device: str, threads: int, precision: str, vocabulary: int):
         from .engines import ENGINES
 
         start = time.perf_counter()
         import_engine(engine)
         imported, before = time.perf_counter(), resident_mb()
-        run = ENGINES[engine](Path(model), device, threads)
+        run = ENGINES[engine](Path(model), device, threads, precision)
         loaded = time.perf_counter()
         worker = cls(run, vocabulary, settle_seconds=0.3 if threads > 1 else 0.0)
         ids, types = worker.inputs(1, 16)

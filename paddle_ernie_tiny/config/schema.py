@@ -329,11 +329,23 @@ class StageSettings(Section):
     )
 
 
+class Int8Settings(Section):
+    """An int8 bundle beside the fp32 one, for CPUs: calibrated on training rows, gated on the dev split."""
+
+    calibration_rows: PositiveInt = Field(64, description="training rows that the activations' scales are taken from")
+    max_drop_points: Weight = Field(0.5, description="hundredths of the metric that int8 may lose; more is refused")
+    auto: bool = Field(True, description="leave parts in fp32, the most sensitive first, until the gate passes")
+    keep_fp32: list[str] = Field(
+        default_factory=list, description="parts in fp32 from the start, such as encoder.layers.0.attention"
+    )
+
+
 class ExportSettings(Section):
     """Static graph and its parity gate."""
 
     rows: PositiveInt = Field(64, description="evaluation rows on which both graphs are compared")
     tolerance: Annotated[float, Field(gt=0)] = Field(1e-4, description="largest allowed difference of logits")
+    int8: Int8Settings | None = Field(None, description="also make bundle-int8/; null: no")
 
 
 class RunConfig(Section):

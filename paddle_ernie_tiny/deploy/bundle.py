@@ -25,15 +25,16 @@ class Manifest:
     labels: list[str]  # in the order of the logits; of a regression, the name of its one output
     max_length_tokens: int
     metric: str
-    precision: str  # fp32
+    precision: str  # fp32 | int8
     parameters: int
     inputs: list[dict]  # name, dtype, shape (-1: any)
     outputs: list[dict]
-    parity: dict  # rows, max_abs_diff, label_agreement, tolerance
+    parity: dict  # rows, max_abs_diff, label_agreement, tolerance; of int8 against fp32, and both metrics
     table: dict  # format, header, columns of the data it was trained on; defaults of `evaluate`
     versions: dict
     format_version: int = FORMAT_VERSION
     architecture: dict = field(default_factory=dict)  # size of the encoder, and which graph was exported of it
+    quantization: dict | None = None  # of int8: how it was made, and what was left in fp32
     unit: str | None = None  # of token classification: "character" or "word", what gets a tag
     files: dict[str, str] = field(default_factory=dict)
 
@@ -50,7 +51,8 @@ def write_manifest(folder: Path, manifest: Manifest) -> None:
 def read_manifest(folder: str | os.PathLike) -> Manifest:
     """Reads a bundle's manifest and verifies every file against it.
 
-    Raises InputError when the folder is no bundle, its format is unknown, or a file is missing or altered.
+    Raises InputError when the folder is no bundle, its format is unknown, or a file is missing, altered or not
+    the bundle's own.
     """
     folder = Path(folder)
     path = folder / MANIFEST
@@ -58,16 +60,26 @@ def read_manifest(folder: str | os.PathLike) -> Manifest:
         raise InputError("no manifest.json, so this is not a bundle", str(folder), "give the bundle/ folder of a run")
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
-        manifest = Manifest(**values)
-    except (ValueError, TypeError) as error:
+        version = values["format_version"]
+    except (ValueError, TypeError, KeyError) as error:
         raise InputError(f"not a readable manifest: {error}", str(path), "export the bundle again") from None
-    if manifest.format_version != FORMAT_VERSION:
+    if version != FORMAT_VERSION:
         raise InputError(
-            f"bundle format {manifest.format_version} is not known (known: {FORMAT_VERSION})",
+            f"bundle format {version} is not known (known: {FORMAT_VERSION})",
             str(path),
             "use the toolkit's version that wrote it, or export again",
         )
-    for name, digest in manifest.files.items():
+    try:
+        manifest = Manifest(**values)
+    except TypeError as error:
+        raise InputError(f"not a readable manifest: {error}", str(path), "export the bundle again") from None
+    _verify(folder, manifest.files)
+    return manifest
+
+
+def _verify(folder: Path, files: dict[str, str]) -> None:
+    """Every file as it was exported, and no other beside them (hidden ones apart: nothing reads those)."""
+    for name, digest in files.items():
         file = folder / name
         if not file.is_file():
             raise InputError("a file of the bundle is missing", str(file), "copy the whole folder, or export again")
@@ -77,7 +89,9 @@ def read_manifest(folder: str | os.PathLike) -> Manifest:
                 str(file),
                 "copy the bundle again, or export again",
             )
-    return manifest
+    for file in sorted(folder.iterdir()):
+        if file.name not in files and file.name != MANIFEST and not file.name.startswith("."):
+            raise InputError("not a file of this bundle: the manifest does not name it", str(file), "take it out")
 
 
 def publish(temporary: Path, folder: Path) -> None:

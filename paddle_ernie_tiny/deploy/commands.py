@@ -7,13 +7,12 @@ import sys
 from dataclasses import asdict
 from pathlib import Path
 
-from ..data.metrics import compute, mean_reciprocal_rank
-from ..data.readers import TableFormat, read_examples
-from ..data.tags import entity_f1, split_text, unit_of
-from ..data.token_files import read_token_examples
+from ..data.tags import split_text, unit_of
 from ..errors import InputError
 from ..files import write_text
+from .bundle import read_manifest
 from .predictor import Answer, Predictor, Score
+from .scoring import LabelledRows, read_labelled, scores
 
 
 def export_checkpoint(
@@ -66,6 +65,7 @@ def predict_rows(
     batch_size: int,
     threads: int,
     device: str,
+    precision: str | None = None,
 ) -> None:
     """Writes one JSON object a row; the output file appears only when all rows are answered."""
     if (text is None) == (input_file is None):
@@ -79,7 +79,7 @@ def predict_rows(
                 raise InputError("the text is empty", "predict", "give a text with characters in it")
     else:
         texts, texts_b = read_rows(input_file)
-    predictor = Predictor(bundle, device, threads)
+    predictor = Predictor(bundle, device, threads, precision)
     lines = [
         json.dumps(_row(texts[i], texts_b[i] if texts_b else None, answer), ensure_ascii=False)
         for i, answer in enumerate(predictor.predict(texts, texts_b, batch_size))
@@ -149,36 +149,47 @@ def evaluate_bundle(
     Columns not given are those of the training data, as the manifest records them.
     """
     predictor = Predictor(bundle, threads=threads)
-    table = predictor.manifest.table
-    chosen = {
-        name: _column(given) if given is not None else table.get(name)
-        for name, given in (("text", text), ("text_b", text_b), ("label", label))
+    rows = read_labelled(predictor.manifest, file, text, text_b, label)
+    return {
+        "rows": len(rows.gold),
+        **scores(predictor.manifest, predictor.logits(rows.texts, rows.texts_b, batch_size), rows),
     }
-    layout = TableFormat(
-        format="auto", header=table.get("header", "auto"), label_aliases=table.get("label_aliases", {}), **chosen
+
+
+def quantize_command(
+    bundle: Path, out: Path, calibrate: Path, dev: Path, rows: int, max_drop: float, auto: bool, keep_fp32: list[str]
+) -> dict:
+    """Makes the int8 bundle from labelled files in the layout of the training data; returns its parity figures."""
+    from .quantize import QuantizeRequest, quantize_bundle
+
+    manifest = read_manifest(bundle)
+    training = read_labelled(manifest, calibrate)
+    count = len(training.texts)
+    picked = [round(i * (count - 1) / max(1, min(rows, count) - 1)) for i in range(min(rows, count))]
+    calibration = LabelledRows(
+        [training.texts[i] for i in picked],
+        [training.texts_b[i] for i in picked] if training.texts_b is not None else None,
+        [training.gold[i] for i in picked],
     )
-    metric, kind = predictor.manifest.metric, predictor.kind
-    if kind == "token_classification":
-        tagged = read_token_examples(file, layout, predictor.labels)
-        tags = [row.argmax(-1) for row in predictor.logits([e.words for e in tagged], None, batch_size)]
-        # words that the maximal length cut off count as O
-        named = [
-            [predictor.labels[tag] for tag in row] + ["O"] * (len(e.tags) - len(row))
-            for row, e in zip(tags, tagged, strict=True)
-        ]
-        return {"rows": len(tagged), metric: entity_f1(named, [[predictor.labels[t] for t in e.tags] for e in tagged])}
-    examples = read_examples(file, layout, None if kind == "regression" else predictor.labels)
-    pairs = [e.text_b for e in examples] if chosen["text_b"] is not None else None
-    logits = predictor.logits([e.text for e in examples], pairs, batch_size)
-    gold = [e.label for e in examples]
-    if metric == "mrr":
-        groups = [e.text for e in examples]
-        return {"rows": len(examples), metric: mean_reciprocal_rank(logits[:, 1] - logits[:, 0], gold, groups)}
-    result = {"rows": len(examples), metric: compute(metric, logits, gold)}
-    for also in ("pearson", "spearman") if kind == "regression" else ("accuracy",):
-        result.setdefault(also, compute(also, logits, gold))
-    return result
+    return quantize_bundle(
+        QuantizeRequest(
+            bundle=str(bundle),
+            out=str(out),
+            calibration=calibration,
+            dev=read_labelled(manifest, dev),
+            max_drop_points=max_drop,
+            auto=auto,
+            keep_fp32=keep_fp32,
+        )
+    )
 
 
-def _column(given: str) -> str | int:
-    return int(given) if given.isdigit() else given
+def onnx_command(bundle: Path, out: Path, rows_file: Path, tolerance: float) -> dict:
+    """Converts a bundle to ONNX; rows of the parity gate are one text a line (pairs: tab between)."""
+    from .onnx import OnnxRequest, export_onnx
+
+    texts, texts_b = read_rows(rows_file)
+    manifest = read_manifest(bundle)
+    if manifest.task_type == "token_classification":
+        texts = [[word for word, _, _ in split_text(text, manifest.unit)] for text in texts]
+    return export_onnx(OnnxRequest(str(bundle), str(out), texts, texts_b, tolerance))

@@ -1,6 +1,6 @@
 """Child process of the export: reads an ExportRequest on standard input, writes the bundle's files.
 
-Run with FLAGS_enable_pir_api=0; see `export.py`.
+Run with FLAGS_enable_pir_api=0; see `child.py`.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from pathlib import Path
 
 from ..runtime import tune_process
 from .bundle import MODEL_STEM, Manifest, write_manifest
+from .child import RESULT
 from .export import ExportRequest
 
 
@@ -55,6 +56,7 @@ def main() -> None:
         full_graph=True,
     )
     paddle.jit.save(static, str(folder / MODEL_STEM))
+    (folder / f"{MODEL_STEM}.pdiparams.info").unlink()  # a pickle that only Paddle's Python loader reads
     tokenizer.save(folder)
     any_shape = [-1, -1]
     manifest = Manifest(
@@ -94,7 +96,7 @@ def main() -> None:
         "tolerance": request.tolerance,
     }
     write_manifest(folder, manifest)
-    (folder / "result.json").write_text(json.dumps(manifest.parity), encoding="utf-8")
+    (folder / RESULT).write_text(json.dumps(manifest.parity), encoding="utf-8")
 
 
 def served_layer(model, pad_id: int):

@@ -5,6 +5,7 @@ Imports neither PaddleNLP nor any training code.
 
 from __future__ import annotations
 
+import copy
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,14 +55,24 @@ class Predictor:
         bundle: the folder; its manifest is verified first.
         device: "cpu" or "gpu".
         threads: CPU threads of one forward pass.
+        precision: None: the bundle's own. An fp32 bundle also runs in "bf16" on a CPU that has it, or in "fp16"
+            on a GPU; int8 is made by `ernie-tiny quantize`, in a bundle of its own.
 
-    Raises InputError when the bundle is incomplete or altered.
+    One instance is for one thread at a time; each further thread takes a `clone()`.
+    Raises InputError when the bundle is incomplete or altered, or does not run in that way.
     """
 
-    def __init__(self, bundle: str | os.PathLike, device: str = "cpu", threads: int = 1):
+    def __init__(self, bundle: str | os.PathLike, device: str = "cpu", threads: int = 1, precision: str | None = None):
         self.manifest: Manifest = read_manifest(bundle)
+        self.precision = checked_precision(self.manifest, str(bundle), device, precision)
         self.tokenizer = WordPieceTokenizer.from_folder(Path(bundle))
-        self._engine = create_engine(Path(bundle) / MODEL_STEM, device, threads)
+        self._engine = create_engine(Path(bundle) / MODEL_STEM, device, threads, self.precision)
+
+    def clone(self) -> Predictor:
+        """Another predictor on the same weights, for another thread: only its buffers are its own."""
+        twin = copy.copy(self)
+        twin._engine = self._engine.clone()
+        return twin
 
     @property
     def labels(self) -> list[str]:
@@ -136,18 +147,46 @@ class Predictor:
         return found
 
 
-def create_engine(stem: Path, device: str, threads: int):
-    """A Paddle Inference predictor for `stem`.pdmodel and `stem`.pdiparams."""
+def checked_precision(manifest: Manifest, where: str, device: str, precision: str | None) -> str:
+    """The precision to run in; raises InputError for one that bundle and device do not have together."""
+    if device not in ("cpu", "gpu"):
+        raise InputError(f"unknown device {device!r}", where, "use cpu or gpu")
+    chosen = precision or manifest.precision
+    possible = ["int8"] if manifest.precision == "int8" else ["fp32", "bf16" if device == "cpu" else "fp16"]
+    if manifest.precision == "int8" and device == "gpu":
+        raise InputError("the int8 bundle is for CPUs", where, "use the fp32 bundle with device gpu, precision fp16")
+    if chosen not in possible:
+        remedy = f"use {' or '.join(possible)}" + (", or quantize the bundle first" if chosen == "int8" else "")
+        raise InputError(f"this {manifest.precision} bundle does not run in {chosen!r} on a {device}", where, remedy)
+    return chosen
+
+
+def create_engine(stem: Path, device: str, threads: int, precision: str = "fp32"):
+    """A Paddle Inference predictor for `stem`.pdmodel and `stem`.pdiparams.
+
+    Raises InputError for a GPU where this Paddle has none.
+    """
     from paddle import inference
 
+    if not Path(f"{stem}.pdmodel").is_file():
+        raise InputError("no model.pdmodel in this bundle", str(stem.parent), "give the bundle that ONNX was made from")
     config = inference.Config(f"{stem}.pdmodel", f"{stem}.pdiparams")
     config.disable_glog_info()
     if device == "gpu":
-        config.enable_use_gpu(256, 0)
+        import paddle
+
+        if not paddle.is_compiled_with_cuda():
+            raise InputError("this Paddle has no GPU", "device gpu", "install a GPU build of Paddle, or use cpu")
+        half = inference.PrecisionType.Half if precision == "fp16" else inference.PrecisionType.Float32
+        config.enable_use_gpu(256, 0, half)
     else:
         config.disable_gpu()
         config.enable_mkldnn()
         config.set_cpu_math_library_num_threads(threads)
+        if precision == "int8":
+            config.enable_mkldnn_int8({"fc"})  # what was calibrated: other kinds lose accuracy, or speed
+        elif precision == "bf16":
+            config.enable_mkldnn_bfloat16()
     # Paddle 3 looks for PIR programs first; this format wants the old passes (they hold the oneDNN fusions).
     if hasattr(config, "enable_new_ir"):
         config.enable_new_ir(False)

@@ -73,7 +73,7 @@ def _with_its_head(encoder, name: str):
     from paddlenlp.utils.env import MODEL_HOME
 
     try:
-        weights = read_weights(Path(MODEL_HOME) / name)
+        weights = read_weights(Path(MODEL_HOME) / name, trusted=True)
     except InputError:  # weights in several files: what PaddleNLP has read of them is the encoder
         return encoder
     _, model_class = _classes(encoder.config.model_type, "masked_lm")

@@ -12,15 +12,27 @@ from ..distributed import is_main
 from ..errors import InputError
 from ..files import sha256
 
+ALLOW_PICKLE = "ERNIE_TINY_ALLOW_PICKLE"
 
-def read_weights(folder: Path) -> dict:
-    """Name to array of a model folder: safetensors, or PaddleNLP's `model_state.pdparams`."""
+
+def read_weights(folder: Path, trusted: bool = False) -> dict:
+    """Name to array of a model folder: safetensors; PaddleNLP's `model_state.pdparams` only where that is insisted on.
+
+    Reading a .pdparams file unpickles it, and a pickle runs whatever code its maker put into it. `trusted` is for
+    what PaddleNLP itself has downloaded and read. Raises InputError for a pickle without the user's word for it.
+    """
     safetensors_file, pdparams = folder / "model.safetensors", folder / "model_state.pdparams"
     if safetensors_file.is_file():
         from safetensors.numpy import load_file
 
         return load_file(str(safetensors_file))
     if pdparams.is_file():
+        if not trusted and os.environ.get(ALLOW_PICKLE) != "1":
+            raise InputError(
+                "these weights are a pickle, which can run any code when it is read",
+                str(pdparams),
+                f"give the model as model.safetensors, or set {ALLOW_PICKLE}=1 if you trust where the file comes from",
+            )
         import paddle
 
         return paddle.load(str(pdparams), return_numpy=True)

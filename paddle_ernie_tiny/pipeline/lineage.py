@@ -6,6 +6,8 @@ import hashlib
 import json
 import shutil
 import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,21 @@ DONE = "done.json"
 INPUTS = "inputs.json"
 PREFLIGHT = "preflight.json"  # of a run: what preflight found
 RESOLVED = "config.resolved.yaml"  # of a run, in its output_dir; written before anything else there
+
+
+@dataclass
+class Step:
+    """One step: its folder, what decides its training, and what decides its measurement."""
+
+    name: str
+    folder: Path
+    train: Callable[[Path], dict]
+    inputs: Callable[[], dict]  # asked for only after the steps before it are done
+    product: Path  # what the step leaves; work whose product is gone is made anew
+    measure: Callable[[Path], dict] | None = None
+    measure_inputs: Callable[[], dict] | None = None
+    shared: bool = True  # do all processes take part, where there are several?
+    gate: Callable[[Path], None] | None = None  # raises GateError when what was measured must not be built upon
 
 
 def write_json(path: Path, value: Any) -> None:

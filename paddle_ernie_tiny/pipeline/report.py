@@ -71,6 +71,7 @@ def collect(root: Path) -> dict:
             "tolerance": manifest["parity"]["tolerance"],
             "bundle": "bundle",
         },
+        "int8": _int8(root) if config["export"].get("int8") is not None else None,
         "fidelity": {
             "student": _fidelity(student, teacher, kind),
             "baseline": _fidelity(baseline, teacher, kind) if baseline else None,
@@ -94,6 +95,17 @@ def collect(root: Path) -> dict:
             student_disagrees / baseline_disagrees if baseline_disagrees else None
         )
     return report
+
+
+def _int8(root: Path) -> dict:
+    """What int8 cost against the fp32 bundle on the dev split, and the size of its files."""
+    folder = root / "bundle-int8"
+    manifest = read_json(folder / MANIFEST)
+    if manifest is None:
+        raise InputError("the int8 bundle is missing", str(folder), "run it again, it carries on")
+    size = sum(file.stat().st_size for file in folder.iterdir())
+    left = manifest["quantization"]["fp32"]
+    return {"bundle": folder.name, **manifest["parity"], "left_in_fp32": left, "mb": round(size / 1e6, 1)}
 
 
 def _classifier(folder: Path) -> dict:

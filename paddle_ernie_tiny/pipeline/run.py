@@ -7,38 +7,20 @@ import shutil
 import time
 from collections.abc import Callable
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
 from pathlib import Path
 
 import paddle
 
 from ..config import RunConfig, dump_config, stage_objective
-from ..deploy.bundle import MANIFEST
-from ..deploy.export import ExportRequest, export_bundle
 from ..distributed import connect, is_main, wait_for_all
 from ..errors import InputError
 from ..models.weights import model_fingerprint
-from . import environment
-from .context import RunContext, content
-from .lineage import PREFLIGHT, RESOLVED, StepRecord, differences, fingerprint, read_json, write_json
+from . import deployment, environment
+from .context import RunContext
+from .lineage import PREFLIGHT, RESOLVED, Step, StepRecord, differences, fingerprint, read_json, write_json
 from .preflight import preflight
 
-OWN_FOLDERS = ("teacher", "baseline", "stages", "bundle", "vdl", "data")
-
-
-@dataclass
-class Step:
-    """One step: its folder, what decides its training, and what decides its measurement."""
-
-    name: str
-    folder: Path
-    train: Callable[[Path], dict]
-    inputs: Callable[[], dict]  # asked for only after the steps before it are done
-    product: Path  # what the step leaves; work whose product is gone is made anew
-    measure: Callable[[Path], dict] | None = None
-    measure_inputs: Callable[[], dict] | None = None
-    shared: bool = True  # do all processes take part, where there are several?
-    gate: Callable[[Path], None] | None = None  # raises GateError when what was measured must not be built upon
+OWN_FOLDERS = ("teacher", "baseline", "stages", "bundle", "bundle-int8", "vdl", "data")
 
 
 def run(
@@ -107,7 +89,7 @@ def plan(context: RunContext) -> list[Step]:
     if config.baseline is not None:
         steps.append(_baseline_step(context))
     steps += [_stage_step(context, index) for index in range(len(config.stages))]
-    steps.append(_export_step(context))
+    steps += deployment.steps(context)
     counts: dict[str, int] = {}
     for step in steps:  # a stage that is repeated is told apart by its number
         counts[step.name] = counts.get(step.name, 0) + 1
@@ -343,49 +325,6 @@ def _objective_inputs(context: RunContext, index: int, label_terms: bool) -> dic
         values.pop("soft_label")
         values.pop("hard_label")
     return values
-
-
-def _export_step(context: RunContext) -> Step:
-    config = context.config
-    folder = context.root / "bundle"
-    last = context.stage_step(len(config.stages) - 1)
-
-    def export(_: Path) -> dict:
-        examples = context.data.test[: config.export.rows]
-        request = ExportRequest(
-            checkpoint=str(last / "final"),
-            out=str(folder),
-            task=config.task.name,
-            labels=context.data.labels,
-            metric=config.task.metric,
-            max_length_tokens=config.task.max_length_tokens,
-            kind=context.data.kind,
-            unit=context.data.unit,
-            texts=[list(e.words) if context.data.tagged else e.text for e in examples],
-            texts_b=[e.text_b for e in examples] if context.data.pair else None,
-            tolerance=config.export.tolerance,
-            table={
-                "format": config.data.format,
-                "header": config.data.header,
-                "label_aliases": config.data.label_aliases,
-                **config.data.columns.model_dump(mode="json"),
-            },
-        )
-        return export_bundle(request)
-
-    return Step(
-        name="export",
-        folder=context.root / "data" / "export",  # the record; the bundle itself holds only what it serves
-        train=export,
-        inputs=lambda: {
-            "export": config.export.model_dump(mode="json"),
-            "task": {"name": config.task.name, "metric": config.task.metric},
-            "rows": fingerprint([content(e) for e in context.data.test[: config.export.rows]]),
-            "upstream": {"student": StepRecord(last, {}).identity()},
-        },
-        product=folder / MANIFEST,
-        shared=False,
-    )
 
 
 @contextmanager

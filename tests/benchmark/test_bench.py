@@ -143,6 +143,13 @@ def test_a_worker_that_dies_says_why(tmp_path):
     worker = Worker("a model that is not there", 1)
     with pytest.raises(ErnieTinyError, match="a model that is not there: the worker ended"):
         worker.ask(
-            "load", subject="model", engine="onnxruntime", model=str(tmp_path), device="cpu", threads=1, vocabulary=9
+            "load",
+            subject="model",
+            engine="onnxruntime",
+            model=str(tmp_path),
+            device="cpu",
+            threads=1,
+            precision="fp32",
+            vocabulary=9,
         )
     worker.close()

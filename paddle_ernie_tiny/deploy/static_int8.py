@@ -1,0 +1,171 @@
+"""int8 in an exported program: the parts of an encoder that can have it, calibration, and the embedding table.
+
+To be imported where `FLAGS_enable_pir_api=0` was in the environment before Paddle, under `paddle.enable_static()`.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import paddle
+from paddle.static.quantization import PostTrainingQuantization
+
+from ..errors import ErnieTinyError
+from .bundle import MODEL_STEM
+
+EMBEDDINGS = "embeddings"
+HEAD = "head"
+_MATMULS = ("matmul", "matmul_v2", "mul")
+
+
+class Quantizer:
+    """Writes int8 versions of an fp32 bundle's program.
+
+    Args:
+        bundle: folder with `model.pdmodel` and `model.pdiparams`.
+        batches: feeds of the calibration, pairs of int64 [batch, length].
+
+    `parts` maps each part that can be left in fp32 to the weights of its matrix products: "embeddings",
+    "encoder.layers.0.attention", "encoder.layers.0.feed_forward", ..., "head" (pooler and classifier).
+    Products without weights (query x key, attention x value) stay in fp32: oneDNN has no fast int8 kernel for them
+    on CPUs without AVX-512, and they are a small part of the work.
+    """
+
+    def __init__(self, bundle: Path, batches: list[tuple[np.ndarray, np.ndarray]]):
+        self._bundle, self._batches = bundle, batches
+        self._executor = paddle.static.Executor(paddle.CPUPlace())
+        with paddle.static.scope_guard(paddle.static.Scope()):
+            program, self._feeds, _ = paddle.static.load_inference_model(str(bundle / MODEL_STEM), self._executor)
+            self.parts, self._without_weights = parts_of(program)
+
+    def write(self, folder: Path, keep_fp32: list[str]) -> None:
+        """Writes `model.pdmodel` and `model.pdiparams` into `folder`, with the named parts in fp32."""
+        with paddle.static.scope_guard(paddle.static.Scope()), paddle.utils.unique_name.guard():
+            calibration = PostTrainingQuantization(
+                executor=self._executor,
+                data_loader=self._loader(),
+                model_dir=str(self._bundle),
+                model_filename=f"{MODEL_STEM}.pdmodel",
+                params_filename=f"{MODEL_STEM}.pdiparams",
+                batch_nums=len(self._batches),
+                algo="avg",
+                quantizable_op_type=list(_MATMULS),
+                weight_quantize_type="channel_wise_abs_max",
+                onnx_format=True,
+                skip_tensor_list=self._without_weights + [name for part in keep_fp32 for name in self.parts[part]],
+            )
+            program = calibration.quantize()
+            block = program.global_block()
+            if EMBEDDINGS not in keep_fp32:
+                quantize_table(program)
+            paddle.static.save_inference_model(
+                str(folder / MODEL_STEM),
+                [block.var(name) for name in self._feeds],
+                calibration._fetch_list,
+                self._executor,
+                program=program,
+                clip_extra=True,
+            )
+
+    def _loader(self):
+        batches, program = self._batches, paddle.static.Program()
+
+        class Batches(paddle.io.Dataset):
+            def __len__(self):
+                return len(batches)
+
+            def __getitem__(self, index):
+                return batches[index]
+
+        with paddle.static.program_guard(program):
+            feeds = [paddle.static.data(name, [None, None], "int64") for name in self._feeds]
+        return paddle.io.DataLoader(Batches(), feed_list=feeds, batch_size=None, return_list=False)
+
+
+def parts_of(program) -> tuple[dict[str, list[str]], list[str]]:
+    """Part to the weights of its matrix products; and the tensors of the products that have none.
+
+    A layer of the encoder has one softmax and six products with weights: query, key, value and output; two of the
+    feed-forward network. Key and value of a last layer that answers for the first token alone (graph.py) have
+    weights of rank 3, and stay in fp32 as well: they are hardly any work. Raises ErnieTinyError for another graph.
+    """
+    block = program.global_block()
+    layers = sum(op.type == "softmax" for op in block.ops)
+    parts: dict[str, list[str]] = {EMBEDDINGS: []}
+    for layer in range(layers):
+        parts[f"encoder.layers.{layer}.attention"] = []
+        parts[f"encoder.layers.{layer}.feed_forward"] = []
+    parts[HEAD] = []
+    number, without_weights = 0, []
+    for op in block.ops:
+        if op.type not in _MATMULS:
+            continue
+        names = [*op.input("X"), *op.input("Y")]
+        weights = [name for name in names if block.var(name).persistable]
+        if not weights:
+            without_weights += names
+            continue
+        layer, place = divmod(number, 6)
+        number += 1
+        if any(len(block.var(name).shape) != 2 for name in weights):  # a product a head, of one row (graph.py)
+            without_weights += names
+            continue
+        part = f"encoder.layers.{layer}." + ("attention" if place < 4 else "feed_forward")
+        parts[part if layer < layers else HEAD] += weights
+    if not layers or number <= 6 * layers:
+        raise ErnieTinyError(f"not the graph of an encoder: {layers} softmax, {number} products with weights")
+    return parts, without_weights
+
+
+def quantize_table(program) -> None:
+    """Stores the largest embedding table as int8 rows with one scale each, and multiplies what is looked up.
+
+    row = int8 row * scale, scale = largest absolute value of the row / 127. Changes `program` and the current scope.
+    """
+    block, scope = program.global_block(), paddle.static.global_scope()
+    index, op = max(
+        ((i, op) for i, op in enumerate(block.ops) if op.type == "lookup_table_v2"),
+        key=lambda found: block.var(found[1].input("W")[0]).shape[0],
+    )
+    name, out = op.input("W")[0], op.output("Out")[0]
+    table = np.array(scope.find_var(name).get_tensor())
+    scales = np.abs(table).max(axis=1, keepdims=True) / 127
+    scales[scales == 0] = 1  # a row of zeros, as that of [PAD]
+    _constant(block, f"{name}.int8", np.rint(table / scales).astype(np.int8))
+    _constant(block, f"{name}.scale", scales.astype(np.float32))
+    shape, ids = block.var(out).shape, op.input("Ids")[0]
+    looked_up = {
+        "int8": block.create_var(name=f"{out}.int8", shape=shape, dtype="int8"),
+        "scale": block.create_var(name=f"{out}.scale", shape=[*shape[:-1], 1], dtype="float32"),
+    }
+    as_float = block.create_var(name=f"{out}.float", shape=shape, dtype="float32")
+    block._remove_op(index)
+    for offset, (part, target) in enumerate(looked_up.items()):
+        block._insert_op(
+            index + offset,
+            type="lookup_table_v2",
+            inputs={"W": [f"{name}.{part}"], "Ids": [ids]},
+            outputs={"Out": [target]},
+            attrs={"padding_idx": -1},
+        )
+    block._insert_op(
+        index + 2,
+        type="cast",
+        inputs={"X": [looked_up["int8"]]},
+        outputs={"Out": [as_float]},
+        attrs={"in_dtype": looked_up["int8"].dtype, "out_dtype": as_float.dtype},
+    )
+    block._insert_op(
+        index + 3,
+        type="elementwise_mul",
+        inputs={"X": [as_float], "Y": [looked_up["scale"]]},
+        outputs={"Out": [out]},
+        attrs={"axis": -1},
+    )
+
+
+def _constant(block, name: str, value: np.ndarray) -> None:
+    block.create_var(name=name, shape=value.shape, dtype=str(value.dtype), persistable=True)
+    tensor = paddle.static.global_scope().var(name).get_tensor()
+    tensor.set(value, paddle.CPUPlace())

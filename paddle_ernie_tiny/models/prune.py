@@ -1,0 +1,119 @@
+"""Vocabulary pruning: a model folder with only the tokens that a corpus uses, and a reserve.
+
+Exact on the corpus: WordPiece takes the longest piece that the vocabulary has, and with fewer pieces the one that it
+took before is still the longest, so a text whose pieces are all kept is cut as before and has the same logits. In
+other texts a word that needs a dropped piece is cut into shorter ones, or becomes [UNK].
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import string
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+
+from ..data.tokenization import WordPieceTokenizer
+from ..data.vocabulary import SPECIAL_TOKENS
+from ..errors import InputError
+from .build import load_tokenizer, read_model_config
+from .weights import read_weights
+
+_LINES = 2000  # tokenised at a time
+# Arrays with a row (or an entry) a token: the embeddings, and the head that predicts tokens.
+_BY_TOKEN = ("word_embeddings", "decoder", "lm_head.bias")
+
+
+def prune_vocabulary(model: Path, out: Path, lines: Iterable[str], keep: int = 0) -> dict:
+    """Writes the model folder `out` with the tokens of `lines` and a reserve; ids keep their order.
+
+    The reserve: special tokens; single ASCII characters, also as later pieces of words (`##a`), so that Latin words
+    and numbers stay readable; and the first `keep` others in the vocabulary's order. Returns tokens and parameters
+    before and after (the head that predicts tokens does not count). Raises InputError when `out` exists with
+    something in it, or the corpus is empty.
+    """
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise InputError("the folder is not empty", str(out), "choose another folder")
+    tokenizer, config = load_tokenizer(model), read_model_config(model)
+    counts = count_tokens(tokenizer, lines)
+    if not counts.any():
+        raise InputError("no text in the corpus", "corpus", "give text files, one passage a line")
+    kept = kept_ids(tokenizer, counts, keep)
+    weights = read_weights(model)
+    pruned = {name: _prune(name, value, config["vocab_size"], kept, model) for name, value in weights.items()}
+    if all(pruned[name] is weights[name] for name in weights):
+        raise InputError("no word embeddings among the weights", str(model), "give a BERT, ERNIE or RoBERTa folder")
+    new_id = {int(old): new for new, old in enumerate(kept)}
+    config = {
+        key: new_id.get(value, value) if key.endswith("_token_id") and isinstance(value, int) else value
+        for key, value in config.items()
+    }
+    smaller = WordPieceTokenizer([tokenizer.tokens[i] for i in kept], tokenizer.lowercase)
+    _write(model, out, {**config, "vocab_size": len(kept)}, pruned, smaller)
+    return {
+        "tokens_before": tokenizer.vocab_size,
+        "tokens_after": len(kept),
+        "tokens_used": int((counts > 0).sum()),
+        "parameters_before": _parameters(weights),
+        "parameters_after": _parameters(pruned),
+    }
+
+
+def count_tokens(tokenizer: WordPieceTokenizer, lines: Iterable[str]) -> np.ndarray:
+    """How often each token occurs in the texts: int64 [vocabulary]."""
+    counts = np.zeros(tokenizer.vocab_size, dtype=np.int64)
+    for batch in _batches(lines):
+        ids = [np.asarray(row, dtype=np.int64) for row in tokenizer.encode_plain(batch)]
+        counts += np.bincount(np.concatenate(ids), minlength=len(counts))
+    return counts
+
+
+def kept_ids(tokenizer: WordPieceTokenizer, counts: np.ndarray, keep: int) -> np.ndarray:
+    """The ids that stay, ascending: what the corpus uses, and the reserve of `prune_vocabulary`."""
+    ascii_characters = set(string.digits + string.ascii_letters + string.punctuation)
+    reserve = {*SPECIAL_TOKENS, *ascii_characters, *(f"##{c}" for c in ascii_characters)}
+    chosen = (counts > 0) | np.array([token in reserve for token in tokenizer.tokens])
+    chosen[np.flatnonzero(~chosen)[:keep]] = True
+    return np.flatnonzero(chosen)
+
+
+def _prune(name: str, value: np.ndarray, rows: int, kept: np.ndarray, where: Path) -> np.ndarray:
+    if not any(part in name for part in _BY_TOKEN):
+        return value
+    axes = [axis for axis, size in enumerate(value.shape) if size == rows]
+    if not axes:
+        what = f"{name} has shape {list(value.shape)}, the configuration's vocabulary {rows} tokens"
+        raise InputError(what, str(where), "config.json and the weights belong to different models")
+    return np.ascontiguousarray(value.take(kept, axis=axes[0]))
+
+
+def _write(model: Path, out: Path, config: dict, weights: dict, tokenizer: WordPieceTokenizer) -> None:
+    from safetensors.numpy import save_file
+
+    temporary = out.with_name(out.name + ".tmp")
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir(parents=True)
+    text = json.dumps(config, ensure_ascii=False, indent=2)
+    (temporary / "config.json").write_text(text + "\n", encoding="utf-8")
+    save_file(weights, str(temporary / "model.safetensors"), metadata={"format": "np"})
+    tokenizer.save(temporary)
+    for name in ("tokenizer_config.json", "projections.safetensors"):
+        if (model / name).is_file():
+            shutil.copy2(model / name, temporary / name)
+    if out.exists():
+        out.rmdir()
+    os.replace(temporary, out)
+
+
+def _parameters(weights: dict) -> int:
+    return sum(int(value.size) for name, value in weights.items() if not name.startswith(("cls.", "lm_head.")))
+
+
+def _batches(lines: Iterable[str]) -> Iterator[list[str]]:
+    iterator = iter(lines)
+    while batch := list(islice(iterator, _LINES)):
+        yield batch
