@@ -16,7 +16,7 @@ from .process import Worker
 from .profile import profile_model
 from .shapes import POSITIONS
 from .statistics import latency, times_as_fast
-from .text import measure_text, read_texts
+from .text import Texts, measure_text, read_texts
 
 
 @dataclass
@@ -35,6 +35,7 @@ class Request:
     cache: Path = field(default_factory=default_cache)
     text: Path | None = None  # a data set, for text to label
     columns: list[str] = field(default_factory=list)
+    texts: Texts | None = None  # in place of a file
     label: str | None = None  # its column of labels: bundles are scored too
     text_batch: int = 32
     bare: bool = True  # the models without text around them
@@ -213,7 +214,7 @@ def run(request: Request, say: Callable[[str], None] = print) -> dict:
     Raises InputError for what cannot be measured, ErnieTinyError when an engine fails.
     """
     check(request)
-    texts = read_texts(request.text, request.columns) if request.text is not None else None
+    texts = read_texts(request.text, request.columns) if request.text is not None else request.texts
     models = resolve_all(request, say)
     pipelines = _pipelines(request, models, say) if texts is not None else []
     environment = machine.describe()

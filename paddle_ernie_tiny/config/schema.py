@@ -348,6 +348,18 @@ class ExportSettings(Section):
     int8: Int8Settings | None = Field(None, description="also make bundle-int8/; null: no")
 
 
+class BenchmarkSettings(Section):
+    """Teacher and student side by side after the export, each in a process of its own."""
+
+    batches: list[PositiveInt] = Field([1, 32], min_length=1, description="texts a call")
+    lengths: list[Annotated[int, Field(gt=0, le=512)]] = Field([128], min_length=1, description="tokens a text")
+    threads: list[PositiveInt] = Field([1], min_length=1, description="CPU threads")
+    engines: list[Literal["paddle", "onnxruntime", "openvino"]] = Field(["paddle"], min_length=1)
+    seconds: Annotated[float, Field(gt=0)] = Field(10.0, description="of measuring for each model in each setting")
+    rounds: PositiveInt = Field(5, description="turns that the models take in each setting")
+    text: bool = Field(True, description="also from text to label, on the test split")
+
+
 class RunConfig(Section):
     """One run: from a teacher to an exported student and its report."""
 
@@ -366,6 +378,7 @@ class RunConfig(Section):
     )
     stages: list[StageSettings] = Field(..., min_length=1)
     export: ExportSettings = Field(default_factory=ExportSettings)
+    benchmark: BenchmarkSettings | None = Field(None, description="speed of teacher and student; null: not measured")
     signals_folder: str | None = Field(
         None, description="where cached teacher signals lie; default: in output_dir; another one can serve many runs"
     )

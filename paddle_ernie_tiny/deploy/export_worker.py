@@ -45,7 +45,8 @@ def main() -> None:
     rows = EncodedRows(encoded.input_ids, encoded.token_type_ids, places=places)
     dynamic = predict_logits(model, rows, tokenizer.pad_id)
 
-    if request.graph == "served" and request.kind != "token_classification":
+    graph = "plain" if request.kind == "token_classification" else request.graph  # a tagger needs every token
+    if graph == "served":
         answer_from_first_token(model)
     static = paddle.jit.to_static(
         served_layer(model, tokenizer.pad_id),
@@ -68,7 +69,7 @@ def main() -> None:
         metric=request.metric,
         precision="fp32",
         parameters=parameters,
-        architecture={**encoder_size(model.config), "graph": request.graph},
+        architecture={**encoder_size(model.config), "graph": graph},
         inputs=[
             {"name": "input_ids", "dtype": "int64", "shape": any_shape},
             {"name": "token_type_ids", "dtype": "int64", "shape": any_shape},

@@ -20,7 +20,7 @@ from .context import RunContext
 from .lineage import PREFLIGHT, RESOLVED, Step, StepRecord, differences, fingerprint, read_json, write_json
 from .preflight import preflight
 
-OWN_FOLDERS = ("teacher", "baseline", "stages", "bundle", "bundle-int8", "vdl", "data")
+OWN_FOLDERS = ("teacher", "baseline", "stages", "bundle", "bundle-int8", "benchmark", "vdl", "data")
 
 
 def run(
