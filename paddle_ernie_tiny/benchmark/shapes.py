@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ..errors import InputError
 
@@ -28,6 +28,7 @@ KNOWN = {
     "4l-312h": Shape(4, 312, 12, 1200),
     "6l-768h": Shape(6, 768, 12, 3072),
 }
+_VOCABULARY = re.compile(r"(.*?)(?:-(\d+)vocab)?", re.DOTALL)
 _NAME = re.compile(r"(\d+)l-(\d+)h(?:-(\d+)heads)?(?:-(\d+)ffn)?")
 
 
@@ -37,14 +38,12 @@ def parse_shape(name: str) -> Shape:
     Without more, there are 12 heads (or the most below that divide the width) and an FFN of 4 times the width.
     Raises InputError for a name that is neither, and for heads that do not divide the width.
     """
-    plain, _, size = name.lower().removesuffix("vocab").rpartition("-") if name.endswith("vocab") else (name, "", "")
-    vocabulary = int(size) if size.isdigit() else VOCABULARY
-    plain = plain.lower()
+    plain, vocabulary = _VOCABULARY.fullmatch(name.lower()).groups(VOCABULARY)
+    vocabulary = int(vocabulary)
     if plain in KNOWN:
-        known = KNOWN[plain]
-        return Shape(known.layers, known.hidden, known.heads, known.ffn, vocabulary)
+        return replace(KNOWN[plain], vocabulary=vocabulary)
     found = _NAME.fullmatch(plain)
-    if not found or (name.endswith("vocab") and not size.isdigit()):
+    if not found:
         raise InputError(
             "neither a bundle's folder nor the name of a shape",
             name,

@@ -8,12 +8,11 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
-PositiveInt = Annotated[int, Field(gt=0)]
-Weight = Annotated[float, Field(ge=0)]
-Fraction = Annotated[float, Field(ge=0, lt=1)]
-Column = str | int
+from .deployment import BenchmarkSettings, ExportSettings
+from .sections import Column, Fraction, PositiveInt, Section, Weight
+
 # Which metrics score which kind of task; the first is the default.
 METRICS = {
     "classification": ("accuracy", "f1", "macro_f1", "matthews", "mrr"),
@@ -21,12 +20,6 @@ METRICS = {
     "token_classification": ("entity_f1",),
 }
 STAGE_NAMES = ("general", "general_enhanced", "task_adaptive", "task_specific")
-
-
-class Section(BaseModel):
-    """Base of every section: unknown keys and values of another type are errors (`true` is no number)."""
-
-    model_config = ConfigDict(extra="forbid", strict=True, validate_default=True, protected_namespaces=())
 
 
 class TrainingSettings(Section):
@@ -327,37 +320,6 @@ class StageSettings(Section):
     objective: ObjectiveSettings | None = Field(
         None, description="keys given here replace those of the run's objective for this stage"
     )
-
-
-class Int8Settings(Section):
-    """An int8 bundle beside the fp32 one, for CPUs: calibrated on training rows, gated on the dev split."""
-
-    calibration_rows: PositiveInt = Field(64, description="training rows that the activations' scales are taken from")
-    max_drop_points: Weight = Field(0.5, description="hundredths of the metric that int8 may lose; more is refused")
-    auto: bool = Field(True, description="leave parts in fp32, the most sensitive first, until the gate passes")
-    keep_fp32: list[str] = Field(
-        default_factory=list, description="parts in fp32 from the start, such as encoder.layers.0.attention"
-    )
-
-
-class ExportSettings(Section):
-    """Static graph and its parity gate."""
-
-    rows: PositiveInt = Field(64, description="evaluation rows on which both graphs are compared")
-    tolerance: Annotated[float, Field(gt=0)] = Field(1e-4, description="largest allowed difference of logits")
-    int8: Int8Settings | None = Field(None, description="also make bundle-int8/; null: no")
-
-
-class BenchmarkSettings(Section):
-    """Teacher and student side by side after the export, each in a process of its own."""
-
-    batches: list[PositiveInt] = Field([1, 32], min_length=1, description="texts a call")
-    lengths: list[Annotated[int, Field(gt=0, le=512)]] = Field([128], min_length=1, description="tokens a text")
-    threads: list[PositiveInt] = Field([1], min_length=1, description="CPU threads")
-    engines: list[Literal["paddle", "onnxruntime", "openvino"]] = Field(["paddle"], min_length=1)
-    seconds: Annotated[float, Field(gt=0)] = Field(10.0, description="of measuring for each model in each setting")
-    rounds: PositiveInt = Field(5, description="turns that the models take in each setting")
-    text: bool = Field(True, description="also from text to label, on the test split")
 
 
 class RunConfig(Section):
