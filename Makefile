@@ -1,9 +1,12 @@
 # `make demo` and `make test` do all the set-up themselves. PYTHON=/path/to/python3.11 names the Python to use.
 PYTHON ?= $(shell sh tools/find_python.sh)
 ARGS ?=
+TEXT ?=
+COLUMN ?= text_a
+BENCH_OUT ?= docs/results/speed
 LOCK_ARGS ?=
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint lock clean
+.PHONY: help setup demo test bench lint lock clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-7s %s\n", $$1, $$2}' Makefile
@@ -21,6 +24,17 @@ demo: setup ## the whole job on the embedded data, offline: teacher, four stages
 test: setup ## every test; ARGS="tests/data -x" for some
 	@code=0; .venv/bin/python -m pytest -q --durations=15 $(ARGS) || code=$$?; \
 	if [ -n "$(PYTEST_EXIT_FILE)" ]; then echo $$code > "$(PYTEST_EXIT_FILE)"; fi; exit $$code
+
+# Nothing else should run meanwhile. Shapes with random weights: speed does not depend on them.
+BENCH = .venv/bin/ernie-tiny bench --model bert-base@fp32 --model 4l-312h@fp32 --model 4l-312h@int8
+bench: setup ## the README's speed table, into docs/results/speed; TEXT=a labelled tsv (COLUMN=text_a) for text to label
+	mkdir -p $(BENCH_OUT)
+	@if [ -n "$(TEXT)" ]; then test -f "$(TEXT)" || { echo "no such file: TEXT=$(TEXT)" >&2; exit 2; }; \
+	else echo "text to label is left out: give a data set, such as make bench TEXT=chnsenticorp/test.tsv" >&2; fi
+	$(BENCH) --model 4l-312h-12000vocab@fp32 --model bert-base@fp32@plain --model 4l-312h@fp32@plain \
+	  --engine paddle,onnxruntime,openvino --batch 1,32 --seconds 6 --rounds 5 --profile --out $(BENCH_OUT) $(ARGS)
+	@if [ -n "$(TEXT)" ]; then $(BENCH) --no-bare --text "$(TEXT)" --column $(COLUMN) --seconds 15 --rounds 3 \
+	  --out $(BENCH_OUT)/text; fi
 
 lint: setup ## ruff: lint and format
 	.venv/bin/ruff check .

@@ -259,6 +259,57 @@ def serve(
     run_server(named, options)
 
 
+@app.command()
+def bench(
+    model: Annotated[
+        list[str],
+        typer.Option(
+            help="bundle folder, or a shape with random weights: bert-base, 4l-312h, 6l-768h, 3l-192h-12heads-768ffn; "
+            "@fp32, @int8 and @plain (the graph without the toolkit's shortcuts) may follow; the first is the reference"
+        ),
+    ],
+    batch: Annotated[str, typer.Option(help="texts a call, as a list: 1,32")] = "1",
+    length: Annotated[str, typer.Option(help="tokens a text, as a list")] = "128",
+    threads: Annotated[str, typer.Option(help="CPU threads, as a list")] = "1",
+    precision: Annotated[str, typer.Option(help="of plain shapes: fp32, int8 or both")] = "fp32",
+    engine: Annotated[str, typer.Option(help="paddle, onnxruntime, openvino, paddle-tensorrt")] = "paddle",
+    device: Annotated[str, typer.Option(help="cpu or gpu")] = "cpu",
+    seconds: Annotated[float, typer.Option(min=0.05, help="of measuring for each model in each setting")] = 10.0,
+    rounds: Annotated[int, typer.Option(min=1, help="turns that the models take in each setting")] = 5,
+    text: Annotated[Path | None, typer.Option(help="a data set (or a text a line): text to label as well")] = None,
+    column: Annotated[list[str] | None, typer.Option(help="its column of text; twice for pairs")] = None,
+    label: Annotated[str | None, typer.Option(help="its column of labels: bundles are scored too")] = None,
+    bare: Annotated[bool, typer.Option(help="measure the models without text around them")] = True,
+    profile: Annotated[bool, typer.Option("--profile", help="also the share of each kind of operation")] = False,
+    cache: Annotated[Path | None, typer.Option(help="keeps exported shapes; default: the user's cache")] = None,
+    json_file: Annotated[Path | None, typer.Option("--json", help="the result, raw samples included")] = None,
+    out: Annotated[Path | None, typer.Option(help="folder for result.json, tables.md and plots")] = None,
+) -> None:
+    """Benchmark models side by side: latency, throughput, memory, size."""
+    _prepare()
+    from .benchmark.commands import numbers, run_bench, words
+    from .benchmark.run import Request
+
+    request = Request(
+        models=model,
+        batches=numbers(batch, "--batch"),
+        lengths=numbers(length, "--length"),
+        threads=numbers(threads, "--threads"),
+        precisions=words(precision),
+        engines=words(engine),
+        device=device,
+        seconds=seconds,
+        rounds=rounds,
+        text=text,
+        columns=column or [],
+        label=label,
+        bare=bare,
+        profile=profile,
+        **({} if cache is None else {"cache": cache}),
+    )
+    run_bench(request, json_file, out)
+
+
 def _prepare() -> None:
     from .runtime import import_paddle, tune_process
 

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
-PositiveInt = Annotated[int, Field(gt=0)]
-Weight = Annotated[float, Field(ge=0)]
-Fraction = Annotated[float, Field(ge=0, lt=1)]
-Column = str | int
+from .deployment import BenchmarkSettings, ExportSettings
+from .objective import ObjectiveSettings
+from .sections import Column, Fraction, PositiveInt, Section, Weight
+
 # Which metrics score which kind of task; the first is the default.
 METRICS = {
     "classification": ("accuracy", "f1", "macro_f1", "matthews", "mrr"),
@@ -21,12 +21,6 @@ METRICS = {
     "token_classification": ("entity_f1",),
 }
 STAGE_NAMES = ("general", "general_enhanced", "task_adaptive", "task_specific")
-
-
-class Section(BaseModel):
-    """Base of every section: unknown keys and values of another type are errors (`true` is no number)."""
-
-    model_config = ConfigDict(extra="forbid", strict=True, validate_default=True, protected_namespaces=())
 
 
 class TrainingSettings(Section):
@@ -247,79 +241,6 @@ class TeacherSettings(Section):
         return self
 
 
-class TermSettings(Section):
-    """What every term of the objective has: its weight, which may change linearly over the stage's steps."""
-
-    weight: Weight = 1.0
-    final_weight: Weight | None = Field(None, description="weight at the last step; null: as at the first")
-
-    @property
-    def wanted(self) -> bool:
-        """Does the term count at any step?"""
-        return self.weight > 0 or bool(self.final_weight)
-
-
-class AttentionTerm(TermSettings):
-    """Attention of mapped layers. `relation` (MiniLMv2) is for unequal head counts."""
-
-    loss: Literal["kl", "mse", "relation"] = "kl"
-    relation_heads: PositiveInt | None = Field(None, description="for relation; default: the student's heads")
-    relations: list[Literal["query", "key", "value"]] = Field(
-        ["query", "key", "value"], min_length=1, description="for relation: each with itself (q-q, k-k, v-v)"
-    )
-
-    @model_validator(mode="after")
-    def _relations_fit(self):
-        if len(set(self.relations)) != len(self.relations):
-            raise ValueError(f"relations names a part twice: {', '.join(self.relations)}")
-        if self.loss != "relation" and self.relation_heads is not None:
-            raise ValueError("relation_heads is only for loss: relation")
-        return self
-
-
-class HiddenTerm(TermSettings):
-    """Distance of projected student and teacher hidden states of mapped layers."""
-
-    loss: Literal["mse", "cosine"] = "mse"
-
-
-class EmbeddingTerm(TermSettings):
-    """The same for the embedding output (layer 0)."""
-
-    loss: Literal["mse", "cosine"] = "mse"
-
-
-class SoftLabelTerm(TermSettings):
-    """The teacher's answer: its distribution at a temperature, or (mse) its logits or scores themselves."""
-
-    loss: Literal["cross_entropy", "kl", "mse"] | None = Field(
-        None, description="default: cross_entropy; mse for regression"
-    )
-    temperature: Annotated[float, Field(gt=0)] = Field(
-        1.0, description="softens both distributions; the loss is multiplied by its square"
-    )
-
-
-class HardLabelTerm(TermSettings):
-    """The task's own loss."""
-
-
-class ObjectiveSettings(Section):
-    """The learning objective: latent terms, and the label terms that the last stage adds."""
-
-    layer_map: Literal["uniform", "top", "bottom"] | list[PositiveInt] = Field(
-        "uniform", description="which teacher layers: spread evenly, the last ones, the first ones, or listed (from 1)"
-    )
-    projection: Literal["per_layer", "shared", "none"] = Field(
-        "per_layer", description="of the student's states to the teacher's width; none: the widths are equal"
-    )
-    attention: AttentionTerm = Field(default_factory=AttentionTerm)
-    hidden: HiddenTerm = Field(default_factory=HiddenTerm)
-    embedding: EmbeddingTerm = Field(default_factory=EmbeddingTerm)
-    soft_label: SoftLabelTerm = Field(default_factory=SoftLabelTerm)
-    hard_label: HardLabelTerm = Field(default_factory=HardLabelTerm)
-
-
 class StageSettings(Section):
     """One distillation stage; the list's order is the order of training."""
 
@@ -333,28 +254,6 @@ class StageSettings(Section):
     objective: ObjectiveSettings | None = Field(
         None, description="keys given here replace those of the run's objective for this stage"
     )
-
-
-ModelPart = Annotated[str, Field(pattern=r"^(embeddings|head|encoder\.layers\.\d+\.(attention|feed_forward))$")]
-
-
-class Int8Settings(Section):
-    """An int8 bundle beside the fp32 one, for CPUs: calibrated on training rows, gated on the dev split."""
-
-    calibration_rows: PositiveInt = Field(64, description="training rows that the activations' scales are taken from")
-    max_drop_points: Weight = Field(0.5, description="hundredths of the metric that int8 may lose; more is refused")
-    auto: bool = Field(True, description="leave parts in fp32, the most sensitive first, until the gate passes")
-    keep_fp32: list[ModelPart] = Field(
-        default_factory=list, description="parts in fp32 from the start, such as encoder.layers.0.attention"
-    )
-
-
-class ExportSettings(Section):
-    """Static graph and its parity gate."""
-
-    rows: PositiveInt = Field(64, description="evaluation rows on which both graphs are compared")
-    tolerance: Annotated[float, Field(gt=0)] = Field(1e-4, description="largest allowed difference of logits")
-    int8: Int8Settings | None = Field(None, description="also make bundle-int8/; null: no")
 
 
 class RunConfig(Section):
@@ -380,6 +279,7 @@ class RunConfig(Section):
     )
     stages: list[StageSettings] = Field(..., min_length=1)
     export: ExportSettings = Field(default_factory=ExportSettings)
+    benchmark: BenchmarkSettings | None = Field(None, description="speed of teacher and student; null: not measured")
     signals_folder: str | None = Field(
         None, description="where cached teacher signals lie; default: in output_dir; another one can serve many runs"
     )

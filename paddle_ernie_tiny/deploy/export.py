@@ -27,6 +27,7 @@ class ExportRequest:
     texts_b: list[str] | None
     tolerance: float
     table: dict
+    graph: str = "served"  # graph.py; "plain": the model as it is written, for comparison
 
 
 def export_bundle(request: ExportRequest) -> dict:

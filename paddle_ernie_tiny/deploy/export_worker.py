@@ -27,6 +27,7 @@ def main() -> None:
     from ..models.build import count_parameters, load_classifier, load_tokenizer
     from ..training.batches import EncodedRows
     from ..training.inference import predict_logits
+    from .graph import answer_from_first_token
     from .predictor import Predictor
 
     paddle.set_device("cpu")
@@ -34,6 +35,7 @@ def main() -> None:
     tokenizer = load_tokenizer(checkpoint)
     model = load_classifier(checkpoint, request.labels, request.kind)
     model.eval()
+    parameters = count_parameters(model)
 
     if request.kind == "token_classification":
         encoded, places = tokenizer.encode_words(request.texts, request.max_length_tokens)
@@ -43,6 +45,9 @@ def main() -> None:
     rows = EncodedRows(encoded.input_ids, encoded.token_type_ids, places=places)
     dynamic = predict_logits(model, rows, tokenizer.pad_id)
 
+    graph = "plain" if request.kind == "token_classification" else request.graph  # a tagger needs every token
+    if graph == "served":
+        answer_from_first_token(model)
     static = paddle.jit.to_static(
         served_layer(model, tokenizer.pad_id),
         input_spec=[
@@ -63,7 +68,8 @@ def main() -> None:
         max_length_tokens=request.max_length_tokens,
         metric=request.metric,
         precision="fp32",
-        parameters=count_parameters(model),
+        parameters=parameters,
+        architecture={**encoder_size(model.config), "graph": graph},
         inputs=[
             {"name": "input_ids", "dtype": "int64", "shape": any_shape},
             {"name": "token_type_ids", "dtype": "int64", "shape": any_shape},
@@ -110,6 +116,12 @@ def served_layer(model, pad_id: int):
     served = Served()
     served.eval()
     return served
+
+
+def encoder_size(config) -> dict:
+    """What of a PaddleNLP configuration decides how much a forward pass computes."""
+    names = ("num_hidden_layers", "hidden_size", "num_attention_heads", "intermediate_size", "vocab_size")
+    return {name: int(getattr(config, name)) for name in names}
 
 
 if __name__ == "__main__":

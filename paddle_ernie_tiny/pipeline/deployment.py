@@ -1,7 +1,8 @@
-"""The last steps of a run: the exported bundle, and where it is asked for an int8 one beside it."""
+"""The last steps of a run: the exported bundle, and where they are asked for an int8 one beside it and a benchmark."""
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ from ..deploy.bundle import MANIFEST
 from ..deploy.export import ExportRequest, export_bundle
 from ..deploy.quantize import QuantizeRequest, quantize_bundle
 from ..deploy.scoring import LabelledRows
+from ..models.weights import model_fingerprint
 from .context import RunContext, content
 from .lineage import Step, StepRecord, fingerprint
 
@@ -21,6 +23,8 @@ def steps(context: RunContext) -> list[Step]:
     wanted = [_export_step(context)]
     if context.config.export.int8 is not None:
         wanted.append(_quantize_step(context))
+    if context.config.benchmark is not None:
+        wanted.append(_benchmark_step(context))
     return wanted
 
 
@@ -29,33 +33,10 @@ def _export_step(context: RunContext) -> Step:
     folder = context.root / BUNDLE
     last = context.stage_step(len(config.stages) - 1)
 
-    def export(_: Path) -> dict:
-        examples = context.data.test[: config.export.rows]
-        request = ExportRequest(
-            checkpoint=str(last / "final"),
-            out=str(folder),
-            task=config.task.name,
-            labels=context.data.labels,
-            metric=config.task.metric,
-            max_length_tokens=config.task.max_length_tokens,
-            kind=context.data.kind,
-            unit=context.data.unit,
-            texts=[list(e.words) if context.data.tagged else e.text for e in examples],
-            texts_b=[e.text_b for e in examples] if context.data.pair else None,
-            tolerance=config.export.tolerance,
-            table={
-                "format": config.data.format,
-                "header": config.data.header,
-                "label_aliases": config.data.label_aliases,
-                **config.data.columns.model_dump(mode="json"),
-            },
-        )
-        return export_bundle(request)
-
     return Step(
         name="export",
         folder=context.root / "data" / "export",  # the record; the bundle itself holds only what it serves
-        train=export,
+        train=lambda _: export_bundle(_request(context, last / "final", folder)),
         inputs=lambda: {
             "export": config.export.model_dump(mode="json", exclude={"int8"}),
             "task": {"name": config.task.name, "metric": config.task.metric},
@@ -63,6 +44,79 @@ def _export_step(context: RunContext) -> Step:
             "upstream": {"student": StepRecord(last, {}).identity()},
         },
         product=folder / MANIFEST,
+        shared=False,
+    )
+
+
+def _request(context: RunContext, checkpoint: Path, out: Path) -> ExportRequest:
+    config = context.config
+    examples = context.data.test[: config.export.rows]
+    return ExportRequest(
+        checkpoint=str(checkpoint),
+        out=str(out),
+        task=config.task.name,
+        labels=context.data.labels,
+        metric=config.task.metric,
+        max_length_tokens=config.task.max_length_tokens,
+        kind=context.data.kind,
+        unit=context.data.unit,
+        texts=[list(e.words) if context.data.tagged else e.text for e in examples],
+        texts_b=[e.text_b for e in examples] if context.data.pair else None,
+        tolerance=config.export.tolerance,
+        table={
+            "format": config.data.format,
+            "header": config.data.header,
+            "label_aliases": config.data.label_aliases,
+            **config.data.columns.model_dump(mode="json"),
+        },
+    )
+
+
+def _benchmark_step(context: RunContext) -> Step:
+    """The teacher is exported as the student was; the bundle is only measured, and not kept."""
+    from ..benchmark.output import write_folder
+    from ..benchmark.run import Request, run
+    from ..benchmark.text import Texts
+
+    settings, folder = context.config.benchmark, context.root / "benchmark"
+    upstream = ("export", "quantize") if context.config.export.int8 is not None else ("export",)
+
+    def measure(record: Path) -> dict:
+        teacher = record / "teacher"
+        export_bundle(_request(context, context.finetuned_model, teacher))
+        bundles = [teacher, *(context.root / {"export": BUNDLE, "quantize": INT8_BUNDLE}[name] for name in upstream)]
+        texts = None
+        if settings.text and not context.data.tagged:  # rows of words are no text
+            rows = context.data.test
+            texts = Texts([e.text for e in rows], [e.text_b for e in rows] if context.data.pair else None)
+        result = run(
+            Request(
+                models=[str(bundle) for bundle in bundles],
+                batches=settings.batches,
+                lengths=settings.lengths,
+                threads=settings.threads,
+                engines=settings.engines,
+                seconds=settings.seconds,
+                rounds=settings.rounds,
+                texts=texts,
+                cache=record,
+            )
+        )
+        write_folder(result, folder)
+        shutil.rmtree(teacher)
+        return {"warnings": result["warnings"]}
+
+    return Step(
+        name="benchmark",
+        folder=context.root / "data" / "benchmark",
+        train=measure,
+        inputs=lambda: {
+            "benchmark": settings.model_dump(mode="json"),
+            "rows": context.data.fingerprints,
+            "teacher": model_fingerprint(context.finetuned_model),
+            "upstream": {name: StepRecord(context.root / "data" / name, {}).identity() for name in upstream},
+        },
+        product=folder / "result.json",
         shared=False,
     )
 

@@ -84,6 +84,7 @@ def collect(root: Path) -> dict:
         "training": _training(root, shared, config),
         "preflight": read_json(root / PREFLIGHT) or [],
         "augmentation": _augmentation(stages) if config["augmentation"] else None,
+        "benchmark": _benchmark(root) if config.get("benchmark") is not None else None,
         "labels": header["labels"],
         "seed": config["seed"],
         "environment": header["environment"],
@@ -137,6 +138,16 @@ def _int8(root: Path) -> dict:
     size = sum(file.stat().st_size for file in folder.iterdir())
     left = manifest["quantization"]["fp32"]
     return {"bundle": folder.name, **manifest["parity"], "left_in_fp32": left, "mb": round(size / 1e6, 1)}
+
+
+def _benchmark(root: Path) -> dict:
+    """The benchmark's result without its raw samples, which stay in benchmark/result.json."""
+    result = read_json(root / "benchmark" / "result.json")
+    if result is None:
+        raise InputError("the benchmark is missing", str(root / "benchmark"), "run it again, it carries on")
+    for name, raw in (("records", "rounds_ms"), ("text", "turns")):
+        result[name] = [{key: value for key, value in record.items() if key != raw} for record in result[name]]
+    return result
 
 
 def _classifier(folder: Path) -> dict:

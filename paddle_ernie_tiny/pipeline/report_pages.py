@@ -8,6 +8,7 @@ from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, select_autoescape
 
+from ..benchmark.output import tables
 from ..files import write_text
 
 
@@ -21,6 +22,7 @@ def write_html(report: dict, path: Path) -> None:
         "sizes": _sizes_picture(report),
         "latent": _latent_picture(report),
         "curves": _curves_picture(report),
+        "benchmark": [_inline_file(picture) for picture in sorted((path.parent / "benchmark").glob("*.png"))],
     }
     write_text(path, _template("report.html.j2", escape=True).render(pictures=pictures, **_view(report)))
 
@@ -50,6 +52,7 @@ def _view(report: dict) -> dict:
     gap = None if baseline is None else teacher - baseline
     return {
         "r": report,
+        "speed": tables(report["benchmark"]) if report.get("benchmark") else [],
         "fewer": report["teacher"]["params"] / report["student"]["params"],
         "gap": gap,
         "closed": (student - baseline) / gap if gap is not None and gap > 0 else None,
@@ -79,6 +82,10 @@ def _inline(figure) -> str:
     figure.savefig(buffer, format="png", dpi=130)
     plt.close(figure)
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
+
+
+def _inline_file(path: Path) -> str:
+    return "data:image/png;base64," + base64.b64encode(path.read_bytes()).decode("ascii")
 
 
 def _scores_picture(report: dict) -> str:

@@ -20,7 +20,7 @@ from .lineage import PREFLIGHT, RESOLVED, Step, StepRecord, differences, fingerp
 from .plan import JointStep, plan
 from .preflight import preflight
 
-OWN_FOLDERS = ("teacher", "baseline", "stages", "students", "bundle", "bundle-int8", "vdl", "data")
+OWN_FOLDERS = ("teacher", "baseline", "stages", "students", "bundle", "bundle-int8", "benchmark", "vdl", "data")
 
 
 def run(

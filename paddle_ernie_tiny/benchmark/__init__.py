@@ -1,0 +1,1 @@
+"""How fast, how small, how exact: any set of models side by side in one run."""

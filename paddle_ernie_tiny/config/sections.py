@@ -1,0 +1,18 @@
+"""What every section of a run's configuration is built on."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+
+PositiveInt = Annotated[int, Field(gt=0)]
+Weight = Annotated[float, Field(ge=0)]
+Fraction = Annotated[float, Field(ge=0, lt=1)]
+Column = str | int
+
+
+class Section(BaseModel):
+    """Base of every section: unknown keys and values of another type are errors (`true` is no number)."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, validate_default=True, protected_namespaces=())

@@ -1,0 +1,155 @@
+"""`ernie-tiny bench` as it is typed: two small shapes, text to label, a profile, and clear refusals."""
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+SMALL, SMALLER = "2l-48h-4heads-500vocab", "1l-24h-4heads-400vocab"
+KEYS = {"model", "engine", "device", "precision", "threads", "batch", "length", "latency_ms", "items_per_second"}
+KEYS |= {"rss_mb", "times_as_fast", "load_seconds", "first_call_ms", "parameters", "file_mb", "gflop", "rounds_ms"}
+
+
+def bench(*arguments):
+    command = [sys.executable, "-m", "paddle_ernie_tiny", "bench", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, encoding="utf-8", env={**os.environ})
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("bench")
+
+
+@pytest.fixture(scope="module")
+def result(folder):
+    (folder / "texts.tsv").write_text(
+        "label\ttext\n" + "1\t一丁七万丈三上下不与\n0\t丑专且丕世丘丙业丛东丝丞丢两严丧个丫中丰\n" * 20,
+        encoding="utf-8",
+    )
+    done = bench(
+        *("--model", SMALL, "--model", f"{SMALLER}@plain"),
+        *("--batch", "1,3", "--length", 12, "--seconds", 0.2, "--rounds", 2, "--profile"),
+        *("--text", folder / "texts.tsv", "--column", "text"),
+        *("--cache", folder / "cache", "--out", folder / "out", "--json", folder / "again.json"),
+    )
+    assert done.returncode == 0, done.stderr
+    assert "Token ids to logits" in done.stdout and "Text to label" in done.stdout
+    return json.loads((folder / "out" / "result.json").read_text(encoding="utf-8"))
+
+
+def test_a_record_for_every_model_and_setting(result):
+    records = result["records"]
+    assert [(r["model"], r["batch"]) for r in records] == [(SMALL, 1), (SMALLER, 1), (SMALL, 3), (SMALLER, 3)]
+    for record in records:
+        assert set(record) >= KEYS
+        samples = [sample for turn in record["rounds_ms"] for sample in turn]
+        assert len(record["rounds_ms"]) == 2 and min(samples) > 0
+        assert record["latency_ms"]["p50"] == pytest.approx(np.median(samples), abs=1e-3)
+        assert record["items_per_second"] == pytest.approx(record["batch"] * 1e3 / np.mean(samples), rel=1e-3)
+        assert record["rss_mb"] > record["rss_before_load_mb"] > 10
+    assert [r["graph"] for r in records[:2]] == ["served", "plain"]
+    assert records[0]["times_as_fast"] == {"median": 1.0, "low": 1.0, "high": 1.0}
+    assert records[1]["times_as_fast"]["median"] > 1
+
+
+def test_text_to_label_in_both_pipelines(result):
+    usual, first, second = result["text"]
+    assert (usual["pipeline"], usual["model"], usual["graph"]) == ("usual", SMALL, "plain")
+    assert [r["pipeline"] for r in (first, second)] == ["toolkit", "toolkit"] and first["rows"] == 2 * 40
+    for record in result["text"]:
+        assert sum(record["share"].values()) == pytest.approx(1)
+        assert min(record["share"].values()) > 0
+        assert record["ms_a_text"]["total"] == pytest.approx(1e3 / record["items_per_second"])
+    assert first["times_as_fast"]["median"] > 1  # 12 and 22 tokens against 128
+
+
+def test_the_profile_names_the_matrix_products(result):
+    for profile in result["profiles"]:
+        shares = {entry["operation"]: entry["share"] for entry in profile["operations"]}
+        assert sum(shares.values()) == pytest.approx(1) and shares["fc"] > 0.1
+
+
+def test_files_are_written(result, folder):
+    assert json.loads((folder / "again.json").read_text(encoding="utf-8")) == result
+    page = (folder / "out" / "tables.md").read_text(encoding="utf-8")
+    for picture in ("latency.png", "text-to-label.png", "profile.png"):
+        assert picture in page and (folder / "out" / picture).stat().st_size > 5000
+    assert SMALLER in page and result["environment"]["cpu"] in page
+
+
+@pytest.mark.parametrize("engine", ["onnxruntime", "openvino"])
+def test_every_engine_gives_the_same_logits(result, folder, engine):
+    for module in (engine, "paddle2onnx"):
+        if importlib.util.find_spec(module) is None:
+            pytest.skip(f"{module} is not installed")
+    from paddle_ernie_tiny.benchmark.models import resolve
+    from paddle_ernie_tiny.benchmark.run import Request, start_candidates, stop
+
+    cache = folder / "cache"
+    models = resolve(SMALL, ["fp32"], cache) + resolve(f"{SMALLER}@plain", ["fp32"], cache)
+    candidates = start_candidates(Request([], engines=["paddle", engine], cache=cache), models, 1, print)
+    try:
+        for own, peer in (candidates[:2], candidates[2:]):
+            ours, theirs = (np.array(c.worker.ask("logits", batch=3, length=9)) for c in (own, peer))
+            assert ours.shape == (3, 2)
+            np.testing.assert_allclose(ours, theirs, atol=1e-4)
+    finally:
+        stop(candidates)
+
+
+def test_the_cache_is_used_and_names_are_checked(result, folder):
+    from paddle_ernie_tiny.benchmark.models import resolve
+
+    said = []
+    (model,) = resolve(SMALL, ["fp32"], folder / "cache", said.append)
+    assert not said and model.random and model.parameters == result["models"][0]["parameters"]
+    (bundle,) = resolve(str(model.folder), ["fp32"], folder / "cache", said.append)
+    assert not bundle.random and bundle.shape == model.shape
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--model", "bert-huge"], "neither a bundle's folder nor the name of a shape"),
+        (["--model", f"{SMALL}@fp16"], "unknown mark @fp16"),
+        (["--model", SMALL, "--batch", "1,x"], "not a list of numbers"),
+        (["--model", SMALL, "--batch", "0"], "not a list of positive numbers"),
+        (["--model", SMALL, "--length", "513"], "more than 512"),
+        (["--model", SMALL, "--engine", "torch"], "unknown engine 'torch'"),
+        (["--model", SMALL, "--precision", "fp8"], "unknown precision 'fp8'"),
+        (["--model", SMALL, "--device", "tpu"], "unknown device 'tpu'"),
+        (["--model", SMALL, "--text", "nowhere.tsv"], "no such file"),
+        (["--model", SMALL, "--json", "no/such/folder.json"], "no such folder"),
+    ],
+)
+def test_wrong_use_is_refused(arguments, message, monkeypatch, capsys, tmp_path):
+    from paddle_ernie_tiny import cli
+
+    monkeypatch.setattr(sys, "argv", ["ernie-tiny", "bench", *arguments, "--cache", str(tmp_path)])
+    with pytest.raises(SystemExit) as left:
+        cli.main()
+    assert left.value.code == 2
+    assert message in capsys.readouterr().err
+
+
+def test_a_worker_that_dies_says_why(tmp_path):
+    from paddle_ernie_tiny.benchmark.process import Worker
+    from paddle_ernie_tiny.errors import ErnieTinyError
+
+    worker = Worker("a model that is not there", 1)
+    with pytest.raises(ErnieTinyError, match="a model that is not there: the worker ended"):
+        worker.ask(
+            "load",
+            subject="model",
+            engine="onnxruntime",
+            model=str(tmp_path),
+            device="cpu",
+            threads=1,
+            precision="fp32",
+            vocabulary=9,
+        )
+    worker.close()

@@ -1,0 +1,60 @@
+"""The graph that is served answers as the model does: logits equal up to rounding, whatever the padding."""
+
+import numpy as np
+import paddle
+import pytest
+
+from paddle_ernie_tiny.deploy.graph import answer_from_first_token
+
+
+def build(family, labels):
+    from paddlenlp import transformers as nlp
+
+    config = getattr(nlp, f"{family}Config")(
+        vocab_size=90,
+        hidden_size=24,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        intermediate_size=40,
+        max_position_embeddings=64,
+        type_vocab_size=2,
+        num_labels=labels,
+    )
+    paddle.seed(3)
+    model = getattr(nlp, f"{family}ForSequenceClassification")(config)
+    for weight in model.parameters():  # biases and norms off their initial 0 and 1
+        weight.set_value(weight + 0.3 * paddle.randn(weight.shape))
+    model.eval()
+    return model
+
+
+@pytest.mark.parametrize(("family", "labels"), [("Bert", 3), ("Ernie", 2), ("Roberta", 1)])
+def test_logits_equal_the_plain_model_s(family, labels):
+    model = build(family, labels)
+    ids = paddle.randint(5, 90, [3, 17])
+    ids[1, 9:] = 0  # padding
+    ids[2, 1:] = 0
+    types = paddle.zeros_like(ids)
+    types[0, 8:] = 1
+    mask = (ids != 0).astype("float32")
+    with paddle.no_grad():
+        plain = model(ids, token_type_ids=types, attention_mask=mask).numpy()
+        answer_from_first_token(model)
+        served = model(ids, token_type_ids=types, attention_mask=mask).numpy()
+    assert np.abs(plain).max() > 0.1
+    np.testing.assert_allclose(served, plain, atol=2e-5)
+
+
+def test_the_last_layer_answers_for_one_token_only():
+    model = build("Bert", 2)
+    answer_from_first_token(model)
+    ids = paddle.randint(5, 90, [2, 9])
+    states, _ = model.bert(ids)
+    assert states.shape == [2, 1, 24]
+
+
+def test_an_encoder_that_normalises_first_is_refused():
+    model = build("Bert", 2)
+    model.bert.encoder.layers[-1].normalize_before = True
+    with pytest.raises(ValueError, match="normalises before"):
+        answer_from_first_token(model)
