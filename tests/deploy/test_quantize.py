@@ -1,6 +1,7 @@
 """int8: close to fp32 through the engine that serves it, smaller, and refused where the metric falls."""
 
 import json
+import re
 import subprocess
 import sys
 
@@ -39,6 +40,14 @@ def relative_error(bundle, folder):
     return float(np.sqrt(np.square(changed - fp32).mean()) / fp32.std())
 
 
+def int8_products(folder):
+    """How many matrix products the engine runs in int8, as it says itself when it is created."""
+    code = f"from paddle_ernie_tiny.deploy.predictor import Predictor; Predictor({str(folder)!r})"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    found = re.search(r"quantized (\d+) fc ops", done.stdout + done.stderr)
+    return int(found.group(1)) if found else 0
+
+
 def test_the_bundle_says_what_it_is_and_serves_close_to_fp32(classifier, int8):
     folder, parity = int8
     manifest = read_manifest(folder)
@@ -58,6 +67,14 @@ def test_weights_and_word_embeddings_are_stored_in_a_byte_each(classifier, int8)
     saved = fp32.stat().st_size - small.stat().st_size
     weights = 443 * 32 + 2 * (4 * 32 * 32 + 2 * 32 * 64) + 32 * 32 + 32 * 3
     assert saved > 0.75 * 3 * weights, f"{saved} bytes saved of {table}"
+
+
+def test_the_engine_runs_in_int8_what_the_manifest_says_and_nothing_else(classifier, int8, tmp_path):
+    """Left alone, it also takes products without scales of their own, by what it infers from their neighbours."""
+    assert int8_products(int8[0]) == 2 * 6 + 2
+    quantize(classifier, tmp_path / "mixed", keep_fp32=["encoder.layers.1.attention"])
+    assert int8_products(tmp_path / "mixed") == 2 * 6 + 2 - 4
+    assert relative_error(classifier, tmp_path / "mixed") < 0.25
 
 
 def test_parts_left_out_bring_the_logits_nearer(classifier, int8, tmp_path):
