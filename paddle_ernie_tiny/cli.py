@@ -280,7 +280,7 @@ def bench(
     column: Annotated[list[str] | None, typer.Option(help="its column of text; twice for pairs")] = None,
     label: Annotated[str | None, typer.Option(help="its column of labels: bundles are scored too")] = None,
     bare: Annotated[bool, typer.Option(help="measure the models without text around them")] = True,
-    profile: Annotated[bool, typer.Option("--profile", help="also the share of each kind of operation")] = False,
+    profile: Annotated[bool, typer.Option("--profile", help="also where the time goes, by operation")] = False,
     cache: Annotated[Path | None, typer.Option(help="keeps exported shapes; default: the user's cache")] = None,
     json_file: Annotated[Path | None, typer.Option("--json", help="the result, raw samples included")] = None,
     out: Annotated[Path | None, typer.Option(help="folder for result.json, tables.md and plots")] = None,

@@ -39,7 +39,7 @@ class Request:
     label: str | None = None  # its column of labels: bundles are scored too
     text_batch: int = 32
     bare: bool = True  # the models without text around them
-    profile: bool = False  # of paddle, in each batch and length, one thread
+    profile: bool = False  # of paddle, with the first batch and length, on one thread
 
 
 @dataclass
@@ -153,7 +153,7 @@ class Turns:
 
 def _warm_up(candidate: Candidate, batch: int, length: int) -> Turns:
     """Until caches, memory pools and the engine's choice of kernels have settled; nothing of it is kept."""
-    candidate.worker.ask("time", batch=batch, length=length, seconds=0.3, least=2)
+    candidate.worker.ask("time", batch=batch, length=length, seconds=0.3, least=1)
     return Turns()
 
 
@@ -222,9 +222,9 @@ def run(request: Request, say: Callable[[str], None] = print) -> dict:
     text = measure_text(pipelines, texts, request, say) if texts is not None else []
     profiles = []
     if request.profile:
-        shapes = [(batch, length) for batch in request.batches for length in request.lengths]
         say(f"profiles of {len(models)} model(s)")
-        profiles = [profile_model(model, request.device, *shape) for shape in shapes for model in models]
+        shape = request.batches[0], request.lengths[0]
+        profiles = [profile_model(model, request.device, *shape) for model in models]
     return {
         "environment": environment,
         "models": [{**describe_model(model), **score_model(model, request)} for model in models],
