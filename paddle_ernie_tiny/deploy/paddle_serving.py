@@ -21,10 +21,6 @@ from .bundle import MODEL_STEM, Manifest, read_manifest
 TEXT_MODULES = ("errors.py", "files.py", "data/tags.py", "data/tokenization.py", "data/vocabulary.py")
 _TYPES = {"int64": 0, "float32": 1, "int32": 2}  # Paddle Serving's numbers
 _TASK_TYPES = ("classification", "pair_classification", "regression", "pair_regression", "token_classification")
-_PRECISION_NOTES = {
-    "fp32": "bf16 needs a processor with bf16",
-    "int8": "the quantised model is computed in float: Paddle Serving does not switch int8 on for CPUs",
-}
 
 
 @dataclass(frozen=True)
@@ -70,11 +66,12 @@ def _check(bundle: Path, out: Path, manifest: Manifest, http_port: int, rpc_port
             str(bundle),
             f"it knows {', '.join(_TASK_TYPES)}",
         )
-    if manifest.precision not in _PRECISION_NOTES:
+    if manifest.precision != "fp32":
         raise InputError(
-            f"precision {manifest.precision!r} is not known to Paddle Serving on CPUs",
+            f"a bundle of precision {manifest.precision!r} would not give its own answers: Paddle Serving 0.9 cannot "
+            "switch on the int8 kernels of a CPU",
             str(bundle),
-            f"export a bundle of precision {' or '.join(_PRECISION_NOTES)}",
+            "give the fp32 bundle, or serve this one with ernie-tiny serve",
         )
     if not (bundle / f"{MODEL_STEM}.pdmodel").is_file():
         raise InputError(
@@ -176,7 +173,6 @@ def _write_service(
     shutil.copy(bundle / "tokenizer.json", folder)
     settings = {
         **{key: getattr(manifest, key) for key in ("task", "task_type", "labels", "unit", "max_length_tokens")},
-        "precision": manifest.precision,
         "output": output,
     }
     write_text(folder / "service.json", json.dumps(settings, ensure_ascii=False, indent=2) + "\n")
@@ -187,7 +183,6 @@ def _write_service(
         "http_port": http_port,
         "rpc_port": rpc_port,
         "threads": threads,
-        "precision_note": _PRECISION_NOTES[manifest.precision],
         "task": manifest.task,
         "labels": ", ".join(manifest.labels),
         "request": json.dumps(

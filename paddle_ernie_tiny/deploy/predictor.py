@@ -78,11 +78,17 @@ class Predictor:
         self.precision = checked_precision(self.manifest, str(bundle), device, precision)
         self.tokenizer = WordPieceTokenizer.from_folder(Path(bundle))
         self._engine = create_engine(Path(bundle) / MODEL_STEM, device, threads, self.precision)
+        # Paddle frees the weights that clones share when the first of them is destroyed: they end together.
+        self._family = [self._engine]
 
     def clone(self) -> Predictor:
-        """Another predictor on the same weights, for another thread: only its buffers are its own."""
+        """Another predictor on the same weights, for another thread: only its buffers are its own.
+
+        The buffers stay until all predictors on these weights are gone.
+        """
         twin = copy.copy(self)
         twin._engine = self._engine.clone()
+        self._family.append(twin._engine)
         return twin
 
     @property

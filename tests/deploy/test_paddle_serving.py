@@ -89,7 +89,7 @@ def make_bundle(folder, **changes):
     ("changes", "options", "message"),
     [
         ({"task_type": "ranking"}, {}, "cannot answer task type 'ranking'"),
-        ({"precision": "fp16"}, {}, "precision 'fp16'"),
+        ({"precision": "int8"}, {}, "precision 'int8' would not give its own answers"),
         ({}, {"http_port": 9000, "rpc_port": 9000}, "both to use port 9000"),
     ],
 )

@@ -31,6 +31,15 @@ def test_clones_in_threads_answer_as_one_predictor_does(classifier):
             np.testing.assert_array_equal(logits, expected)
 
 
+def test_a_clone_that_ends_leaves_the_others_their_weights(classifier):
+    predictor = Predictor(classifier.folder)
+    expected, kept = predictor.logits(classifier.texts), predictor.clone()
+    for _ in range(3):
+        predictor.clone().logits(classifier.texts)
+    for still in (predictor, kept):
+        np.testing.assert_array_equal(still.logits(classifier.texts), expected)
+
+
 def test_more_cpu_threads_change_nothing(classifier):
     one, two = Predictor(classifier.folder, threads=1), Predictor(classifier.folder, threads=2)
     np.testing.assert_allclose(one.logits(classifier.texts), two.logits(classifier.texts), atol=1e-5)
