@@ -27,7 +27,10 @@ def main() -> None:
 
     served = Predictor(bundle)
     stem = bundle / MODEL_STEM
-    paddle2onnx.export(f"{stem}.pdmodel", f"{stem}.pdiparams", str(folder / ONNX_FILE), opset_version=13)
+    # its default optimize_tool, polygraphy, installs packages while it runs
+    paddle2onnx.export(
+        f"{stem}.pdmodel", f"{stem}.pdiparams", str(folder / ONNX_FILE), opset_version=13, optimize_tool="None"
+    )
     session = onnxruntime.InferenceSession(str(folder / ONNX_FILE), providers=["CPUExecutionProvider"])
     manifest = read_manifest(bundle)
     names = sorted(entry.name for entry in session.get_inputs())
