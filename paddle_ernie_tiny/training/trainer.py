@@ -201,6 +201,7 @@ class ToolkitTrainer(Trainer):
             wants_log = self.control.should_log
             if is_main():
                 self._keep_if_best(self.evaluate_with())
+            wait_for_all()  # a gradient that the others wait for would time out
             self.control.should_log = wants_log  # logging the score has cleared it
         super()._maybe_log_save_evaluate(tr_loss, model, epoch, ignore_keys_for_eval, **kwargs)
 
@@ -248,6 +249,7 @@ class ToolkitTrainer(Trainer):
         # Written last: a checkpoint without it was cut off while it was being saved.
         if is_main():
             (folder / _COMPLETE).write_text(f"{seconds:.1f}", encoding="utf-8")
+        wait_for_all()
 
     def _load_from_checkpoint(self, resume_from_checkpoint=None):
         self._started = time.time()
