@@ -59,7 +59,8 @@ class Quantizer:
             block = program.global_block()
             if EMBEDDINGS not in keep_fp32:
                 quantize_table(program)
-            hold_in_fp32(program, {name for part in keep_fp32 for name in self.parts[part]})
+            if set(self.parts) - {EMBEDDINGS} - set(keep_fp32):  # without any scale the engine infers none
+                hold_in_fp32(program, {name for part in keep_fp32 for name in self.parts[part]})
             paddle.static.save_inference_model(
                 str(folder / MODEL_STEM),
                 [block.var(name) for name in self._feeds],
