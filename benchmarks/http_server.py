@@ -65,7 +65,7 @@ def measure(args: argparse.Namespace, texts: list[str], folder: Path) -> dict:
     )
     (folder / "texts.json").write_text(json.dumps(texts), encoding="utf-8")
     own = f"from http_server import own_rate; own_rate({str(bundle)!r}, {args.batch_size})"
-    before = json.loads(run_python(own, SERVER_CORE))
+    before = told("own", json.loads(run_python(own, SERVER_CORE)))
     with open(folder / "server.log", "w+", encoding="utf-8") as log:
         command = [sys.executable, "-m", "paddle_ernie_tiny", "serve", str(bundle), "--port", "0"]
         command += ["--batch-size", str(args.batch_size)]
@@ -80,7 +80,7 @@ def measure(args: argparse.Namespace, texts: list[str], folder: Path) -> dict:
         finally:
             server.send_signal(signal.SIGTERM)
             exit_code = server.wait()
-    after = json.loads(run_python(own, SERVER_CORE))
+    after = told("own", json.loads(run_python(own, SERVER_CORE)))
     own_rows = (before["rows_per_second"] + after["rows_per_second"]) / 2
     return {
         "own": {"before": before, "after": after},
@@ -165,7 +165,7 @@ class Client:
 
         start = time.perf_counter()
         await asyncio.gather(*[ask_again_and_again() for _ in range(connections)])
-        return summary(found, time.perf_counter() - start)
+        return told("closed", summary(found, time.perf_counter() - start))
 
     async def open(self, rate: float, seconds: float, even: bool) -> dict:
         """Requests at a rate, whether the earlier ones are answered or not."""
@@ -182,7 +182,8 @@ class Client:
             task.add_done_callback(tasks.discard)
             due += 1 / rate if even else chance.expovariate(rate)
         await asyncio.gather(*tasks)
-        return {"offered_per_second": round(rate, 1), **summary(found, time.perf_counter() - start)}
+        found = summary(found, time.perf_counter() - start)
+        return told("even" if even else "poisson", {"offered_per_second": round(rate, 1), **found})
 
     async def _ask(self, due: float) -> tuple[int, float]:
         connection = None
@@ -214,6 +215,12 @@ def summary(found: list[tuple[int, float]], seconds: float) -> dict:
     result["p99_over_median"] = round(result["latency_ms"]["p99"] / result["latency_ms"]["p50"], 2)
     if refused:
         result["refusal_ms"] = {f"p{p}": round(refused[int((len(refused) - 1) * p / 100)], 1) for p in (50, 99)}
+    return result
+
+
+def told(kind: str, result: dict) -> dict:
+    """The result, which is also shown as it comes."""
+    print(kind, json.dumps(result), file=sys.stderr, flush=True)
     return result
 
 

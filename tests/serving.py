@@ -6,7 +6,7 @@ import signal
 import socket
 import subprocess
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from http.client import HTTPConnection
 from pathlib import Path
@@ -57,8 +57,9 @@ class RunningServer:
                     break
                 time.sleep(pause)
             answer = b""
-            while block := connection.recv(65536):
-                answer += block
+            with suppress(ConnectionResetError):
+                while block := connection.recv(65536):
+                    answer += block
             return answer
 
     def stop(self) -> int:

@@ -92,6 +92,8 @@ def test_logs_are_json_without_the_users_texts(one_model):
     one_model.ask(body={"text": "秘密的文字 secret"})
     one_model.ask("/v1/predict/secret?q=secret", Authorization="Bearer secret")
     one_model.ask(body={"secret": "secret", "text": "secret"})
+    # a line is written after its answer was sent
+    until(lambda: one_model.logs()[-1].get("code") == "invalid_request", "no line for the last request")
     entries = one_model.logs()
     asked = [entry for entry in entries if entry["event"] == "request"]
     assert asked[-3]["rows"] == 1 and asked[-3]["status"] == 200 and asked[-3]["milliseconds"] > 0
