@@ -117,6 +117,10 @@ def quantize(
         f"{out}: int8, metric {parity['metric_int8']:.4f} against {parity['metric_fp32']:.4f} in fp32 "
         f"on {parity['rows']} rows"
     )
+    from .deploy.quantize import has_vnni
+
+    if not has_vnni():
+        typer.echo("note: this CPU has no AVX-512 VNNI; here int8 saves space, not time", err=True)
 
 
 @app.command()

@@ -54,13 +54,23 @@ def quantize_bundle(request: QuantizeRequest) -> dict:
     return result["parity"]
 
 
+def has_vnni() -> bool:
+    """Has this CPU the instructions that make int8 products faster than fp32 ones? False where it cannot be told."""
+    try:
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
+    except OSError:
+        return False
+    flags = next((line.split() for line in text.splitlines() if line.startswith("flags")), [])
+    return not {"avx512_vnni", "amx_int8"}.isdisjoint(flags)
+
+
 def _refusal(metric: str, result: dict, request: QuantizeRequest) -> str:
     parity = result["parity"]
     tries = len(result["tried"])
     return (
         f"{metric} on {parity['rows']} dev rows falls from {parity['metric_fp32']:.4f} to {parity['metric_int8']:.4f}, "
         f"{parity['drop_points']:.2f} points (allowed: {request.max_drop_points:g})"
-        + (f", the best of {tries} attempts that left ever more in fp32" if tries > 1 else "")
+        + (f", the last of {tries} attempts that left ever more in fp32" if tries > 1 else "")
         + "; nothing was written"
     )
 

@@ -18,7 +18,7 @@ from ..data.tokenization import pad_batch
 from ..runtime import tune_process
 from .bundle import MODEL_STEM, read_manifest, write_manifest
 from .child import RESULT
-from .quantize import QuantizeRequest
+from .quantize import QuantizeRequest, has_vnni
 from .scoring import LabelledRows, scores
 
 _BATCH = 8  # calibration rows a forward pass; a scale is the mean over passes of the largest absolute value
@@ -96,6 +96,7 @@ def _write(quantizer, folder: Path, request: QuantizeRequest, keep_fp32: list[st
         "calibration_rows": len(request.calibration.texts),
         "int8": [name for name in quantizer.parts if name not in keep_fp32],
         "fp32": list(keep_fp32),
+        "gated_on_vnni": has_vnni(),  # kernels for other CPUs differ, in speed and in rounding
     }
     write_manifest(folder, manifest)
 

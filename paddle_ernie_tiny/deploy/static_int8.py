@@ -16,7 +16,7 @@ from .bundle import MODEL_STEM
 
 EMBEDDINGS = "embeddings"
 HEAD = "head"
-_MATMULS = ("matmul", "matmul_v2", "mul")
+_MATMUL = "matmul_v2"  # what the export writes for every matrix product
 
 
 class Quantizer:
@@ -50,7 +50,7 @@ class Quantizer:
                 params_filename=f"{MODEL_STEM}.pdiparams",
                 batch_nums=len(self._batches),
                 algo="avg",
-                quantizable_op_type=list(_MATMULS),
+                quantizable_op_type=[_MATMUL],
                 weight_quantize_type="channel_wise_abs_max",
                 onnx_format=True,
                 skip_tensor_list=self._without_weights + [name for part in keep_fp32 for name in self.parts[part]],
@@ -59,6 +59,7 @@ class Quantizer:
             block = program.global_block()
             if EMBEDDINGS not in keep_fp32:
                 quantize_table(program)
+            hold_in_fp32(program, {name for part in keep_fp32 for name in self.parts[part]})
             paddle.static.save_inference_model(
                 str(folder / MODEL_STEM),
                 [block.var(name) for name in self._feeds],
@@ -99,7 +100,7 @@ def parts_of(program) -> tuple[dict[str, list[str]], list[str]]:
     parts[HEAD] = []
     number, without_weights = 0, []
     for op in block.ops:
-        if op.type not in _MATMULS:
+        if op.type != _MATMUL:
             continue
         names = [*op.input("X"), *op.input("Y")]
         weights = [name for name in names if block.var(name).persistable]
@@ -116,6 +117,23 @@ def parts_of(program) -> tuple[dict[str, list[str]], list[str]]:
     if not layers or number <= 6 * layers:
         raise ErnieTinyError(f"not the graph of an encoder: {layers} softmax, {number} products with weights")
     return parts, without_weights
+
+
+def hold_in_fp32(program, weights: set[str]) -> None:
+    """Keeps the engine from giving int8 to products that were left out; changes `program` and the current scope.
+
+    Without scales of its own such a product still gets int8, by scales that the engine infers from its neighbours,
+    once it is fused into an `fc`. With its weight stored the other way round it is not fused.
+    """
+    block, scope = program.global_block(), paddle.static.global_scope()
+    for op in block.ops:
+        if op.type == _MATMUL and op.input("Y")[0] in weights:
+            weight = block.var(op.input("Y")[0])
+            tensor = scope.find_var(weight.name).get_tensor()
+            turned = np.ascontiguousarray(np.array(tensor).T)
+            tensor.set(turned, paddle.CPUPlace())
+            weight.desc.set_shape(turned.shape)
+            op._set_attr("trans_y", True)
 
 
 def quantize_table(program) -> None:

@@ -55,6 +55,29 @@ def test_an_unknown_format_and_a_broken_manifest_are_refused(folder):
         read_manifest(folder)
 
 
+def test_a_format_of_the_future_is_named_even_where_its_keys_are_not_known(folder):
+    path = folder / "manifest.json"
+    values = json.loads(path.read_text(encoding="utf-8"))
+    path.write_text(json.dumps({**values, "format_version": 2, "new_key": 1}), encoding="utf-8")
+    with pytest.raises(InputError, match="bundle format 2 is not known"):
+        read_manifest(folder)
+
+
+def test_a_missing_altered_or_further_file_is_refused(folder):
+    weights, further = folder / "model.pdiparams", folder / "tokenizer.json"
+    further.write_text("{}")
+    with pytest.raises(InputError, match="tokenizer.json: not a file of this bundle"):
+        read_manifest(folder)
+    further.rename(folder / ".hidden")  # as file managers leave behind; nothing reads those
+    assert read_manifest(folder).task == "t"
+    weights.write_bytes(b"Weights")
+    with pytest.raises(InputError, match="altered after export"):
+        read_manifest(folder)
+    weights.unlink()
+    with pytest.raises(InputError, match="a file of the bundle is missing"):
+        read_manifest(folder)
+
+
 def test_publishing_replaces_an_older_folder_whole(tmp_path):
     for name, text in (("new", "2"), ("place", "1")):
         (tmp_path / name).mkdir()

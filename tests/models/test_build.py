@@ -186,6 +186,16 @@ def test_folders_that_hold_no_model_are_refused(tmp_path, pretrained):
         read_model_config(pretrained)
 
 
+def test_pickled_weights_need_the_users_word(pretrained, monkeypatch):
+    weights = {n: v for n, v in load_masked_lm(pretrained).state_dict().items()}
+    paddle.save(weights, str(pretrained / "model_state.pdparams"))
+    (pretrained / "model.safetensors").unlink()
+    with pytest.raises(InputError, match="are a pickle, which can run any code.*\n.*ERNIE_TINY_ALLOW_PICKLE=1"):
+        load_masked_lm(pretrained)
+    monkeypatch.setenv("ERNIE_TINY_ALLOW_PICKLE", "1")
+    assert load_masked_lm(pretrained) is not None
+
+
 def test_a_vocabulary_larger_than_the_embedding_is_refused(pretrained):
     (pretrained / "tokenizer.json").unlink()
     with open(pretrained / "vocab.txt", "a", encoding="utf-8") as file:

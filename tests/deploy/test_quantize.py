@@ -1,0 +1,136 @@
+"""int8: close to fp32 through the engine that serves it, smaller, and refused where the metric falls."""
+
+import json
+import re
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from paddle_ernie_tiny.deploy.bundle import read_manifest
+from paddle_ernie_tiny.deploy.predictor import Predictor
+from paddle_ernie_tiny.deploy.quantize import QuantizeRequest, quantize_bundle
+from paddle_ernie_tiny.errors import GateError, InputError
+
+PARTS = ["embeddings"]
+PARTS += [f"encoder.layers.{layer}.{part}" for layer in range(2) for part in ("attention", "feed_forward")]
+PARTS += ["head"]
+
+
+def quantize(bundle, out, **options):
+    options = {"max_drop_points": 20.0, "auto": False, **options}
+    return quantize_bundle(QuantizeRequest(str(bundle.folder), str(out), bundle.rows(16), bundle.rows(), **options))
+
+
+@pytest.fixture(scope="module")
+def int8(classifier, tmp_path_factory):
+    out = tmp_path_factory.mktemp("int8") / "bundle-int8"
+    return out, quantize(classifier, out)
+
+
+def flat(logits):
+    return np.concatenate(logits) if isinstance(logits, list) else logits
+
+
+def relative_error(bundle, folder):
+    """Root mean square of the logits' change, against the spread of the fp32 logits."""
+    fp32 = flat(Predictor(bundle.folder).logits(bundle.texts, bundle.texts_b))
+    changed = flat(Predictor(folder).logits(bundle.texts, bundle.texts_b))
+    return float(np.sqrt(np.square(changed - fp32).mean()) / fp32.std())
+
+
+def int8_products(folder):
+    """How many matrix products the engine runs in int8, as it says itself when it is created."""
+    code = f"from paddle_ernie_tiny.deploy.predictor import Predictor; Predictor({str(folder)!r})"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    found = re.search(r"quantized (\d+) fc ops", done.stdout + done.stderr)
+    return int(found.group(1)) if found else 0
+
+
+def test_the_bundle_says_what_it_is_and_serves_close_to_fp32(classifier, int8):
+    folder, parity = int8
+    manifest = read_manifest(folder)
+    assert manifest.precision == "int8" and Predictor(folder).precision == "int8"
+    assert manifest.quantization["int8"] == PARTS and manifest.quantization["fp32"] == []
+    assert manifest.parity == parity
+    assert parity["rows"] == 48 and parity["metric_fp32"] == 1.0  # gold is what fp32 answers
+    assert parity["metric_int8"] == pytest.approx(parity["label_agreement"])
+    assert parity["drop_points"] == pytest.approx(100 * (1 - parity["metric_int8"]))
+    assert 0 < relative_error(classifier, folder) < 0.25
+    assert sorted(p.name for p in folder.parent.iterdir()) == ["bundle-int8"], "no logs, no temporary folders"
+
+
+def test_weights_and_word_embeddings_are_stored_in_a_byte_each(classifier, int8):
+    fp32, small = classifier.folder / "model.pdiparams", int8[0] / "model.pdiparams"
+    table = 32 * read_manifest(classifier.folder).parameters  # an upper bound, for the message
+    saved = fp32.stat().st_size - small.stat().st_size
+    weights = 443 * 32 + 2 * (4 * 32 * 32 + 2 * 32 * 64) + 32 * 32 + 32 * 3
+    assert saved > 0.75 * 3 * weights, f"{saved} bytes saved of {table}"
+
+
+def test_the_engine_runs_in_int8_what_the_manifest_says_and_nothing_else(classifier, int8, tmp_path):
+    """Left alone, it also takes products without scales of their own, by what it infers from their neighbours."""
+    assert int8_products(int8[0]) == 2 * 6 + 2
+    quantize(classifier, tmp_path / "mixed", keep_fp32=["encoder.layers.1.attention"])
+    assert int8_products(tmp_path / "mixed") == 2 * 6 + 2 - 4
+    assert relative_error(classifier, tmp_path / "mixed") < 0.25
+
+
+def test_parts_left_out_bring_the_logits_nearer(classifier, int8, tmp_path):
+    out = tmp_path / "only-table"
+    quantize(classifier, out, keep_fp32=PARTS[1:])
+    assert read_manifest(out).quantization == {
+        **read_manifest(out).quantization,
+        "int8": ["embeddings"],
+        "fp32": PARTS[1:],
+    }
+    error = relative_error(classifier, out)
+    assert 0 < error < 0.02, "a row's scale leaves an error of at most 1/254 of its largest value"
+    assert error < relative_error(classifier, int8[0])
+
+
+@pytest.mark.parametrize("name", ["pair_regressor", "tagger"])
+def test_other_kinds_of_task(name, request, tmp_path):
+    bundle = request.getfixturevalue(name)
+    parity = quantize(bundle, tmp_path / "int8", max_drop_points=40.0)
+    assert parity["metric_fp32"] == pytest.approx(1.0) and parity["metric_int8"] > 0.6
+    assert (parity["label_agreement"] is None) == (name == "pair_regressor")
+    assert relative_error(bundle, tmp_path / "int8") < 0.25
+
+
+def test_a_fall_beyond_the_bar_is_refused_with_the_parts_to_leave_out(classifier, tmp_path):
+    """A bar below zero refuses every model: even equal scores are a fall of 0 points."""
+    with pytest.raises(GateError) as raised:
+        quantize(classifier, tmp_path / "refused", max_drop_points=-1.0)
+    message = str(raised.value)
+    assert "accuracy on 48 dev rows falls from 1.0000 to" in message and "(allowed: -1)" in message
+    assert "leave the most sensitive parts in fp32: --keep-fp32 " in message
+    assert not (tmp_path / "refused").exists() and not list(tmp_path.glob("*.tmp"))
+
+
+def test_auto_leaves_out_ever_more_until_nothing_is_left(classifier, tmp_path):
+    with pytest.raises(GateError, match=f"the last of {len(PARTS)} attempts that left ever more in fp32"):
+        quantize(classifier, tmp_path / "refused", max_drop_points=-1.0, auto=True)
+
+
+def test_what_cannot_be_quantized(classifier, int8, tmp_path):
+    with pytest.raises(InputError, match="no part 'encoder.layers.9.attention'") as raised:
+        quantize(classifier, tmp_path / "out", keep_fp32=["encoder.layers.9.attention"])
+    assert "encoder.layers.1.feed_forward" in str(raised.value)
+    with pytest.raises(InputError, match="is int8 already"):
+        quantize_bundle(QuantizeRequest(str(int8[0]), str(tmp_path / "o"), classifier.rows(8), classifier.rows(8)))
+    with pytest.raises(InputError, match="would replace the fp32 one"):
+        quantize(classifier, classifier.folder)
+
+
+def test_the_verb(classifier, tmp_path):
+    names = read_manifest(classifier.folder).labels
+    rows = "".join(f"{t}\t{names[g]}\n" for t, g in zip(classifier.texts, classifier.gold, strict=True))
+    (tmp_path / "rows.tsv").write_text(rows, encoding="utf-8")
+    files = ["--calibrate", tmp_path / "rows.tsv", "--dev", tmp_path / "rows.tsv"]
+    command = [sys.executable, "-m", "paddle_ernie_tiny", "quantize", classifier.folder, tmp_path / "int8", *files]
+    done = subprocess.run([*command, "--max-drop", "20", "--no-auto", "--rows", "16"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "int8, metric " in done.stdout
+    assert json.loads((tmp_path / "int8" / "manifest.json").read_text())["quantization"]["calibration_rows"] == 16
