@@ -8,7 +8,6 @@ from pydantic import Field
 
 from .sections import PositiveInt, Section, Weight
 
-
 ModelPart = Annotated[str, Field(pattern=r"^(embeddings|head|encoder\.layers\.\d+\.(attention|feed_forward))$")]
 
 
