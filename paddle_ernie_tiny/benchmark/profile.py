@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 from ..errors import ErnieTinyError
@@ -34,10 +35,11 @@ def profile_model(model: Model, device: str, batch: int, length: int) -> dict:
 
 
 def _report(model: Model, device: str, batch: int, length: int, calls: int) -> str:
-    arguments = [str(model.folder), device, str(batch), str(length), str(model.tokens), str(calls)]
-    command = [sys.executable, "-m", "paddle_ernie_tiny.benchmark.profile", *arguments]
+    arguments = [str(model.folder.resolve()), device, str(batch), str(length), str(model.tokens), str(calls)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    child = subprocess.run(command, capture_output=True, text=True, encoding="utf-8", env=environment)
+    with tempfile.TemporaryDirectory() as scratch:
+        command = [sys.executable, "-m", "paddle_ernie_tiny.benchmark.profile", scratch, *arguments]
+        child = subprocess.run(command, capture_output=True, text=True, encoding="utf-8", env=environment)
     if child.returncode != 0 or not parse_report(child.stdout):
         last = (child.stderr.strip().splitlines() or ["no profile was written"])[-1]
         raise ErnieTinyError(f"the profile failed: {last}", model.label)
@@ -65,8 +67,8 @@ def difference(few: dict, many: dict, calls: int) -> list[dict]:
 
 
 def main() -> None:
-    """The child: BUNDLE DEVICE BATCH LENGTH VOCABULARY CALLS; Paddle prints the profile when it leaves."""
-    bundle, device, batch, length, vocabulary, calls = sys.argv[1:]
+    """The child: SCRATCH BUNDLE DEVICE BATCH LENGTH VOCABULARY CALLS; Paddle prints the profile when it leaves."""
+    scratch, bundle, device, batch, length, vocabulary, calls = sys.argv[1:]
 
     from ..runtime import tune_process
 
@@ -88,6 +90,7 @@ def main() -> None:
     inference.create_predictor = create_with_profile  # in this process: the predictor's settings and the profiler
     run = paddle_run(create_engine(Path(bundle) / MODEL_STEM, device, 1, read_manifest(bundle).precision))
     ids, types = ModelWorker(run, int(vocabulary), 0.0).inputs(int(batch), int(length))
+    os.chdir(scratch)  # the profiler leaves a profile.log where it stands
     for _ in range(int(calls)):
         run(ids, types)
 
