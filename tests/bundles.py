@@ -43,6 +43,7 @@ def _make(folder: str) -> None:
     from paddle_ernie_tiny.config.schema import ModelShape
     from paddle_ernie_tiny.data.tokenization import train_vocabulary
     from paddle_ernie_tiny.deploy import export_worker
+    from paddle_ernie_tiny.deploy.child import RESULT
     from paddle_ernie_tiny.deploy.export import ExportRequest
     from paddle_ernie_tiny.models.build import build_masked_lm, build_student
     from paddle_ernie_tiny.models.weights import save_model
@@ -73,6 +74,7 @@ def _make(folder: str) -> None:
         (root / name).mkdir()
         sys.stdin, sys.argv[1] = io.StringIO(json.dumps(asdict(request))), request.out
         export_worker.main()
+        (root / name / RESULT).unlink()
 
 
 @dataclass

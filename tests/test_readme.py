@@ -25,7 +25,7 @@ def readme(request, project_root):
 
 
 def test_every_verb_and_option_exists(readme):
-    used = re.findall(r"ernie-tiny (\w+)([^`\n]*)", readme)
+    used = re.findall(r"ernie-tiny ([\w-]+)([^`\n]*)", readme)
     assert {verb for verb, _ in used} >= set(verbs())
     for verb, rest in used:
         assert verb in verbs(), verb
