@@ -28,7 +28,7 @@ test: setup ## every test; ARGS="tests/data -x" for some
 # Nothing else should run meanwhile. Shapes have random weights: speed does not depend on them. First the models in
 # three engines, then the graphs with and without the toolkit's shortcut, the profile, and text to label.
 BENCH = .venv/bin/ernie-tiny bench --batch 1,32 --seconds 5 --rounds 4 $(ARGS)
-bench: setup ## the README's speed table, into docs/results/speed; TEXT=a tsv (COLUMN=text_a) adds text to label
+bench: setup ## the table of speeds, into docs/results/speed; TEXT=a tsv (COLUMN=text_a) adds text to label
 	@test -z "$(TEXT)" || test -f "$(TEXT)" || { echo "no such file: TEXT=$(TEXT)" >&2; exit 2; }
 	@test -n "$(TEXT)" || echo "text to label is left out; for it: make bench TEXT=path/to/test.tsv" >&2
 	$(BENCH) --model bert-base@fp32 --model 4l-312h@fp32 --model 4l-312h@int8 \

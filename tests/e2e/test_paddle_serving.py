@@ -157,11 +157,16 @@ def test_http_and_grpc_answer_as_the_predictor(service, bundle, texts, tmp_path)
     assert len({round(prediction.probabilities["positive"], 2) for prediction in predictions}) > 20, "all look the same"
     assert_same(service.client.ask_http(service.url, texts), predictions)
 
-    (tmp_path / "texts.txt").write_text("\n".join(texts) + "\n", encoding="utf-8")
-    command = [service.python, service.folder / "client.py", "--input", tmp_path / "texts.txt"]
-    done = subprocess.run([*command, "--grpc", f"127.0.0.1:{service.rpc_port}"], capture_output=True, text=True)
+    file = tmp_path / "texts.txt"
+    command = [service.python, service.folder / "client.py", "--input", file]
+    command += ["--grpc", f"127.0.0.1:{service.rpc_port}"]
+    file.write_text("\n".join(texts) + "\n", encoding="utf-8")
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 1 and f"texts.txt:{len(texts)}: a tab parts the texts of a pair" in done.stderr
+    file.write_text("\n".join(texts[:-1]) + "\n", encoding="utf-8")
+    done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert_same([json.loads(line) for line in done.stdout.splitlines()], predictions)
+    assert_same([json.loads(line) for line in done.stdout.splitlines()], predictions[:-1])
 
 
 def test_the_readme_s_request_is_answered(service):

@@ -61,6 +61,11 @@ def main():
     if args.input:
         with open(args.input, encoding="utf-8") as file:
             rows = [line.rstrip("\r\n").split("\t", 1) for line in file]
+        for number, row in enumerate(rows, start=1):
+            if len(row) != len(rows[0]):
+                sys.exit(
+                    f"client.py: {args.input}:{number}: a tab parts the texts of a pair; some lines hold one, some not"
+                )
     else:
         rows = [[text for text in (args.text, args.text_b) if text is not None]]
     for start in range(0, len(rows), BATCH):
