@@ -16,10 +16,10 @@ from pathlib import Path
 import numpy as np
 
 from ..deploy.bundle import MODEL_STEM
+from ..deploy.onnx import ONNX_FILE
 from ..errors import ErnieTinyError, InputError
 
 Run = Callable[[np.ndarray, np.ndarray], np.ndarray]
-ONNX_FILE = "model.onnx"
 
 
 def open_paddle(model: Path, device: str, threads: int, precision: str) -> Run:
@@ -144,11 +144,8 @@ def convert_to_onnx(bundle: Path, out: Path) -> Path:
         return out
     out.mkdir(parents=True, exist_ok=True)
     temporary = target.with_suffix(".tmp")
-    code = (
-        "import sys, paddle2onnx; stem, target = sys.argv[1:]; "
-        "paddle2onnx.export(stem + '.pdmodel', stem + '.pdiparams', target, opset_version=17, optimize_tool='None')"
-    )
-    command = [sys.executable, "-c", code, str(bundle / MODEL_STEM), str(temporary)]
+    code = "import sys; from pathlib import Path; from paddle_ernie_tiny.deploy.onnx import convert; "
+    command = [sys.executable, "-c", code + "convert(*map(Path, sys.argv[1:]))", str(bundle), str(temporary)]
     child = subprocess.run(command, capture_output=True, text=True, encoding="utf-8", errors="replace")
     if child.returncode != 0 or not temporary.is_file():
         last = ((child.stderr + child.stdout).strip().splitlines() or ["no output"])[-1]

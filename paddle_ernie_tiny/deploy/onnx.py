@@ -8,7 +8,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from ..errors import GateError, InputError
-from .bundle import publish, read_manifest
+from .bundle import MODEL_STEM, publish, read_manifest
 from .child import run_child
 
 ONNX_FILE = "model.onnx"
@@ -55,3 +55,13 @@ def export_onnx(request: OnnxRequest) -> dict:
     log.unlink()
     publish(temporary, out)
     return parity
+
+
+def convert(bundle: Path, target: Path) -> None:
+    """Writes the bundle's graph as an ONNX file, batch and length dynamic. Call it in a child process: paddle2onnx
+    changes Paddle's global state."""
+    import paddle2onnx
+
+    stem = bundle / MODEL_STEM
+    # its default optimize_tool, polygraphy, installs packages while it runs
+    paddle2onnx.export(f"{stem}.pdmodel", f"{stem}.pdiparams", str(target), opset_version=17, optimize_tool="None")

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import shutil
 import sys
+from importlib import metadata
 from pathlib import Path
 
 from ..runtime import tune_process
 from .bundle import MODEL_STEM, read_manifest, write_manifest
 from .child import RESULT
-from .onnx import ONNX_FILE, OnnxRequest
+from .onnx import ONNX_FILE, OnnxRequest, convert
 
 
 def main() -> None:
@@ -21,16 +22,11 @@ def main() -> None:
     import numpy as np
     import onnxruntime
     import paddle
-    import paddle2onnx
 
     from .predictor import Predictor
 
     served = Predictor(bundle)
-    stem = bundle / MODEL_STEM
-    # its default optimize_tool, polygraphy, installs packages while it runs
-    paddle2onnx.export(
-        f"{stem}.pdmodel", f"{stem}.pdiparams", str(folder / ONNX_FILE), opset_version=13, optimize_tool="None"
-    )
+    convert(bundle, folder / ONNX_FILE)
     session = onnxruntime.InferenceSession(str(folder / ONNX_FILE), providers=["CPUExecutionProvider"])
     manifest = read_manifest(bundle)
     names = sorted(entry.name for entry in session.get_inputs())
@@ -61,7 +57,7 @@ def main() -> None:
     manifest.versions = {
         **manifest.versions,
         "paddlepaddle": paddle.__version__,
-        "paddle2onnx": paddle2onnx.__version__,
+        "paddle2onnx": metadata.version("paddle2onnx"),
         "onnxruntime": onnxruntime.__version__,
     }
     write_manifest(folder, manifest)
