@@ -5,7 +5,7 @@ import json
 import pytest
 
 from .conftest import ernie_tiny
-from .test_kinds import gold_rows, tagger  # noqa: F401
+from .test_kinds import gold_rows
 
 AUGMENTATION = "augmentation={copies_per_row: 1, replace_probability: 0.3}"
 
