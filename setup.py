@@ -64,7 +64,7 @@ setup(
         # Paddle's GPU builds of 3.x are in its own package index, not on PyPI: install one first
         "gpu": ["paddlepaddle-gpu>=3.1,<3.2"] + TRAINING + BOUNDS,
         "serving": ["paddlepaddle>=3.1,<3.2"],
-        # other engines: `ernie-tiny export --onnx` checks its parity there, `ernie-tiny bench` compares with them
+        # other engines: `ernie-tiny onnx` checks its parity there, `ernie-tiny bench` compares with them
         "onnx": ["onnxruntime>=1.20", "paddle2onnx>=2.1"],
         "bench": ["onnxruntime>=1.20", "openvino>=2025.0", "paddle2onnx>=2.1"],
         "dev": ["httpx", "onnxruntime>=1.20", "openvino>=2025.0", "pytest", "ruff", "schemathesis>=4"],

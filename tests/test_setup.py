@@ -363,7 +363,7 @@ class TestLock:
 
     def test_either_paddle_satisfies_the_toolkit(self, metadata):
         extras = metadata["extras_require"]
-        assert set(extras) == {"cpu", "gpu", "serving", "dev"}
+        assert set(extras) == {"cpu", "gpu", "serving", "onnx", "bench", "dev"}
         assert not [line for line in metadata["install_requires"] if line.startswith("paddle")]
         cpu, gpu = Requirement(extras["cpu"][0]), Requirement(extras["gpu"][0])
         assert (cpu.name, gpu.name) == ("paddlepaddle", "paddlepaddle-gpu")
@@ -381,7 +381,7 @@ class TestMake:
         shown = run("make", cwd=ROOT).stdout
         text = (ROOT / "Makefile").read_text()
         targets = re.search(r"^\.PHONY: (.+)$", text, flags=re.MULTILINE).group(1).split()
-        assert set(targets) == {"help", "setup", "demo", "test", "lint", "lock", "clean"}
+        assert set(targets) == {"help", "setup", "demo", "test", "bench", "lint", "lock", "clean"}
         for target in targets:
             assert re.search(rf"^  make {target} ", shown, flags=re.MULTILINE)
 
