@@ -116,12 +116,19 @@ def quantize(
     dev: Annotated[Path, typer.Option(help="labelled file of the gate")],
     rows: Annotated[int, typer.Option(min=1, help="calibration rows, spread over the file")] = 64,
     max_drop: Annotated[float, typer.Option(min=0, help="points of the metric that int8 may lose")] = 0.5,
+    auto: Annotated[
+        bool,
+        typer.Option("--auto/--no-auto", help="leave parts in fp32, the most sensitive first, until the gate passes"),
+    ] = True,
+    keep_fp32: Annotated[
+        list[str] | None, typer.Option(help="a part that stays in fp32, such as encoder.layers.0.attention; repeatable")
+    ] = None,
 ) -> None:
     """Make an int8 bundle for CPUs, behind a gate on the task's metric."""
     from .deploy.commands import quantize_command
 
     _prepare()
-    parity = quantize_command(bundle, out, calibrate, dev, rows, max_drop)
+    parity = quantize_command(bundle, out, calibrate, dev, rows, max_drop, auto, keep_fp32 or [])
     typer.echo(
         f"{out}: int8, metric {parity['metric_int8']:.4f} against {parity['metric_fp32']:.4f} in fp32 "
         f"on {parity['rows']} rows"

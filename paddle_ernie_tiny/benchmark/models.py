@@ -219,5 +219,6 @@ def _quantise(bundle: Path, folder: Path) -> None:
             calibration=LabelledRows(texts[:32], None, gold[:32]),
             dev=LabelledRows(texts[32:], None, gold[32:]),
             max_drop_points=100.0,  # of 100
+            auto=False,
         )
     )

@@ -8,12 +8,18 @@ from pydantic import Field
 
 from .sections import PositiveInt, Section, Weight
 
+ModelPart = Annotated[str, Field(pattern=r"^(embeddings|head|encoder\.layers\.\d+\.(attention|feed_forward))$")]
+
 
 class Int8Settings(Section):
     """An int8 bundle beside the fp32 one, for CPUs: calibrated on training rows, gated on the dev split."""
 
     calibration_rows: PositiveInt = Field(64, description="training rows that the activations' scales are taken from")
     max_drop_points: Weight = Field(0.5, description="hundredths of the metric that int8 may lose; more is refused")
+    auto: bool = Field(True, description="leave parts in fp32, the most sensitive first, until the gate passes")
+    keep_fp32: list[ModelPart] = Field(
+        default_factory=list, description="parts in fp32 from the start, such as encoder.layers.0.attention"
+    )
 
 
 class ExportSettings(Section):

@@ -317,6 +317,11 @@ class RunConfig(Section):
             raise ValueError(f"{need} needs general_corpus.path")
         if self.stages[-1].stage != "task_specific":
             raise ValueError("the last stage must be task_specific: only it trains the classifier of the student")
+        for part in self.export.int8.keep_fp32 if self.export.int8 else ():
+            if part.startswith("encoder") and int(part.split(".")[2]) >= self.student.num_hidden_layers:
+                raise ValueError(
+                    f"export.int8.keep_fp32: no {part} in a student of {self.student.num_hidden_layers} layers, from 0"
+                )
         for index, stage in enumerate(self.stages):
             objective = stage.objective or self.objective
             layer_map = objective.layer_map

@@ -34,7 +34,7 @@ class Manifest:
     versions: dict
     format_version: int = FORMAT_VERSION
     architecture: dict = field(default_factory=dict)  # size of the encoder, and which graph was exported of it
-    quantization: dict | None = None  # of int8: how it was made
+    quantization: dict | None = None  # of int8: how it was made, and what was left in fp32
     unit: str | None = None  # of token classification: "character" or "word", what gets a tag
     files: dict[str, str] = field(default_factory=dict)
 

@@ -139,7 +139,9 @@ def evaluate_bundle(
     }
 
 
-def quantize_command(bundle: Path, out: Path, calibrate: Path, dev: Path, rows: int, max_drop: float) -> dict:
+def quantize_command(
+    bundle: Path, out: Path, calibrate: Path, dev: Path, rows: int, max_drop: float, auto: bool, keep_fp32: list[str]
+) -> dict:
     """Makes the int8 bundle from labelled files in the layout of the training data; returns its parity figures."""
     from .quantize import QuantizeRequest, quantize_bundle
 
@@ -159,6 +161,8 @@ def quantize_command(bundle: Path, out: Path, calibrate: Path, dev: Path, rows: 
             calibration=calibration,
             dev=read_labelled(manifest, dev),
             max_drop_points=max_drop,
+            auto=auto,
+            keep_fp32=keep_fp32,
         )
     )
 

@@ -1,4 +1,4 @@
-"""int8 in an exported program: calibration, matrix products, and the embedding table.
+"""int8 in an exported program: the parts of an encoder that can have it, calibration, and the embedding table.
 
 To be imported where `FLAGS_enable_pir_api=0` was in the environment before Paddle, under `paddle.enable_static()`.
 """
@@ -11,73 +11,138 @@ import numpy as np
 import paddle
 from paddle.static.quantization import PostTrainingQuantization
 
+from ..errors import ErnieTinyError
 from .bundle import MODEL_STEM
 
+EMBEDDINGS = "embeddings"
+HEAD = "head"
 _MATMUL = "matmul_v2"  # what the export writes for every matrix product
+_NOTE_A_SCALE = {"quantize_linear", "dequantize_linear"}  # a pair of them stands for a scale; the engine drops them
 
 
-def write_int8(bundle: Path, batches: list[tuple[np.ndarray, np.ndarray]], folder: Path) -> None:
-    """Writes `model.pdmodel` and `model.pdiparams` of an fp32 bundle in int8 into `folder`.
+class Quantizer:
+    """Writes int8 versions of an fp32 bundle's program.
 
-    batches: feeds of the calibration, pairs of int64 [batch, length]. Products without weights (query x key,
-    attention x value) stay in fp32: oneDNN has no fast int8 kernel for them on CPUs without AVX-512, and they are a
-    small part of the work.
+    Args:
+        bundle: folder with `model.pdmodel` and `model.pdiparams`.
+        batches: feeds of the calibration, pairs of int64 [batch, length].
+
+    `parts` maps each part that can be left in fp32 to the weights of its matrix products: "embeddings",
+    "encoder.layers.0.attention", "encoder.layers.0.feed_forward", ..., "head" (pooler and classifier).
+    Products without weights (query x key, attention x value) stay in fp32: oneDNN has no fast int8 kernel for them
+    on CPUs without AVX-512, and they are a small part of the work.
     """
-    executor = paddle.static.Executor(paddle.CPUPlace())
-    with paddle.static.scope_guard(paddle.static.Scope()):
-        program, feeds, _ = paddle.static.load_inference_model(str(bundle / MODEL_STEM), executor)
-        left_out = _without_matrix_weights(program)
-    with paddle.static.scope_guard(paddle.static.Scope()), paddle.utils.unique_name.guard():
-        calibration = PostTrainingQuantization(
-            executor=executor,
-            data_loader=_loader(batches, feeds),
-            model_dir=str(bundle),
-            model_filename=f"{MODEL_STEM}.pdmodel",
-            params_filename=f"{MODEL_STEM}.pdiparams",
-            batch_nums=len(batches),
-            algo="avg",
-            quantizable_op_type=[_MATMUL],
-            weight_quantize_type="channel_wise_abs_max",
-            onnx_format=True,
-            skip_tensor_list=left_out,
-        )
-        program = calibration.quantize()
-        quantize_table(program)
-        block = program.global_block()
-        paddle.static.save_inference_model(
-            str(folder / MODEL_STEM),
-            [block.var(name) for name in feeds],
-            calibration._fetch_list,
-            executor,
-            program=program,
-            clip_extra=True,
-        )
+
+    def __init__(self, bundle: Path, batches: list[tuple[np.ndarray, np.ndarray]]):
+        self._bundle, self._batches = bundle, batches
+        self._executor = paddle.static.Executor(paddle.CPUPlace())
+        with paddle.static.scope_guard(paddle.static.Scope()):
+            program, self._feeds, _ = paddle.static.load_inference_model(str(bundle / MODEL_STEM), self._executor)
+            self.parts, self._without_weights = parts_of(program)
+
+    def write(self, folder: Path, keep_fp32: list[str]) -> None:
+        """Writes `model.pdmodel` and `model.pdiparams` into `folder`, with the named parts in fp32."""
+        with paddle.static.scope_guard(paddle.static.Scope()), paddle.utils.unique_name.guard():
+            calibration = PostTrainingQuantization(
+                executor=self._executor,
+                data_loader=self._loader(),
+                model_dir=str(self._bundle),
+                model_filename=f"{MODEL_STEM}.pdmodel",
+                params_filename=f"{MODEL_STEM}.pdiparams",
+                batch_nums=len(self._batches),
+                algo="avg",
+                quantizable_op_type=[_MATMUL],
+                weight_quantize_type="channel_wise_abs_max",
+                onnx_format=True,
+                skip_tensor_list=self._without_weights + [name for part in keep_fp32 for name in self.parts[part]],
+            )
+            program = calibration.quantize()
+            block = program.global_block()
+            if EMBEDDINGS not in keep_fp32:
+                quantize_table(program)
+            keep_scales(program, {name for part in self.parts if part not in keep_fp32 for name in self.parts[part]})
+            paddle.static.save_inference_model(
+                str(folder / MODEL_STEM),
+                [block.var(name) for name in self._feeds],
+                calibration._fetch_list,
+                self._executor,
+                program=program,
+                clip_extra=True,
+            )
+
+    def _loader(self):
+        batches, program = self._batches, paddle.static.Program()
+
+        class Batches(paddle.io.Dataset):
+            def __len__(self):
+                return len(batches)
+
+            def __getitem__(self, index):
+                return batches[index]
+
+        with paddle.static.program_guard(program):
+            feeds = [paddle.static.data(name, [None, None], "int64") for name in self._feeds]
+        return paddle.io.DataLoader(Batches(), feed_list=feeds, batch_size=None, return_list=False)
 
 
-def _loader(batches, feeds: list[str]):
-    class Batches(paddle.io.Dataset):
-        def __len__(self):
-            return len(batches)
+def parts_of(program) -> tuple[dict[str, list[str]], list[str]]:
+    """Part to the weights of its matrix products; and the tensors of the products that have none.
 
-        def __getitem__(self, index):
-            return batches[index]
-
-    with paddle.static.program_guard(paddle.static.Program()):
-        variables = [paddle.static.data(name, [None, None], "int64") for name in feeds]
-    return paddle.io.DataLoader(Batches(), feed_list=variables, batch_size=None, return_list=False)
-
-
-def _without_matrix_weights(program) -> list[str]:
-    """The tensors of products that stay in fp32: those without weights, and those of a last layer that answers for
-    the first token alone (graph.py), whose weights have a matrix a head; they are hardly any work."""
-    block, tensors = program.global_block(), []
+    A layer of the encoder has one softmax and six products with weights: query, key, value and output; two of the
+    feed-forward network. Key and value of a last layer that answers for the first token alone (graph.py) have
+    weights of rank 3, and stay in fp32 as well: they are hardly any work. Raises ErnieTinyError for another graph.
+    """
+    block = program.global_block()
+    layers = sum(op.type == "softmax" for op in block.ops)
+    parts: dict[str, list[str]] = {EMBEDDINGS: []}
+    for layer in range(layers):
+        parts[f"encoder.layers.{layer}.attention"] = []
+        parts[f"encoder.layers.{layer}.feed_forward"] = []
+    parts[HEAD] = []
+    number, without_weights = 0, []
     for op in block.ops:
-        if op.type == _MATMUL:
-            names = [*op.input("X"), *op.input("Y")]
-            weights = [name for name in names if block.var(name).persistable]
-            if not weights or any(len(block.var(name).shape) != 2 for name in weights):
-                tensors += names
-    return tensors
+        if op.type != _MATMUL:
+            continue
+        names = [*op.input("X"), *op.input("Y")]
+        weights = [name for name in names if block.var(name).persistable]
+        if not weights:
+            without_weights += names
+            continue
+        layer, place = divmod(number, 6)
+        number += 1
+        if any(len(block.var(name).shape) != 2 for name in weights):  # a product a head, of one row (graph.py)
+            without_weights += names
+            continue
+        part = f"encoder.layers.{layer}." + ("attention" if place < 4 else "feed_forward")
+        parts[part if layer < layers else HEAD] += weights
+    if not layers or number <= 6 * layers:
+        raise ErnieTinyError(f"not the graph of an encoder: {layers} softmax, {number} products with weights")
+    return parts, without_weights
+
+
+def keep_scales(program, weights: set[str]) -> None:
+    """Leaves the scales of what goes into the products with `weights` in the program, which it changes, and no others.
+
+    Calibration notes a scale for whatever a product or a normalisation puts out. By those the engine would also give
+    int8 to products that were left out, and would round what an int8 product puts out before it is read in fp32.
+    """
+    block = program.global_block()
+    noted = {op.output("Y")[0]: op.input("X")[0] for op in block.ops if op.type in _NOTE_A_SCALE}
+
+    def origin(name: str) -> str:
+        while name in noted:
+            name = noted[name]
+        return name
+
+    kept = {origin(op.input("X")[0]) for op in block.ops if op.type == _MATMUL and origin(op.input("Y")[0]) in weights}
+    for index, op in reversed(list(enumerate(block.ops))):
+        source = origin(op.input("X")[0]) if op.type in _NOTE_A_SCALE else None
+        if source is not None and source not in kept and not block.var(source).persistable:
+            block._remove_op(index)
+    made = {name for op in block.ops for name in op.output_arg_names}
+    for op in block.ops:
+        for name in set(op.input_arg_names).intersection(noted) - made:
+            op._rename_input(name, origin(name))
 
 
 def quantize_table(program) -> None:

@@ -136,6 +136,8 @@ def _quantize_step(context: RunContext) -> Step:
                 calibration=_labelled(context, calibration),
                 dev=_labelled(context, context.data.dev),
                 max_drop_points=settings.max_drop_points,
+                auto=settings.auto,
+                keep_fp32=settings.keep_fp32,
             )
         )
 

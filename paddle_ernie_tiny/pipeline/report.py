@@ -136,7 +136,8 @@ def _int8(root: Path) -> dict:
     if manifest is None:
         raise InputError("the int8 bundle is missing", str(folder), "run it again, it carries on")
     size = sum(file.stat().st_size for file in folder.iterdir())
-    return {"bundle": folder.name, **manifest["parity"], "mb": round(size / 1e6, 1)}
+    left = manifest["quantization"]["fp32"]
+    return {"bundle": folder.name, **manifest["parity"], "left_in_fp32": left, "mb": round(size / 1e6, 1)}
 
 
 def _benchmark(root: Path) -> dict:

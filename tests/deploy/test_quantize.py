@@ -1,4 +1,4 @@
-"""int8: through the engine that serves it, smaller, and refused where the metric falls."""
+"""int8: through the engine that serves it, smaller, in the parts that were asked for, refused where the metric falls."""
 
 import json
 import re
@@ -13,9 +13,13 @@ from paddle_ernie_tiny.deploy.predictor import Predictor
 from paddle_ernie_tiny.deploy.quantize import QuantizeRequest, has_vnni, quantize_bundle
 from paddle_ernie_tiny.errors import GateError, InputError
 
+PARTS = ["embeddings"]
+PARTS += [f"encoder.layers.{layer}.{part}" for layer in range(2) for part in ("attention", "feed_forward")]
+PARTS += ["head"]
+
 
 def quantize(bundle, out, **options):
-    options = {"max_drop_points": 100.0, **options}  # random weights: answers hang by a thread
+    options = {"max_drop_points": 100.0, "auto": False, **options}  # random weights: answers hang by a thread
     return quantize_bundle(QuantizeRequest(str(bundle.folder), str(out), bundle.rows(16), bundle.rows(), **options))
 
 
@@ -48,7 +52,7 @@ def test_the_bundle_says_what_it_is_and_what_it_costs(classifier, int8):
     folder, parity = int8
     manifest = read_manifest(folder)
     assert manifest.precision == "int8" and Predictor(folder).precision == "int8"
-    assert manifest.quantization["calibration_rows"] == 16
+    assert manifest.quantization["int8"] == PARTS and manifest.quantization["fp32"] == []
     assert manifest.parity == parity
     assert parity["rows"] == 48 and parity["metric_fp32"] == 1.0  # gold is what fp32 answers
     assert parity["metric_int8"] == pytest.approx(parity["label_agreement"])
@@ -65,10 +69,38 @@ def test_weights_and_word_embeddings_are_stored_in_a_byte_each(classifier, int8)
     assert saved > 0.75 * 3 * weights, f"{saved} bytes saved of {table}"
 
 
-def test_the_engine_runs_every_product_with_a_weight_matrix_in_int8(int8):
-    # a whole layer's six, and of the last layer, which answers for the first token alone, query, output and two of
-    # the feed-forward network; then pooler and classifier
+@pytest.mark.parametrize(
+    ("keep_fp32", "products"),
+    [
+        (["encoder.layers.0.attention", "encoder.layers.1.feed_forward", "head"], 4 + 2 + 2),
+        (["encoder.layers.0.feed_forward", "encoder.layers.1.attention"], 2 + 2),
+    ],
+)
+def test_the_engine_runs_in_int8_what_the_manifest_says_and_nothing_else(
+    classifier, int8, keep_fp32, products, tmp_path
+):
+    """Left alone, it also takes products that were left out, by the scales of their neighbours.
+
+    All are a whole layer's six, and of the last layer, which answers for the first token alone, query, output and two
+    of the feed-forward network; then pooler and classifier.
+    """
     assert int8_products(int8[0]) == 6 + 4 + 2
+    quantize(classifier, tmp_path / "mixed", keep_fp32=keep_fp32)
+    assert int8_products(tmp_path / "mixed") == 6 + 4 + 2 - products
+    assert read_manifest(tmp_path / "mixed").quantization["fp32"] == keep_fp32
+
+
+def test_parts_left_out_bring_the_logits_nearer(classifier, int8, tmp_path):
+    out = tmp_path / "only-table"
+    quantize(classifier, out, keep_fp32=PARTS[1:])
+    assert read_manifest(out).quantization == {
+        **read_manifest(out).quantization,
+        "int8": ["embeddings"],
+        "fp32": PARTS[1:],
+    }
+    error = relative_error(classifier, out)
+    assert 0 < error < 0.02, "a row's scale leaves an error of at most 1/254 of its largest value"
+    assert error < relative_error(classifier, int8[0])
 
 
 @pytest.mark.parametrize("name", ["pair_regressor", "tagger"])
@@ -88,16 +120,25 @@ def test_int8_is_close_to_fp32(name, request, tmp_path):
     assert relative_error(bundle, tmp_path / "int8") < 0.5
 
 
-def test_a_fall_beyond_the_bar_is_refused(classifier, tmp_path):
+def test_a_fall_beyond_the_bar_is_refused_with_the_parts_to_leave_out(classifier, tmp_path):
     """A bar below zero refuses every model: even equal scores are a fall of 0 points."""
     with pytest.raises(GateError) as raised:
-        quantize(classifier, tmp_path / "refused", max_drop_points=-101.0)
+        quantize(classifier, tmp_path / "refused", max_drop_points=-1.0)
     message = str(raised.value)
-    assert "accuracy on 48 dev rows falls from 1.0000 to" in message and "(allowed: -101)" in message
+    assert "accuracy on 48 dev rows falls from 1.0000 to" in message and "(allowed: -1)" in message
+    assert "leave the most sensitive parts in fp32: --keep-fp32 " in message
     assert not (tmp_path / "refused").exists() and not list(tmp_path.glob("*.tmp"))
 
 
+def test_auto_leaves_out_ever_more_until_nothing_is_left(classifier, tmp_path):
+    with pytest.raises(GateError, match=f"the last of {len(PARTS)} attempts that left ever more in fp32"):
+        quantize(classifier, tmp_path / "refused", max_drop_points=-1.0, auto=True)
+
+
 def test_what_cannot_be_quantized(classifier, int8, tmp_path):
+    with pytest.raises(InputError, match="no part 'encoder.layers.9.attention'") as raised:
+        quantize(classifier, tmp_path / "out", keep_fp32=["encoder.layers.9.attention"])
+    assert "encoder.layers.1.feed_forward" in str(raised.value)
     with pytest.raises(InputError, match="is int8 already"):
         quantize_bundle(QuantizeRequest(str(int8[0]), str(tmp_path / "o"), classifier.rows(8), classifier.rows(8)))
     with pytest.raises(InputError, match="would replace the fp32 one"):
@@ -110,7 +151,7 @@ def test_the_verb(classifier, tmp_path):
     (tmp_path / "rows.tsv").write_text(rows, encoding="utf-8")
     files = ["--calibrate", tmp_path / "rows.tsv", "--dev", tmp_path / "rows.tsv"]
     command = [sys.executable, "-m", "paddle_ernie_tiny", "quantize", classifier.folder, tmp_path / "int8", *files]
-    done = subprocess.run([*command, "--max-drop", "100", "--rows", "16"], capture_output=True, text=True)
+    done = subprocess.run([*command, "--max-drop", "100", "--no-auto", "--rows", "16"], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "int8, metric " in done.stdout
     assert json.loads((tmp_path / "int8" / "manifest.json").read_text())["quantization"]["calibration_rows"] == 16

@@ -5,7 +5,7 @@ import json
 from .conftest import ernie_tiny
 
 
-def test_int8_is_added_to_a_finished_run(finished, tmp_path):
+def test_int8_is_added_to_a_finished_run_and_refused_where_it_costs_too_much(finished, tmp_path):
     run = finished.copy(tmp_path / "run")
     run.config["export"]["int8"] = {"calibration_rows": 16, "max_drop_points": 100.0}
     run.write()
@@ -19,3 +19,8 @@ def test_int8_is_added_to_a_finished_run(finished, tmp_path):
     assert "bundle-int8" in (run.root / "report.md").read_text(encoding="utf-8")
     evaluated = ernie_tiny("evaluate", run.root / "bundle-int8", run.folder / "dev.tsv")
     assert json.loads(evaluated.stdout)["accuracy"] == manifest["parity"]["metric_int8"]
+
+    run.config["export"]["int8"] = {"keep_fp32": ["encoder.layers.1.attention"]}
+    run.write()
+    refused = ernie_tiny("run", run.file)
+    assert refused.returncode == 2 and "in a student of 1 layers" in refused.stderr
