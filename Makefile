@@ -36,8 +36,7 @@ bench: setup ## the table of speeds, into docs/results/speed; TEXT=a tsv (COLUMN
 	$(BENCH) $(SERVED) --batch 1,32 --seconds 8 --engine paddle,onnxruntime,openvino --out $(BENCH_OUT)/engines
 	$(BENCH) --model bert-base@fp32@plain --model 4l-312h@fp32@plain $(SERVED) --batch 1 --seconds 8 --profile \
 	  --out $(BENCH_OUT)/graphs
-	@test -z "$(TEXT)" || set -x; test -z "$(TEXT)" || \
-	  $(BENCH) $(SERVED) --no-bare --seconds 90 --text "$(TEXT)" --column $(COLUMN) --out $(BENCH_OUT)/text
+	$(if $(TEXT),$(BENCH) $(SERVED) --no-bare --seconds 90 --text "$(TEXT)" --column $(COLUMN) --out $(BENCH_OUT)/text)
 
 lint: setup ## ruff: lint and format
 	.venv/bin/ruff check .
