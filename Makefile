@@ -28,15 +28,15 @@ test: setup ## every test; ARGS="tests/data -x" for some
 # Nothing else should run meanwhile. Shapes have random weights: speed does not depend on them. First the models in
 # three engines; then the graphs with and without the toolkit's shortcut, and the profile; then text to label, with
 # turns that are long enough for the whole of a small data set.
-BENCH = .venv/bin/ernie-tiny bench --rounds 5 $(ARGS)
+BENCH = .venv/bin/ernie-tiny bench $(ARGS)
 SERVED = --model bert-base@fp32 --model 4l-312h@fp32 --model 4l-312h@int8
 bench: setup ## the table of speeds, into docs/results/speed; TEXT=a tsv (COLUMN=text_a) adds text to label
 	@test -z "$(TEXT)" || test -f "$(TEXT)" || { echo "no such file: TEXT=$(TEXT)" >&2; exit 2; }
 	@test -n "$(TEXT)" || echo "text to label is left out; for it: make bench TEXT=path/to/test.tsv" >&2
-	$(BENCH) $(SERVED) --batch 1,32 --seconds 8 --engine paddle,onnxruntime,openvino --out $(BENCH_OUT)/engines
-	$(BENCH) --model bert-base@fp32@plain --model 4l-312h@fp32@plain $(SERVED) --batch 1 --seconds 8 --profile \
+	$(BENCH) $(SERVED) --batch 1,32 --seconds 8 --rounds 8 --engine paddle,onnxruntime,openvino --out $(BENCH_OUT)/engines
+	$(BENCH) --model bert-base@fp32@plain --model 4l-312h@fp32@plain $(SERVED) --batch 1 --seconds 8 --rounds 8 --profile \
 	  --out $(BENCH_OUT)/graphs
-	$(if $(TEXT),$(BENCH) $(SERVED) --no-bare --seconds 90 --text "$(TEXT)" --column $(COLUMN) --out $(BENCH_OUT)/text)
+	$(if $(TEXT),$(BENCH) $(SERVED) --no-bare --seconds 90 --rounds 5 --text "$(TEXT)" --column $(COLUMN) --out $(BENCH_OUT)/text)
 
 lint: setup ## ruff: lint and format
 	.venv/bin/ruff check .
