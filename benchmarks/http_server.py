@@ -3,13 +3,15 @@
     python benchmarks/http_server.py --texts FILE.tsv --vocab FOLDER --json OUT.json
 
 A student of 4 layers and width 312 (random weights: speed does not depend on them) is exported and served on one core;
-the client has the other one. Every request holds one real text. Four measurements, one after another:
+the client has the other one. Every request holds one real text. The measurements, one after another:
 
 own         the predictor by itself on that core: the same rows, batch size, one thread; before and after the rest.
 saturation  `--connections` clients that ask again as soon as they are answered.
 half        requests at half of that rate, at random times (a Poisson process) and, apart, at even intervals.
 triple      three times that rate, whether answered or not; the server's memory before, during, after; then
             saturation again.
+shapes      the engine's memory: a predictor that runs every pair of batch size and length that the server can come
+            to, in three passes; what is added for a shape is added once.
 
 Latencies are seen by the client, from the moment a request is due.
 """
@@ -58,7 +60,7 @@ def main() -> None:
 
 
 def measure(args: argparse.Namespace, texts: list[str], folder: Path) -> dict:
-    """All four measurements, and what they were made with."""
+    """All measurements, and what they were made with."""
     bundle = folder / "student"
     run_python(
         f"from http_server import export_student; export_student({str(args.vocab.resolve())!r}, {str(bundle)!r})"
@@ -81,6 +83,7 @@ def measure(args: argparse.Namespace, texts: list[str], folder: Path) -> dict:
             server.send_signal(signal.SIGTERM)
             exit_code = server.wait()
     after = told("own", json.loads(run_python(own, SERVER_CORE)))
+    shapes = f"from http_server import memory_of_shapes; memory_of_shapes({str(bundle)!r}, {args.batch_size})"
     own_rows = (before["rows_per_second"] + after["rows_per_second"]) / 2
     return {
         "own": {"before": before, "after": after},
@@ -88,6 +91,7 @@ def measure(args: argparse.Namespace, texts: list[str], folder: Path) -> dict:
         "share_of_own_rate": round(served["saturation"]["rows_per_second"] / own_rows, 3),
         "seconds_to_first_answer": round(first_answer, 2),
         "exit_code": exit_code,
+        "shapes": told("shapes", json.loads(run_python(shapes, SERVER_CORE))),
         "settings": {key: value for key, value in vars(args).items() if isinstance(value, int | float)},
         "machine": {"cpu": platform.machine(), "cores": os.cpu_count(), "load": os.getloadavg()},
     }
@@ -280,6 +284,28 @@ def own_rate(bundle: str, batch_size: int) -> None:
         predictor.predict(texts, batch_size=batch_size)
         seconds.append(round(time.perf_counter() - start, 3))
     print(json.dumps({"rows_per_second": round(len(texts) / sorted(seconds)[1], 1), "seconds": seconds}))
+
+
+def memory_of_shapes(bundle: str, batch_size: int) -> None:
+    """Child process: resident memory before any shape and after each of three passes over all of them, as JSON."""
+    tune_process()
+    import_paddle()
+    import numpy as np
+
+    from paddle_ernie_tiny.deploy.predictor import Predictor
+    from paddle_ernie_tiny.deploy.server.batching import LENGTH_STEP
+
+    predictor, chance = Predictor(bundle), np.random.default_rng(0)
+    longest = predictor.manifest.max_length_tokens
+    shapes = [(b, n) for b in range(1, batch_size + 1) for n in range(LENGTH_STEP, longest + 1, LENGTH_STEP)]
+    memory = [memory_mb(os.getpid())]
+    for _ in range(3):
+        chance.shuffle(shapes)
+        for shape in shapes:
+            ids = chance.integers(1000, 2000, shape)
+            predictor.run(ids, np.zeros_like(ids))
+        memory.append(memory_mb(os.getpid()))
+    print(json.dumps({"shapes": len(shapes), "resident_mb": {"before": memory[0], "after_each_pass": memory[1:]}}))
 
 
 def export_student(vocab: str, out: str) -> None:

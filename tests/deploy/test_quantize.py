@@ -1,4 +1,4 @@
-"""int8: through the engine that serves it, smaller, in the parts that were asked for, refused where the metric falls."""
+"""int8: through the engine that serves it, smaller, in the parts asked for, refused where the metric falls."""
 
 import json
 import re
