@@ -135,6 +135,18 @@ def test_auto_leaves_out_ever_more_until_nothing_is_left(classifier, tmp_path):
         quantize(classifier, tmp_path / "refused", max_drop_points=-1.0, auto=True)
 
 
+def test_auto_leaves_out_the_most_sensitive_until_the_gate_passes(classifier, int8, tmp_path):
+    drop = int8[1]["drop_points"]
+    if drop == 0:
+        pytest.skip("int8 changes no answer of these weights on this CPU")
+    parity = quantize(classifier, tmp_path / "mixed", max_drop_points=drop - 0.1, auto=True)
+    made = read_manifest(tmp_path / "mixed").quantization
+    assert parity["drop_points"] < drop and made["tried"][0]["drop_points"] == pytest.approx(drop)
+    ranked = list(made["sensitivity"])
+    assert sorted(ranked) == sorted(PARTS) and made["fp32"] == ranked[: len(made["fp32"])] != []
+    assert made["int8"] == [part for part in PARTS if part not in made["fp32"]]
+
+
 def test_what_cannot_be_quantized(classifier, int8, tmp_path):
     with pytest.raises(InputError, match="no part 'encoder.layers.9.attention'") as raised:
         quantize(classifier, tmp_path / "out", keep_fp32=["encoder.layers.9.attention"])
