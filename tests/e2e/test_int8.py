@@ -5,7 +5,7 @@ import json
 from .conftest import ernie_tiny
 
 
-def test_int8_is_added_to_a_finished_run_and_refused_where_it_costs_too_much(finished, tmp_path):
+def test_int8_is_added_to_a_finished_run_and_a_part_that_is_not_there_is_refused(finished, tmp_path):
     run = finished.copy(tmp_path / "run")
     run.config["export"]["int8"] = {"calibration_rows": 16, "max_drop_points": 100.0}
     run.write()
