@@ -20,6 +20,9 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from statistics import median
+
+from common import machine
 
 from paddle_ernie_tiny.runtime import tune_process
 
@@ -51,7 +54,9 @@ def main() -> None:
         )
         for kernel in record["kernels"][:12]:
             print(f"  {kernel['ms']:8.3f} ms  {kernel['times']:5.1f} x  {kernel['kernel']}")
-    given.json.write_text(json.dumps({"shape": shape, "records": records}, indent=1) + "\n", encoding="utf-8")
+    given.json.write_text(
+        json.dumps({"shape": shape, "machine": machine(), "records": records}, indent=1) + "\n", encoding="utf-8"
+    )
 
 
 def of_paddle(bundle: Path, shape: tuple[int, int], calls: int) -> dict:
@@ -154,11 +159,6 @@ def call_ms(run: Callable, shape: tuple[int, int], calls: int) -> float:
         run(ids, types)
         seconds.append(time.perf_counter() - start)
     return round(1000 * median(seconds), 3)
-
-
-def median(values: Iterable[float]) -> float:
-    ordered = sorted(values)
-    return ordered[len(ordered) // 2]
 
 
 if __name__ == "__main__":

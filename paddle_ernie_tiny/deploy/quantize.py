@@ -46,6 +46,10 @@ def quantize_bundle(request: QuantizeRequest) -> dict:
         shutil.rmtree(temporary)
         log.unlink()
         raise InputError(f"no part {result['unknown']!r}", "keep_fp32", f"parts: {', '.join(result['parts'])}")
+    if "nothing" in result:
+        shutil.rmtree(temporary)
+        log.unlink()
+        raise InputError("every part is left in fp32", "keep_fp32", "leave at least one part out of it")
     if not result["passed"]:
         shutil.rmtree(temporary)
         raise GateError(_refusal(manifest.metric, result, request), str(out), _remedy(result, request))

@@ -46,6 +46,8 @@ def quantize(request: QuantizeRequest, folder: Path) -> dict:
     unknown = [name for name in request.keep_fp32 if name not in quantizer.parts]
     if unknown:
         return {"unknown": unknown[0], "parts": list(quantizer.parts)}
+    if set(quantizer.parts) <= set(request.keep_fp32):
+        return {"nothing": True}
     fp32 = served.logits(request.dev.texts, request.dev.texts_b)
     before = _metric(served, fp32, request.dev)
     kept, tried, sensitivity = list(request.keep_fp32), [], {}

@@ -151,6 +151,9 @@ def test_what_cannot_be_quantized(classifier, int8, tmp_path):
     with pytest.raises(InputError, match="no part 'encoder.layers.9.attention'") as raised:
         quantize(classifier, tmp_path / "out", keep_fp32=["encoder.layers.9.attention"])
     assert "encoder.layers.1.feed_forward" in str(raised.value)
+    with pytest.raises(InputError, match="every part is left in fp32"):
+        quantize(classifier, tmp_path / "out", keep_fp32=PARTS)
+    assert not (tmp_path / "out").exists() and not list(tmp_path.glob("*.tmp"))
     with pytest.raises(InputError, match="is int8 already"):
         quantize_bundle(QuantizeRequest(str(int8[0]), str(tmp_path / "o"), classifier.rows(8), classifier.rows(8)))
     with pytest.raises(InputError, match="would replace the fp32 one"):
