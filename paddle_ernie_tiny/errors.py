@@ -1,19 +1,29 @@
-"""Errors that a user can mend: each says what is wrong, where, and how to mend it."""
+"""Errors that a user can fix: each says what is wrong, where, and how to fix it."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import Literal
+
 
 class ErnieTinyError(Exception):
-    """Base of the toolkit's own errors; the command line prints it without a traceback and exits 1."""
+    """Base of the toolkit's own errors; the command line prints it without a traceback and exits 1.
+
+    Args:
+        what: what is wrong, with the value.
+        where: the place: file and line, YAML path, or option.
+        remedy: what to do about it.
+    """
 
     exit_code = 1
 
     def __init__(self, what: str, where: str | None = None, remedy: str | None = None):
         self.what, self.where, self.remedy = what, where, remedy
-        parts = [f"{where}: {what}" if where else what]
-        if remedy:
-            parts.append(f"  remedy: {remedy}")
-        super().__init__("\n".join(parts))
+        super().__init__(what, where, remedy)  # as arguments, so that the error can cross to another process
+
+    def __str__(self) -> str:
+        first = f"{self.where}: {self.what}" if self.where else self.what
+        return f"{first}\n  remedy: {self.remedy}" if self.remedy else first
 
 
 class InputError(ErnieTinyError):
@@ -30,12 +40,30 @@ class InputErrors(InputError):
         noun = "problem" if len(errors) == 1 else "problems"
         super().__init__(f"{len(errors)} {noun} found:\n" + "\n".join(f"- {error}" for error in errors))
 
+    def __reduce__(self):
+        return InputErrors, (self.errors,)
+
 
 class GateError(ErnieTinyError):
     """A check that guards quality (export parity, teacher above chance) did not pass; nothing was published."""
 
 
 class Interrupted(ErnieTinyError):
-    """Ctrl-C arrived, the step in hand was finished and a checkpoint written."""
+    """Ctrl-C arrived; the current step was finished and a checkpoint written."""
 
     exit_code = 130
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What a check saw and does not refuse: what was checked, what was seen, where, and what to do about it."""
+
+    level: Literal["warning", "note"]
+    check: str
+    what: str
+    where: str
+    remedy: str = ""
+
+    def __str__(self) -> str:
+        mark = "warning: " if self.level == "warning" else ""
+        return f"{mark}{self.where}: {self.what}" + (f"; {self.remedy}" if self.remedy else "")

@@ -1,10 +1,19 @@
-"""Writing and vouching for files: whole or not at all, and known by their SHA-256."""
+"""Files and folders: written whole or not at all, known by their SHA-256, read as UTF-8 with errors that name the line."""
 
 from __future__ import annotations
 
 import hashlib
+import json
 import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
+
+from .errors import InputError
+
+UTF8_REMEDY = "save the file as UTF-8 (for a Chinese Windows file: iconv -f GB18030 -t UTF-8)"
 
 
 def write_text(path: str | os.PathLike, text: str) -> None:
@@ -21,11 +30,119 @@ def write_text(path: str | os.PathLike, text: str) -> None:
         temporary.unlink(missing_ok=True)
 
 
+def write_json(path: Path, value: Any) -> None:
+    """Writes a JSON value, as `write_text` writes; NumPy numbers become floats. Makes the folder."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_text(path, json.dumps(value, ensure_ascii=False, indent=1, default=float) + "\n")
+
+
+def read_json(path: Path) -> Any | None:
+    """The file's content; None if there is no such file, or it is not complete."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+
+
 def sha256(*paths: str | os.PathLike) -> str:
-    """SHA-256 over the bytes of files, one after another, read in pieces."""
+    """SHA-256 over the bytes of files, one after another, read in blocks."""
     digest = hashlib.sha256()
     for path in paths:
         with open(path, "rb") as file:
             while block := file.read(1 << 20):
                 digest.update(block)
     return digest.hexdigest()
+
+
+def utf8_lines(path: Path, block_bytes: int = -1) -> Iterator[tuple[int, str | InputError]]:
+    """(line number from 1, text) of every line of a file; an InputError that names the line if it is not UTF-8.
+
+    Lines end at LF only and keep their end; a byte order mark is dropped. With `block_bytes`, a longer line comes in
+    several blocks of at most that size, cut between characters.
+    """
+    with path.open("rb") as file:
+        number, rest = 1, b""
+        while raw := file.readline(block_bytes):
+            ended = raw.endswith(b"\n") or len(raw) != block_bytes
+            raw = (rest + raw).removeprefix(b"\xef\xbb\xbf") if number == 1 else rest + raw
+            rest = b""
+            try:
+                text = raw.decode("utf-8")
+            except UnicodeDecodeError as error:
+                if not ended and error.reason == "unexpected end of data":
+                    rest, text = raw[error.start :], raw[: error.start].decode("utf-8")
+                else:
+                    shown = raw[max(0, error.start - 10) : error.end + 10]
+                    yield number, InputError(f"not UTF-8 text, near {shown!r}", f"{path}:{number}", UTF8_REMEDY)
+                    text = ""
+            if text:
+                yield number, text
+            number += ended
+
+
+def free_bytes(folder: Path) -> tuple[int, Path]:
+    """(free bytes on the disk that would hold `folder`, the nearest folder that exists)."""
+    existing = folder.absolute()
+    while not existing.exists():
+        existing = existing.parent
+    return shutil.disk_usage(existing).free, existing
+
+
+@contextmanager
+def new_folder(target: Path, marker: str | None = None) -> Iterator[Path]:
+    """A temporary folder whose content takes the place of `target` when the block ends without an error.
+
+    What is in `target` is replaced only then, and only if it holds a file called `marker`: an earlier result of the
+    same kind. Raises InputError before the block if `target` is a file, or holds anything else.
+    """
+    target = Path(os.path.realpath(target))  # through links: the link stays, what it names is replaced
+    require_replaceable(target, marker)
+    _remove_abandoned(target)
+    temporary = target.with_name(f".{target.name}.{os.uname().nodename}.{os.getpid()}.tmp")
+    temporary.mkdir(parents=True)
+    try:
+        yield temporary
+        _replace(target, temporary, marker)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def require_replaceable(target: Path, marker: str | None) -> None:
+    """Raises InputError unless `target` is absent, an empty folder, or a folder with a file called `marker`."""
+    if target.exists() and not target.is_dir():
+        raise InputError("this is a file, not a folder", str(target), "choose another folder")
+    if target.is_dir() and any(target.iterdir()) and not (marker and (target / marker).is_file()):
+        what = "the folder is not empty" + (f" and holds no {marker}" if marker else "")
+        raise InputError(what, str(target), "choose another folder")
+
+
+def _replace(target: Path, temporary: Path, marker: str | None) -> None:
+    if os.path.ismount(target) or target == Path.cwd():  # such a folder cannot be renamed: its content is replaced
+        for old in target.iterdir():
+            shutil.rmtree(old) if old.is_dir() and not old.is_symlink() else old.unlink()
+        for new in sorted(temporary.iterdir(), key=lambda path: path.name == marker):  # the marker last
+            shutil.move(str(new), target / new.name)
+        return
+    old = temporary.with_name(temporary.name.removesuffix(".tmp") + ".old.tmp")
+    if target.exists():
+        os.rename(target, old)
+    os.rename(temporary, target)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _remove_abandoned(target: Path) -> None:
+    """Removes what processes of this machine that have ended left half written."""
+    for folder in target.parent.glob(f".{target.name}.{os.uname().nodename}.*.tmp"):
+        process = folder.name.removesuffix(".tmp").removesuffix(".old").rpartition(".")[2]
+        if process.isdigit() and (int(process) == os.getpid() or not _is_running(int(process))):
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _is_running(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return True

@@ -1,4 +1,4 @@
-"""Process settings that must be in place before Paddle is imported."""
+"""Process settings that must be made before Paddle is imported. The command line and the Python API make them."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ import io
 import os
 import sys
 import warnings
+
+from .machine import cpu_cores, cpu_facts, cpu_flags
 
 
 def tune_process() -> None:
@@ -20,24 +22,17 @@ def tune_process() -> None:
 
     `ERNIE_TINY_TUNE=0` leaves everything as it is. Call before `import paddle`.
     """
-    warnings.filterwarnings("ignore", message="Setuptools is replacing distutils")
-    warnings.filterwarnings("ignore", message="pkg_resources is deprecated")
-    warnings.filterwarnings("ignore", message="No ccache found")
+    for noise in ("Setuptools is replacing distutils", "pkg_resources is deprecated", "No ccache found"):
+        warnings.filterwarnings("ignore", message=noise)
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
     if os.environ.get("ERNIE_TINY_TUNE") == "0":
         return
     sharing = int(os.environ.get("PADDLE_LOCAL_SIZE") or 1)  # processes of a distributed run on this machine
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, cpu_cores() // sharing)))
-    vendor, flags = _cpu()
-    if vendor == "AuthenticAMD" and "avx2" in flags:
-        os.environ.setdefault("MKL_DEBUG_CPU_TYPE", "7" if "avx512vl" in flags else "5")
+    if cpu_facts().get("vendor_id") == "AuthenticAMD" and "avx2" in cpu_flags():
+        os.environ.setdefault("MKL_DEBUG_CPU_TYPE", "7" if "avx512vl" in cpu_flags() else "5")
     if sys.platform == "linux":
-        keep_memory_in_process()
-
-
-def cpu_cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        _keep_memory_in_process()
 
 
 def import_paddle() -> None:
@@ -50,7 +45,7 @@ def import_paddle() -> None:
             print(line, file=sys.stderr)
 
 
-def keep_memory_in_process() -> None:
+def _keep_memory_in_process() -> None:
     """Raises glibc's mmap and trim thresholds to 1 GiB (no effect on other C libraries)."""
     trim_threshold, mmap_threshold = -1, -3  # M_TRIM_THRESHOLD, M_MMAP_THRESHOLD of malloc.h
     try:
@@ -59,18 +54,3 @@ def keep_memory_in_process() -> None:
         libc.mallopt(trim_threshold, 1 << 30)
     except (OSError, AttributeError):
         return
-
-
-def _cpu() -> tuple[str, set[str]]:
-    vendor, flags = "", set()
-    try:
-        with open("/proc/cpuinfo", encoding="ascii", errors="replace") as lines:
-            for line in lines:
-                key, _, value = line.partition(":")
-                if key.strip() == "vendor_id":
-                    vendor = value.strip()
-                elif key.strip() == "flags":
-                    return vendor, set(value.split())
-    except OSError:
-        pass
-    return vendor, flags

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from .sections import PositiveInt, Section, Weight
+from ..sections import PositiveInt, Section, Weight
 
 ModelPart = Annotated[str, Field(pattern=r"^(embeddings|head|encoder\.layers\.\d+\.(attention|feed_forward))$")]
 

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from .sections import PositiveInt, Section, Weight
+from ..sections import PositiveInt, Section, Weight
 
 
 class TermSettings(Section):

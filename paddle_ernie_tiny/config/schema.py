@@ -12,7 +12,7 @@ from pydantic import Field, model_validator
 
 from .deployment import BenchmarkSettings, ExportSettings
 from .objective import ObjectiveSettings
-from .sections import Column, Fraction, PositiveInt, Section, Weight
+from ..sections import Column, Fraction, PositiveInt, Section, Weight
 
 # Which metrics score which kind of task; the first is the default.
 METRICS = {

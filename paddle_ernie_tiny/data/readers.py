@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import math
 import re
 import unicodedata
 from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 
 from ..errors import InputError
+from .rows import Example
 from .tables import (
     LABEL_NAMES,
     TEXT_B_NAMES,
@@ -26,29 +26,20 @@ from .tables import (
     read_rows,
 )
 
-__all__ = ["Example", "TableFormat", "infer_labels", "read_examples", "read_paddlenlp"]
 
-
-@dataclass(frozen=True)
-class Example:
-    """One row: `label` is a class id, a score (regression) or None; `line` is where it starts, from 1."""
-
-    text: str
-    text_b: str | None
-    label: int | float | None
-    line: int
+Parse = Callable[[str], int | float]  # a label's name to the label; raises InputError, without a place
 
 
 def read_examples(
     path: str | Path,
     table: TableFormat,
-    labels: list[str] | None,
+    parse: Parse,
+    labels: Sequence[str] | None = None,
     require_label: bool = True,
 ) -> list[Example]:
-    """Read a file's rows; labels become their place in `labels`, or floats where that is None (regression).
+    """Reads a file's rows; `parse` turns a label's name into the label, `labels` are the names that aliases stand for.
 
-    Ids are taken for labels where no label's name is itself a number. Without `require_label` the label,
-    or its whole column, may be missing (None).
+    Without `require_label` the label, or its whole column, may be missing (None).
 
     Raises:
         InputError: no such file, no rows, or columns that do not fit.
@@ -59,9 +50,12 @@ def read_examples(
         check_aliases(table, labels)
 
     def is_header(first: list[str]) -> bool:
-        cell = cell_at(first, table.label)
-        known = cell is not None and _parse_label(table.label_aliases.get(cell.strip(), cell), labels) is not None
-        return not known and looks_like_header(first, table)
+        cell = (cell_at(first, table.label) or "").strip()
+        try:
+            parse(table.label_aliases.get(cell, cell))
+        except InputError:
+            return looks_like_header(first, table)
+        return False
 
     examples = []
     for line, row in labelled_rows(path, table, problems, is_header, require_label):
@@ -70,7 +64,7 @@ def read_examples(
         text_b = None
         if table.text_b is not None:
             text_b = _checked_text(row["text_b"], "second text", where, problems)
-        label = _checked_label(row["label"], labels, require_label, table.label_aliases, where, problems)
+        label = _checked_label(row["label"], parse, require_label, table.label_aliases, where, problems)
         if len(problems) == before:
             examples.append(Example(text, text_b, label, line))
     problems.finish()
@@ -124,23 +118,18 @@ def _is_visible(character: str) -> bool:
     return not character.isspace() and unicodedata.category(character) not in ("Cc", "Cf")
 
 
-def _checked_label(value, labels, required, aliases, where, problems) -> int | float | None:
+def _checked_label(value, parse: Parse, required, aliases, where, problems) -> int | float | None:
     name = _label_name(value)
     name = aliases.get(name, name)
     if not name:
         if required:
             problems.add("no label", where, "give every row a label")
         return None
-    parsed = _parse_label(name, labels)
-    if parsed is None and labels is None:
-        problems.add(f"label {name!r} is not a number", where, "give a score, or list the task's labels")
-    elif parsed is None:
-        remedy = f"use one of {', '.join(labels[:20])}{' ...' if len(labels) > 20 else ''}"
-        close = get_close_matches(name, labels, n=1)
-        remedy += f" (did you mean {close[0]!r}?)" if close else ""
-        remedy += "; if this row is a header, set header to true"
-        problems.add(f"unknown label {name!r}", where, remedy)
-    return parsed
+    try:
+        return parse(name)
+    except InputError as error:
+        problems.add(error.what, where, error.remedy)
+        return None
 
 
 def _label_name(value) -> str:
@@ -148,73 +137,50 @@ def _label_name(value) -> str:
     return "" if value is None or isinstance(value, (list, dict)) else str(value).strip()
 
 
-def _parse_label(cell: str, labels: list[str] | None) -> int | float | None:
-    cell = cell.strip()
-    if labels is None:
-        try:
-            score = float(cell)
-        except ValueError:
-            return None
-        return score if math.isfinite(score) else None
-    if cell in labels:
-        return labels.index(cell)
-    # Where a name is a number, a number that is no name is far more likely a mistake than an id.
-    if cell.isascii() and cell.isdigit() and not any(name.isdigit() for name in labels):
-        return int(cell) if int(cell) < len(labels) else None
-    return None
-
-
 def read_paddlenlp(
     name: str,
     split: str,
-    text: str | int | None = None,
-    text_b: str | int | None = None,
-    label: str | int | None = None,
-    subset: str | None = None,
-    scores: bool = False,
+    table: TableFormat,
+    subset: str | None,
+    parse: Callable[[str, Sequence[str]], int | float],
+    labels: Sequence[str] | None = None,
 ) -> tuple[list[Example], list[str]]:
-    """Read one split of a data set of `paddlenlp.datasets`, from its cache or by download.
+    """Reads one split of a data set of `paddlenlp.datasets`, from its cache or by download.
 
-    With `scores` the labels are floats (regression).
-
-    Fields that are not given by name (None, or a position, which these rows do not have) are found by their
+    Fields that `table` does not name (None, or a position, which these rows do not have) are found by their
     usual names; a second text is looked for only if `text` is not given by name. A row's line is its place
-    in the split, from 1. Returns the examples and the label names in PaddleNLP's order; test splits without
-    labels give None for each.
+    in the split, from 1. Returns the examples and the label names: `labels`, or those in PaddleNLP's order; test
+    splits without labels give None for each. `parse` gets a label's name and the label names.
 
     Raises:
         InputError: unknown data set, split or field; nothing cached and no network.
         InputErrors: up to 20 rows with an empty text or an unknown label.
     """
-    rows, labels, where = load_paddlenlp(name, split, subset)
+    rows, known, where = load_paddlenlp(name, split, subset)
     fields = list(rows[0])
-    by_name = isinstance(text, str)
-    text = field_named(text, TEXT_NAMES, fields, where)
-    if not by_name:
+    text = field_named(table.text, TEXT_NAMES, fields, where)
+    text_b = table.text_b
+    if not isinstance(table.text, str):
         others = [field for field in fields if field != text]
-        text_b = field_named(text_b, TEXT_B_NAMES, others, where, optional=True)
-    label = field_named(label, LABEL_NAMES, fields, where, optional=True)
+        text_b = field_named(table.text_b, TEXT_B_NAMES, others, where, optional=True)
+    label = field_named(table.label, LABEL_NAMES, fields, where, optional=True)
     for field in filter(None, (text, text_b, label)):
         if field not in fields:
             raise InputError(f"no field {field!r}", where, f"its fields are {', '.join(fields)}")
-    labels = labels or sorted({str(row[label]) for row in rows if label and row[label] not in ("", None)})
+    names = labels or known or sorted({str(row[label]) for row in rows if label and row[label] not in ("", None)})
     problems, examples = Problems(), []
     for number, row in enumerate(rows, start=1):
         place = f"{where}, row {number}"
         first = _checked_text(row[text], "text", place, problems)
         second = _checked_text(row[text_b], "second text", place, problems) if text_b else None
         value = row.get(label)
-        if scores:
-            value = None if value == "" else _checked_label(value, None, False, {}, place, problems)
-            examples.append(Example(first, second, value, number))
-            continue
-        # PaddleNLP turns label names into ids itself; -1 stands for no label in its GLUE-like test splits.
-        known = isinstance(value, int) and 0 <= value < len(labels)
-        if not known and value != -1:
-            value = _checked_label(value, labels, False, {}, place, problems)
-        examples.append(Example(first, second, None if value == -1 else value, number))
+        if labels is None and isinstance(value, int):
+            # PaddleNLP turns label names into ids itself; -1 stands for no label in its GLUE-like test splits.
+            value = None if value == -1 else names[value] if 0 <= value < len(names) else value
+        value = _checked_label(value, lambda name: parse(name, names), False, {}, place, problems)
+        examples.append(Example(first, second, value, number))
     problems.finish()
-    return examples, list(labels)
+    return examples, list(names)
 
 
 def load_paddlenlp(name: str, split: str, subset: str | None) -> tuple[list[dict], list[str] | None, str]:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Literal
 
 from ..errors import InputError, InputErrors
+from ..files import utf8_lines
 
 _FORMATS = {
     ".tsv": "tsv",
@@ -23,7 +24,6 @@ _FORMATS = {
     ".json": "jsonl",
     **dict.fromkeys((".conll", ".bio", ".bmes", ".bioes", ".iob"), "conll"),
 }
-UTF8_REMEDY = "save the file as UTF-8 (for a Chinese Windows file: iconv -f GB18030 -t UTF-8)"
 _JSON_REMEDY = "write one JSON object a line"
 _JSON_LINES = 1000  # an object over more lines than that is an unclosed brace
 _LISTED = 20  # how many problems, or names in a folder, are worth showing
@@ -144,16 +144,12 @@ def read_rows(path: Path, kind: str, problems: Problems) -> Iterator[tuple[int, 
 
 
 def decoded_lines(path: Path, problems: Problems) -> Iterator[tuple[int, str | None]]:
-    """Yield (number, text) of every line; None for one that is not UTF-8, which is a problem."""
-    with path.open("rb") as file:
-        for number, raw in enumerate(file, start=1):
-            raw = raw.removeprefix(b"\xef\xbb\xbf") if number == 1 else raw
-            try:
-                yield number, raw.decode("utf-8")
-            except UnicodeDecodeError as error:
-                shown = raw[max(0, error.start - 10) : error.end + 10]
-                problems.add(f"not UTF-8 text, near {shown!r}", f"{path}:{number}", UTF8_REMEDY)
-                yield number, None
+    """Yields (number, text) of every line; None for one that is not UTF-8, which is a problem."""
+    for number, line in utf8_lines(path):
+        if isinstance(line, InputError):
+            problems.add(line.what, line.where, line.remedy)
+            line = None
+        yield number, line
 
 
 def _csv_rows(path: Path, problems: Problems) -> Iterator[tuple[int, list[str]]]:

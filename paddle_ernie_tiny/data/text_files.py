@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import codecs
 import hashlib
 from collections.abc import Iterator
 from functools import lru_cache
@@ -10,8 +9,8 @@ from glob import glob, has_magic
 from pathlib import Path
 
 from ..errors import InputError
-from ..files import sha256
-from .tables import UTF8_REMEDY, listing, nearest_listing
+from ..files import sha256, utf8_lines
+from .tables import listing, nearest_listing
 
 _LINE_BYTES = 1 << 20  # a longer line is read in pieces
 
@@ -56,25 +55,12 @@ def read_lines(pattern: str | Path) -> Iterator[str]:
 
 
 def read_file_lines(path: Path) -> Iterator[str]:
-    """Yield the lines with text of one file; a line over 1 MiB comes in several pieces."""
-    number, carry = 1, b""
-    with path.open("rb") as file:
-        if file.read(3) != codecs.BOM_UTF8:
-            file.seek(0)
-        while block := file.readline(_LINE_BYTES):
-            block = carry + block
-            ended = block.endswith(b"\n") or len(block) < _LINE_BYTES
-            try:
-                text, used = codecs.utf_8_decode(block, "strict", ended)
-            except UnicodeDecodeError as error:
-                what = f"not UTF-8 text (byte 0x{block[error.start]:02x})"
-                raise InputError(what, f"{path}:{number}", UTF8_REMEDY) from None
-            carry = block[used:]
-            number += block.endswith(b"\n")
-            if text.strip():
-                yield text.rstrip("\r\n")
-    if carry:
-        raise InputError("the file ends inside a character", f"{path}:{number}", UTF8_REMEDY)
+    """Yields the lines with text of one file; a line over 1 MiB comes in several pieces."""
+    for _, line in utf8_lines(path, _LINE_BYTES):
+        if isinstance(line, InputError):
+            raise line
+        if line.strip():
+            yield line.rstrip("\r\n")
 
 
 def _first_magic(path: Path) -> int:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
 
 from ..errors import InputError
+from .readers import field_named, load_paddlenlp
+from .rows import TokenExample
 from .tables import (
     LABEL_NAMES,
     Problems,
@@ -21,15 +22,6 @@ from .tables import (
 
 _JOINED = "\x02"  # between the words, and between the tags, in Baidu's files
 _WORDS_PER_ROW = 10_000  # more is a file whose rows are not parted
-
-
-@dataclass(frozen=True)
-class TokenExample:
-    """Words and their tags (places in the task's labels; None: untagged); `line` is where the row starts, from 1."""
-
-    words: tuple[str, ...]
-    tags: tuple[int, ...] | None
-    line: int
 
 
 def read_token_examples(path: str | Path, table: TableFormat, labels: Sequence[str]) -> list[TokenExample]:
@@ -70,18 +62,16 @@ def sort_tags(tags) -> list[str]:
 
 
 def read_paddlenlp_tokens(
-    name: str, split: str, text: str | int | None = None, label: str | int | None = None, subset: str | None = None
+    name: str, split: str, table: TableFormat, subset: str | None = None
 ) -> tuple[list[TokenExample], list[str]]:
     """One split of a tagged data set of `paddlenlp.datasets` (msra_ner), and its tags in PaddleNLP's order.
 
     Raises InputError for an unknown data set, split or field, and where words and tags differ in number.
     """
-    from .readers import field_named, load_paddlenlp
-
     rows, labels, where = load_paddlenlp(name, split, subset)
     fields = list(rows[0])
-    text = field_named(text, ("tokens", "words", "text"), fields, where)
-    label = field_named(label, ("ner_tags", "tags", *LABEL_NAMES), fields, where)
+    text = field_named(table.text, ("tokens", "words", "text"), fields, where)
+    label = field_named(table.label, ("ner_tags", "tags", *LABEL_NAMES), fields, where)
     if not labels:
         raise InputError("the data set names no tags", where, "use local files, or give task.labels")
     problems, examples = Problems(), []
@@ -94,19 +84,6 @@ def read_paddlenlp_tokens(
             examples.append(TokenExample(tuple(map(str, words)), ids, number))
     problems.finish()
     return examples, list(labels)
-
-
-def misplaced_tags(examples: Sequence[TokenExample], labels: Sequence[str]) -> list[tuple[int, str]]:
-    """(line, what) of tags that go on with an entity that was not begun: `I-PER` after `O` or after `B-LOC`."""
-    found = []
-    for example in examples:
-        before = "O"
-        for word, tag in zip(example.words, (labels[i] for i in example.tags), strict=True):
-            goes_on = tag[:2] in ("I-", "M-", "E-")
-            if goes_on and (before[:2] not in ("B-", "I-", "M-") or before[2:] != tag[2:]):
-                found.append((example.line, f"{tag} at {word!r} after {before}"))
-            before = tag
-    return found
 
 
 def _tagged_rows(path: Path, table: TableFormat, problems: Problems) -> Iterator[tuple[int, list[str], list]]:

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from ..errors import InputError
+from ..extensions import kind_named
 from ..files import sha256, write_text
+from ..kinds import Kind
 
 FORMAT_VERSION = 1
 MANIFEST = "manifest.json"
 MODEL_STEM = "model"
+ONNX_FILE = "model.onnx"
 
 
 @dataclass
@@ -21,7 +23,7 @@ class Manifest:
     """What a bundle holds. `files` maps each file's name to its SHA-256."""
 
     task: str
-    task_type: str  # [pair_]classification | [pair_]regression | token_classification
+    task_type: str  # the name of the kind of task, behind "pair_" if a row is two texts
     labels: list[str]  # in the order of the logits; of a regression, the name of its one output
     max_length_tokens: int
     metric: str
@@ -37,6 +39,16 @@ class Manifest:
     quantization: dict | None = None  # of int8: how it was made, and what was left in fp32
     unit: str | None = None  # of token classification: "character" or "word", what gets a tag
     files: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def pair(self) -> bool:
+        """Is a row two texts?"""
+        return self.task_type.startswith("pair_")
+
+    @property
+    def kind(self) -> Kind:
+        """The kind of task. Raises InputError for one that is not known here."""
+        return kind_named(self.task_type.removeprefix("pair_"), "task_type in manifest.json")
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
@@ -92,15 +104,3 @@ def _verify(folder: Path, files: dict[str, str]) -> None:
     for file in sorted(folder.iterdir()):
         if file.name not in files and file.name != MANIFEST and not file.name.startswith("."):
             raise InputError("not a file of this bundle: the manifest does not name it", str(file), "take it out")
-
-
-def publish(temporary: Path, folder: Path) -> None:
-    """Moves a finished folder into place; an older one there is replaced only now."""
-    if folder.exists():
-        old = folder.with_name(folder.name + ".old")
-        shutil.rmtree(old, ignore_errors=True)
-        os.replace(folder, old)
-        os.replace(temporary, folder)
-        shutil.rmtree(old)
-    else:
-        os.replace(temporary, folder)

@@ -30,6 +30,11 @@ def scaled_scores(left: Tensor, right: Tensor) -> Tensor:
     return paddle.einsum("bqhd,bkhd->bhqk", left, right).astype("float32") / math.sqrt(left.shape[-1])
 
 
+def head_scores(left: Tensor, right: Tensor, heads: int) -> Tensor:
+    """`scaled_scores` of projections before splitting: [batch, length, width] twice to [batch, heads, query, key]."""
+    return scaled_scores(split_heads(left, heads), split_heads(right, heads))
+
+
 def distribution_kl(student_scores: Tensor, teacher_scores: Tensor, mask: Tensor) -> Tensor:
     """KL(teacher || student) of softmax over real keys, mean over heads and real queries.
 
@@ -107,7 +112,7 @@ def soft_cross_entropy(
     """
     teacher = F.softmax(teacher_logits.astype("float32") / temperature, axis=-1)
     student_log = F.log_softmax(student_logits.astype("float32") / temperature, axis=-1)
-    return _mean(-(teacher * student_log).sum(axis=-1), mask) * temperature**2
+    return mean_over(-(teacher * student_log).sum(axis=-1), mask) * temperature**2
 
 
 def soft_kl(
@@ -119,7 +124,7 @@ def soft_kl(
     """
     teacher_log = F.log_softmax(teacher_logits.astype("float32") / temperature, axis=-1)
     student_log = F.log_softmax(student_logits.astype("float32") / temperature, axis=-1)
-    return _mean((teacher_log.exp() * (teacher_log - student_log)).sum(axis=-1), mask) * temperature**2
+    return mean_over((teacher_log.exp() * (teacher_log - student_log)).sum(axis=-1), mask) * temperature**2
 
 
 def logits_mse(student_logits: Tensor, teacher_logits: Tensor, mask: Tensor | None = None) -> Tensor:
@@ -128,11 +133,12 @@ def logits_mse(student_logits: Tensor, teacher_logits: Tensor, mask: Tensor | No
     [batch, length, labels] with a mask [batch, length]: over labels and where the mask is 1.
     """
     error = (student_logits.astype("float32") - teacher_logits.astype("float32")).square()
-    return _mean(error.mean(axis=-1), mask)
+    return mean_over(error.mean(axis=-1), mask)
 
 
-def _mean(values: Tensor, mask: Tensor | None) -> Tensor:
-    if mask is None:
+def mean_over(values: Tensor, counted: Tensor | None) -> Tensor:
+    """Mean of float32 `values` where `counted` (same shape; None: everywhere) is true; 0 if it is nowhere."""
+    if counted is None:
         return values.mean()
-    mask = mask.astype("float32")
-    return (values * mask).sum() / mask.sum().clip(min=1.0)  # a part of a batch may hold no labelled word
+    counted = counted.astype("float32")
+    return (values * counted).sum() / counted.sum().clip(min=1.0)

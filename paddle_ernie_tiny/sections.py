@@ -13,6 +13,6 @@ Column = str | int
 
 
 class Section(BaseModel):
-    """Base of every section: unknown keys and values of another type are errors (`true` is no number)."""
+    """Base of every section: unknown keys and values of another type are errors (`true` is not a number)."""
 
     model_config = ConfigDict(extra="forbid", strict=True, validate_default=True, protected_namespaces=())

@@ -1,0 +1,103 @@
+"""Rows of a task: as they are read from files, and as token ids."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+# The label of what has none: padding, [CLS], [SEP], the later pieces of a word, rows without a label.
+IGNORED = -100
+
+
+@dataclass(frozen=True)
+class Example:
+    """One row: `label` is a class id, a score (regression) or None; `line` is where it starts, from 1."""
+
+    text: str
+    text_b: str | None
+    label: int | float | None
+    line: int
+
+    @property
+    def content(self) -> tuple:
+        """What the row says, without its label."""
+        return self.text, self.text_b
+
+    @property
+    def characters(self) -> int:
+        """Length of its text, or of both texts."""
+        return len(self.text) + len(self.text_b or "")
+
+
+@dataclass(frozen=True)
+class TokenExample:
+    """Words and their tags (places in the task's labels; None: untagged); `line` is where the row starts, from 1."""
+
+    words: tuple[str, ...]
+    tags: tuple[int, ...] | None
+    line: int
+    text_b: None = field(default=None, init=False, repr=False)
+
+    @property
+    def text(self) -> list[str]:
+        """The row as the tokenizer takes it."""
+        return list(self.words)
+
+    @property
+    def label(self) -> tuple[int, ...] | None:
+        """Its tags."""
+        return self.tags
+
+    @property
+    def content(self) -> tuple:
+        """What the row says, without its tags."""
+        return self.words
+
+    @property
+    def characters(self) -> int:
+        """Length of its words together."""
+        return sum(map(len, self.words))
+
+
+@dataclass
+class EncodedRows:
+    """Tokenised rows, in the order of the file.
+
+    labels: what the loss takes of each row, a number or an array [length]; None for rows without labels.
+    gold: what the metric takes of each row, a number or a list of them; None for rows that are not scored.
+    places: where in a row its answers are, int64 [answers]; None: the whole row has one answer.
+    groups: int64 [rows], equal for rows with the same first text (a question and its answers).
+    """
+
+    input_ids: list[list[int]]
+    token_type_ids: list[list[int]]
+    labels: Sequence[Any] | np.ndarray | None = None
+    gold: Sequence[Any] | np.ndarray | None = None
+    places: list[np.ndarray] | None = None
+    groups: np.ndarray | None = None
+
+    def __post_init__(self) -> None:
+        self.lengths = np.array([len(ids) for ids in self.input_ids], dtype=np.int64)
+
+    def __len__(self) -> int:
+        return len(self.input_ids)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        row: dict[str, Any] = {"input_ids": self.input_ids[index], "token_type_ids": self.token_type_ids[index]}
+        if self.labels is not None:
+            row["labels"] = self.labels[index]
+        return row
+
+    def take(self, indices: Sequence[int] | np.ndarray) -> EncodedRows:
+        """The rows at `indices`, in that order."""
+
+        def picked(values: Any) -> Any:
+            if isinstance(values, list):
+                return [values[i] for i in indices]
+            return None if values is None else values[np.asarray(indices)]
+
+        fields = (self.input_ids, self.token_type_ids, self.labels, self.gold, self.places, self.groups)
+        return EncodedRows(*map(picked, fields))

@@ -1,0 +1,10 @@
+"""Defaults that the configuration, the Python API and the command line share."""
+
+EXPORT_ROWS = 64  # evaluation rows of the export's parity gate
+EXPORT_TOLERANCE = 1e-4  # largest allowed difference of logits between two graphs
+MAX_LENGTH_TOKENS = 128  # of a row, with [CLS] and [SEP]
+CALIBRATION_ROWS = 64  # training rows that the scales of int8 activations are taken from
+MAX_DROP_POINTS = 0.5  # hundredths of the metric that int8 may lose
+BATCH_SIZE = 32  # rows of a forward pass in prediction
+BENCH_SECONDS = 10.0  # of measuring for each model in each setting
+BENCH_ROUNDS = 5  # turns that the models take in each setting

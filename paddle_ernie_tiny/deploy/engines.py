@@ -1,0 +1,194 @@
+"""Inference engines behind one small interface: ids in, logits out, on the CPU or the GPU.
+
+Every call copies its input in and its output out, so a GPU has finished when it returns.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from ..errors import InputError
+from .bundle import MODEL_STEM, ONNX_FILE
+
+
+class Engine(Protocol):
+    """A model that is ready to run, for one thread at a time."""
+
+    def __call__(self, input_ids: np.ndarray, token_type_ids: np.ndarray) -> np.ndarray:
+        """One forward pass: int64 [batch, length] twice to logits [batch, (length,) labels], float32."""
+        ...
+
+    def clone(self) -> Engine:
+        """Another engine on the same weights, for another thread."""
+        ...
+
+
+class PaddleEngine:
+    """Paddle Inference on an exported graph.
+
+    Clones share weights, and Paddle frees those when the first of them is destroyed: a family ends together, so the
+    buffers of each stay until all are gone.
+    """
+
+    def __init__(self, predictor: Any, family: list[Any] | None = None):
+        self._predictor = predictor
+        self._family = [predictor] if family is None else family
+        self._inputs = {name: predictor.get_input_handle(name) for name in predictor.get_input_names()}
+        self.output_name: str = predictor.get_output_names()[0]
+        self._output = predictor.get_output_handle(self.output_name)
+
+    def __call__(self, input_ids: np.ndarray, token_type_ids: np.ndarray) -> np.ndarray:
+        feeds = {"input_ids": input_ids, "token_type_ids": token_type_ids}
+        for name, handle in self._inputs.items():
+            handle.copy_from_cpu(np.ascontiguousarray(feeds[name]))
+        self._predictor.run()
+        return self._output.copy_to_cpu()
+
+    def clone(self) -> PaddleEngine:
+        twin = self._predictor.clone()
+        self._family.append(twin)
+        return PaddleEngine(twin, self._family)
+
+
+def open_paddle(folder: Path, device: str, threads: int, precision: str) -> PaddleEngine:
+    """Paddle Inference with oneDNN (CPU), or on a GPU. Raises InputError for a GPU where this Paddle has none."""
+    from paddle import inference
+
+    config = _paddle_config(folder)
+    if device == "gpu":
+        import paddle
+
+        if not paddle.is_compiled_with_cuda():
+            raise InputError("this Paddle has no GPU", "device gpu", "install a GPU build of Paddle, or use cpu")
+        half = inference.PrecisionType.Half if precision == "fp16" else inference.PrecisionType.Float32
+        config.enable_use_gpu(256, 0, half)
+    else:
+        config.disable_gpu()
+        config.enable_mkldnn()
+        config.set_cpu_math_library_num_threads(threads)
+        if precision == "int8":
+            config.enable_mkldnn_int8({"fc"})  # what was calibrated: other kinds lose accuracy, or speed
+        elif precision == "bf16":
+            config.enable_mkldnn_bfloat16()
+    return PaddleEngine(inference.create_predictor(config))
+
+
+def open_paddle_tensorrt(folder: Path, device: str, threads: int, precision: str) -> PaddleEngine:
+    """Paddle Inference with its TensorRT subgraphs in half precision; needs a GPU and a Paddle built with TensorRT."""
+    from paddle import inference
+
+    if device != "gpu":
+        raise InputError("TensorRT runs on a GPU", "--engine paddle-tensorrt", "add --device gpu")
+    config = _paddle_config(folder)
+    config.enable_use_gpu(256, 0)
+    config.enable_tensorrt_engine(
+        workspace_size=1 << 30,
+        max_batch_size=256,
+        min_subgraph_size=5,
+        precision_mode=inference.PrecisionType.Half,
+        use_static=False,
+        use_calib_mode=False,
+    )
+    bounds = [{"input_ids": shape, "token_type_ids": shape} for shape in ([1, 1], [256, 512], [32, 128])]
+    config.set_trt_dynamic_shape_info(*bounds)
+    return PaddleEngine(inference.create_predictor(config))
+
+
+def _paddle_config(folder: Path) -> Any:
+    from paddle import inference
+
+    stem = folder / MODEL_STEM
+    if not Path(f"{stem}.pdmodel").is_file():
+        raise InputError("no model.pdmodel in this bundle", str(folder), "give the bundle that ONNX was made from")
+    config = inference.Config(f"{stem}.pdmodel", f"{stem}.pdiparams")
+    config.disable_glog_info()
+    # Paddle 3 looks for PIR programs first; this format wants the old passes (they hold the oneDNN fusions).
+    if hasattr(config, "enable_new_ir"):
+        config.enable_new_ir(False)
+    config.enable_memory_optim()
+    return config
+
+
+class OnnxRuntimeEngine:
+    """ONNX Runtime; its sessions may be shared by threads."""
+
+    def __init__(self, session: Any):
+        self._session = session
+        self._names = [entry.name for entry in session.get_inputs()]  # their order is the converter's
+
+    def __call__(self, input_ids: np.ndarray, token_type_ids: np.ndarray) -> np.ndarray:
+        feeds = {"input_ids": input_ids, "token_type_ids": token_type_ids}
+        return self._session.run(None, {name: feeds[name] for name in self._names})[0]
+
+    def clone(self) -> OnnxRuntimeEngine:
+        return OnnxRuntimeEngine(self._session)
+
+
+def open_onnxruntime(folder: Path, device: str, threads: int, precision: str) -> OnnxRuntimeEngine:
+    """ONNX Runtime with all of its graph optimisations, on `model.onnx`."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
+    options.log_severity_level = 3
+    provider = "CUDAExecutionProvider" if device == "gpu" else "CPUExecutionProvider"
+    if provider not in onnxruntime.get_available_providers():
+        raise InputError(f"this onnxruntime has no {provider}", "--engine onnxruntime", "install onnxruntime-gpu")
+    return OnnxRuntimeEngine(onnxruntime.InferenceSession(str(folder / ONNX_FILE), options, providers=[provider]))
+
+
+class OpenVinoEngine:
+    """OpenVINO; each clone has a request of its own on the one compiled model."""
+
+    def __init__(self, model: Any):
+        self._model, self._request = model, model.create_infer_request()
+
+    def __call__(self, input_ids: np.ndarray, token_type_ids: np.ndarray) -> np.ndarray:
+        found = self._request.infer({"input_ids": input_ids, "token_type_ids": token_type_ids}, share_inputs=True)
+        return found[0].copy()
+
+    def clone(self) -> OpenVinoEngine:
+        return OpenVinoEngine(self._model)
+
+
+def open_openvino(folder: Path, device: str, threads: int, precision: str) -> OpenVinoEngine:
+    """OpenVINO, tuned for latency, in float32 (on CPUs with bfloat16 units its own default is lower)."""
+    import openvino
+
+    if device == "gpu":
+        raise InputError("OpenVINO is measured on the CPU only", "--engine openvino", "leave it out with --device gpu")
+    settings = {"INFERENCE_NUM_THREADS": threads, "PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"}
+    return OpenVinoEngine(openvino.compile_model(str(folder / ONNX_FILE), "CPU", settings))
+
+
+# (folder, device, threads, precision) -> engine. To add one: a function, a row, and what it needs installed.
+ENGINES: dict[str, Callable[[Path, str, int, str], Engine]] = {
+    "paddle": open_paddle,
+    "paddle-tensorrt": open_paddle_tensorrt,
+    "onnxruntime": open_onnxruntime,
+    "openvino": open_openvino,
+}
+_MODULES = {"onnxruntime": ("onnxruntime", "paddle2onnx"), "openvino": ("openvino", "paddle2onnx")}
+
+
+def reads_onnx(engine: str) -> bool:
+    """Does the engine run `model.onnx`, not Paddle's own format?"""
+    return engine in _MODULES
+
+
+def check_engines(names: list[str]) -> None:
+    """Raises InputError for an engine that is not known or not installed."""
+    for name in names:
+        if name not in ENGINES:
+            raise InputError(f"unknown engine {name!r}", "--engine", f"choose from {', '.join(ENGINES)}")
+        missing = [module for module in _MODULES.get(name, ()) if importlib.util.find_spec(module) is None]
+        if missing:
+            raise InputError(
+                f"{name} needs the package {missing[0]}", "--engine", "pip install 'paddle-ernie-tiny[bench]'"
+            )

@@ -1,0 +1,101 @@
+"""Rows that other packages add to the tables: terms, kinds of task, metrics.
+
+A module that calls `register_term`, `register_kind` or `register_metric` is found by an entry point of the group
+`paddle_ernie_tiny.extensions`, or named under `extensions` in the YAML (a module, or the path of a .py file).
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import sys
+from collections.abc import Iterable
+from functools import cache
+from importlib import metadata
+from pathlib import Path
+
+from .errors import InputError
+from .kinds import KINDS, Kind
+from .kinds.metrics import METRICS, Metric
+from .terms import TERMS, Term
+
+_loaded: dict[str, None] = {}  # what child processes have to load too, in order
+
+
+def register_term(term: type[Term]) -> type[Term]:
+    """Adds a term to the objective, off unless a configuration gives it a weight. Returns it, so it also decorates."""
+    _register(TERMS, term.name, term, term.__module__)
+    return term
+
+
+def register_kind(kind: type[Kind]) -> type[Kind]:
+    """Adds a kind of task. Returns it, so it also decorates."""
+    _register(KINDS, kind.name, kind(), kind.__module__)
+    return kind
+
+
+def register_metric(metric: Metric) -> Metric:
+    """Adds a metric for the kinds of task that it names."""
+    _register(METRICS, metric.name, metric, metric.value.__module__)
+    return metric
+
+
+def _register(table: dict, name: str, row, module: str) -> None:
+    if name in table and module not in _loaded:
+        raise ValueError(f"there is a {name!r} already; choose another name")
+    table[name] = row
+    if module != "__main__":
+        _loaded.setdefault(module)
+
+
+def load_extensions(names: Iterable[str] = ()) -> None:
+    """Imports the modules or .py files in `names`, and what is installed with an entry point.
+
+    Raises InputError for one that is not there or cannot be imported.
+    """
+    _load_entry_points()
+    for name in names:
+        try:
+            _import_file(Path(name)) if name.endswith(".py") else importlib.import_module(name)
+        except Exception as error:  # whatever the module raises
+            what = f"the extension {name!r} cannot be imported: {type(error).__name__}: {error}"
+            raise InputError(what, "extensions", "name an installed module, or the path of a .py file") from error
+        _loaded.setdefault(name)
+
+
+def loaded_extensions() -> list[str]:
+    """What `load_extensions` needs to be given in another process."""
+    return [name for name in _loaded if name.endswith(".py") or name not in _files]
+
+
+def kind_named(name: str, where: str) -> Kind:
+    """The row of `KINDS`. Raises InputError, naming `where`, for one that is not known."""
+    if name not in KINDS:
+        _load_entry_points()
+    if name not in KINDS:
+        raise InputError(
+            f"unknown kind of task {name!r}", where, f"known: {', '.join(KINDS)}; import the module that registers it"
+        )
+    return KINDS[name]
+
+
+@cache
+def _load_entry_points() -> None:
+    for entry in metadata.entry_points(group="paddle_ernie_tiny.extensions"):
+        entry.load()
+        _loaded.setdefault(entry.value.partition(":")[0])
+
+
+_files: set[str] = set()  # modules that came from a .py file: their names mean nothing elsewhere
+
+
+def _import_file(path: Path) -> None:
+    if path.stem in _files:
+        return
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    if spec is None or spec.loader is None or not path.is_file():
+        raise FileNotFoundError(f"no such file: {path}")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[path.stem] = module
+    _files.add(path.stem)
+    spec.loader.exec_module(module)

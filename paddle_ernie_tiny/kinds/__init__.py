@@ -1,0 +1,12 @@
+"""The table of the kinds of task: `KINDS` by name. To add one: write a module with a subclass of `Kind`, list it."""
+
+from __future__ import annotations
+
+from .base import Kind, Row
+from .classification import Classification, Prediction
+from .regression import SCORE, Regression, Score
+from .token_classification import Entity, TokenClassification
+
+KINDS: dict[str, Kind] = {kind.name: kind for kind in (Classification(), Regression(), TokenClassification())}
+
+__all__ = ["KINDS", "SCORE", "Entity", "Kind", "Prediction", "Row", "Score"]

@@ -1,0 +1,131 @@
+"""Regression: one score for each row, of a text or a pair of texts."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from .base import Kind
+from .classification import encode_sentences
+from .metrics import METRICS, Scored, metrics_of
+
+SCORE = "score"  # the one "label" of a regression task: the name of its output
+
+
+@dataclass(frozen=True)
+class Score:
+    """A regressor's answer, in the units of the training data."""
+
+    score: float
+
+
+class Regression(Kind):
+    """One score a row."""
+
+    name = "regression"
+    description = "one score per row"
+    soft_losses = ("mse",)
+    shown_metrics = ("pearson", "spearman")
+    hard_symbol = "MSE(labels, student)"
+
+    def check_labels(self, labels, metric):
+        if metric not in metrics_of(self.name):
+            raise ValueError(f"metric {metric!r} does not score {self.name}; use {', '.join(metrics_of(self.name))}")
+        if labels is not None:
+            raise ValueError("a regression task has scores, not labels: leave labels out")
+
+    def read(self, path, table, labels, require_label=True):
+        from ..data.readers import read_examples
+
+        return read_examples(path, table, parse_score, None, require_label)
+
+    def read_dataset(self, name, split, table, subset):
+        from ..data.readers import read_paddlenlp
+
+        examples, _ = read_paddlenlp(name, split, table, subset, lambda value, _: parse_score(value), labels=[SCORE])
+        return examples, [SCORE]
+
+    def infer_labels(self, path, table):
+        return [SCORE]
+
+    def encode(self, tokenizer, examples, max_length):
+        scores = np.array([np.nan if e.label is None else e.label for e in examples], dtype=np.float32)
+        return encode_sentences(tokenizer, examples, scores, max_length)
+
+    def describe_labels(self, labels):
+        return "scores"
+
+    def findings(self, splits, labels):
+        from ..errors import Finding
+
+        scores = np.array([e.label for e in splits["train"]])
+        what = f"scores from {scores.min():g} to {scores.max():g}, mean {scores.mean():.3g}"
+        return [Finding("note", "scores", what, "data.train")]
+
+    def answer_of(self, example):
+        return None
+
+    def decode(self, row, answers, labels):
+        return Score(float(answers[0, 0]))
+
+    def as_json(self, answer):
+        return {"score": round(answer.score, 6)}
+
+    @property
+    def answer_fields(self):
+        return {"score": float}
+
+    @property
+    def example_answer(self):
+        return '{"score": ...}'
+
+    def labelled(self, labels):
+        import paddle
+
+        return ~paddle.isnan(labels)
+
+    def hard_label(self, output, labels):
+        """Squared error: output [batch, 1], labels float32 [batch] (NaN: no label)."""
+        import paddle
+
+        from ..terms.losses import mean_over
+
+        counted = self.labelled(labels)
+        known = paddle.where(counted, labels, paddle.zeros_like(labels))
+        return mean_over((output.astype("float32").squeeze(-1) - known).square(), counted)
+
+    def probe(self, states, targets, test_states, labels):
+        from sklearn.linear_model import Ridge
+
+        return Ridge(alpha=10.0).fit(states, targets).predict(test_states)[:, None]
+
+    def fidelity(self, own, teacher):
+        """No labels: correlation and mean squared difference of the scores."""
+        return {
+            "agreement": None,
+            "kl": None,
+            "reason": "a regressor gives scores, not labels",
+            "pearson": METRICS["pearson"](Scored.of(own, teacher[:, 0])),
+            "mse": float(np.square(own - teacher).mean()),
+        }
+
+    def agreement(self, own, other):
+        return None
+
+    def confusion(self, scored):
+        return ""
+
+
+def parse_score(name: str) -> float:
+    """A finite number. Raises InputError, without a place, for anything else."""
+    from ..errors import InputError
+
+    try:
+        score = float(name)
+    except ValueError:
+        score = math.nan
+    if not math.isfinite(score):
+        raise InputError(f"label {name!r} is not a number", None, "give a score, or list the task's labels")
+    return score

@@ -1,0 +1,85 @@
+"""Work in a fresh process of its own: Paddle flags that must be set before it is imported, or several cores at once.
+
+Requests, results and exceptions cross as Python objects. The child does not run the user's script again (as spawned
+processes otherwise do), so a script that calls the toolkit needs no `if __name__ == "__main__"`.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import sys
+import tempfile
+import threading
+import types
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+from .errors import ErnieTinyError
+from .runtime import tune_process
+
+T = TypeVar("T")
+_LOG_LINES = 20
+_starting = threading.Lock()
+
+
+class Workers(ProcessPoolExecutor):
+    """Fresh processes that keep their module state between calls.
+
+    Args:
+        count: how many.
+        environment: variables that are set in them before anything heavy is imported.
+        log: file that gets what they print; None: they share this process's output.
+    """
+
+    def __init__(self, count: int, environment: dict[str, str] | None = None, log: Path | None = None):
+        context = multiprocessing.get_context("spawn")
+        arguments = (environment or {}, None if log is None else str(log))
+        super().__init__(count, mp_context=context, initializer=_start, initargs=arguments)
+
+    def submit(self, function: Callable[..., T], /, *args: Any, **kwargs: Any) -> Future[T]:  # type: ignore[override]
+        """As `ProcessPoolExecutor.submit`; `function` is a module's, arguments and result can be pickled."""
+        with _starting, _without_main():
+            return super().submit(function, *args, **kwargs)
+
+
+def in_child(what: str, function: Callable[..., T], *args: Any, environment: dict[str, str] | None = None) -> T:
+    """`function(*args)` in a fresh process. Its exceptions are raised here; what it prints is shown only if it dies.
+
+    Raises ErnieTinyError with the last lines of its output if the process ends without an answer. `what` names the
+    work in that message.
+    """
+    with tempfile.TemporaryDirectory(prefix="ernie-tiny-") as folder:
+        log = Path(folder) / "output.log"
+        with Workers(1, environment, log) as worker:
+            try:
+                return worker.submit(function, *args).result()
+            except BrokenProcessPool:
+                lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines() if log.exists() else []
+                last = "\n".join(lines[-_LOG_LINES:]) or "no output"
+                raise ErnieTinyError(f"the {what} process ended without an answer; its last output:\n{last}") from None
+
+
+def _start(environment: dict[str, str], log: str | None) -> None:
+    os.environ.update(environment)
+    if log is not None:
+        file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+        sys.stdout.flush()
+        os.dup2(file, 1)
+        os.dup2(file, 2)
+    tune_process()
+
+
+@contextmanager
+def _without_main() -> Iterator[None]:
+    """Hides the main module, which a spawned process would import (and so run) again."""
+    main = sys.modules["__main__"]
+    sys.modules["__main__"] = types.ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = main

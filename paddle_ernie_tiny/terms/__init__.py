@@ -1,0 +1,15 @@
+"""The table of the objective's terms: `TERMS` by name, in the order of the printed equation.
+
+To add one: write a subclass of `Term`, list it here, or register it from another package (see `extensions.py`).
+"""
+
+from __future__ import annotations
+
+from .attention import Attention
+from .base import Captured, Needs, Pair, Term, TermSettings
+from .hidden import Embedding, Hidden
+from .labels import HardLabel, SoftLabel
+
+TERMS: dict[str, type[Term]] = {term.name: term for term in (Attention, Hidden, Embedding, SoftLabel, HardLabel)}
+
+__all__ = ["TERMS", "Captured", "Needs", "Pair", "Term", "TermSettings"]

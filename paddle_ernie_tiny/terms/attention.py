@@ -1,0 +1,104 @@
+"""The attention term: how the mapped layers of both models attend."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from ..errors import InputError
+from ..sections import PositiveInt, Weight
+from .base import Needs, Term, TermSettings
+
+_WHERE = "objective.attention"
+
+
+class AttentionSettings(TermSettings):
+    """Attention of mapped layers. `relation` (MiniLMv2) is for unequal head counts."""
+
+    weight: Weight = 1.0
+    loss: Literal["kl", "mse", "relation"] = "kl"
+    relation_heads: PositiveInt | None = Field(None, description="for relation; default: the student's heads")
+    relations: list[Literal["query", "key", "value"]] = Field(
+        ["query", "key", "value"], min_length=1, description="for relation: each with itself (q-q, k-k, v-v)"
+    )
+
+    @model_validator(mode="after")
+    def _relations_fit(self):
+        if len(set(self.relations)) != len(self.relations):
+            raise ValueError(f"relations names a part twice: {', '.join(self.relations)}")
+        if self.loss != "relation" and self.relation_heads is not None:
+            raise ValueError("relation_heads is only for loss: relation")
+        return self
+
+
+class Attention(Term):
+    """KL of attention maps, MSE of their scores (TinyBERT, arXiv 1909.10351, eq. 7), or KL of relations (MiniLMv2,
+    arXiv 2012.15828, eq. 5-8); mean over the mapped layers."""
+
+    name = "attention"
+    Settings = AttentionSettings
+
+    def __init__(self, settings: AttentionSettings, pair):
+        super().__init__(settings, pair)
+        self.student_heads, self.teacher_heads = pair.student.num_attention_heads, pair.teacher.num_attention_heads
+        self.relation_heads = settings.relation_heads or self.student_heads
+        self.unit = "pairs" if settings.loss == "mse" else "tokens"
+
+    @property
+    def symbol(self):
+        names = {"query": "q-q", "key": "k-k", "value": "v-v"}
+        relations = ", ".join(names[part] for part in self.settings.relations)
+        compared = {
+            "kl": "KL(A_T || A_S)",
+            "mse": "MSE(S_S, S_T)",
+            "relation": f"KL(R_T || R_S) of {relations} in {self.relation_heads} heads",
+        }[self.settings.loss]
+        return f"{compared} over {len(self.pair.layers)} layers"
+
+    def check(self):
+        if self.settings.loss == "relation":
+            for owner in ("student", "teacher"):
+                width = getattr(self.pair, owner).hidden_size
+                if width % self.relation_heads:
+                    raise InputError(
+                        f"the {owner}'s width {width} cannot be split into {self.relation_heads} relation heads",
+                        f"{_WHERE}.relation_heads",
+                        "choose a number that divides both widths",
+                    )
+        elif self.student_heads != self.teacher_heads:
+            raise InputError(
+                f"attention loss {self.settings.loss!r} needs equal head counts, the student has "
+                f"{self.student_heads} and the teacher {self.teacher_heads}",
+                f"{_WHERE}.loss",
+                "set objective.attention.loss=relation (MiniLMv2), or give the student the teacher's head count",
+            )
+
+    def needs(self, side):
+        parts = tuple(self.settings.relations) if self.settings.loss == "relation" else ("query", "key")
+        return Needs(attention=self.mapped(side), parts=parts)
+
+    def value(self, student, teacher, mask, labels):
+        from . import losses
+
+        if self.settings.loss == "relation":
+            return self.mean_over_layers(lambda m, g: self._relation(student, teacher, mask, m, g))
+        compare = losses.distribution_kl if self.settings.loss == "kl" else losses.scores_mse
+        return self.mean_over_layers(
+            lambda m, g: compare(
+                losses.head_scores(student.query[m], student.key[m], self.student_heads),
+                losses.head_scores(teacher.query[g], teacher.key[g], self.teacher_heads),
+                mask,
+            )
+        )
+
+    def _relation(self, student, teacher, mask, m: int, g: int):
+        """q-q, k-k and v-v relations, re-split into common heads."""
+        from . import losses
+
+        values = []
+        for part in self.settings.relations:
+            s, t = getattr(student, part)[m], getattr(teacher, part)[g]
+            scores = [losses.head_scores(x, x, self.relation_heads) for x in (s, t)]
+            values.append(losses.distribution_kl(*scores, mask))
+        return sum(values) / len(values)

@@ -1,0 +1,92 @@
+"""The label terms: the teacher's answer, and the task's own labels."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from ..errors import InputError
+from ..sections import Weight
+from .base import Needs, Term, TermSettings
+
+
+class SoftLabelSettings(TermSettings):
+    """The teacher's answer: its distribution at a temperature, or (mse) its logits or scores themselves."""
+
+    weight: Weight = 1.0
+    loss: Literal["cross_entropy", "kl", "mse"] | None = Field(
+        None, description="default: cross_entropy; mse for regression"
+    )
+    temperature: Annotated[float, Field(gt=0)] = Field(
+        1.0, description="softens both distributions; the loss is multiplied by its square"
+    )
+
+
+class SoftLabel(Term):
+    """Distance to the teacher's output, times T squared (Hinton, arXiv 1503.02531)."""
+
+    name = "soft_label"
+    latent = False
+    Settings = SoftLabelSettings
+
+    def __init__(self, settings: SoftLabelSettings, pair):
+        super().__init__(settings, pair)
+        self.loss = settings.loss or pair.kind.soft_losses[0]
+        self.unit = pair.kind.soft_unit
+
+    @property
+    def symbol(self):
+        temperature = f"; T={self.settings.temperature:g}"
+        compared = {
+            "cross_entropy": f"T^2 CE(teacher, student{temperature})",
+            "kl": f"T^2 KL(teacher || student{temperature})",
+            "mse": "MSE(teacher, student)",
+        }[self.loss]
+        return compared + (" over words" if self.unit == "labelled" else "")
+
+    def check(self):
+        if self.loss not in self.pair.kind.soft_losses:
+            raise InputError(
+                f"soft label loss {self.loss!r} compares distributions, a {self.pair.kind.name} model has none",
+                "objective.soft_label.loss",
+                f"leave it out, or set objective.soft_label.loss={self.pair.kind.soft_losses[0]}",
+            )
+        if self.loss == "mse" and self.settings.temperature != 1.0:
+            raise InputError(
+                f"temperature {self.settings.temperature:g} has no meaning for soft label loss 'mse'",
+                "objective.soft_label.temperature",
+                "leave the temperature at 1, or use cross_entropy or kl",
+            )
+
+    def needs(self, side):
+        return Needs(logits=True)
+
+    def value(self, student, teacher, mask, labels):
+        kind, temperature = self.pair.kind, self.settings.temperature
+        return kind.soft_label(self.loss, student.logits, teacher.logits, temperature, labels)
+
+
+class HardLabelSettings(TermSettings):
+    """The task's own loss."""
+
+    weight: Weight = 1.0
+
+
+class HardLabel(Term):
+    """The task's own loss on its labels."""
+
+    name = "hard_label"
+    latent = False
+    Settings = HardLabelSettings
+    unit = "labelled"
+
+    @property
+    def symbol(self):
+        return self.pair.kind.hard_symbol
+
+    def needs(self, side):
+        return Needs(logits=side == "student")
+
+    def value(self, student, teacher, mask, labels):
+        return self.pair.kind.hard_label(student.logits, labels)
