@@ -1,12 +1,11 @@
 """A run's configuration: schema, reading, overrides."""
 
-from .load import check_config, dump_config, load_config, stage_objective
+from .load import check_config, dump_config, load_config, stage_objective_settings
+from .objective import ObjectiveSettings
 from .schema import (
-    STAGE_NAMES,
     AugmentationSettings,
     DataSettings,
     ModelShape,
-    ObjectiveSettings,
     RunConfig,
     StageSettings,
     StudentSettings,
@@ -14,7 +13,6 @@ from .schema import (
 )
 
 __all__ = [
-    "STAGE_NAMES",
     "AugmentationSettings",
     "DataSettings",
     "ModelShape",
@@ -26,5 +24,5 @@ __all__ = [
     "check_config",
     "dump_config",
     "load_config",
-    "stage_objective",
+    "stage_objective_settings",
 ]

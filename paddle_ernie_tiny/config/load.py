@@ -11,10 +11,13 @@ from typing import Any
 
 import yaml
 from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
 
 from ..errors import InputError, InputErrors
+from ..extensions import load_extensions
 from ..files import write_text
-from .schema import ObjectiveSettings, RunConfig
+from .objective import ObjectiveSettings, terms_section
+from .schema import RunConfig
 from .tasks import TASKS, fill_from_table
 
 
@@ -49,7 +52,7 @@ def parse_yaml(text: str, where: str) -> Any:
         mark = getattr(error, "problem_mark", None)
         place = f"{where}:{mark.line + 1}:{mark.column + 1}" if mark else where
         problem = getattr(error, "problem", None) or str(error)
-        raise InputError(f"not valid YAML: {problem}", place, "mend the line (indentation, colon, quotes)") from None
+        raise InputError(f"not valid YAML: {problem}", place, "correct the line (indentation, colon, quotes)") from None
 
 
 def load_config(path: str | os.PathLike, overrides: typing.Sequence[str] = ()) -> RunConfig:
@@ -118,6 +121,7 @@ def _read_yaml(path: Path) -> dict:
 
 def check_config(raw: dict, where: str) -> RunConfig:
     """Validates a plain mapping. Raises InputErrors that list every mistake."""
+    load_extensions(_names_of_extensions(raw))
     _merge_stage_objectives(raw)
     fill_from_table(raw)
     try:
@@ -125,6 +129,11 @@ def check_config(raw: dict, where: str) -> RunConfig:
     except ValidationError as failure:
         errors = [_explain(item, where) for item in failure.errors()]
         raise InputErrors(errors) from None
+
+
+def _names_of_extensions(raw: dict) -> list[str]:
+    names = raw.get("extensions") or []
+    return [name for name in names if isinstance(name, str)] if isinstance(names, list) else []
 
 
 def _apply_override(raw: dict, override: str) -> None:
@@ -219,9 +228,17 @@ def _section_at(location: list) -> type[BaseModel] | None:
     for part in location:
         if isinstance(part, int):
             continue
-        field = model.model_fields.get(part) if model else None
+        field = _fields(model).get(part)
         model = _model_in(field.annotation) if field else None
     return model
+
+
+def _fields(section: type[BaseModel] | None) -> dict[str, FieldInfo]:
+    """A section's fields by name; the objective's terms are among its own."""
+    if section is None:
+        return {}
+    terms = terms_section().model_fields if section is ObjectiveSettings else {}
+    return {**section.model_fields, **terms}
 
 
 def _model_in(annotation: Any) -> type[BaseModel] | None:
@@ -235,15 +252,13 @@ def _model_in(annotation: Any) -> type[BaseModel] | None:
 
 
 def _known_keys(location: list) -> list[str]:
-    section = _section_at(location)
-    return list(section.model_fields) if section else []
+    return list(_fields(_section_at(location)))
 
 
 def _describe(location: list) -> str:
     names = [part for part in location if isinstance(part, str)]
     while names:
-        section = _section_at(names[:-1])
-        field = section.model_fields.get(names[-1]) if section else None
+        field = _fields(_section_at(names[:-1])).get(names[-1])
         if field is not None:
             return f"{names[-1]}: {field.description}" if field.description else ""
         names.pop()  # pydantic adds the name of a union's branch behind the key
@@ -259,6 +274,6 @@ def dump_config(config: RunConfig, path: Path, header: dict) -> None:
     write_text(path, text)
 
 
-def stage_objective(config: RunConfig, index: int) -> ObjectiveSettings:
-    """The objective of stage `index`: its own where it names one, else the run's."""
+def stage_objective_settings(config: RunConfig, index: int) -> ObjectiveSettings:
+    """The objective's settings of stage `index`: its own if it has some, else the run's."""
     return config.stages[index].objective or config.objective

@@ -55,6 +55,8 @@ class Kind:
     shown_metrics: ClassVar[tuple[str, ...]] = ()  # what is usually read beside the task's own metric
     augmenter: ClassVar[str] = "words"  # a row of augmentation.AUGMENTERS
     unit_name: ClassVar[str] = "rows"  # what has a label
+    has_labels: ClassVar[bool] = True  # is the answer one of several labels?
+    no_label: ClassVar[dict[str, Any]] = {"label": None}  # the fields of an example that take its label away
 
     # --- labels and rows -------------------------------------------------------------------------------------------
 

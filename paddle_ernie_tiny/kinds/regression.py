@@ -26,6 +26,7 @@ class Regression(Kind):
 
     name = "regression"
     description = "one score per row"
+    has_labels = False
     soft_losses = ("mse",)
     shown_metrics = ("pearson", "spearman")
     hard_symbol = "MSE(labels, student)"

@@ -35,6 +35,7 @@ class TokenClassification(Kind):
     may_pair = False
     augmenter = "entities"
     unit_name = "words"
+    no_label = {"tags": None}
     hard_symbol = "CE(labels, student) over words"
     soft_unit = "labelled"
 
@@ -60,9 +61,10 @@ class TokenClassification(Kind):
         labels = []
         for ids, starts, example in zip(encoded.input_ids, places, examples, strict=True):
             row = np.full(len(ids), IGNORED, dtype=np.int64)
-            row[starts] = np.array(example.tags, dtype=np.int64)[: len(starts)]
+            if example.tags is not None:
+                row[starts] = np.array(example.tags, dtype=np.int64)[: len(starts)]
             labels.append(row)
-        gold = [np.array(e.tags, dtype=np.int64) for e in examples]
+        gold = [np.array(e.tags or (), dtype=np.int64) for e in examples]
         return EncodedRows(encoded.input_ids, encoded.token_type_ids, labels, gold, places)
 
     def findings(self, splits, labels):
