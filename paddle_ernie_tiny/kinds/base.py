@@ -1,7 +1,7 @@
 """What a kind of task is: everything that is particular to it, in one class that the rest of the toolkit asks.
 
 The modules of this folder import NumPy alone when they are loaded, so that serving needs no more; methods for training
-import Paddle when they are called. They are copied into folders for Paddle Serving, so they run on Python 3.9.
+import Paddle when they are called. Exported folders that stand alone hold copies, so they run on Python 3.9.
 """
 
 from __future__ import annotations

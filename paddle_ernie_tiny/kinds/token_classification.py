@@ -59,7 +59,7 @@ class TokenClassification(Kind):
 
         encoded, places = tokenizer.encode_words([e.words for e in examples], max_length)
         labels = []
-        for ids, starts, example in zip(encoded.input_ids, places, examples, strict=True):
+        for ids, starts, example in zip(encoded.input_ids, places, examples):  # noqa: B905 (Python 3.9)
             row = np.full(len(ids), IGNORED, dtype=np.int64)
             if example.tags is not None:
                 row[starts] = np.array(example.tags, dtype=np.int64)[: len(starts)]
