@@ -76,6 +76,10 @@ class Kind:
                 f"metric {metric} is for {count} labels (the last is the positive one), here are {len(labels)}"
             )
 
+    def fits_labels(self, labels: Sequence[str]) -> bool:
+        """May a model with these label names be of this kind?"""
+        return len(labels) > 1
+
     def read(
         self, path: str | Path, table: TableFormat, labels: list[str] | None, require_label: bool = True
     ) -> Examples:
@@ -115,6 +119,10 @@ class Kind:
 
     def unit(self, rows: Examples) -> str | None:
         """How raw text is divided into what gets a label, seen from training rows; None: it is not divided."""
+        return None
+
+    def unit_of_texts(self, texts: Sequence[str]) -> str | None:
+        """The same, seen from raw text."""
         return None
 
     def split(self, text: str, unit: str | None) -> Any:

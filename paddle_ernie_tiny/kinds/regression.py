@@ -37,6 +37,9 @@ class Regression(Kind):
         if labels is not None:
             raise ValueError("a regression task has scores, not labels: leave labels out")
 
+    def fits_labels(self, labels):
+        return len(labels) == 1
+
     def read(self, path, table, labels, require_label=True):
         from ..data.readers import read_examples
 

@@ -86,6 +86,9 @@ class TokenClassification(Kind):
     def unit(self, rows):
         return unit_of(e.words for e in rows)
 
+    def unit_of_texts(self, texts):
+        return unit_of(map(list, texts))  # Chinese is tagged by character
+
     def split(self, text, unit):
         return [word for word, _, _ in split_text(text, unit)]
 

@@ -35,7 +35,11 @@ class Step:
         raise NotImplementedError
 
     def run(self) -> dict[str, Any]:
-        """Does the work, from the last checkpoint if there is one. Returns what the record keeps."""
+        """Does the work, from the last checkpoint if there is one. Returns what the record keeps.
+
+        Paddle names parameters by a counter, and optimiser states by parameters. A run lets each step count from
+        zero, so that a process that skips finished steps finds the names that its checkpoint holds.
+        """
         raise NotImplementedError
 
     def measure_inputs(self) -> dict[str, Any] | None:
