@@ -48,7 +48,7 @@ def _option(field: dataclasses.Field, hint: Any) -> inspect.Parameter:
     required = field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
     default: Any = None if field.default is dataclasses.MISSING else field.default
     if known.get("commas"):
-        hint, default = str, ",".join(map(str, field.default_factory()))  # type: ignore[misc]
+        hint, default = str, ",".join(map(str, field.default_factory()))  # type: ignore[misc, operator]
     elif field.default is dataclasses.MISSING and not required:
         hint = hint | None  # its own default is made when the object is
     annotation = Annotated[hint, typer.Option(*names, help=known["help"], **bounds)]

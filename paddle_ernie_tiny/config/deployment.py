@@ -38,7 +38,9 @@ class ExportSettings(Section):
     """Static graph and its parity gate."""
 
     rows: PositiveInt = Field(EXPORT_ROWS, description="evaluation rows on which both graphs are compared")
-    tolerance: Annotated[float, Field(gt=0)] = Field(EXPORT_TOLERANCE, description="largest allowed difference of logits")
+    tolerance: Annotated[float, Field(gt=0)] = Field(
+        EXPORT_TOLERANCE, description="largest allowed difference of logits"
+    )
     int8: Int8Settings | None = Field(None, description="also make bundle-int8/; null: no")
 
 
@@ -49,6 +51,8 @@ class BenchmarkSettings(Section):
     lengths: list[Annotated[int, Field(gt=0, le=512)]] = Field([128], min_length=1, description="tokens per text")
     threads: list[PositiveInt] = Field([1], min_length=1, description="CPU threads")
     engines: list[Literal["paddle", "onnxruntime", "openvino"]] = Field(["paddle"], min_length=1)
-    seconds: Annotated[float, Field(gt=0)] = Field(BENCH_SECONDS, description="of measuring for each model in each setting")
+    seconds: Annotated[float, Field(gt=0)] = Field(
+        BENCH_SECONDS, description="of measuring for each model in each setting"
+    )
     rounds: PositiveInt = Field(BENCH_ROUNDS, description="turns that the models take in each setting")
     text: bool = Field(True, description="also from text to label, on the test split")

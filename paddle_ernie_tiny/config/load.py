@@ -201,7 +201,7 @@ def _deep_merge(base: dict, over: dict) -> dict:
     return merged
 
 
-def _explain(item: dict, where: str) -> InputError:
+def _explain(item: Any, where: str) -> InputError:
     location = [part for part in item["loc"]]
     path = "".join(f"[{p}]" if isinstance(p, int) else f".{p}" for p in location).lstrip(".")
     place = f"{where}: {path}" if path else where

@@ -53,7 +53,7 @@ class ObjectiveSettings(Section):
         except ValidationError as error:
             errors += error.errors()
         if errors:
-            details = [{key: e[key] for key in ("type", "loc", "input", "ctx") if key in e} for e in errors]
+            details: list[Any] = [{key: e[key] for key in ("type", "loc", "input", "ctx") if key in e} for e in errors]
             raise ValidationError.from_exception_data(cls.__name__, details)
         return checked
 

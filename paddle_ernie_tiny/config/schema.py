@@ -10,13 +10,14 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
+from ..defaults import MAX_LENGTH_TOKENS
 from ..kinds import KINDS
 from ..kinds.metrics import metrics_of
 from ..sections import Column, Fraction, PositiveInt, Section, Weight
 from ..stages import STAGES
-from ..defaults import MAX_LENGTH_TOKENS
 from .deployment import BenchmarkSettings, ExportSettings
 from .objective import ObjectiveSettings
+
 
 class TrainingSettings(Section):
     """How one training step of the pipeline runs. Give `max_steps` or `num_train_epochs`, not both."""
@@ -25,7 +26,9 @@ class TrainingSettings(Section):
     num_train_epochs: Annotated[float, Field(gt=0)] | None = Field(None, description="passes over the data")
     learning_rate: Annotated[float, Field(gt=0)] = Field(5e-5, description="peak learning rate of AdamW")
     per_device_train_batch_size: PositiveInt = Field(32, description="batch size per device")
-    per_device_eval_batch_size: PositiveInt = Field(64, description="batch size per device in evaluation; changes no result")
+    per_device_eval_batch_size: PositiveInt = Field(
+        64, description="batch size per device in evaluation; changes no result"
+    )
     gradient_accumulation_steps: PositiveInt = Field(1, description="forward passes per optimiser step")
     warmup_ratio: Fraction = Field(0.1, description="share of the steps in which the rate rises from 0")
     weight_decay: Weight = Field(0.01, description="AdamW weight decay")
@@ -262,8 +265,8 @@ class RunConfig(Section):
     student: StudentSettings = Field(default_factory=StudentSettings)
     students: dict[Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")], StudentSettings] | None = Field(
         None,
-        description="in place of student: several by name; general stages train them together, with one forward pass of "
-        "the teacher for all, and each gets a run folder of its own, output_dir/students/NAME",
+        description="in place of student: several by name; general stages train them together, with one forward pass "
+        "of the teacher for all, and each gets a run folder of its own, output_dir/students/NAME",
     )
     objective: ObjectiveSettings = Field(default_factory=ObjectiveSettings)
     baseline: TrainingSettings | None = Field(
@@ -273,7 +276,8 @@ class RunConfig(Section):
     export: ExportSettings = Field(default_factory=ExportSettings)
     benchmark: BenchmarkSettings | None = Field(None, description="speed of teacher and student; null: not measured")
     signals_folder: str | None = Field(
-        None, description="folder of the cached teacher signals; default: in output_dir; a folder of its own can serve many runs"
+        None,
+        description="folder of the cached teacher signals; default: in output_dir; another one can serve many runs",
     )
 
     @property

@@ -26,7 +26,6 @@ from .tables import (
     read_rows,
 )
 
-
 Parse = Callable[[str], int | float]  # a label's name to the label; raises InputError, without a place
 
 

@@ -37,7 +37,7 @@ class TaskData:
 
     @property
     def splits(self) -> dict[str, Examples]:
-        """"train", "dev", and "test" if it is not dev."""
+        """ "train", "dev", and "test" if it is not dev."""
         named: dict[str, Examples] = {"train": self.train, "dev": self.dev}
         return named if self.test_is_dev else {**named, "test": self.test}
 

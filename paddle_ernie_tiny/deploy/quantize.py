@@ -163,9 +163,7 @@ def _write(quantizer: Quantizer, folder: Path, request: QuantizeRequest, keep_fp
     write_manifest(folder, manifest)
 
 
-def _sensitivity(
-    quantizer: Quantizer, folder: Path, request: QuantizeRequest, served: Predictor
-) -> dict[str, float]:
+def _sensitivity(quantizer: Quantizer, folder: Path, request: QuantizeRequest, served: Predictor) -> dict[str, float]:
     """Part to the mean squared change of the calibration rows' logits with that part alone in int8, largest first.
 
     Measured by real int8 runs of the engine.
@@ -181,7 +179,7 @@ def _sensitivity(
 
 
 def _batches(served: Predictor, rows: LabelledRows) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Padded feeds of the calibration rows, int64 [batch, length] twice, by length so that little of them is padding."""
+    """Padded feeds of the calibration rows, int64 [batch, length] twice, by length so that little is padding."""
     length, pad_id = served.manifest.max_length_tokens, served.tokenizer.pad_id
     encoded, _ = served.kind.tokenize(served.tokenizer, rows.texts, rows.texts_b, length)
     return [

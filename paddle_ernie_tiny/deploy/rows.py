@@ -20,7 +20,7 @@ from .predictor import Predictor
 
 @dataclass
 class LabelledRows:
-    """Rows as `Predictor.outputs` takes them, and of each its gold label: an id, a score, or the tag ids of its words."""
+    """Rows as `Predictor.outputs` takes them, and each one's gold label: an id, a score, or the tag ids of its words."""
 
     texts: list[Any]
     texts_b: list[str] | None

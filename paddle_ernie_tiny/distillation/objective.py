@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import paddle
 from paddle import Tensor
@@ -25,11 +25,7 @@ class Objective:
     """
 
     def __init__(self, settings: ObjectiveSettings, student: Any, teacher: Any, kind: Kind, label_terms: bool):
-        wanted = [
-            term
-            for name, term in TERMS.items()
-            if settings.term(name).wanted and (term.latent or label_terms)
-        ]
+        wanted = [term for name, term in TERMS.items() if settings.term(name).wanted and (term.latent or label_terms)]
         # without a latent term no layers are compared, and the student may have more of them than the teacher
         layers = (
             layer_map(settings.layer_map, student.num_hidden_layers, teacher.num_hidden_layers)
@@ -66,7 +62,8 @@ class Objective:
 
     def total(self, values: dict[str, Tensor], progress: float = 0.0) -> Tensor:
         """The weighted sum of the terms when this share of the stage's steps is done."""
-        return sum(term.weight_at(progress) * values[term.name] for term in self.terms)
+        weighted = [term.weight_at(progress) * values[term.name] for term in self.terms]
+        return sum(weighted[1:], weighted[0])
 
     def counts(self, mask: Tensor, labels: Tensor | None = None) -> Tensor:
         """How many units each term is a mean over: float32 [terms]. Means of several batches are weighted by it."""
@@ -75,7 +72,7 @@ class Objective:
             "tokens": lengths.sum,
             "pairs": lengths.square().sum,
             "rows": lambda: paddle.ones_like(lengths).sum(),
-            "labelled": lambda: self.kind.labelled(labels).astype("float32").sum(),
+            "labelled": lambda: self.kind.labelled(cast(Tensor, labels)).astype("float32").sum(),
         }
         return paddle.stack([by_unit[term.unit]() for term in self.terms])
 

@@ -140,7 +140,7 @@ class SignalCache:
             if table is not None:
                 offset = (first - int(self._first_token[shard])) * self.layout.bytes_per_token
                 self._write(self._shard_name(shard), table[place, :length], offset)
-            if self.layout.logits:
+            if answers is not None and self.layout.logits:
                 own = answers[place, :length] if self.layout.by_token else answers[place]
                 self._write("logits.bin", own, 4 * self.layout.logits * (first if self.layout.by_token else row))
             self.filled[row] = True
@@ -192,7 +192,7 @@ class SignalCache:
         self._on_disk.flush()
 
     def _write(self, name: str, values: np.ndarray, offset: int) -> None:
-        data = memoryview(np.ascontiguousarray(values)).cast("B")
+        data = memoryview(np.ascontiguousarray(values).tobytes())
         try:
             while len(data):
                 written = os.pwrite(self._file(name), data, offset)

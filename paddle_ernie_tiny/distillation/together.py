@@ -65,7 +65,8 @@ class JointObjective(Objective):
 
     def total(self, values: dict[str, Tensor], progress: float = 0.0) -> Tensor:
         """The sum of the students' losses; no gradient of one reaches another."""
-        return sum(objective.total(self.of(name, values), progress) for name, objective in self.objectives.items())
+        losses = [objective.total(self.of(name, values), progress) for name, objective in self.objectives.items()]
+        return sum(losses[1:], losses[0])
 
     def counts(self, mask: Tensor, labels: Tensor | None = None) -> Tensor:
         """As `Objective.counts`, in the order of the values."""

@@ -86,9 +86,7 @@ class Kind:
         """The rows of a labelled file; labels become their places in `labels`. Raises InputError(s)."""
         raise NotImplementedError
 
-    def read_dataset(
-        self, name: str, split: str, table: TableFormat, subset: str | None
-    ) -> tuple[Examples, list[str]]:
+    def read_dataset(self, name: str, split: str, table: TableFormat, subset: str | None) -> tuple[Examples, list[str]]:
         """One split of a data set of `paddlenlp.datasets`, and its label names. Raises InputError(s)."""
         raise NotImplementedError
 

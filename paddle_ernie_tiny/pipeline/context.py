@@ -82,7 +82,9 @@ class RunContext:
         """Changes when the teacher does: the id of the step that made it, or the hash of the given folder."""
         if teacher == "finetuned" and self.config.teacher.finetune is not None:
             return identity(self.folder.finetuned)
-        return identity(self.folder.pretrained) if self.teacher_source is None else model_fingerprint(self.teacher_source)
+        return (
+            identity(self.folder.pretrained) if self.teacher_source is None else model_fingerprint(self.teacher_source)
+        )
 
     def load_teacher(self, teacher: TeacherKind) -> Any:
         """The "pretrained" or "finetuned" teacher as a classifier."""
@@ -159,17 +161,11 @@ class RunContext:
             return load_masked_lm(folder) if has_masked_lm_head(folder) else None
 
         teacher = AugmentationTeacher(masked_lm, self.tokenizer, model_fingerprint(folder))
-        data, seed = self.data, self.config.seed
-        with main_first():
-            return augmented_rows(
-                data.kind,
-                self.folder.prepared("augmented"),
-                data.train,
-                data.labels,
-                self.config.augmentation,
-                seed,
-                teacher,
-            )
+        data, settings = self.data, self.config.augmentation
+        assert settings is not None, "asked for only where the configuration has it"
+        folder_of_copies = self.folder.prepared("augmented")
+        seed = self.config.seed
+        return augmented_rows(data.kind, folder_of_copies, data.train, data.labels, settings, seed, teacher)
 
     @cached_property
     def corpus(self) -> TextCorpus:

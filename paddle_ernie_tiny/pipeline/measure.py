@@ -112,9 +112,7 @@ def _linear_probe(context: RunContext, final: Path) -> dict[str, Any]:
     scaler = StandardScaler()
     states = scaler.fit_transform(fitted.logits)[:PROBE_ANSWERS]
     tested = probe_states(model, data.kind, test, pad_id, data.labels)
-    logits = data.kind.probe(
-        states, fitted.targets[:PROBE_ANSWERS], scaler.transform(tested.logits), len(data.labels)
-    )
+    logits = data.kind.probe(states, fitted.targets[:PROBE_ANSWERS], scaler.transform(tested.logits), len(data.labels))
     ends = np.cumsum([len(output) for output in tested.outputs])[:-1]
     scored = Scored(np.split(logits, ends), tested.gold, data.labels, tested.groups)
     return {"params": count_parameters(model), "probe_rows": len(subset), **_scores(context, scored)}

@@ -79,7 +79,7 @@ def collate(rows: list[dict], pad_id: int) -> dict[str, np.ndarray]:
     input_ids = pad_batch([row["input_ids"] for row in rows], pad_id)
     lengths = np.array([len(row["input_ids"]) for row in rows])
     mask = (np.arange(input_ids.shape[1])[None, :] < lengths[:, None]).astype(np.float32)
-    types = [row.get("token_type_ids") for row in rows]
+    types: list[Any] = [row.get("token_type_ids") for row in rows]
     batch = {
         "input_ids": input_ids,
         "token_type_ids": np.zeros_like(input_ids) if types[0] is None else pad_batch(types, 0),

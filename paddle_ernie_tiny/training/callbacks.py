@@ -54,7 +54,6 @@ class ProgressLine(TrainerCallback):
         self.bar.close()
 
 
-
 class AverageGradients(TrainerCallback):
     """Before every optimiser step, each gradient becomes its average over the processes."""
 

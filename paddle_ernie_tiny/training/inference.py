@@ -15,16 +15,12 @@ from ..models.build import base_model
 from .batches import collate, sorted_batches
 
 
-def predict(
-    model: Any, kind: Kind, rows: EncodedRows, pad_id: int, labels: list[str], batch_size: int = 64
-) -> Scored:
+def predict(model: Any, kind: Kind, rows: EncodedRows, pad_id: int, labels: list[str], batch_size: int = 64) -> Scored:
     """A model's outputs on labelled rows; dropout off, no gradients. `labels` are the label names."""
     return Scored(predict_outputs(model, kind, rows, pad_id, batch_size), _gold(rows), labels, rows.groups)
 
 
-def predict_outputs(
-    model: Any, kind: Kind, rows: EncodedRows, pad_id: int, batch_size: int = 64
-) -> list[np.ndarray]:
+def predict_outputs(model: Any, kind: Kind, rows: EncodedRows, pad_id: int, batch_size: int = 64) -> list[np.ndarray]:
     """Each row's logits [answers, labels], float32; dropout off, no gradients."""
     return _forward(model, model, rows, pad_id, batch_size, kind.answers)
 

@@ -108,7 +108,9 @@ class Masking:
         return batch
 
 
-def masked_accuracy(model: Any, rows: EncodedRows, masking: Masking, seed: int, batch_size: int = 64) -> dict[str, float]:
+def masked_accuracy(
+    model: Any, rows: EncodedRows, masking: Masking, seed: int, batch_size: int = 64
+) -> dict[str, float]:
     """Loss and accuracy of masked tokens on held-out rows, with masks fixed by the seed."""
     rng = np.random.RandomState(seed)
     model.eval()

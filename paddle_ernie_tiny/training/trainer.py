@@ -41,7 +41,7 @@ def total_steps(settings: TrainingSettings, rows: int) -> int:
     if settings.max_steps is not None:
         return settings.max_steps
     batches = math.ceil(rows / (settings.per_device_train_batch_size * processes()))
-    return max(1, int(batches // settings.gradient_accumulation_steps * settings.num_train_epochs))
+    return max(1, int(batches // settings.gradient_accumulation_steps * (settings.num_train_epochs or 0)))
 
 
 def training_arguments(
@@ -104,7 +104,8 @@ class ToolkitTrainer(Trainer):
         evaluate_with: Callable[[], float] | None = None,
     ):
         self.pad_id, self.label, self.evaluate_with = pad_id, label, evaluate_with
-        self._began, self._resumed_from = time.time(), None
+        self._began = time.time()
+        self._resumed_from: str | None = None
         self._term_sums: dict[str, paddle.Tensor] = {}
         self._term_count = 0
         self._evaluated_at: int | None = None
@@ -214,8 +215,8 @@ class ToolkitTrainer(Trainer):
     def _maybe_log_save_evaluate(self, tr_loss, model, epoch, ignore_keys_for_eval, **kwargs):
         # Before saving, so that the checkpoint's history holds the score.
         last_step = self.state.global_step >= self.state.max_steps
-        wanted = self.evaluate_with is not None and not self._interrupt.requested
-        if wanted and (self.control.should_save or last_step) and self._evaluated_at != self.state.global_step:
+        due = (self.control.should_save or last_step) and self._evaluated_at != self.state.global_step
+        if self.evaluate_with is not None and due and not self._interrupt.requested:
             self._evaluated_at = self.state.global_step
             wants_log = self.control.should_log
             if is_main():
@@ -283,7 +284,7 @@ def last_checkpoint(folder: Path) -> Path | None:
             complete.append(checkpoint)
         else:
             shutil.rmtree(checkpoint)
-    return max(complete, key=_step_of, default=None)
+    return max(complete, key=step_of, default=None)
 
 
 def remove_checkpoints(folder: Path) -> None:

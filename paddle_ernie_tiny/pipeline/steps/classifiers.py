@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import paddle
@@ -39,7 +38,10 @@ class PretrainTeacher(Step):
         return {
             "seed": self.context.config.seed,
             "general_corpus": self.context.corpus_inputs(),
-            "teacher.pretrain": {**self.settings.model_dump(mode="json"), "training": self.settings.training.decisive()},
+            "teacher.pretrain": {
+                **self.settings.model_dump(mode="json"),
+                "training": self.settings.training.decisive(),
+            },
         }
 
     def run(self) -> dict[str, Any]:
