@@ -1,6 +1,6 @@
 """A run's configuration: schema, reading, overrides."""
 
-from .load import check_config, dump_config, load_config, stage_objective_settings
+from .load import check_config, config_from, dump_config, load_config, stage_objective_settings
 from .objective import ObjectiveSettings
 from .schema import (
     AugmentationSettings,
@@ -22,6 +22,7 @@ __all__ = [
     "StudentSettings",
     "TrainingSettings",
     "check_config",
+    "config_from",
     "dump_config",
     "load_config",
     "stage_objective_settings",

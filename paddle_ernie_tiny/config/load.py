@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import difflib
 import os
 import re
@@ -61,11 +62,19 @@ def load_config(path: str | os.PathLike, overrides: typing.Sequence[str] = ()) -
     Relative paths inside the file stay as written: they are read from the working directory, as on any
     command line. Raises InputErrors with every mistake, each with its YAML path, value and remedy.
     """
-    path = Path(path)
-    raw = _read_with_base(path, ())
+    return config_from(path, overrides)
+
+
+def config_from(
+    path: str | os.PathLike | None, overrides: typing.Sequence[str] = (), sections: dict[str, Any] | None = None
+) -> RunConfig:
+    """A run configuration from a YAML file, keyword arguments on top of it, or these alone. Raises InputErrors."""
+    where = "keyword arguments" if path is None else str(path)
+    raw = {} if path is None else _read_with_base(Path(path), ())
+    raw = _on_top_of(raw, copy.deepcopy(sections or {}), where)
     for override in overrides:
         _apply_override(raw, override)
-    return check_config(raw, str(path))
+    return check_config(raw, where)
 
 
 def _read_with_base(path: Path, above: tuple[Path, ...]) -> dict:

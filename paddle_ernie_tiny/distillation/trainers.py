@@ -12,6 +12,7 @@ from ..models.student import DistilledStudent
 from ..stages import STAGES, Stage
 from ..training.batches import NumberedRows, collate, sorted_batches
 from ..training.trainer import ToolkitTrainer
+from ..watch import Watcher
 from .objective import Objective
 from .teacher import CachedTeacher, Teacher
 
@@ -30,12 +31,13 @@ class DistillationTrainer(ToolkitTrainer):
         rows: Any,
         pad_id: int,
         evaluate_with: Any = None,
+        watcher: Watcher | None = None,
     ):
         self.teacher, self.objective = teacher, objective
         for classifier in student.classifiers:
             for parameter in _head_parameters(classifier):
                 parameter.stop_gradient = not self.stage.label_terms
-        super().__init__(student, args, NumberedRows(rows), pad_id, self.stage.title, evaluate_with)
+        super().__init__(student, args, NumberedRows(rows), pad_id, self.stage.title, evaluate_with, watcher)
 
     def compute_loss(self, model: Any, inputs: dict[str, paddle.Tensor], return_outputs: bool = False) -> paddle.Tensor:
         """The loss of one batch, a scalar.

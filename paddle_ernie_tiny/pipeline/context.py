@@ -27,6 +27,7 @@ from ..models.initialise import initial_student
 from ..models.student import DistilledStudent
 from ..models.weights import has_masked_lm_head, model_fingerprint
 from ..stages import STAGES, Stage, TeacherKind
+from ..watch import Watcher
 from .layout import FINAL, RunFolder
 from .lineage import identity
 
@@ -50,6 +51,7 @@ class RunContext:
     ):
         self.config, self.data, self.folder, self.student = config, data, folder, student
         self.teacher_source = teacher_source
+        self.watcher = Watcher()
         self.findings: list[Finding] = []  # of preflight, for the report
         self._rows: dict[str, EncodedRows] = {}
 

@@ -15,6 +15,7 @@ from ..config import RunConfig, dump_config
 from ..distributed import connect, is_main, wait_for_all
 from ..errors import InputError
 from ..files import write_json
+from ..watch import Watcher
 from .context import RunContext
 from .device import find_device
 from .layout import RunFolder
@@ -33,6 +34,7 @@ def run(
     until: str | None = None,
     fresh: bool = False,
     say: Say = print,
+    watcher: Watcher | None = None,
 ) -> Path | None:
     """Runs the pipeline in `config.output_dir`; returns the report's path (None if `until` stopped it).
 
@@ -47,6 +49,8 @@ def run(
     connect()
     wait_for_all()  # preflight looks into the folder that the main process is about to open
     with _opened(folder.root) if is_main() else nullcontext():
+        for context in contexts.values():
+            context.watcher = watcher or context.watcher
         steps = plan(contexts)
         if is_main():
             if fresh:

@@ -12,13 +12,14 @@ from paddlenlp.trainer import TrainerCallback
 from tqdm import tqdm
 
 from ..distributed import is_main, processes, sum_over_all
+from ..watch import Progress, Watcher
 
 
 class ProgressLine(TrainerCallback):
-    """A bar on a terminal, and a line for every log entry with the time left."""
+    """A bar on a terminal, a line for every log entry with the time left, and the same for who watches."""
 
-    def __init__(self, label: str):
-        self.label = label
+    def __init__(self, label: str, watcher: Watcher):
+        self.label, self.watcher = label, watcher
 
     def on_train_begin(self, args, state, control, **kwargs):
         self.first_step, self.start = state.global_step, time.time()
@@ -45,6 +46,10 @@ class ProgressLine(TrainerCallback):
             terms = "  ".join(
                 f"{name.removesuffix('_loss')} {value:.4f}" for name, value in logs.items() if name.endswith("_loss")
             )
+            if self.watcher.on_progress is not None:
+                losses = {name: value for name, value in logs.items() if name.endswith("loss")}
+                steps = state.global_step, state.max_steps
+                self.watcher.on_progress(Progress(self.label, *steps, left, losses))
             tqdm.write(
                 f"  {self.label}: step {state.global_step}/{state.max_steps}  loss {logs['loss']:.4f}"
                 f"{'  ' + terms if terms else ''}  lr {logs['learning_rate']:.1e}  left {format_seconds(left)}"
@@ -67,13 +72,13 @@ class AverageGradients(TrainerCallback):
 
 
 class InterruptAfterStep(TrainerCallback):
-    """Ctrl-C, or SIGTERM, finishes the step and saves; a second Ctrl-C stops at once.
+    """Ctrl-C, SIGTERM, or the watcher finishes the step and saves; a second Ctrl-C stops at once.
 
     Of several processes, all stop after the same step, whichever of them hears of it first.
     """
 
-    def __init__(self):
-        self.requested = False
+    def __init__(self, watcher: Watcher):
+        self.requested, self.watcher = False, watcher
         self._previous: dict = {}
 
     def on_train_begin(self, args, state, control, **kwargs):
@@ -89,6 +94,8 @@ class InterruptAfterStep(TrainerCallback):
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
     def on_step_end(self, args, state, control, **kwargs):
+        if self.watcher.should_stop is not None and self.watcher.should_stop():
+            self.requested = True
         if processes() > 1:
             self.requested = float(sum_over_all(paddle.to_tensor([float(self.requested)]))) > 0
         if self.requested:

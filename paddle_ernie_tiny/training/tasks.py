@@ -13,6 +13,7 @@ from ..data.rows import EncodedRows
 from ..data.tokenization import WordPieceTokenizer
 from ..kinds import Kind
 from ..models.capture import masked_token_logits
+from ..watch import Watcher
 from .batches import collate
 from .trainer import ToolkitTrainer
 
@@ -29,9 +30,10 @@ class FinetuneTrainer(ToolkitTrainer):
         label: str,
         kind: Kind,
         evaluate_with: Callable[[], float] | None = None,
+        watcher: Watcher | None = None,
     ):
         self.kind = kind
-        super().__init__(model, args, rows, pad_id, label, evaluate_with)
+        super().__init__(model, args, rows, pad_id, label, evaluate_with, watcher)
 
     def compute_loss(self, model: Any, inputs: dict[str, paddle.Tensor], return_outputs: bool = False) -> paddle.Tensor:
         """The task's own loss of one batch, a scalar; inputs [batch, length], labels as the kind of task has them."""
@@ -56,9 +58,10 @@ class MaskedLMTrainer(ToolkitTrainer):
         label: str,
         probability: float,
         whole_words: bool,
+        watcher: Watcher | None = None,
     ):
         self.masking = Masking(tokenizer, probability, whole_words)
-        super().__init__(model, args, rows, tokenizer.pad_id, label)
+        super().__init__(model, args, rows, tokenizer.pad_id, label, watcher=watcher)
 
     def make_batch(self, rows: list[dict]) -> dict[str, np.ndarray]:
         """A collated batch with masks drawn for it."""

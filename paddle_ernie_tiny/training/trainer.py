@@ -28,6 +28,7 @@ from ..distributed import is_main, main_first, processes, sum_over_all, wait_for
 from ..errors import Interrupted
 from ..files import new_folder, read_json, write_json
 from ..models.weights import WEIGHTS, load_state_strictly, to_numpy
+from ..watch import Watcher
 from .batches import LengthGroupedBatchSampler, collate
 from .callbacks import AverageGradients, InterruptAfterStep, ProgressLine
 
@@ -102,6 +103,7 @@ class ToolkitTrainer(Trainer):
         pad_id: int,
         label: str,
         evaluate_with: Callable[[], float] | None = None,
+        watcher: Watcher | None = None,
     ):
         self.pad_id, self.label, self.evaluate_with = pad_id, label, evaluate_with
         self._began = time.time()
@@ -111,10 +113,10 @@ class ToolkitTrainer(Trainer):
         self._evaluated_at: int | None = None
         super().__init__(model=model, args=args, train_dataset=rows, data_collator=self.make_batch)
         if is_main():
-            self.add_callback(ProgressLine(label))
+            self.add_callback(ProgressLine(label, watcher or Watcher()))
         if processes() > 1:
             self.add_callback(AverageGradients(model))
-        self._interrupt = InterruptAfterStep()
+        self._interrupt = InterruptAfterStep(watcher or Watcher())
         self.add_callback(self._interrupt)
 
     def make_batch(self, rows: list[dict]) -> dict[str, Any]:

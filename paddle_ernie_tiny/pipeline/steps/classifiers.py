@@ -52,7 +52,7 @@ class PretrainTeacher(Step):
         model = build_masked_lm(tokenizer.vocab_size, settings.shape, pad_token_id=tokenizer.pad_id)
         args = training_arguments(settings.training, len(corpus.train), folder, context.folder.vdl(folder), seed)
         masking = settings.mask_probability, settings.whole_word_masking
-        trainer = MaskedLMTrainer(model, args, corpus.train, tokenizer, "pre-training", *masking)
+        trainer = MaskedLMTrainer(model, args, corpus.train, tokenizer, "pre-training", *masking, context.watcher)
         start = trainer.resume_point()
         if trainer.steps_left:
             trainer.train(resume_from_checkpoint=start)
@@ -86,7 +86,7 @@ class Finetune(Step):
         rows, pad_id = context.rows("train"), context.tokenizer.pad_id
         args = training_arguments(settings, len(rows), folder, context.folder.vdl(folder), context.config.seed)
         score = dev_score(context, model, settings)
-        trainer = FinetuneTrainer(model, args, rows, pad_id, self.label, kind, score)
+        trainer = FinetuneTrainer(model, args, rows, pad_id, self.label, kind, score, context.watcher)
         start = trainer.resume_point()
         if trainer.steps_left:
             trainer.train(resume_from_checkpoint=start)

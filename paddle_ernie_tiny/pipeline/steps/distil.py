@@ -103,7 +103,9 @@ def stage_trainer(
     if is_main():
         print(f"  {objective.equation()}", flush=True)
         print(f"  layer map (student: teacher) {objective.layer_lines()}", flush=True)
-    return TRAINERS[stage.name](student, teacher, objective, args, rows, context.tokenizer.pad_id, score)
+    return TRAINERS[stage.name](
+        student, teacher, objective, args, rows, context.tokenizer.pad_id, score, context.watcher
+    )
 
 
 def save_student(context: RunContext, student: DistilledStudent, folder: Path) -> None:
