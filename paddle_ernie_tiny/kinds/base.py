@@ -72,9 +72,8 @@ class Kind:
             raise ValueError("label names must differ from one another")
         count = METRICS[metric].label_count
         if count is not None and len(labels) != count:
-            raise ValueError(
-                f"metric {metric} is for {count} labels (the last is the positive one), here are {len(labels)}"
-            )
+            number = {2: "two"}.get(count, count)
+            raise ValueError(f"metric {metric} is for {number} labels (the last is the positive one); use macro_f1")
 
     def fits_labels(self, labels: Sequence[str]) -> bool:
         """May a model with these label names be of this kind?"""

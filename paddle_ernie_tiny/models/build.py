@@ -8,11 +8,12 @@ from pathlib import Path
 from ..config import ModelShape
 from ..data.tokenization import WordPieceTokenizer
 from ..errors import InputError
-from ..kinds import Kind
+from ..kinds import KINDS, Kind
 from .weights import read_weights, save_model, set_weights, with_prefix
 
 # Families whose encoder PaddleNLP builds alike (`encoder.layers[i].self_attn.{q,k,v}_proj`).
 FAMILIES = ("bert", "ernie", "roberta")
+_CLASSES = KINDS["classification"]
 
 
 def resolve_model(name_or_folder: str) -> Path:
@@ -137,7 +138,7 @@ def _new_model(values: dict, head: str, **changes):
     return getattr(nlp, prefix + head)(getattr(nlp, f"{prefix}Config")(**{**taken, **changes}))
 
 
-def load_classifier(folder: Path, labels: list[str], kind: Kind, dropout: dict | None = None):
+def load_classifier(folder: Path, labels: list[str], kind: Kind = _CLASSES, dropout: dict | None = None):
     """Loads a model with the head of a kind of task, strictly. Regression has one label, the score's name.
 
     The encoder's weights must all be in the folder; a classifier (and pooler) that is missing starts at
@@ -184,7 +185,7 @@ def label_maps(labels: list[str]) -> dict:
     }
 
 
-def build_student(teacher_folder: Path, shape: ModelShape, labels: list[str], kind: Kind):
+def build_student(teacher_folder: Path, shape: ModelShape, labels: list[str], kind: Kind = _CLASSES):
     """A student with random weights: the teacher's family and vocabulary, the given size and kind of task."""
     return _new_model(read_model_config(teacher_folder), kind.head, **shape.model_dump(), **label_maps(labels))
 

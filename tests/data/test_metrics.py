@@ -4,7 +4,6 @@ import math
 
 import numpy as np
 import pytest
-
 from paddle_ernie_tiny.data.metrics import METRICS, compute, fidelity, mean_reciprocal_rank
 
 PREDICTED, GOLD = [1, 1, 0, 1, 0], [1, 0, 0, 1, 1]  # 2 true positives, 1 false positive, 1 false negative
