@@ -6,15 +6,15 @@ import numpy as np
 import paddle
 import pytest
 
-from paddle_ernie_tiny.data.metrics import IGNORED
-from paddle_ernie_tiny.training.label_loss import label_loss
+from paddle_ernie_tiny.data.rows import IGNORED
+from paddle_ernie_tiny.kinds import KINDS
 
 LOGITS = [[0.0, math.log(3)], [0.0, 0.0], [5.0, -5.0]]
 FIRST_TWO = (-math.log(3 / 4) + math.log(2)) / 2  # label 1, then label 0
 
 
 def loss(kind, output, labels):
-    return float(label_loss(kind, paddle.to_tensor(np.array(output, np.float32)), paddle.to_tensor(labels)))
+    return float(KINDS[kind].hard_label(paddle.to_tensor(np.array(output, np.float32)), paddle.to_tensor(labels)))
 
 
 def test_cross_entropy_of_rows():
@@ -43,6 +43,6 @@ def test_squared_error_of_scores():
 def test_a_batch_without_labels_costs_nothing_and_gives_no_gradient(kind, output, labels):
     output = paddle.to_tensor(np.array(output, np.float32))
     output.stop_gradient = False
-    value = label_loss(kind, output, paddle.to_tensor(labels))
+    value = KINDS[kind].hard_label(output, paddle.to_tensor(labels))
     value.backward()
     assert float(value) == 0 and not output.grad.numpy().any()
