@@ -76,7 +76,7 @@ class TextCorpus:
         rows = np.array(self.meta["held_out_rows"], dtype=np.int64)
         self.train, self.held_out = TextRows(self, rows, False), TextRows(self, rows, True)
 
-    def __reduce__(self):
+    def __reduce__(self) -> tuple[type[TextCorpus], tuple[Path]]:
         return TextCorpus, (self.folder,)
 
     @cached_property

@@ -1,4 +1,4 @@
-"""Lines of text to arrays of token ids, by several processes where asked for."""
+"""Lines of text to arrays of token ids, by several processes if asked."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class LineEncoder:
 
     @property
     def dtype(self) -> type:
-        """Of the token ids: two bytes where the vocabulary fits."""
+        """Of the token ids: two bytes if the vocabulary fits."""
         return np.uint16 if self.tokenizer.vocab_size <= 1 << 16 else np.int32
 
     def __call__(self, lines: list[str]) -> Block:
@@ -53,7 +53,7 @@ class LineEncoder:
             encoded = self.tokenizer.encode_with_offsets(lines)
             ids = [encoding.ids for encoding in encoded]
             flags = map(word_starts, encoded, cut_words(lines))
-            # a sequence's first token starts a word for it, even where the line was cut inside one
+            # a sequence's first token starts a word, even if the line was cut inside one
             marks = [[True, True, *piece[1:], True] for line in flags for piece in self._pieces(line)]
             starts = np.fromiter(chain.from_iterable(marks), dtype=np.bool_)
         else:

@@ -58,7 +58,7 @@ def infer_labels(path: str | Path, table: TableFormat) -> list[str]:
     """The label names of a file, sorted (as numbers if all of them are).
 
     Raises InputError or InputErrors as `read_examples` does. With `header="auto"` and positions, a first
-    row whose label occurs nowhere else counts as a header where all its cells are single ASCII names.
+    row whose label occurs nowhere else counts as a header if all its cells are single ASCII names.
     """
     path, problems = Path(path), Problems()
 

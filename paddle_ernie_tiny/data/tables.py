@@ -252,7 +252,7 @@ def _table_rows(
 
 
 def _position(column: str | int, header: list[str], where: str, optional: bool) -> int | None:
-    """Where a column stands in a row, given by name or position."""
+    """The place in a row of a column that is given by name or position; None if it is optional and not there."""
     names = [cell.strip() for cell in header]
     found = [i for i, name in enumerate(names) if name == column] if isinstance(column, str) else [column]
     if len(found) == 1 and 0 <= found[0] < len(names):

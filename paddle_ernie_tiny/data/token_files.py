@@ -21,7 +21,7 @@ _Row = tuple[int, list[str], list[tuple[int, str]]]  # its line, its words, and 
 def read_token_examples(path: str | Path, table: TableFormat, labels: Sequence[str]) -> list[TokenExample]:
     """Reads a file's rows of tagged words.
 
-    conll: a word and its tag a line (first and last column, parted by blanks), rows parted by blank lines.
+    conll: a word and its tag a line (first and last column, between blanks), with blank lines between rows.
     tsv and csv: words in one column and tags in another, each joined by \\x02 or by blanks.
     jsonl: lists in two fields; a text with a list of tags has a tag for each character.
 
@@ -61,7 +61,7 @@ def read_paddlenlp_tokens(
 ) -> tuple[list[TokenExample], list[str]]:
     """One split of a tagged data set of `paddlenlp.datasets` (msra_ner), and its tags in PaddleNLP's order.
 
-    Raises InputError for an unknown data set, split or field, and where words and tags differ in number.
+    Raises InputError for an unknown data set, split or field, InputErrors for rows of unequally many words and tags.
     """
     rows, labels, where = load_paddlenlp(name, split, subset)
     fields = list(rows[0])
