@@ -1,4 +1,4 @@
-"""Files and folders: written whole or not at all, known by their SHA-256, read as UTF-8 with errors that name the line."""
+"""Files and folders: written whole or not at all, known by their SHA-256, read as UTF-8 by line."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, json.dumps(value, ensure_ascii=False, indent=1, default=float) + "\n")
 
 
-def read_json(path: Path) -> Any | None:
+def read_json(path: Path) -> Any:
     """The file's content; None if there is no such file, or it is not complete."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))

@@ -194,7 +194,7 @@ def fill_from_table(raw: dict) -> None:
     data = {} if data is None else data
     if not isinstance(task, dict) or not isinstance(data, dict):
         return
-    known = TASKS.get(task.get("name"))
+    known = TASKS.get(str(task.get("name")))
     if known is None:
         return
     raw["task"] = {**known.task, **task}

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,14 +13,14 @@ from typing import Any
 from ..data.tables import TableFormat, require_file
 from ..defaults import BATCH_SIZE
 from ..errors import InputError
-from ..files import utf8_lines
+from ..files import utf8_lines, write_text
 from .bundle import Manifest
 from .predictor import Predictor
 
 
 @dataclass
 class LabelledRows:
-    """Rows as `Predictor.outputs` takes them, and of each its gold label: an id, a score, or the tag ids of its words."""
+    """Rows as `Predictor.outputs` takes them, and each one's gold label: an id, a score, or the tag ids of its words."""
 
     texts: list[Any]
     texts_b: list[str] | None
@@ -97,3 +99,40 @@ def answer_row(predictor: Predictor, text: str, text_b: str | None, answer: Any)
     """The row and its answer as JSON values, the same in `predict` and in the HTTP server."""
     values: dict[str, Any] = {"text": text} if text_b is None else {"text": text, "text_b": text_b}
     return {**values, **predictor.kind.as_json(answer)}
+
+
+def predict_rows(
+    bundle: str | os.PathLike,
+    text: str | None,
+    text_b: str | None,
+    file: Path | None,
+    batch_size: int = BATCH_SIZE,
+    device: str = "cpu",
+    threads: int = 1,
+    precision: str | None = None,
+) -> list[dict[str, Any]]:
+    """The answers to one text (or pair), or to a file's rows, as JSON values. Raises InputError for wrong input."""
+    if (text is None) == (file is None):
+        raise InputError("give a text or --input FILE, not both and not neither", "predict", "see predict --help")
+    if device not in ("cpu", "gpu"):
+        raise InputError(f"unknown device {device!r}", "--device", "use cpu or gpu")
+    texts_b: list[str] | None
+    if file is not None:
+        texts, texts_b = read_texts(file)
+    else:
+        texts, texts_b = [text or ""], None if text_b is None else [text_b]
+        if not all(given.strip() for given in (*texts, *(texts_b or ()))):
+            raise InputError("the text is empty", "predict", "give a text with characters in it")
+    predictor = Predictor(bundle, device, threads, precision)
+    answers = predictor.predict(texts, texts_b, batch_size)
+    pairs = texts_b or [None] * len(texts)
+    return [answer_row(predictor, *row) for row in zip(texts, pairs, answers, strict=True)]
+
+
+def write_answers(answers: list[dict[str, Any]], output: Path | None) -> None:
+    """Writes one JSON object per line; a file appears only once it is complete. None: standard output."""
+    body = "".join(json.dumps(answer, ensure_ascii=False) + "\n" for answer in answers)
+    if output is None:
+        sys.stdout.write(body)
+    else:
+        write_text(output, body)

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from paddle_ernie_tiny.config import check_config
+from paddle_ernie_tiny.data.splits import load_task_data
 from paddle_ernie_tiny.data.tables import TableFormat
 from paddle_ernie_tiny.data.token_files import read_token_examples
 from paddle_ernie_tiny.errors import InputError, InputErrors
@@ -231,8 +232,6 @@ def task(tmp_path, train: str, dev: str, **more):
     ],
 )
 def test_splits_that_do_not_fit_together(train, dev, what, tmp_path):
-    from paddle_ernie_tiny.pipeline.context import load_task_data
-
     with pytest.raises(InputError, match=what):
         load_task_data(task(tmp_path, train, dev, labels=LABELS))
 

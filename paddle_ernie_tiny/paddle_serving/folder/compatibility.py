@@ -8,10 +8,10 @@ import sys
 import types
 
 # Paddle Serving was written for Python 3.9, where this name still stood here.
-collections.Iterable = collections.abc.Iterable
+collections.Iterable = collections.abc.Iterable  # type: ignore[attr-defined]
 
 # The C++ client has builds for Python 3.6 to 3.9 only and needs libraries of CentOS 7. In pipeline mode the
 # server imports its name, to ask whether a predictor is such a client; here it never is.
 _client = types.ModuleType("paddle_serving_client")
-_client.Client = type("Client", (), {})
+_client.Client = type("Client", (), {})  # type: ignore[attr-defined]
 sys.modules["paddle_serving_client"] = _client

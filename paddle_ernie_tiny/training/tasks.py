@@ -2,54 +2,73 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 import paddle
 import paddle.nn.functional as F
 
+from ..data.rows import EncodedRows
 from ..data.tokenization import WordPieceTokenizer
+from ..kinds import Kind
 from ..models.capture import masked_token_logits
-from .batches import EncodedRows, collate
-from .label_loss import label_loss, labelled
+from ..watch import Watcher
+from .batches import collate
 from .trainer import ToolkitTrainer
 
 
 class FinetuneTrainer(ToolkitTrainer):
     """A model on hard labels alone: the teacher's fine-tuning, and the baseline."""
 
-    def __init__(self, model, args, rows: EncodedRows, pad_id: int, label: str, evaluate_with=None):
-        self.kind = rows.kind
-        super().__init__(model, args, rows, pad_id, label, evaluate_with)
+    def __init__(
+        self,
+        model: Any,
+        args: Any,
+        rows: EncodedRows,
+        pad_id: int,
+        label: str,
+        kind: Kind,
+        evaluate_with: Callable[[], float] | None = None,
+        watcher: Watcher | None = None,
+    ):
+        self.kind = kind
+        super().__init__(model, args, rows, pad_id, label, evaluate_with, watcher)
 
-    def compute_loss(self, model, inputs, return_outputs=False):
+    def compute_loss(self, model: Any, inputs: dict[str, paddle.Tensor], return_outputs: bool = False) -> paddle.Tensor:
+        """The task's own loss of one batch, a scalar; inputs [batch, length], labels as the kind of task has them."""
         labels = inputs.pop("labels")
-        loss = label_loss(self.kind, model(**inputs), labels)
-        count = labelled(self.kind, labels).astype("float32").sum().reshape([1])
+        loss = self.kind.hard_label(model(**inputs), labels)
+        count = self.kind.labelled(labels).astype("float32").sum().reshape([1])
         return self.over_all({"hard_label": loss}, count)["hard_label"]
 
 
 class MaskedLMTrainer(ToolkitTrainer):
-    """BERT's masked language model (arXiv 1810.04805, section 3.1), masked afresh in every epoch.
+    """BERT's masked language model (arXiv 1810.04805, section 3.1), masked again in every epoch.
 
     With `whole_words`, the unit that is masked is a word (rows then carry `word_starts`).
     """
 
     def __init__(
         self,
-        model,
-        args,
-        rows,
+        model: Any,
+        args: Any,
+        rows: Any,
         tokenizer: WordPieceTokenizer,
         label: str,
         probability: float,
         whole_words: bool,
+        watcher: Watcher | None = None,
     ):
         self.masking = Masking(tokenizer, probability, whole_words)
-        super().__init__(model, args, rows, tokenizer.pad_id, label)
+        super().__init__(model, args, rows, tokenizer.pad_id, label, watcher=watcher)
 
-    def make_batch(self, rows: list[dict]) -> dict:
+    def make_batch(self, rows: list[dict]) -> dict[str, np.ndarray]:
+        """A collated batch with masks drawn for it."""
         return self.masking(rows)
 
-    def compute_loss(self, model, inputs, return_outputs=False):
+    def compute_loss(self, model: Any, inputs: dict[str, paddle.Tensor], return_outputs: bool = False) -> paddle.Tensor:
+        """Cross-entropy of the masked tokens of one batch, a scalar; positions and targets int64 [masked]."""
         positions, targets = inputs.pop("positions"), inputs.pop("targets")
         logits = masked_token_logits(model, inputs, positions)
         loss = F.cross_entropy(logits.astype("float32"), targets)
@@ -64,7 +83,7 @@ class Masking:
         self.special = np.array([tokenizer.cls_id, tokenizer.sep_id, tokenizer.pad_id])
         self.probability, self.whole_words = probability, whole_words
 
-    def __call__(self, rows: list[dict], rng=np.random) -> dict[str, np.ndarray]:
+    def __call__(self, rows: list[dict], rng: Any = np.random) -> dict[str, np.ndarray]:
         """Adds `positions` [masked] into the flattened batch and `targets` [masked] to a collated batch."""
         batch = collate(rows, self.pad_id)
         ids = batch["input_ids"]
@@ -92,7 +111,9 @@ class Masking:
         return batch
 
 
-def masked_accuracy(model, rows: EncodedRows, masking: Masking, seed: int, batch_size: int = 64) -> dict:
+def masked_accuracy(
+    model: Any, rows: EncodedRows, masking: Masking, seed: int, batch_size: int = 64
+) -> dict[str, float]:
     """Loss and accuracy of masked tokens on held-out rows, with masks fixed by the seed."""
     rng = np.random.RandomState(seed)
     model.eval()
