@@ -119,7 +119,7 @@ def prepare_corpus(
     seed: int = 42,
     word_boundaries: bool = False,
     num_proc: int | None = None,
-    progress: Callable[[int], None] | None = None,
+    progress: Callable[[int], object] | None = None,
 ) -> TextCorpus:
     """Tokenises a corpus into `out_dir`, or reuses what is there if text and settings are the same.
 
@@ -165,7 +165,7 @@ def _write_arrays(
     pattern: str | Path,
     encoder: LineEncoder,
     num_proc: int | None,
-    progress: Callable[[int], None] | None,
+    progress: Callable[[int], object] | None,
 ) -> dict[str, int]:
     """Writes the arrays, and returns how much there is in them."""
     counts = {"files": len(corpus_files(pattern)), "lines": 0, "sequences": 0, "tokens": 0}
