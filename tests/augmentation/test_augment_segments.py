@@ -2,7 +2,7 @@
 
 import pytest
 
-from paddle_ernie_tiny.augmentation.units import analyse, kind_of
+from paddle_ernie_tiny.augmentation.segments import analyse, script_of
 from paddle_ernie_tiny.data.tokenization import WordPieceTokenizer
 
 TOKENS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *"酒店很好，。1天", "ip", "##ad", "good", "film", "##s", "12"]
@@ -12,17 +12,18 @@ TOKENIZER = WordPieceTokenizer(TOKENS)
 def words(text, language):
     [analysed] = analyse([text], TOKENIZER, language)
     return [
-        (text[w.start : w.end], w.kind, [TOKENS[i] for i in analysed.ids[w.first : w.last]]) for w in analysed.words
+        (text[w.start : w.start + len(w.text)], w.script, [TOKENS[i] for i in w.ids[w.first : w.last]])
+        for w in analysed.words
     ]
 
 
 @pytest.mark.parametrize(
-    ("word", "kind"),
+    ("word", "script"),
     [("酒店", "chinese"), ("iPad", "letters"), ("café", "letters"), ("2024", "number"), ("，", None), ("～", None)]
     + [("T恤", None), ("don't", None), ("[UNK]", None), ("4k", None), ("", None)],
 )
-def test_the_kind_of_a_word(word, kind):
-    assert kind_of(word) == kind
+def test_the_script_of_a_word(word, script):
+    assert script_of(word) == script
 
 
 def test_chinese_words_are_jiebas_and_punctuation_is_none():
@@ -55,4 +56,8 @@ def test_words_of_many_pieces_are_not_predicted():
 def test_everything_between_replaced_words_stays():
     [text] = analyse(["酒店 很好，\t iPad！"], TOKENIZER, "zh")
     assert text.with_words({}) == text.text
-    assert text.with_words({3: "电脑", 0: "房间"}) == "房间 很好，\t 电脑！"
+    assert text.with_words({text.words[3]: "电脑", text.words[0]: "房间"}) == "房间 很好，\t 电脑！"
+
+
+def test_no_texts():
+    assert analyse([], TOKENIZER, "zh") == analyse([], TOKENIZER, "en") == []

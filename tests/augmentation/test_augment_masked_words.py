@@ -4,8 +4,8 @@ import numpy as np
 import paddle
 import pytest
 
-from paddle_ernie_tiny.augmentation.predict import Predictor, compose
-from paddle_ernie_tiny.augmentation.units import analyse
+from paddle_ernie_tiny.augmentation.masked_words import WordPredictor, compose
+from paddle_ernie_tiny.augmentation.segments import analyse
 from paddle_ernie_tiny.config import ModelShape
 from paddle_ernie_tiny.data.tokenization import WordPieceTokenizer
 from paddle_ernie_tiny.models.build import build_masked_lm
@@ -25,8 +25,8 @@ def model():
 
 
 def predict(model, texts, candidates=5, rows_per_batch=4, language="zh"):
-    wanted = [(t, w) for t in analyse(texts, TOKENIZER, language) for w in t.words if w.predictable]
-    return Predictor(model, TOKENIZER, candidates, rows_per_batch)(wanted)
+    wanted = [w for t in analyse(texts, TOKENIZER, language) for w in t.words if w.pieces]
+    return WordPredictor(model, TOKENIZER, candidates, rows_per_batch)(wanted)
 
 
 def test_compose_ranks_by_the_sum_of_scores():
@@ -82,37 +82,36 @@ def test_the_batch_size_and_padding_change_nothing(model):
 
 def test_of_a_long_text_the_part_around_the_word_is_read(model):
     [text] = analyse(["好" * 100 + "，大，" + "小" * 30], TOKENIZER, "zh")
-    predictor = Predictor(model, TOKENIZER, 5, 4)
-    word = next(w for w in text.words if text.text[w.start] == "大")
-    ids, [first] = predictor.masked(text, [word])
+    predictor = WordPredictor(model, TOKENIZER, 5, 4)
+    word = next(w for w in text.words if w.text == "大")
+    ids, [first] = predictor.masked([word])
     assert len(ids) == 64 and ids[first] == TOKENIZER.mask_id
     tokens = "".join(TOKENS[i] for i in ids)
     assert tokens == "[CLS]" + "好" * 29 + "，[MASK]，" + "小" * 30 + "[SEP]"
-    ids, places = predictor.masked(text, [text.words[0]])
+    ids, places = predictor.masked([text.words[0]])
     assert (len(ids), places) == (64, [1])
 
 
 def test_words_that_are_masked_together_stand_apart(model):
     """Eight tokens between them; each word in one group; all of one text, within what is read of it."""
     texts = analyse(["大，好，" * 40, "大，" * 10], TOKENIZER, "zh")
-    wanted = [(text, word) for text in texts for word in text.words]
-    predictor = Predictor(model, TOKENIZER, 5, 4)
+    wanted = [word for text in texts for word in text.words]
+    predictor = WordPredictor(model, TOKENIZER, 5, 4)
     groups = predictor.groups(wanted)
-    assert sorted(i for group in groups for i in group) == list(range(len(wanted)))
+    assert sorted(id(word) for group in groups for word in group) == sorted(map(id, wanted))
     assert len(groups) < len(wanted) / 3
     for group in groups:
-        words = [wanted[i][1] for i in group]
-        assert len({id(wanted[i][0]) for i in group}) == 1
-        assert all(b.first - a.last >= 8 for a, b in zip(words, words[1:], strict=False))
-        ids, places = predictor.masked(wanted[group[0]][0], words)
-        assert len(ids) <= 64 and [ids[place] for place in places] == [TOKENIZER.mask_id] * len(words)
-    alone = Predictor(model, TOKENIZER, 5, 4, tokens_between=None)
-    assert alone.groups(wanted) == [[i] for i in range(len(wanted))]
+        assert len({id(word.ids) for word in group}) == 1
+        assert all(b.first - a.last >= 8 for a, b in zip(group, group[1:], strict=False))
+        ids, places = predictor.masked(group)
+        assert len(ids) <= 64 and [ids[place] for place in places] == [TOKENIZER.mask_id] * len(group)
+    alone = WordPredictor(model, TOKENIZER, 5, 4, tokens_between=None)
+    assert alone.groups(wanted) == [[word] for word in wanted]
 
 
 def test_progress_and_evaluation_mode(model):
     model.train()
     seen = []
-    wanted = [(t, w) for t in analyse(["房间很大"] * 3, TOKENIZER, "zh") for w in t.words]
-    Predictor(model, TOKENIZER, 5, 4)(wanted, seen.append)
+    wanted = [w for t in analyse(["房间很大"] * 3, TOKENIZER, "zh") for w in t.words]
+    WordPredictor(model, TOKENIZER, 5, 4)(wanted, seen.append)
     assert sum(seen) == len(wanted) and max(seen) == 4 and not model.training

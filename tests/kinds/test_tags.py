@@ -1,7 +1,8 @@
 """Entities from tags, their F1, and the units of raw text."""
 
 import pytest
-from paddle_ernie_tiny.data.tags import entities, entity_f1, split_text, unit_of
+
+from paddle_ernie_tiny.kinds.tags import entities, entity_f1, split_text, unit_of
 
 BIO = ["B-PER", "I-PER", "O", "B-LOC", "B-LOC", "I-LOC"]
 

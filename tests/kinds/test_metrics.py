@@ -4,9 +4,15 @@ import math
 
 import numpy as np
 import pytest
-from paddle_ernie_tiny.data.metrics import METRICS, compute, fidelity, mean_reciprocal_rank
+
+from paddle_ernie_tiny.kinds import KINDS
+from paddle_ernie_tiny.kinds.metrics import METRICS, Scored, fidelity, mean_reciprocal_rank
 
 PREDICTED, GOLD = [1, 1, 0, 1, 0], [1, 0, 0, 1, 1]  # 2 true positives, 1 false positive, 1 false negative
+
+
+def compute(metric, predictions, gold, labels=()):
+    return METRICS[metric](Scored.of(predictions, gold, labels))
 
 
 def test_classification():
@@ -32,13 +38,16 @@ def test_logits_and_score_columns_are_reduced():
 
 
 def test_every_metric_gives_a_plain_float():
-    assert {type(compute(metric, PREDICTED, GOLD)) for metric in METRICS} == {float}
+    tagged = Scored([np.eye(2), np.eye(2)[:1]], [[1, 0], [0]], ["O", "B-PER"])
+    ranked = Scored.of(np.eye(2)[PREDICTED], GOLD, groups=[0, 0, 1, 1, 1])
+    others = {"entity_f1": tagged, "mrr": ranked}
+    scores = [metric(others.get(name) or Scored.of(PREDICTED, GOLD)) for name, metric in METRICS.items()]
+    assert {type(score) for score in scores} == {float}
 
 
 @pytest.mark.parametrize(
     ("metric", "predicted", "gold", "what"),
     [
-        ("bleu", [1], [1], "unknown metric"),
         ("accuracy", [], [], "above 0"),
         ("accuracy", [1, 0], [1], "equal lengths"),
         ("pearson", [math.nan, 1], [1, 2], "finite"),
@@ -47,6 +56,11 @@ def test_every_metric_gives_a_plain_float():
 def test_mistakes(metric, predicted, gold, what):
     with pytest.raises(ValueError, match=what):
         compute(metric, predicted, gold)
+
+
+def test_a_metric_that_is_not_known():
+    with pytest.raises(ValueError, match="metric 'bleu' does not score classification; use accuracy"):
+        KINDS["classification"].check_labels(None, "bleu")
 
 
 def test_fidelity():

@@ -3,10 +3,10 @@
 import paddle
 import pytest
 
-from paddle_ernie_tiny.augmentation import augment
-from paddle_ernie_tiny.augmentation import text as module
+from paddle_ernie_tiny.augmentation import AugmentationTeacher
+from paddle_ernie_tiny.augmentation import sentences as module
 from paddle_ernie_tiny.config import AugmentationSettings, ModelShape
-from paddle_ernie_tiny.data.readers import Example
+from paddle_ernie_tiny.data.rows import Example
 from paddle_ernie_tiny.data.tokenization import WordPieceTokenizer
 from paddle_ernie_tiny.errors import InputError
 from paddle_ernie_tiny.models.build import build_masked_lm
@@ -32,6 +32,10 @@ def settings(**values):
     return AugmentationSettings(**{"copies_per_row": 3, "candidates": 4, **values})
 
 
+def augment(rows, use, masked_lm, tokenizer, seed):
+    return module.replace_words(rows, ["0", "1"], use, seed, AugmentationTeacher(lambda: masked_lm, tokenizer, ""))
+
+
 class HandMade:
     """Stands for the predictor: candidates by word, and what it was asked."""
 
@@ -39,7 +43,7 @@ class HandMade:
         self.candidates, self.asked = candidates, []
 
     def __call__(self, wanted, progress):
-        words = [text.text[word.start : word.end] for text, word in wanted]
+        words = [word.text for word in wanted]
         self.asked += words
         return [self.candidates.get(word, []) for word in words]
 
@@ -48,7 +52,7 @@ class HandMade:
 def hand_made(monkeypatch):
     def use(candidates):
         predictor = HandMade(candidates)
-        monkeypatch.setattr(module, "Predictor", lambda *_: predictor)
+        monkeypatch.setattr(module, "WordPredictor", lambda *_: predictor)
         return predictor
 
     return use
