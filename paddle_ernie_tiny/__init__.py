@@ -19,7 +19,7 @@ __version__ = "0.1.0"
 _NAMES = {
     **dict.fromkeys(("distil", "bench", "Distilled", "Progress"), "api"),
     **dict.fromkeys(("load_config", "RunConfig"), "config"),
-    **dict.fromkeys(("evaluate",), "deploy.rows"),
+    **dict.fromkeys(("evaluate",), "deploy.row_files"),
     **dict.fromkeys(("Predictor",), "deploy.predictor"),
     **dict.fromkeys(("export",), "deploy.export"),
     **dict.fromkeys(("quantize",), "deploy.quantize"),

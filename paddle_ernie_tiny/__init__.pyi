@@ -7,7 +7,7 @@ from .config import load_config as load_config
 from .deploy.export import export as export
 from .deploy.predictor import Predictor as Predictor
 from .deploy.quantize import quantize as quantize
-from .deploy.rows import evaluate as evaluate
+from .deploy.row_files import evaluate as evaluate
 from .errors import ErnieTinyError as ErnieTinyError
 from .errors import GateError as GateError
 from .errors import InputError as InputError

@@ -192,7 +192,7 @@ def predict(
 ) -> None:
     """Labels and probabilities of one text, or of a file."""
     _prepare()
-    from .deploy.rows import predict_rows, write_answers
+    from .deploy.row_files import predict_rows, write_answers
 
     lines = predict_rows(bundle, text, text_b, input, batch_size, device, threads, precision)
     write_answers(lines, output)
@@ -210,7 +210,7 @@ def evaluate(
 ) -> None:
     """Task metrics of a bundle on a labelled file, as JSON."""
     _prepare()
-    from .deploy.rows import evaluate as evaluate_bundle
+    from .deploy.row_files import evaluate as evaluate_bundle
 
     typer.echo(json.dumps(evaluate_bundle(bundle, file, text, text_b, label, batch_size, threads), indent=1))
 

@@ -82,7 +82,7 @@ class SmallBundle:
     gold: list
 
     def rows(self, count=None):
-        from paddle_ernie_tiny.deploy.rows import LabelledRows
+        from paddle_ernie_tiny.deploy.row_files import LabelledRows
 
         pairs = self.texts_b[:count] if self.texts_b is not None else None
         return LabelledRows(self.texts[:count], pairs, self.gold[:count])

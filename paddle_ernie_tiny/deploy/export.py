@@ -23,7 +23,7 @@ from ..kinds import KINDS, Kind
 from ..kinds.metrics import metrics_of
 from ..processes import in_child
 from .bundle import MANIFEST, MODEL_STEM, Manifest, write_manifest
-from .rows import read_texts
+from .row_files import read_texts
 
 OLD_FORMAT = {"FLAGS_enable_pir_api": "0"}  # Paddle then writes model.pdmodel, which Serving and CPU int8 need
 

@@ -18,7 +18,7 @@ from .bundle import MANIFEST, MODEL_STEM, ONNX_FILE, read_manifest, write_manife
 from .engines import open_onnxruntime
 from .export import parity_of, require_parity
 from .predictor import Predictor
-from .rows import read_texts
+from .row_files import read_texts
 
 
 @dataclass

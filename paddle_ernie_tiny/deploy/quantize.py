@@ -24,7 +24,7 @@ from ..processes import in_child
 from .bundle import MANIFEST, MODEL_STEM, read_manifest, write_manifest
 from .export import OLD_FORMAT
 from .predictor import Predictor, batches_by_length
-from .rows import LabelledRows, read_labelled
+from .row_files import LabelledRows, read_labelled
 
 if TYPE_CHECKING:
     from .static_int8 import Quantizer

@@ -10,7 +10,7 @@ import threading
 import time
 
 import pytest
-from paddle_ernie_tiny.deploy.rows import answer_row
+from paddle_ernie_tiny.deploy.row_files import answer_row
 
 from paddle_ernie_tiny.deploy.predictor import Predictor
 from tests.browser import until

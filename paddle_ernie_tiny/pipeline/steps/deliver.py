@@ -13,7 +13,7 @@ from ...config import BenchmarkSettings, Int8Settings
 from ...deploy.bundle import MANIFEST
 from ...deploy.export import ExportRequest, export_bundle
 from ...deploy.quantize import QuantizeRequest, quantize_bundle
-from ...deploy.rows import LabelledRows
+from ...deploy.row_files import LabelledRows
 from ...models.weights import model_fingerprint
 from ..context import RunContext
 from ..layout import FINAL
