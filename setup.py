@@ -12,22 +12,23 @@ PACKAGE = (ROOT / "paddle_ernie_tiny" / "__init__.py").read_text(encoding="utf-8
 # What prediction, evaluation and the HTTP server import, beside Paddle: no PaddleNLP, no training code.
 SERVING = [
     "fastapi>=0.115",
-    "numpy<2",  # PaddleNLP 2.8.1 and datasets 2.21 use names that NumPy 2 removed
+    "numpy>=1.24",
     "prometheus-client>=0.21",
+    "psutil",
     "pydantic>=2,<3",
+    "pyyaml",
     "scikit-learn",
     "scipy",
     "seqeval",
     "tokenizers",
     "typer",
-    "uvicorn>=0.34",
+    "uvicorn>=0.34,<1",  # its server class is subclassed
 ]
 TRAINING = [
     "paddlenlp==2.8.1",  # the last stable release; 3.0 is a pre-release with many more dependencies
     "jieba",
     "jinja2",
     "matplotlib",
-    "pyyaml",
     "rich",
     "safetensors",
     "tqdm",
@@ -38,6 +39,7 @@ BOUNDS = [
     "aiohttp<3.12",  # newest known to work with datasets 2.21
     "datasets>=2.21,<3",  # PaddleNLP 2.8.1 reads data sets through what datasets 3 removed
     "aistudio-sdk<0.3",  # PaddleNLP 2.8.1 imports what 0.3 removed
+    "numpy<2",  # PaddleNLP 2.8.1 and datasets 2.21 use names that NumPy 2 removed
     "huggingface_hub<0.26",  # PaddleNLP 2.8.1 imports a name that 0.26 removed
     "paddle2onnx>=2.1",  # 2.0 does not convert what Paddle 3.x writes
     "pandas<3",  # datasets 2.21 and VisualDL 2.5 were written for pandas 2
@@ -55,7 +57,17 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.10,<3.13",  # paddlepaddle 3.1 and pyarrow 17 have wheels for these
     packages=find_packages(include=["paddle_ernie_tiny", "paddle_ernie_tiny.*"]),
-    package_data={"paddle_ernie_tiny": ["**/*.j2", "deploy/paddle_serving_folder/*", "deploy/server/page/*"]},
+    package_data={
+        "paddle_ernie_tiny": [
+            "py.typed",
+            "*.pyi",
+            "**/*.j2",
+            "config/*.yaml",
+            "deploy/server/page/*",
+            "paddle_serving/*.textproto",
+            "paddle_serving/folder/*",
+        ]
+    },
     install_requires=SERVING,
     # Paddle is an extra, so that the CPU build and the GPU build satisfy the toolkit alike.
     # 3.1 is the newest that still writes the .pdmodel that Paddle Serving and CPU int8 need.
@@ -67,7 +79,20 @@ setup(
         # other engines: `ernie-tiny onnx` checks its parity there, `ernie-tiny bench` compares with them
         "onnx": ["onnxruntime>=1.20", "paddle2onnx>=2.1"],
         "bench": ["onnxruntime>=1.20", "openvino>=2025.0", "paddle2onnx>=2.1"],
-        "dev": ["httpx", "onnxruntime>=1.20", "openvino>=2025.0", "pytest", "ruff", "schemathesis>=4"],
+        "dev": [
+            "hypothesis",
+            "httpx",
+            "mypy",
+            "onnxruntime>=1.20",
+            "openvino>=2025.0",
+            "pre-commit",
+            "pytest",
+            "ruff",
+            "schemathesis>=4",
+            "types-PyYAML",
+            "types-psutil",
+            "types-tqdm",
+        ],
     },
     entry_points={"console_scripts": ["ernie-tiny = paddle_ernie_tiny.cli:main"]},
 )

@@ -56,17 +56,19 @@ def main() -> None:
 
 def measure(args: argparse.Namespace) -> dict:
     """Rates in words a second, their ratios, and what they were measured with."""
-    from paddle_ernie_tiny.augmentation.predict import Predictor
-    from paddle_ernie_tiny.augmentation.units import analyse
-    from paddle_ernie_tiny.data.readers import TableFormat, infer_labels, read_examples
+    from paddle_ernie_tiny.augmentation.masked_words import WordPredictor
+    from paddle_ernie_tiny.augmentation.segments import analyse
+    from paddle_ernie_tiny.data.tables import TableFormat
+    from paddle_ernie_tiny.kinds import KINDS
     from paddle_ernie_tiny.models.build import load_masked_lm, load_tokenizer
 
     table = TableFormat(header=True, text=args.text, text_b=None, label=args.label)
-    examples = read_examples(args.data, table, infer_labels(args.data, table))[: args.rows]
+    kind = KINDS["classification"]
+    examples = kind.read(args.data, table, kind.infer_labels(args.data, table))[: args.rows]
     model, tokenizer = load_masked_lm(args.model), load_tokenizer(args.model)
-    batched = Predictor(model, tokenizer, args.candidates, ROWS_PER_BATCH)
-    single = Predictor(model, tokenizer, args.candidates, 1, tokens_between=None)
-    one_word = Predictor(model, tokenizer, args.candidates, ROWS_PER_BATCH, tokens_between=None)
+    batched = WordPredictor(model, tokenizer, args.candidates, ROWS_PER_BATCH)
+    single = WordPredictor(model, tokenizer, args.candidates, 1, tokens_between=None)
+    one_word = WordPredictor(model, tokenizer, args.candidates, ROWS_PER_BATCH, tokens_between=None)
     ways = {
         "batched": batched,
         "tinybert": lambda wanted: one_by_one(batched, wanted, repeat=True),
@@ -78,7 +80,7 @@ def measure(args: argparse.Namespace) -> dict:
     step = args.single_every // args.batched_every
     for start in range(0, len(examples), BLOCK_ROWS):
         texts = analyse([e.text for e in examples[start : start + BLOCK_ROWS]], tokenizer, args.language)
-        wanted = [(text, word) for text in texts for word in text.words if word.predictable][:: args.batched_every]
+        wanted = [word for text in texts for word in text.words if word.pieces][:: args.batched_every]
         if start == 0:
             for way in ways.values():
                 way(wanted[::step][:8])
@@ -117,29 +119,28 @@ def one_by_one(predictor, wanted, repeat: bool) -> list[list[str]]:
     """One forward a word, in the order of the text, through the model's own call."""
     import paddle
 
-    from paddle_ernie_tiny.augmentation.predict import place_kind
+    from paddle_ernie_tiny.augmentation.masked_words import place_row
 
     tokenizer, longest = predictor.tokenizer, predictor.model.config.max_position_embeddings
     found = []
     with paddle.no_grad():
-        for text, word in wanted:
-            count = word.last - word.first
-            masked = [*text.ids[: word.first], *[tokenizer.mask_id] * count, *text.ids[word.last :]]
+        for word in wanted:
+            masked = [*word.ids[: word.first], *[tokenizer.mask_id] * word.pieces, *word.ids[word.last :]]
             ids = [tokenizer.cls_id, *masked, tokenizer.sep_id]
             types = [0] * len(ids)
             if repeat:
-                ids += [*text.ids, tokenizer.sep_id]
+                ids += [*word.ids, tokenizer.sep_id]
                 types += [1] * (len(ids) - len(types))
             logits = predictor.model(paddle.to_tensor([ids[:longest]]), paddle.to_tensor([types[:longest]]))[0]
             places = []
-            for index in range(count):
+            for index in range(word.pieces):
                 place = (
-                    logits[min(1 + word.first + index, longest - 1)] + predictor.allowed[place_kind(word.kind, index)]
+                    logits[min(1 + word.first + index, longest - 1)] + predictor.allowed[place_row(word.script, index)]
                 )
                 best = paddle.argsort(place, descending=True)[: predictor.candidates + 1].numpy()
                 scores = place.numpy()[best].tolist()
                 places.append([(predictor.tokens[i].removeprefix("##"), s) for i, s in zip(best, scores, strict=True)])
-            found.append(predictor.words(text.text[word.start : word.end], word.kind, places))
+            found.append(predictor.words(word, places))
     return found
 
 

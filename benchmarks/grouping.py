@@ -141,7 +141,7 @@ def _fine_tuned(train, dev, tokenizer, fixed: bool, length: int, seed: int) -> f
 
     from paddle_ernie_tiny.config import TrainingSettings
     from paddle_ernie_tiny.training.inference import predict_logits, score
-    from paddle_ernie_tiny.training.steps import FinetuneTrainer
+    from paddle_ernie_tiny.training.tasks import FinetuneTrainer
     from paddle_ernie_tiny.training.trainer import training_arguments
 
     class FixedLength(FinetuneTrainer):

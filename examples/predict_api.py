@@ -5,10 +5,8 @@ python examples/predict_api.py runs/demo/bundle "房间很宽敞，不过隔音�
 
 import sys
 
-from paddle_ernie_tiny.deploy.predictor import Predictor
-from paddle_ernie_tiny.runtime import tune_process
+import paddle_ernie_tiny as et
 
-tune_process()
 bundle, texts = sys.argv[1], sys.argv[2:]
-for text, answer in zip(texts, Predictor(bundle).predict(texts), strict=True):
+for text, answer in zip(texts, et.Predictor(bundle).predict(texts), strict=True):
     print(f"{answer.label} {answer.probability:.3f}  {text}")

@@ -11,8 +11,12 @@ from typing import Annotated
 
 import typer
 
+from .benchmark.request import BenchRequest
+from .defaults import BATCH_SIZE, CALIBRATION_ROWS, EXPORT_TOLERANCE, MAX_DROP_POINTS, MAX_LENGTH_TOKENS
+from .deploy.server.options import ServeOptions, named_bundles
 from .distributed import let_main_fail_first, processes
 from .errors import ErnieTinyError
+from .options import with_options
 
 app = typer.Typer(
     add_completion=False,
@@ -22,6 +26,11 @@ app = typer.Typer(
 )
 Config = Annotated[Path, typer.Argument(help="YAML file of the run, such as configs/demo.yaml")]
 Overrides = Annotated[list[str] | None, typer.Argument(help="key.sub=value, in place of what the file says")]
+Bundle = Annotated[Path, typer.Argument(help="bundle folder")]
+Rows = Annotated[Path, typer.Option(help="text file, one row per line (pairs: tab between); rows to compare on")]
+Tolerance = Annotated[float, typer.Option(help="largest allowed difference of logits")]
+BatchSize = Annotated[int, typer.Option(min=1, help="rows per forward pass")]
+Threads = Annotated[int, typer.Option(min=1, help="CPU threads of a forward pass")]
 
 
 @app.command()
@@ -41,14 +50,14 @@ def validate(config: Config, overrides: Overrides = None) -> None:
 def run(
     config: Config,
     overrides: Overrides = None,
-    from_stage: Annotated[str | None, typer.Option(help="make this step and all after it anew")] = None,
+    from_stage: Annotated[str | None, typer.Option(help="run this step and all after it again")] = None,
     until: Annotated[str | None, typer.Option(help="stop after this step")] = None,
-    fresh: Annotated[bool, typer.Option("--fresh", help="throw away earlier work in output_dir")] = False,
+    fresh: Annotated[bool, typer.Option("--fresh", help="remove earlier work in output_dir first")] = False,
     devices: Annotated[
-        str | None, typer.Option(help="GPUs that train together, such as 0,1,2,3; on CPUs, a process for each number")
+        str | None, typer.Option(help="GPUs that train together, such as 0,1,2,3; on CPUs, one process per number")
     ] = None,
 ) -> None:
-    """Run the whole pipeline; run it again and it carries on where it stopped."""
+    """Run the whole pipeline; the same command again continues where it stopped."""
     from .config import load_config
 
     checked = load_config(config, overrides or ())
@@ -68,7 +77,6 @@ def run(
 @app.command()
 def report(run_dir: Annotated[Path, typer.Argument(help="output_dir of a finished run")]) -> None:
     """Write report.json, report.md and report.html again."""
-    _prepare()
     from .pipeline.report import write_report
     from .pipeline.summary import print_summary
 
@@ -79,30 +87,30 @@ def report(run_dir: Annotated[Path, typer.Argument(help="output_dir of a finishe
 def export(
     checkpoint: Annotated[Path, typer.Argument(help="folder of a fine-tuned classifier, such as a stage's final/")],
     out: Annotated[Path, typer.Argument(help="the bundle to write")],
-    input: Annotated[Path, typer.Option(help="text file, one row a line (pairs: tab between); rows of the gate")],
-    tolerance: Annotated[float, typer.Option(help="largest allowed difference of logits")] = 1e-4,
-    max_length: Annotated[int, typer.Option(help="tokens a row, with [CLS] and [SEP]")] = 128,
+    input: Rows,
+    tolerance: Tolerance = EXPORT_TOLERANCE,
+    max_length: Annotated[int, typer.Option(help="tokens per row, with [CLS] and [SEP]")] = MAX_LENGTH_TOKENS,
     task: Annotated[str, typer.Option(help="name that goes into the manifest")] = "classification",
 ) -> None:
-    """Export a classifier to a static-graph bundle, behind a parity gate."""
-    from .deploy.commands import export_checkpoint
-
+    """Export a classifier to a static-graph bundle; nothing is written if the graphs differ."""
     _prepare()
+    from .deploy.export import export as export_checkpoint
+
     parity = export_checkpoint(checkpoint, out, input, tolerance, max_length, task)
     typer.echo(f"{out}: exported, logits differ by at most {parity['max_abs_diff']:.2e} on {parity['rows']} rows")
 
 
 @app.command()
 def export_serving(
-    bundle: Annotated[Path, typer.Argument(help="bundle folder")],
+    bundle: Bundle,
     out: Annotated[Path, typer.Argument(help="the folder to write; its README.md says how to start it")],
     http_port: Annotated[int, typer.Option(min=1024, max=65535, help="port of the HTTP gateway")] = 9292,
     rpc_port: Annotated[int, typer.Option(min=1024, max=65535, help="port of gRPC")] = 9293,
-    threads: Annotated[int, typer.Option(min=1, help="CPU threads of a forward pass")] = 1,
+    threads: Threads = 1,
 ) -> None:
     """Write a bundle as a folder for Paddle Serving 0.9 (unmaintained; `serve` is the first choice)."""
     _prepare()
-    from .deploy.paddle_serving import export_paddle_serving
+    from .paddle_serving.serving_folder import export_paddle_serving
 
     export_paddle_serving(bundle, out, http_port, rpc_port, threads)
     typer.echo(f"{out}: written; {out / 'README.md'} says how to install and start it")
@@ -113,9 +121,9 @@ def quantize(
     bundle: Annotated[Path, typer.Argument(help="fp32 bundle")],
     out: Annotated[Path, typer.Argument(help="the int8 bundle to write")],
     calibrate: Annotated[Path, typer.Option(help="training file; scales of activations are taken from its rows")],
-    dev: Annotated[Path, typer.Option(help="labelled file of the gate")],
-    rows: Annotated[int, typer.Option(min=1, help="calibration rows, spread over the file")] = 64,
-    max_drop: Annotated[float, typer.Option(min=0, help="points of the metric that int8 may lose")] = 0.5,
+    dev: Annotated[Path, typer.Option(help="labelled file on which int8 is compared with fp32")],
+    rows: Annotated[int, typer.Option(min=1, help="calibration rows, spread over the file")] = CALIBRATION_ROWS,
+    max_drop: Annotated[float, typer.Option(min=0, help="points of the metric that int8 may lose")] = MAX_DROP_POINTS,
     auto: Annotated[
         bool,
         typer.Option("--auto/--no-auto", help="leave parts in fp32, the most sensitive first, until the gate passes"),
@@ -124,17 +132,14 @@ def quantize(
         list[str] | None, typer.Option(help="a part that stays in fp32, such as encoder.layers.0.attention; repeatable")
     ] = None,
 ) -> None:
-    """Make an int8 bundle for CPUs, behind a gate on the task's metric."""
-    from .deploy.commands import quantize_command
-
+    """Make an int8 bundle for CPUs; nothing is written if the task's metric falls too far."""
     _prepare()
-    parity = quantize_command(bundle, out, calibrate, dev, rows, max_drop, auto, keep_fp32 or [])
-    typer.echo(
-        f"{out}: int8, metric {parity['metric_int8']:.4f} against {parity['metric_fp32']:.4f} in fp32 "
-        f"on {parity['rows']} rows"
-    )
-    from .deploy.quantize import has_vnni
+    from .deploy.quantize import quantize as quantize_files
+    from .machine import has_vnni
 
+    parity = quantize_files(bundle, out, calibrate, dev, rows, max_drop, auto, keep_fp32)
+    scores = f"metric {parity['metric_int8']:.4f} against {parity['metric_fp32']:.4f} in fp32"
+    typer.echo(f"{out}: int8, {scores} on {parity['rows']} rows")
     if not has_vnni():
         typer.echo("note: this CPU has no AVX-512 VNNI; here int8 saves space, not time", err=True)
 
@@ -143,14 +148,14 @@ def quantize(
 def onnx(
     bundle: Annotated[Path, typer.Argument(help="fp32 bundle")],
     out: Annotated[Path, typer.Argument(help="folder to write: model.onnx, tokenizer, manifest")],
-    input: Annotated[Path, typer.Option(help="text file, one row a line (pairs: tab between); rows of the gate")],
-    tolerance: Annotated[float, typer.Option(help="largest allowed difference of logits")] = 1e-4,
+    input: Rows,
+    tolerance: Tolerance = EXPORT_TOLERANCE,
 ) -> None:
-    """Convert a bundle to ONNX, behind a parity gate in ONNX Runtime."""
-    from .deploy.commands import onnx_command
-
+    """Convert a bundle to ONNX; nothing is written if ONNX Runtime answers differently."""
     _prepare()
-    parity = onnx_command(bundle, out, input, tolerance)
+    from .deploy.onnx import onnx as convert_bundle
+
+    parity = convert_bundle(bundle, out, input, tolerance)
     typer.echo(f"{out}: ONNX, logits differ by at most {parity['max_abs_diff']:.2e} on {parity['rows']} rows")
 
 
@@ -168,19 +173,18 @@ def prune_vocabulary(
     from .models.prune import prune_vocabulary as prune
 
     lines = (line for path in corpus for line in read_lines(path))
-    made = prune(resolve_model(str(model)), out, lines, keep)
-    typer.echo(json.dumps(made, indent=1))
+    typer.echo(json.dumps(prune(resolve_model(str(model)), out, lines, keep), indent=1))
 
 
 @app.command()
 def predict(
-    bundle: Annotated[Path, typer.Argument(help="bundle folder")],
+    bundle: Bundle,
     text: Annotated[str | None, typer.Argument(help="the text, or the first of a pair")] = None,
     text_b: Annotated[str | None, typer.Argument(help="the second of a pair")] = None,
-    input: Annotated[Path | None, typer.Option(help="text file, one row a line (pairs: tab between)")] = None,
+    input: Annotated[Path | None, typer.Option(help="text file, one row per line (pairs: tab between)")] = None,
     output: Annotated[Path | None, typer.Option(help="JSON lines; default: standard output")] = None,
-    batch_size: Annotated[int, typer.Option(min=1, help="rows a forward pass")] = 32,
-    threads: Annotated[int, typer.Option(min=1, help="CPU threads")] = 1,
+    batch_size: BatchSize = BATCH_SIZE,
+    threads: Threads = 1,
     device: Annotated[str, typer.Option(help="cpu or gpu")] = "cpu",
     precision: Annotated[
         str | None, typer.Option(help="bf16 on a CPU, fp16 on a GPU; default: the bundle's own")
@@ -188,126 +192,57 @@ def predict(
 ) -> None:
     """Labels and probabilities of one text, or of a file."""
     _prepare()
-    from .deploy.commands import predict_rows
+    from .deploy.row_files import predict_rows, write_answers
 
-    predict_rows(bundle, text, text_b, input, output, batch_size, threads, device, precision)
+    lines = predict_rows(bundle, text, text_b, input, batch_size, device, threads, precision)
+    write_answers(lines, output)
 
 
 @app.command()
 def evaluate(
-    bundle: Annotated[Path, typer.Argument(help="bundle folder")],
+    bundle: Bundle,
     file: Annotated[Path, typer.Argument(help="labelled tsv, csv or jsonl file")],
     text: Annotated[str | None, typer.Option(help="column of the text; default: as in training")] = None,
     text_b: Annotated[str | None, typer.Option(help="column of the second text")] = None,
     label: Annotated[str | None, typer.Option(help="column of the label")] = None,
-    batch_size: Annotated[int, typer.Option(min=1, help="rows a forward pass")] = 32,
-    threads: Annotated[int, typer.Option(min=1, help="CPU threads")] = 1,
+    batch_size: BatchSize = BATCH_SIZE,
+    threads: Threads = 1,
 ) -> None:
     """Task metrics of a bundle on a labelled file, as JSON."""
     _prepare()
-    from .deploy.commands import evaluate_bundle
+    from .deploy.row_files import evaluate as evaluate_bundle
 
     typer.echo(json.dumps(evaluate_bundle(bundle, file, text, text_b, label, batch_size, threads), indent=1))
 
 
 @app.command()
+@with_options(ServeOptions, "options")
 def serve(
     bundles: Annotated[
         list[str], typer.Argument(help="bundle folders; name=FOLDER gives one a name", metavar="BUNDLE")
     ],
-    host: Annotated[str, typer.Option(help="address to listen on; 0.0.0.0 for all")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65535, help="0: any free one; the log says which")] = 8000,
-    threads: Annotated[int, typer.Option(min=1, help="CPU threads of one forward pass")] = 1,
-    batch_size: Annotated[int, typer.Option(min=1, help="most rows of a forward pass")] = 16,
-    max_wait_ms: Annotated[float, typer.Option(min=0, help="how long a row waits for others, when idle")] = 2.0,
-    queue_rows: Annotated[int, typer.Option(min=1, help="rows that may wait for a bundle; then 429")] = 512,
-    max_body_bytes: Annotated[int, typer.Option(min=1, help="larger bodies are refused")] = 1_000_000,
-    max_texts: Annotated[int, typer.Option(min=1, help="most rows of a request")] = 256,
-    max_characters: Annotated[int, typer.Option(min=1, help="most characters of a text")] = 10_000,
-    body_seconds: Annotated[float, typer.Option(min=0.1, help="time for a client to send its request")] = 10.0,
-    request_seconds: Annotated[float, typer.Option(min=0.1, help="time for the answer; then 503")] = 30.0,
-    drain_seconds: Annotated[float, typer.Option(min=0, help="time to stay open after SIGTERM")] = 1.0,
-    max_connections: Annotated[int, typer.Option(min=1, help="connections open at a time")] = 2048,
-    api_key: Annotated[
-        str | None,
-        typer.Option(envvar="ERNIE_TINY_API_KEY", help="asked of clients as 'Authorization: Bearer KEY'"),
-    ] = None,
+    options: ServeOptions,
 ) -> None:
     """Answer over HTTP: /v1/predict, a page to try texts at /, /openapi.json, /metrics."""
-    from .deploy.server.options import ServeOptions, named_bundles
-
-    options = ServeOptions(
-        host=host,
-        port=port,
-        threads=threads,
-        max_batch_rows=batch_size,
-        max_wait_ms=max_wait_ms,
-        queue_rows=queue_rows,
-        max_body_bytes=max_body_bytes,
-        max_texts=max_texts,
-        max_characters=max_characters,
-        body_seconds=body_seconds,
-        request_seconds=request_seconds,
-        drain_seconds=drain_seconds,
-        max_connections=max_connections,
-        api_key=api_key,
-    )
     named = named_bundles(bundles)
     _prepare()
-    from .deploy.server.run import serve as run_server
+    from .deploy.server.serve import serve as run_server
 
     run_server(named, options)
 
 
 @app.command()
+@with_options(BenchRequest, "request")
 def bench(
-    model: Annotated[
-        list[str],
-        typer.Option(
-            help="bundle folder, or a shape with random weights: bert-base, 4l-312h, 6l-768h, 3l-192h-12heads-768ffn; "
-            "@fp32, @int8 and @plain (the graph without the toolkit's shortcuts) may follow; the first is the reference"
-        ),
-    ],
-    batch: Annotated[str, typer.Option(help="texts a call, as a list: 1,32")] = "1",
-    length: Annotated[str, typer.Option(help="tokens a text, as a list")] = "128",
-    threads: Annotated[str, typer.Option(help="CPU threads, as a list")] = "1",
-    precision: Annotated[str, typer.Option(help="of plain shapes: fp32, int8 or both")] = "fp32",
-    engine: Annotated[str, typer.Option(help="paddle, onnxruntime, openvino, paddle-tensorrt")] = "paddle",
-    device: Annotated[str, typer.Option(help="cpu or gpu")] = "cpu",
-    seconds: Annotated[float, typer.Option(min=0.05, help="of measuring for each model in each setting")] = 10.0,
-    rounds: Annotated[int, typer.Option(min=1, help="turns that the models take in each setting")] = 5,
-    text: Annotated[Path | None, typer.Option(help="a data set (or a text a line): text to label as well")] = None,
-    column: Annotated[list[str] | None, typer.Option(help="its column of text; twice for pairs")] = None,
-    label: Annotated[str | None, typer.Option(help="its column of labels: bundles are scored too")] = None,
-    bare: Annotated[bool, typer.Option(help="measure the models without text around them")] = True,
-    profile: Annotated[bool, typer.Option("--profile", help="also where the time goes, by operation")] = False,
-    cache: Annotated[Path | None, typer.Option(help="keeps exported shapes; default: the user's cache")] = None,
+    request: BenchRequest,
     json_file: Annotated[Path | None, typer.Option("--json", help="the result, raw samples included")] = None,
     out: Annotated[Path | None, typer.Option(help="folder for result.json, tables.md and plots")] = None,
 ) -> None:
     """Benchmark models side by side: latency, throughput, memory, size."""
     _prepare()
-    from .benchmark.commands import numbers, run_bench, words
-    from .benchmark.run import Request
+    from .benchmark.bench import bench as run_bench
 
-    request = Request(
-        models=model,
-        batches=numbers(batch, "--batch"),
-        lengths=numbers(length, "--length"),
-        threads=numbers(threads, "--threads"),
-        precisions=words(precision),
-        engines=words(engine),
-        device=device,
-        seconds=seconds,
-        rounds=rounds,
-        text=text,
-        columns=column or [],
-        label=label,
-        bare=bare,
-        profile=profile,
-        **({} if cache is None else {"cache": cache}),
-    )
-    run_bench(request, json_file, out)
+    run_bench(request, json_file, out, say=lambda text: typer.echo(text, err=True))
 
 
 def _prepare() -> None:
@@ -324,19 +259,16 @@ def main() -> None:
         sys.exit(code if isinstance(code, int) else 0)
     except ErnieTinyError as error:
         let_main_fail_first()
-        _show(error)
+        _trace()
+        print(f"error: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
-        print("interrupted; run the same command again to carry on", file=sys.stderr)
+        print("interrupted; run the same command again to continue", file=sys.stderr)
         sys.exit(130)
     except ModuleNotFoundError as error:
-        if os.environ.get("ERNIE_TINY_DEBUG") == "1":
-            traceback.print_exc()
-        print(
-            f"error: the package {error.name!r} is not installed\n"
-            "  remedy: install the toolkit with its cpu or gpu extra (serving is for predict and evaluate alone)",
-            file=sys.stderr,
-        )
+        _trace()
+        remedy = "install the toolkit with its cpu or gpu extra (serving is for predict and evaluate alone)"
+        print(f"error: the package {error.name!r} is not installed\n  remedy: {remedy}", file=sys.stderr)
         sys.exit(2)
     except Exception as error:
         # Typer brings classes of its own for wrong usage and for leaving; they differ between its versions.
@@ -345,20 +277,18 @@ def main() -> None:
             sys.exit(2)
         if type(error).__name__ in ("Abort", "Exit"):
             sys.exit(getattr(error, "exit_code", 130))
-        if os.environ.get("ERNIE_TINY_DEBUG") == "1":
-            traceback.print_exc()
-        else:  # the last resort: one line, and the way to the traceback
-            print(
-                f"error: {type(error).__name__}: {error}\n  remedy: set ERNIE_TINY_DEBUG=1 for the traceback",
-                file=sys.stderr,
-            )
+        if not _trace():  # the last resort: one line, and the way to the traceback
+            remedy = "set ERNIE_TINY_DEBUG=1 for the traceback"
+            print(f"error: {type(error).__name__}: {error}\n  remedy: {remedy}", file=sys.stderr)
         sys.exit(1)
 
 
-def _show(error: ErnieTinyError) -> None:
-    if os.environ.get("ERNIE_TINY_DEBUG") == "1":
+def _trace() -> bool:
+    """Prints the traceback if the user asked for it."""
+    wanted = os.environ.get("ERNIE_TINY_DEBUG") == "1"
+    if wanted:
         traceback.print_exc()
-    print(f"error: {error}", file=sys.stderr)
+    return wanted
 
 
 if __name__ == "__main__":

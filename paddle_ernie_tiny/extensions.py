@@ -9,17 +9,19 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import sys
-from collections.abc import Iterable
-from functools import cache
+from collections.abc import Callable, Iterable
+from functools import cache, partial
 from importlib import metadata
 from pathlib import Path
 
 from .errors import InputError
 from .kinds import KINDS, Kind
 from .kinds.metrics import METRICS, Metric
+from .processes import child_setup
 from .terms import TERMS, Term
 
 _loaded: dict[str, None] = {}  # what child processes have to load too, in order
+_files: set[str] = set()  # modules that came from a .py file: their names mean nothing elsewhere
 
 
 def register_term(term: type[Term]) -> type[Term]:
@@ -44,8 +46,14 @@ def _register(table: dict, name: str, row, module: str) -> None:
     if name in table and module not in _loaded:
         raise ValueError(f"there is a {name!r} already; choose another name")
     table[name] = row
-    if module != "__main__":
-        _loaded.setdefault(module)
+    if module != "__main__" and module not in _files:
+        _remember(module)
+
+
+def _remember(name: str) -> None:
+    """Child processes load it too."""
+    _loaded.setdefault(name)
+    child_setup["extensions"] = (load_extensions, (tuple(_loaded),))
 
 
 def load_extensions(names: Iterable[str] = ()) -> None:
@@ -55,17 +63,20 @@ def load_extensions(names: Iterable[str] = ()) -> None:
     """
     _load_entry_points()
     for name in names:
-        try:
-            _import_file(Path(name)) if name.endswith(".py") else importlib.import_module(name)
-        except Exception as error:  # whatever the module raises
-            what = f"the extension {name!r} cannot be imported: {type(error).__name__}: {error}"
-            raise InputError(what, "extensions", "name an installed module, or the path of a .py file") from error
-        _loaded.setdefault(name)
+        if name.endswith(".py"):
+            name = str(Path(name).resolve())
+            _import(name, partial(_import_file, Path(name)))
+        else:
+            _import(name, partial(importlib.import_module, name))
 
 
-def loaded_extensions() -> list[str]:
-    """What `load_extensions` needs to be given in another process."""
-    return [name for name in _loaded if name.endswith(".py") or name not in _files]
+def _import(name: str, load: Callable[[], object]) -> None:
+    try:
+        load()
+    except Exception as error:  # whatever the module raises
+        what = f"the extension {name!r} cannot be imported: {type(error).__name__}: {error}"
+        raise InputError(what, "extensions", "name an installed module, or the path of a .py file") from error
+    _remember(name)
 
 
 def kind_named(name: str, where: str) -> Kind:
@@ -82,11 +93,7 @@ def kind_named(name: str, where: str) -> Kind:
 @cache
 def _load_entry_points() -> None:
     for entry in metadata.entry_points(group="paddle_ernie_tiny.extensions"):
-        entry.load()
-        _loaded.setdefault(entry.value.partition(":")[0])
-
-
-_files: set[str] = set()  # modules that came from a .py file: their names mean nothing elsewhere
+        _import(entry.value.partition(":")[0], entry.load)
 
 
 def _import_file(path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Files and folders: written whole or not at all, known by their SHA-256, read as UTF-8 with errors that name the line."""
+"""Files and folders: written whole or not at all, known by their SHA-256, read as UTF-8 by line."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, json.dumps(value, ensure_ascii=False, indent=1, default=float) + "\n")
 
 
-def read_json(path: Path) -> Any | None:
+def read_json(path: Path) -> Any:
     """The file's content; None if there is no such file, or it is not complete."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
@@ -61,11 +61,10 @@ def utf8_lines(path: Path, block_bytes: int = -1) -> Iterator[tuple[int, str | I
     several blocks of at most that size, cut between characters.
     """
     with path.open("rb") as file:
-        number, rest = 1, b""
+        number, rest, mark = 1, b"", b"\xef\xbb\xbf"
         while raw := file.readline(block_bytes):
             ended = raw.endswith(b"\n") or len(raw) != block_bytes
-            raw = (rest + raw).removeprefix(b"\xef\xbb\xbf") if number == 1 else rest + raw
-            rest = b""
+            raw, rest = (rest + raw).removeprefix(mark), b""
             try:
                 text = raw.decode("utf-8")
             except UnicodeDecodeError as error:
@@ -77,7 +76,11 @@ def utf8_lines(path: Path, block_bytes: int = -1) -> Iterator[tuple[int, str | I
                     text = ""
             if text:
                 yield number, text
+            if text or ended:
+                mark = b""  # only the file's first character can be a byte order mark
             number += ended
+        if rest:
+            yield number, InputError(f"not UTF-8 text, near {rest!r}", f"{path}:{number}", UTF8_REMEDY)
 
 
 def free_bytes(folder: Path) -> tuple[int, Path]:

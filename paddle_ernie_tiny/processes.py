@@ -25,6 +25,8 @@ from .runtime import tune_process
 T = TypeVar("T")
 _LOG_LINES = 20
 _starting = threading.Lock()
+# What every fresh process calls first, by name: functions of modules with their arguments.
+child_setup: dict[str, tuple[Callable[..., Any], tuple[Any, ...]]] = {}
 
 
 class Workers(ProcessPoolExecutor):
@@ -38,7 +40,7 @@ class Workers(ProcessPoolExecutor):
 
     def __init__(self, count: int, environment: dict[str, str] | None = None, log: Path | None = None):
         context = multiprocessing.get_context("spawn")
-        arguments = (environment or {}, None if log is None else str(log))
+        arguments = (environment or {}, None if log is None else str(log), list(child_setup.values()))
         super().__init__(count, mp_context=context, initializer=_start, initargs=arguments)
 
     def submit(self, function: Callable[..., T], /, *args: Any, **kwargs: Any) -> Future[T]:  # type: ignore[override]
@@ -64,7 +66,7 @@ def in_child(what: str, function: Callable[..., T], *args: Any, environment: dic
                 raise ErnieTinyError(f"the {what} process ended without an answer; its last output:\n{last}") from None
 
 
-def _start(environment: dict[str, str], log: str | None) -> None:
+def _start(environment: dict[str, str], log: str | None, setup: list[tuple[Callable[..., Any], tuple]]) -> None:
     os.environ.update(environment)
     if log is not None:
         file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
@@ -72,6 +74,8 @@ def _start(environment: dict[str, str], log: str | None) -> None:
         os.dup2(file, 1)
         os.dup2(file, 2)
     tune_process()
+    for function, arguments in setup:
+        function(*arguments)
 
 
 @contextmanager

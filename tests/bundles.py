@@ -1,11 +1,9 @@
 """Tiny bundles with random weights, for tests of what serves them."""
 
-import io
-import json
 import os
 import subprocess
 import sys
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -42,9 +40,8 @@ def make_bundles(folder: Path) -> dict[str, Path]:
 def _make(folder: str) -> None:
     from paddle_ernie_tiny.config.schema import ModelShape
     from paddle_ernie_tiny.data.tokenization import train_vocabulary
-    from paddle_ernie_tiny.deploy import export_worker
-    from paddle_ernie_tiny.deploy.child import RESULT
-    from paddle_ernie_tiny.deploy.export import ExportRequest
+    from paddle_ernie_tiny.deploy.export import ExportRequest, _write_bundle
+    from paddle_ernie_tiny.kinds import KINDS as KINDS_OF_TASK
     from paddle_ernie_tiny.models.build import build_masked_lm, build_student
     from paddle_ernie_tiny.models.weights import save_model
 
@@ -56,7 +53,7 @@ def _make(folder: str) -> None:
         bare = kind["task_type"].removeprefix("pair_")
         pair, tagged = bare != kind["task_type"], bare == "token_classification"
         student = root / f"{name}-student"
-        save_model(build_student(root / "base", shape, kind["labels"], bare), tokenizer, student)
+        save_model(build_student(root / "base", shape, kind["labels"], KINDS_OF_TASK[bare]), tokenizer, student)
         request = ExportRequest(
             checkpoint=str(student),
             out=str(root / name),
@@ -72,9 +69,7 @@ def _make(folder: str) -> None:
             table={},
         )
         (root / name).mkdir()
-        sys.stdin, sys.argv[1] = io.StringIO(json.dumps(asdict(request))), request.out
-        export_worker.main()
-        (root / name / RESULT).unlink()
+        _write_bundle(request, root / name)
 
 
 @dataclass
@@ -87,7 +82,7 @@ class SmallBundle:
     gold: list
 
     def rows(self, count=None):
-        from paddle_ernie_tiny.deploy.scoring import LabelledRows
+        from paddle_ernie_tiny.deploy.row_files import LabelledRows
 
         pairs = self.texts_b[:count] if self.texts_b is not None else None
         return LabelledRows(self.texts[:count], pairs, self.gold[:count])
@@ -100,6 +95,7 @@ def make_bundle(root: Path, kind: str, pairs: bool = False) -> SmallBundle:
     from paddle_ernie_tiny.data.tokenization import WordPieceTokenizer
     from paddle_ernie_tiny.deploy.export import ExportRequest, export_bundle
     from paddle_ernie_tiny.deploy.predictor import Predictor
+    from paddle_ernie_tiny.kinds import KINDS as KINDS_OF_TASK
     from paddle_ernie_tiny.models.build import build_masked_lm, load_classifier
     from paddle_ernie_tiny.models.weights import save_model
 
@@ -107,7 +103,7 @@ def make_bundle(root: Path, kind: str, pairs: bool = False) -> SmallBundle:
     shape = ModelShape(num_hidden_layers=2, hidden_size=32, num_attention_heads=2, intermediate_size=64)
     save_model(build_masked_lm(len(TOKENS), shape, 32), WordPieceTokenizer(TOKENS), root / "pretrained")
     labels = {"regression": ["score"], "token_classification": ["O", "B-X", "I-X"]}.get(kind, ["a", "b", "c"])
-    model = load_classifier(root / "pretrained", labels, kind)
+    model = load_classifier(root / "pretrained", labels, KINDS_OF_TASK[kind])
     for weight in model.parameters():  # the usual start, 0.02, leaves all answers alike
         if len(weight.shape) == 2:
             weight.set_value(paddle.randn(weight.shape) * 0.2)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from paddle_ernie_tiny.config.tasks import TASKS, TNEWS_NAMES
+from paddle_ernie_tiny.config.tasks import TASKS
 
 ZH = ["酒店", "房间", "服务", "很好", "很差", "价格", "怎么", "还款", "手机", "今天", "天气", "北京", "不错", "电影"]
 EN = ["the", "film", "is", "good", "bad", "a", "man", "plays", "guitar", "not", "really", "very", "long", "today"]
@@ -80,7 +80,7 @@ def _row(name: str, index: int, rng) -> tuple[str, str, str]:
     """(text, second text, label as the files write it): the label shows in the words."""
     task = TASKS[name]
     words = EN if task.data["dataset"] == "glue" else ZH
-    labels = list(TNEWS_NAMES) if name == "tnews" else task.task.get("labels")
+    labels = list(task.data["label_aliases"]) if name == "tnews" else task.task.get("labels")
     if name == "xnli":
         labels = ["contradictory", "entailment", "neutral"]
     label = f"{rng.uniform(0, 5):.3f}" if labels is None else labels[index % len(labels)]

@@ -1,8 +1,6 @@
 """More task text from the training rows: words replaced by what fits their place, entities by others of their type."""
 
-from .cache import cache_inputs, cached
-from .copies import Augmented
-from .entities import swap_entities
-from .text import augment
+from .augmenters import AUGMENTERS, augmented_rows
+from .copies import AugmentationTeacher, Augmented
 
-__all__ = ["Augmented", "augment", "cache_inputs", "cached", "swap_entities"]
+__all__ = ["AUGMENTERS", "AugmentationTeacher", "Augmented", "augmented_rows"]

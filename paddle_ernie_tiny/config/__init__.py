@@ -1,12 +1,13 @@
 """A run's configuration: schema, reading, overrides."""
 
-from .load import check_config, dump_config, load_config, stage_objective
+from .deployment import BenchmarkSettings, ExportSettings, Int8Settings
+from .load import check_config, config_from, dump_config, load_config, stage_objective_settings
+from .objective import ObjectiveSettings
 from .schema import (
-    STAGE_NAMES,
     AugmentationSettings,
     DataSettings,
     ModelShape,
-    ObjectiveSettings,
+    PretrainSettings,
     RunConfig,
     StageSettings,
     StudentSettings,
@@ -14,17 +15,21 @@ from .schema import (
 )
 
 __all__ = [
-    "STAGE_NAMES",
     "AugmentationSettings",
+    "BenchmarkSettings",
     "DataSettings",
+    "ExportSettings",
+    "Int8Settings",
     "ModelShape",
     "ObjectiveSettings",
+    "PretrainSettings",
     "RunConfig",
     "StageSettings",
     "StudentSettings",
     "TrainingSettings",
     "check_config",
+    "config_from",
     "dump_config",
     "load_config",
-    "stage_objective",
+    "stage_objective_settings",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import difflib
 import os
 import re
@@ -11,10 +12,13 @@ from typing import Any
 
 import yaml
 from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
 
 from ..errors import InputError, InputErrors
+from ..extensions import load_extensions
 from ..files import write_text
-from .schema import ObjectiveSettings, RunConfig
+from .objective import ObjectiveSettings, terms_section
+from .schema import RunConfig
 from .tasks import TASKS, fill_from_table
 
 
@@ -49,7 +53,7 @@ def parse_yaml(text: str, where: str) -> Any:
         mark = getattr(error, "problem_mark", None)
         place = f"{where}:{mark.line + 1}:{mark.column + 1}" if mark else where
         problem = getattr(error, "problem", None) or str(error)
-        raise InputError(f"not valid YAML: {problem}", place, "mend the line (indentation, colon, quotes)") from None
+        raise InputError(f"not valid YAML: {problem}", place, "correct the line (indentation, colon, quotes)") from None
 
 
 def load_config(path: str | os.PathLike, overrides: typing.Sequence[str] = ()) -> RunConfig:
@@ -58,11 +62,19 @@ def load_config(path: str | os.PathLike, overrides: typing.Sequence[str] = ()) -
     Relative paths inside the file stay as written: they are read from the working directory, as on any
     command line. Raises InputErrors with every mistake, each with its YAML path, value and remedy.
     """
-    path = Path(path)
-    raw = _read_with_base(path, ())
+    return config_from(path, overrides)
+
+
+def config_from(
+    path: str | os.PathLike | None, overrides: typing.Sequence[str] = (), sections: dict[str, Any] | None = None
+) -> RunConfig:
+    """A run configuration from a YAML file, keyword arguments on top of it, or these alone. Raises InputErrors."""
+    where = "keyword arguments" if path is None else str(path)
+    raw = {} if path is None else _read_with_base(Path(path), ())
+    raw = _on_top_of(raw, copy.deepcopy(sections or {}), where)
     for override in overrides:
         _apply_override(raw, override)
-    return check_config(raw, str(path))
+    return check_config(raw, where)
 
 
 def _read_with_base(path: Path, above: tuple[Path, ...]) -> dict:
@@ -118,6 +130,7 @@ def _read_yaml(path: Path) -> dict:
 
 def check_config(raw: dict, where: str) -> RunConfig:
     """Validates a plain mapping. Raises InputErrors that list every mistake."""
+    load_extensions(_names_of_extensions(raw))
     _merge_stage_objectives(raw)
     fill_from_table(raw)
     try:
@@ -125,6 +138,11 @@ def check_config(raw: dict, where: str) -> RunConfig:
     except ValidationError as failure:
         errors = [_explain(item, where) for item in failure.errors()]
         raise InputErrors(errors) from None
+
+
+def _names_of_extensions(raw: dict) -> list[str]:
+    names = raw.get("extensions") or []
+    return [name for name in names if isinstance(name, str)] if isinstance(names, list) else []
 
 
 def _apply_override(raw: dict, override: str) -> None:
@@ -192,7 +210,7 @@ def _deep_merge(base: dict, over: dict) -> dict:
     return merged
 
 
-def _explain(item: dict, where: str) -> InputError:
+def _explain(item: Any, where: str) -> InputError:
     location = [part for part in item["loc"]]
     path = "".join(f"[{p}]" if isinstance(p, int) else f".{p}" for p in location).lstrip(".")
     place = f"{where}: {path}" if path else where
@@ -219,9 +237,17 @@ def _section_at(location: list) -> type[BaseModel] | None:
     for part in location:
         if isinstance(part, int):
             continue
-        field = model.model_fields.get(part) if model else None
+        field = _fields(model).get(part)
         model = _model_in(field.annotation) if field else None
     return model
+
+
+def _fields(section: type[BaseModel] | None) -> dict[str, FieldInfo]:
+    """A section's fields by name; the objective's terms are among its own."""
+    if section is None:
+        return {}
+    terms = terms_section().model_fields if section is ObjectiveSettings else {}
+    return {**section.model_fields, **terms}
 
 
 def _model_in(annotation: Any) -> type[BaseModel] | None:
@@ -235,15 +261,13 @@ def _model_in(annotation: Any) -> type[BaseModel] | None:
 
 
 def _known_keys(location: list) -> list[str]:
-    section = _section_at(location)
-    return list(section.model_fields) if section else []
+    return list(_fields(_section_at(location)))
 
 
 def _describe(location: list) -> str:
     names = [part for part in location if isinstance(part, str)]
     while names:
-        section = _section_at(names[:-1])
-        field = section.model_fields.get(names[-1]) if section else None
+        field = _fields(_section_at(names[:-1])).get(names[-1])
         if field is not None:
             return f"{names[-1]}: {field.description}" if field.description else ""
         names.pop()  # pydantic adds the name of a union's branch behind the key
@@ -259,6 +283,6 @@ def dump_config(config: RunConfig, path: Path, header: dict) -> None:
     write_text(path, text)
 
 
-def stage_objective(config: RunConfig, index: int) -> ObjectiveSettings:
-    """The objective of stage `index`: its own where it names one, else the run's."""
+def stage_objective_settings(config: RunConfig, index: int) -> ObjectiveSettings:
+    """The objective's settings of stage `index`: its own if it has some, else the run's."""
     return config.stages[index].objective or config.objective

@@ -1,73 +1,31 @@
-"""The sections of the learning objective: its terms and how they compare layers."""
+"""The section of the learning objective: how layers are compared, and the settings of every term of the table."""
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from functools import cache
+from typing import Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ModelWrapValidatorHandler,
+    ValidationError,
+    create_model,
+    model_validator,
+)
 
-from ..sections import PositiveInt, Section, Weight
-
-
-class TermSettings(Section):
-    """What every term of the objective has: its weight, which may change linearly over the stage's steps."""
-
-    weight: Weight = 1.0
-    final_weight: Weight | None = Field(None, description="weight at the last step; null: as at the first")
-
-    @property
-    def wanted(self) -> bool:
-        """Does the term count at any step?"""
-        return self.weight > 0 or bool(self.final_weight)
-
-
-class AttentionTerm(TermSettings):
-    """Attention of mapped layers. `relation` (MiniLMv2) is for unequal head counts."""
-
-    loss: Literal["kl", "mse", "relation"] = "kl"
-    relation_heads: PositiveInt | None = Field(None, description="for relation; default: the student's heads")
-    relations: list[Literal["query", "key", "value"]] = Field(
-        ["query", "key", "value"], min_length=1, description="for relation: each with itself (q-q, k-k, v-v)"
-    )
-
-    @model_validator(mode="after")
-    def _relations_fit(self):
-        if len(set(self.relations)) != len(self.relations):
-            raise ValueError(f"relations names a part twice: {', '.join(self.relations)}")
-        if self.loss != "relation" and self.relation_heads is not None:
-            raise ValueError("relation_heads is only for loss: relation")
-        return self
-
-
-class HiddenTerm(TermSettings):
-    """Distance of projected student and teacher hidden states of mapped layers."""
-
-    loss: Literal["mse", "cosine"] = "mse"
-
-
-class EmbeddingTerm(TermSettings):
-    """The same for the embedding output (layer 0)."""
-
-    loss: Literal["mse", "cosine"] = "mse"
-
-
-class SoftLabelTerm(TermSettings):
-    """The teacher's answer: its distribution at a temperature, or (mse) its logits or scores themselves."""
-
-    loss: Literal["cross_entropy", "kl", "mse"] | None = Field(
-        None, description="default: cross_entropy; mse for regression"
-    )
-    temperature: Annotated[float, Field(gt=0)] = Field(
-        1.0, description="softens both distributions; the loss is multiplied by its square"
-    )
-
-
-class HardLabelTerm(TermSettings):
-    """The task's own loss."""
+from ..sections import PositiveInt, Section
+from ..terms import TERMS, TermSettings
 
 
 class ObjectiveSettings(Section):
-    """The learning objective: latent terms, and the label terms that the last stage adds."""
+    """The learning objective: latent terms, and the label terms that the last stage adds.
+
+    Beside the fields below it takes a section for each row of `TERMS`, by the term's name.
+    """
+
+    model_config = ConfigDict(extra="allow")
 
     layer_map: Literal["uniform", "top", "bottom"] | list[PositiveInt] = Field(
         "uniform", description="which teacher layers: spread evenly, the last ones, the first ones, or listed (from 1)"
@@ -75,8 +33,44 @@ class ObjectiveSettings(Section):
     projection: Literal["per_layer", "shared", "none"] = Field(
         "per_layer", description="of the student's states to the teacher's width; none: the widths are equal"
     )
-    attention: AttentionTerm = Field(default_factory=AttentionTerm)
-    hidden: HiddenTerm = Field(default_factory=HiddenTerm)
-    embedding: EmbeddingTerm = Field(default_factory=EmbeddingTerm)
-    soft_label: SoftLabelTerm = Field(default_factory=SoftLabelTerm)
-    hard_label: HardLabelTerm = Field(default_factory=HardLabelTerm)
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _read_terms(cls, values: Any, validate: ModelWrapValidatorHandler) -> Any:
+        """Checks the terms' sections beside the own fields, and reports the errors of both together."""
+        if not isinstance(values, dict):
+            return validate(values)
+        own = {key: value for key, value in values.items() if key in cls.model_fields}
+        terms: dict[str, Any] = {}
+        errors: list[Any] = []
+        try:
+            sections = terms_section().model_validate({k: v for k, v in values.items() if k not in own})
+            terms = {name: getattr(sections, name) for name in TERMS}
+        except ValidationError as error:
+            errors += error.errors()
+        try:
+            checked = validate({**own, **terms})
+        except ValidationError as error:
+            errors += error.errors()
+        if errors:
+            details: list[Any] = [{key: e[key] for key in ("type", "loc", "input", "ctx") if key in e} for e in errors]
+            raise ValidationError.from_exception_data(cls.__name__, details)
+        return checked
+
+    def term(self, name: str) -> TermSettings:
+        """The settings of a term of the table."""
+        return (self.model_extra or {})[name]
+
+
+def terms_section() -> type[BaseModel]:
+    """A section with a field for each row of `TERMS` as it is now: the toolkit's own, and those of extensions."""
+    return _terms_section(tuple(TERMS))
+
+
+@cache
+def _terms_section(names: tuple[str, ...]) -> type[BaseModel]:
+    fields: dict[str, Any] = {
+        name: (TERMS[name].Settings, Field(default_factory=TERMS[name].Settings, description=TERMS[name].__doc__))
+        for name in names
+    }
+    return create_model("TermsSection", __base__=Section, **fields)

@@ -6,21 +6,17 @@ objective, stages, baseline, export.
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
+from ..defaults import MAX_LENGTH_TOKENS
+from ..kinds import KINDS
+from ..kinds.metrics import metrics_of
+from ..sections import Column, Fraction, PositiveInt, Section, Weight
+from ..stages import STAGES
 from .deployment import BenchmarkSettings, ExportSettings
 from .objective import ObjectiveSettings
-from ..sections import Column, Fraction, PositiveInt, Section, Weight
-
-# Which metrics score which kind of task; the first is the default.
-METRICS = {
-    "classification": ("accuracy", "f1", "macro_f1", "matthews", "mrr"),
-    "regression": ("pearson_spearman", "pearson", "spearman"),
-    "token_classification": ("entity_f1",),
-}
-STAGE_NAMES = ("general", "general_enhanced", "task_adaptive", "task_specific")
 
 
 class TrainingSettings(Section):
@@ -29,9 +25,11 @@ class TrainingSettings(Section):
     max_steps: PositiveInt | None = Field(None, description="optimiser steps; wins over epochs")
     num_train_epochs: Annotated[float, Field(gt=0)] | None = Field(None, description="passes over the data")
     learning_rate: Annotated[float, Field(gt=0)] = Field(5e-5, description="peak learning rate of AdamW")
-    per_device_train_batch_size: PositiveInt = Field(32, description="rows a step and device")
-    per_device_eval_batch_size: PositiveInt = Field(64, description="rows a forward in evaluation")
-    gradient_accumulation_steps: PositiveInt = Field(1, description="forward passes an optimiser step")
+    per_device_train_batch_size: PositiveInt = Field(32, description="batch size per device")
+    per_device_eval_batch_size: PositiveInt = Field(
+        64, description="batch size per device in evaluation; changes no result"
+    )
+    gradient_accumulation_steps: PositiveInt = Field(1, description="forward passes per optimiser step")
     warmup_ratio: Fraction = Field(0.1, description="share of the steps in which the rate rises from 0")
     weight_decay: Weight = Field(0.01, description="AdamW weight decay")
     max_grad_norm: Weight = Field(1.0, description="gradients are clipped to this global norm")
@@ -53,43 +51,37 @@ class TrainingSettings(Section):
             raise ValueError("give max_steps or num_train_epochs, not both (set the other one to null)")
         return self
 
+    def decisive(self) -> dict[str, Any]:
+        """What decides the trained weights, as JSON values."""
+        return self.model_dump(mode="json", exclude={"per_device_eval_batch_size"})
+
 
 class TaskSettings(Section):
-    """What is being learnt."""
+    """What is learnt."""
 
     name: str = Field(..., min_length=1, description="free name, shown in the report")
-    kind: Literal["classification", "regression", "token_classification"] = Field(
-        "classification", description="one label a row, one score a row, or one tag a word (named entities)"
+    kind: str = Field(
+        "classification", description="; ".join(f"{name}: {kind.description}" for name, kind in KINDS.items())
     )
     labels: list[str] | None = Field(
         None, description="label names in id order; default: the sorted labels of the training file"
     )
-    metric: str | None = Field(
-        None,
-        description="score of a model; default: accuracy, pearson_spearman or entity_f1, by kind of task",
+    metric: str | None = Field(None, description="score of a model; default: the first metric of the kind of task")
+    max_length_tokens: Annotated[int, Field(ge=8, le=512)] = Field(
+        MAX_LENGTH_TOKENS, description="with [CLS] and [SEP]"
     )
-    max_length_tokens: Annotated[int, Field(ge=8, le=512)] = Field(128, description="with [CLS] and [SEP]")
 
     @model_validator(mode="after")
     def _labels_fit(self):
-        self.metric = self.metric or METRICS[self.kind][0]
-        if self.metric not in METRICS[self.kind]:
-            raise ValueError(f"metric {self.metric!r} does not score {self.kind}; use {', '.join(METRICS[self.kind])}")
-        if self.kind == "regression":
-            if self.labels is not None:
-                raise ValueError("a regression task has scores, not labels: leave labels out")
-        elif self.labels is not None:
-            if len(self.labels) < 2:
-                raise ValueError("a classification task needs at least two labels")
-            if len(set(self.labels)) != len(self.labels):
-                raise ValueError("label names must differ from one another")
-        if self.metric in ("f1", "mrr") and self.labels is not None and len(self.labels) != 2:
-            raise ValueError(f"metric {self.metric} is for two labels (the second is the positive one); use macro_f1")
+        if self.kind not in KINDS:
+            raise ValueError(f"unknown kind of task {self.kind!r}; use {', '.join(KINDS)}")
+        self.metric = self.metric or metrics_of(self.kind)[0]
+        KINDS[self.kind].check_labels(self.labels, self.metric)
         return self
 
 
 class ColumnSettings(Section):
-    """Where the text and the label stand in a row: column names, or positions from 0."""
+    """Which columns hold the text and the label: names, or positions from 0."""
 
     text: Column = Field(0, description="the sentence, or the first of a pair")
     text_b: Column | None = Field(None, description="the second of a pair; null for single sentences")
@@ -109,7 +101,7 @@ class DataSettings(Section):
     dev_from_train: Fraction = Field(0.0, description="share of train that is held out as dev, by the run's seed")
     train_limit: PositiveInt | None = Field(None, description="use only this many training rows, by the run's seed")
     format: Literal["auto", "tsv", "csv", "jsonl", "conll"] = Field(
-        "auto", description="auto: from the file's suffix; conll: a word and its tag a line, blank lines between rows"
+        "auto", description="auto: from the file's suffix; conll: a word and its tag per line, blank lines between rows"
     )
     header: bool | Literal["auto"] = Field("auto", description="is the first row a header")
     columns: ColumnSettings = Field(default_factory=ColumnSettings)
@@ -154,7 +146,7 @@ class AugmentationSettings(Section):
     labels: Literal["original", "teacher"] = Field(
         "original", description="original: the row's label; teacher: soft labels alone on augmented rows"
     )
-    rows_per_batch: PositiveInt = Field(64, description="masked rows a forward of the masked language model")
+    rows_per_batch: PositiveInt = Field(64, description="masked rows per forward pass of the masked language model")
 
 
 class ModelShape(Section):
@@ -208,7 +200,7 @@ class StudentSettings(ModelShape):
 
 
 class PretrainSettings(Section):
-    """Masked-LM pre-training of a teacher from scratch, where no pretrained model is at hand."""
+    """Masked-LM pre-training of a teacher from scratch, if no pretrained model is at hand."""
 
     shape: ModelShape
     training: TrainingSettings
@@ -225,9 +217,9 @@ class TeacherSettings(Section):
     model: str | None = Field(None, description="name on PaddleNLP's hub, or a local folder")
     pretrain: PretrainSettings | None = None
     finetune: TrainingSettings | None = Field(None, description="null: the model is fine-tuned already")
-    check_above_chance: bool = Field(True, description="stop where the teacher does no better than chance")
+    check_above_chance: bool = Field(True, description="stop if the teacher does no better than chance")
     static_graph: bool = Field(
-        False, description="compile the teacher's forward of the stages; the same answers, for more time at their start"
+        False, description="compile the teacher's forward pass in the stages; the same answers, but a slower start"
     )
     hidden_dropout_prob: Fraction | None = Field(None, description="in fine-tuning; default: the model's own")
     attention_probs_dropout_prob: Fraction | None = Field(None, description="likewise")
@@ -244,12 +236,12 @@ class TeacherSettings(Section):
 class StageSettings(Section):
     """One distillation stage; the list's order is the order of training."""
 
-    stage: Literal["general", "general_enhanced", "task_adaptive", "task_specific"]
+    stage: Literal[tuple(STAGES)]  # type: ignore[valid-type]
     training: TrainingSettings
     teacher_signals: Literal["online", "cached"] = Field(
         "online",
-        description="cached: the teacher answers once a row, later passes read its answers from disk; preflight "
-        "says how much that takes",
+        description="cached: the teacher answers each row once, later passes read its answers from disk; preflight "
+        "says how much space that takes",
     )
     objective: ObjectiveSettings | None = Field(
         None, description="keys given here replace those of the run's objective for this stage"
@@ -260,8 +252,11 @@ class RunConfig(Section):
     """One run: from a teacher to an exported student and its report."""
 
     output_dir: str = Field(..., min_length=1, description="the run folder")
+    extensions: list[str] = Field(
+        default_factory=list, description="modules (or .py files) that register terms, kinds of task or metrics"
+    )
     seed: Annotated[int, Field(ge=0)] = 42
-    device: Literal["auto", "cpu", "gpu"] = Field("auto", description="auto: the GPU where there is one")
+    device: Literal["auto", "cpu", "gpu"] = Field("auto", description="auto: the GPU if there is one")
     task: TaskSettings
     data: DataSettings
     general_corpus: GeneralCorpusSettings | None = Field(None, description="for pretrain and general stages")
@@ -270,8 +265,8 @@ class RunConfig(Section):
     student: StudentSettings = Field(default_factory=StudentSettings)
     students: dict[Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")], StudentSettings] | None = Field(
         None,
-        description="in place of student: several by name; general stages train them together, with one forward of "
-        "the teacher for all, and each gets a run folder of its own, output_dir/students/NAME",
+        description="in place of student: several by name; general stages train them together, with one forward pass "
+        "of the teacher for all, and each gets a run folder of its own, output_dir/students/NAME",
     )
     objective: ObjectiveSettings = Field(default_factory=ObjectiveSettings)
     baseline: TrainingSettings | None = Field(
@@ -281,7 +276,8 @@ class RunConfig(Section):
     export: ExportSettings = Field(default_factory=ExportSettings)
     benchmark: BenchmarkSettings | None = Field(None, description="speed of teacher and student; null: not measured")
     signals_folder: str | None = Field(
-        None, description="where cached teacher signals lie; default: in output_dir; another one can serve many runs"
+        None,
+        description="folder of the cached teacher signals; default: in output_dir; another one can serve many runs",
     )
 
     @property
@@ -311,12 +307,13 @@ class RunConfig(Section):
     def _parts_fit(self):
         if self.students is not None:
             return self
-        general = [s.stage for s in self.stages if s.stage in ("general", "general_enhanced")]
+        general = [s.stage for s in self.stages if STAGES[s.stage].data == "general"]
         if (general or self.teacher.pretrain) and self.general_corpus is None:
             need = "teacher.pretrain" if self.teacher.pretrain else f"stage {general[0]}"
             raise ValueError(f"{need} needs general_corpus.path")
-        if self.stages[-1].stage != "task_specific":
-            raise ValueError("the last stage must be task_specific: only it trains the classifier of the student")
+        if not STAGES[self.stages[-1].stage].label_terms:
+            names = ", ".join(name for name, stage in STAGES.items() if stage.label_terms)
+            raise ValueError(f"the last stage must be {names}: only it trains the classifier of the student")
         for part in self.export.int8.keep_fp32 if self.export.int8 else ():
             if part.startswith("encoder") and int(part.split(".")[2]) >= self.student.num_hidden_layers:
                 raise ValueError(

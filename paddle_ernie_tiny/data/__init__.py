@@ -1,1 +1,1 @@
-"""From files to token ids: labelled tables, the general corpus, the one tokenisation path, metrics."""
+"""From files to token ids: labelled tables, the general corpus, the one way to tokenise."""

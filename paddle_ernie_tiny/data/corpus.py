@@ -1,8 +1,8 @@
-"""The general corpus: text files of any size, tokenised once into memory-mapped arrays.
+"""The general corpus: text files of any size, tokenised once into arrays on disk.
 
 A prepared corpus is a folder with `tokens.bin` (all sequences one after another), `ends.bin` (where each
-ends), `starts.bin` (with word boundaries: a flag per token) and `meta.json`, written last. Neither writing
-nor reading holds more than a batch of lines in memory.
+ends), `starts.bin` (with word boundaries: a flag per token) and `meta.json`. Neither writing nor reading holds more
+than a batch of lines in memory.
 """
 
 from __future__ import annotations
@@ -10,35 +10,25 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import shutil
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from functools import cached_property
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 
 from ..errors import InputError
+from ..files import new_folder, read_json, write_json
 from .line_encoder import LineEncoder, encode_in_order
-from .text_files import corpus_files, corpus_fingerprint, read_file_lines, read_lines
+from .text_files import corpus_files, corpus_fingerprint, read_lines
 from .tokenization import WordPieceTokenizer
 from .words import jieba_version
-
-__all__ = [
-    "TextCorpus",
-    "TextRows",
-    "corpus_files",
-    "corpus_fingerprint",
-    "prepare_corpus",
-    "read_file_lines",
-    "read_lines",
-]
 
 _VERSION = 1  # of the files' layout; part of the fingerprint
 _BATCH_LINES, _BATCH_CHARACTERS = 2000, 1 << 20
 _HELD_OUT_SHARE = 0.05
-_META = "meta.json"
-_FILES = {"tokens.bin", "ends.bin", "starts.bin", _META}
+_ARRAYS, _META = ("tokens.bin", "ends.bin", "starts.bin"), "meta.json"
 
 
 class TextRows:
@@ -46,7 +36,7 @@ class TextRows:
 
     def __init__(self, corpus: TextCorpus, held_out: np.ndarray, inside: bool):
         self._corpus, self._held_out, self._inside = corpus, held_out, inside
-        # How many rows of this view stand before each held-out row: from it, a row's place in the file.
+        # How many rows of this view come before each held-out row: from it, a row's place in the file.
         self._before = held_out - np.arange(len(held_out))
 
     def __len__(self) -> int:
@@ -81,12 +71,12 @@ class TextCorpus:
 
     def __init__(self, folder: str | Path):
         self.folder = Path(folder)
-        self.meta: dict = json.loads((self.folder / _META).read_text(encoding="utf-8"))
+        self.meta: dict[str, Any] = json.loads((self.folder / _META).read_text(encoding="utf-8"))
         self.sequences: int = self.meta["sequences"]
         rows = np.array(self.meta["held_out_rows"], dtype=np.int64)
         self.train, self.held_out = TextRows(self, rows, False), TextRows(self, rows, True)
 
-    def __reduce__(self):
+    def __reduce__(self) -> tuple[type[TextCorpus], tuple[Path]]:
         return TextCorpus, (self.folder,)
 
     @cached_property
@@ -129,9 +119,9 @@ def prepare_corpus(
     seed: int = 42,
     word_boundaries: bool = False,
     num_proc: int | None = None,
-    progress: Callable[[int], None] | None = None,
+    progress: Callable[[int], object] | None = None,
 ) -> TextCorpus:
-    """Tokenise a corpus into `out_dir`, or reuse what lies there if text and settings are the same.
+    """Tokenises a corpus into `out_dir`, or reuses what is there if text and settings are the same.
 
     A line longer than `max_length` tokens (with [CLS] and [SEP]) becomes several rows; blank lines are
     skipped. `held_out` rows, at most 5 % of all, are drawn by `seed` and kept out of `train`. With
@@ -155,36 +145,32 @@ def prepare_corpus(
     fingerprint = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
     if _is_prepared(out_dir, fingerprint):
         return TextCorpus(out_dir)
-    strangers = sorted({entry.name for entry in out_dir.iterdir()} - _FILES) if out_dir.is_dir() else []
+    found = {entry.name for entry in out_dir.iterdir()} if out_dir.is_dir() else set()
+    strangers = sorted(found - {*_ARRAYS, _META})
     if strangers:
         what = f"the folder for the prepared corpus holds other files: {', '.join(strangers[:5])}"
         raise InputError(what, str(out_dir), "give an empty or a new folder")
-    out_dir.parent.mkdir(parents=True, exist_ok=True)
-    _remove_abandoned(out_dir)
-    temporary = out_dir.with_name(f".{out_dir.name}.{os.uname().nodename}.{os.getpid()}.tmp")
-    temporary.mkdir()
-    try:
+    with new_folder(out_dir, marker=min(found, default=None)) as folder:  # all that it holds is ours
         encoder = LineEncoder(tokenizer, max_length, word_boundaries)
-        counts = _write_arrays(temporary, pattern, encoder, num_proc, progress)
-        rows = _draw_held_out(counts["sequences"], held_out, seed)
+        counts = _write_arrays(folder, pattern, encoder, num_proc, progress)
+        count = min(held_out, int(counts["sequences"] * _HELD_OUT_SHARE))
+        rows = sorted(np.random.default_rng(seed).choice(counts["sequences"], count, replace=False).tolist())
         meta = {**settings, "fingerprint": fingerprint, **counts, "held_out_rows": rows}
-        with open(temporary / _META, "w", encoding="utf-8") as file:
-            file.write(json.dumps(meta, indent=1))
-            file.flush()
-            os.fsync(file.fileno())
-        _replace_folder(temporary, out_dir, fingerprint)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        write_json(folder / _META, {**meta, "dtype": np.dtype(encoder.dtype).name})
     return TextCorpus(out_dir)
 
 
-def _write_arrays(folder, pattern, encoder, num_proc, progress) -> dict:
+def _write_arrays(
+    folder: Path,
+    pattern: str | Path,
+    encoder: LineEncoder,
+    num_proc: int | None,
+    progress: Callable[[int], object] | None,
+) -> dict[str, int]:
+    """Writes the arrays, and returns how much there is in them."""
     counts = {"files": len(corpus_files(pattern)), "lines": 0, "sequences": 0, "tokens": 0}
-    with (
-        open(folder / "tokens.bin", "wb") as tokens,
-        open(folder / "ends.bin", "wb") as ends,
-        open(folder / "starts.bin", "wb") as starts,
-    ):
+    with ExitStack() as stack:
+        tokens, ends, starts = (stack.enter_context(open(folder / name, "wb")) for name in _ARRAYS)
         for block in encode_in_order(_batches(read_lines(pattern)), encoder, num_proc):
             tokens.write(block.tokens.tobytes())
             ends.write((counts["tokens"] + np.cumsum(block.lengths)).tobytes())
@@ -200,7 +186,7 @@ def _write_arrays(folder, pattern, encoder, num_proc, progress) -> dict:
             os.fsync(file.fileno())
     if not counts["sequences"]:
         raise InputError("the corpus holds no text", str(pattern), "give text files with one passage a line")
-    return {**counts, "dtype": np.dtype(encoder.dtype).name}
+    return counts
 
 
 def _batches(lines: Iterator[str]) -> Iterator[list[str]]:
@@ -215,51 +201,11 @@ def _batches(lines: Iterator[str]) -> Iterator[list[str]]:
         yield batch
 
 
-def _draw_held_out(sequences: int, wanted: int, seed: int) -> list[int]:
-    count = min(wanted, int(sequences * _HELD_OUT_SHARE))
-    return sorted(np.random.default_rng(seed).choice(sequences, count, replace=False).tolist())
-
-
 def _is_prepared(folder: Path, fingerprint: str) -> bool:
-    try:
-        meta = json.loads((folder / _META).read_text(encoding="utf-8"))
-        sizes = [(folder / name).stat().st_size for name in ("tokens.bin", "ends.bin", "starts.bin")]
-    except (OSError, ValueError):
-        return False
+    meta = read_json(folder / _META)
     if not isinstance(meta, dict) or meta.get("fingerprint") != fingerprint:
         return False
     width = np.dtype(meta["dtype"]).itemsize
-    expected = [meta["tokens"] * width, meta["sequences"] * 8, meta["tokens"] * meta["word_boundaries"]]
-    return sizes == expected
-
-
-def _remove_abandoned(target: Path) -> None:
-    """Remove what processes of this machine that are gone left half written, and our own."""
-    for folder in target.parent.glob(f".{target.name}.{os.uname().nodename}.*.tmp"):
-        process = folder.name.removesuffix(".tmp").removesuffix(".old").rpartition(".")[2]
-        if process.isdigit() and (int(process) == os.getpid() or not _is_running(int(process))):
-            shutil.rmtree(folder, ignore_errors=True)
-
-
-def _is_running(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:
-        return True
-    return True
-
-
-def _replace_folder(new: Path, target: Path, fingerprint: str) -> None:
-    old = new.with_name(f"{new.name.removesuffix('.tmp')}.old.tmp")
-    try:
-        if target.exists():
-            os.rename(target, old)
-        os.rename(new, target)
-    except OSError:
-        # Another process of a distributed run may have been faster with the same corpus.
-        if not _is_prepared(target, fingerprint):
-            raise
-    finally:
-        shutil.rmtree(old, ignore_errors=True)
+    sizes = (meta["tokens"] * width, meta["sequences"] * 8, meta["tokens"] * meta["word_boundaries"])
+    files = [folder / name for name in _ARRAYS]
+    return all(file.is_file() and file.stat().st_size == size for file, size in zip(files, sizes, strict=True))

@@ -1,20 +1,22 @@
-"""Lines of text to arrays of token ids, by several processes where asked for."""
+"""Lines of text to arrays of token ids, by several processes if asked."""
 
 from __future__ import annotations
 
-import multiprocessing
-import os
+import pickle
 from collections import deque
 from collections.abc import Iterable, Iterator
+from concurrent.futures import Future
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import chain
 
 import numpy as np
 
+from ..processes import Workers
 from .tokenization import WordPieceTokenizer
 from .words import cut_words, word_starts
 
-_AHEAD = 4  # batches a process that wait or are being made; they bound memory
+_AHEAD = 4  # batches per process that wait or are worked on; they bound memory
 
 
 @dataclass
@@ -42,7 +44,7 @@ class LineEncoder:
 
     @property
     def dtype(self) -> type:
-        """Of the token ids: two bytes where the vocabulary fits."""
+        """Of the token ids: two bytes if the vocabulary fits."""
         return np.uint16 if self.tokenizer.vocab_size <= 1 << 16 else np.int32
 
     def __call__(self, lines: list[str]) -> Block:
@@ -51,15 +53,15 @@ class LineEncoder:
             encoded = self.tokenizer.encode_with_offsets(lines)
             ids = [encoding.ids for encoding in encoded]
             flags = map(word_starts, encoded, cut_words(lines))
-            # a sequence's first token starts a word for it, even where the line was cut inside one
-            rows = [[True, True, *piece[1:], True] for line in flags for piece in self._pieces(line)]
-            starts = np.fromiter(chain.from_iterable(rows), dtype=np.bool_)
+            # a sequence's first token starts a word, even if the line was cut inside one
+            marks = [[True, True, *piece[1:], True] for line in flags for piece in self._pieces(line)]
+            starts = np.fromiter(chain.from_iterable(marks), dtype=np.bool_)
         else:
             ids, starts = self.tokenizer.encode_plain(lines), None
         first, last = self.tokenizer.cls_id, self.tokenizer.sep_id
         rows = [[first, *piece, last] for line in ids for piece in self._pieces(line)]
         lengths = np.fromiter(map(len, rows), dtype=np.int64, count=len(rows))
-        tokens = np.fromiter(chain.from_iterable(rows), dtype=self.dtype, count=int(lengths.sum()))
+        tokens: np.ndarray = np.fromiter(chain.from_iterable(rows), dtype=self.dtype, count=int(lengths.sum()))
         size = sum(len(line.encode(errors="ignore")) + 1 for line in lines)
         return Block(tokens, lengths, starts, len(lines), size)
 
@@ -76,22 +78,21 @@ def encode_in_order(
     if not processes or processes < 2:
         yield from map(encoder, batches)
         return
-    # Fresh processes: forking one that has Paddle's or the tokenizer's threads can lock up.
-    with multiprocessing.get_context("spawn").Pool(processes, _start_worker, (encoder,)) as pool:
-        waiting: deque = deque()
+    pickled = pickle.dumps(encoder)
+    with Workers(processes, {"TOKENIZERS_PARALLELISM": "false"}) as workers:  # the processes are the parallelism
+        waiting: deque[Future[Block]] = deque()
         for batch in batches:
-            waiting.append(pool.apply_async(_encode, (batch,)))
+            waiting.append(workers.submit(_encode, pickled, batch))
             if len(waiting) >= _AHEAD * processes:
-                yield waiting.popleft().get()
+                yield waiting.popleft().result()
         while waiting:
-            yield waiting.popleft().get()
+            yield waiting.popleft().result()
 
 
-def _start_worker(encoder: LineEncoder) -> None:
-    global _encoder
-    os.environ["TOKENIZERS_PARALLELISM"] = "false"  # the processes are the parallelism
-    _encoder = encoder
+def _encode(pickled: bytes, lines: list[str]) -> Block:
+    return _unpickled(pickled)(lines)
 
 
-def _encode(lines: list[str]) -> Block:
-    return _encoder(lines)
+@lru_cache(maxsize=1)
+def _unpickled(encoder: bytes) -> LineEncoder:
+    return pickle.loads(encoder)

@@ -6,26 +6,15 @@ import re
 import unicodedata
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from difflib import get_close_matches
 from pathlib import Path
+from typing import Any
 
-from ..errors import InputError
+from ..errors import InputError, Problems
+from . import tables
 from .rows import Example
-from .tables import (
-    LABEL_NAMES,
-    TEXT_B_NAMES,
-    TEXT_NAMES,
-    Problems,
-    TableFormat,
-    cell_at,
-    check_aliases,
-    file_format,
-    is_typical_name,
-    labelled_rows,
-    looks_like_header,
-    read_rows,
-)
-
+from .tables import TableFormat
 
 Parse = Callable[[str], int | float]  # a label's name to the label; raises InputError, without a place
 
@@ -47,26 +36,18 @@ def read_examples(
     """
     path, problems = Path(path), Problems()
     if labels is not None:
-        check_aliases(table, labels)
+        tables.check_aliases(table, labels)
 
     def is_header(first: list[str]) -> bool:
-        cell = (cell_at(first, table.label) or "").strip()
+        cell = (tables.cell_at(first, table.label) or "").strip()
         try:
             parse(table.label_aliases.get(cell, cell))
         except InputError:
-            return looks_like_header(first, table)
+            return tables.looks_like_header(first, table)
         return False
 
-    examples = []
-    for line, row in labelled_rows(path, table, problems, is_header, require_label):
-        before, where = len(problems), f"{path}:{line}"
-        text = _checked_text(row["text"], "text", where, problems)
-        text_b = None
-        if table.text_b is not None:
-            text_b = _checked_text(row["text_b"], "second text", where, problems)
-        label = _checked_label(row["label"], parse, require_label, table.label_aliases, where, problems)
-        if len(problems) == before:
-            examples.append(Example(text, text_b, label, line))
+    rows = tables.labelled_rows(path, table, problems, is_header, require_label)
+    examples = [_example(row, line, f"{path}:{line}", table, parse, require_label, problems) for line, row in rows]
     problems.finish()
     if not examples:
         raise InputError("no rows besides the header", str(path), "give a file with at least one row")
@@ -77,18 +58,18 @@ def infer_labels(path: str | Path, table: TableFormat) -> list[str]:
     """The label names of a file, sorted (as numbers if all of them are).
 
     Raises InputError or InputErrors as `read_examples` does. With `header="auto"` and positions, a first
-    row whose label occurs nowhere else counts as a header where all its cells are single ASCII names.
+    row whose label occurs nowhere else counts as a header if all its cells are single ASCII names.
     """
     path, problems = Path(path), Problems()
 
     def is_header(first: list[str]) -> bool:
-        rows = (cells for _, cells in read_rows(path, file_format(path, table.format), Problems()))
-        counts = Counter(cell_at(cells, table.label) for cells in rows)
-        name = cell_at(first, table.label)
-        return is_typical_name(name) or (counts[name] == 1 and looks_like_header(first, table))
+        rows = (cells for _, cells in tables.read_rows(path, tables.file_format(path, table.format), Problems()))
+        counts = Counter(tables.cell_at(cells, table.label) for cells in rows)
+        name = tables.cell_at(first, table.label)
+        return tables.is_typical_name(name) or (counts[name] == 1 and tables.looks_like_header(first, table))
 
     names = set()
-    for line, row in labelled_rows(path, table, problems, is_header, require_label=True):
+    for line, row in tables.labelled_rows(path, table, problems, is_header, require_label=True):
         name = _label_name(row["label"])
         if name:
             names.add(table.label_aliases.get(name, name))
@@ -99,7 +80,31 @@ def infer_labels(path: str | Path, table: TableFormat) -> list[str]:
     return sorted(names, key=int) if numeric else sorted(names)
 
 
-def _checked_text(value, name: str, where: str, problems: Problems) -> str:
+def _example(
+    row: dict[str, Any],
+    line: int,
+    where: str,
+    table: TableFormat,
+    parse: Parse,
+    require_label: bool,
+    problems: Problems,
+) -> Example:
+    """The row with its parts checked; what is wrong goes to `problems`."""
+    text = _checked_text(row["text"], "text", where, problems)
+    text_b = None if table.text_b is None else _checked_text(row["text_b"], "second text", where, problems)
+    name, label = _label_name(row.get("label")), None
+    name = table.label_aliases.get(name, name)
+    if name:
+        try:
+            label = parse(name)
+        except InputError as error:
+            problems.add(error.what, where, error.remedy)
+    elif require_label:
+        problems.add("no label", where, "give every row a label")
+    return Example(text, text_b, label, line)
+
+
+def _checked_text(value: Any, name: str, where: str, problems: Problems) -> str:
     if isinstance(value, list) and all(isinstance(part, str) for part in value):
         value = " ".join(value)  # a list of keywords
     if isinstance(value, str) and any(_is_visible(character) for character in value):
@@ -118,22 +123,8 @@ def _is_visible(character: str) -> bool:
     return not character.isspace() and unicodedata.category(character) not in ("Cc", "Cf")
 
 
-def _checked_label(value, parse: Parse, required, aliases, where, problems) -> int | float | None:
-    name = _label_name(value)
-    name = aliases.get(name, name)
-    if not name:
-        if required:
-            problems.add("no label", where, "give every row a label")
-        return None
-    try:
-        return parse(name)
-    except InputError as error:
-        problems.add(error.what, where, error.remedy)
-        return None
-
-
-def _label_name(value) -> str:
-    """A label cell or JSON value as text; empty where there is none."""
+def _label_name(value: Any) -> str:
+    """A label cell or JSON value as text; empty if there is none."""
     return "" if value is None or isinstance(value, (list, dict)) else str(value).strip()
 
 
@@ -158,32 +149,33 @@ def read_paddlenlp(
     """
     rows, known, where = load_paddlenlp(name, split, subset)
     fields = list(rows[0])
-    text = field_named(table.text, TEXT_NAMES, fields, where)
-    text_b = table.text_b
+    text, text_b = field_named(table.text, tables.TEXT_NAMES, fields, where), table.text_b
     if not isinstance(table.text, str):
         others = [field for field in fields if field != text]
-        text_b = field_named(table.text_b, TEXT_B_NAMES, others, where, optional=True)
-    label = field_named(table.label, LABEL_NAMES, fields, where, optional=True)
+        text_b = field_named(table.text_b, tables.TEXT_B_NAMES, others, where, optional=True)
+    label = field_named(table.label, tables.LABEL_NAMES, fields, where, optional=True)
     for field in filter(None, (text, text_b, label)):
         if field not in fields:
             raise InputError(f"no field {field!r}", where, f"its fields are {', '.join(fields)}")
-    names = labels or known or sorted({str(row[label]) for row in rows if label and row[label] not in ("", None)})
-    problems, examples = Problems(), []
+    names = list(labels or known or sorted({_label_name(row[label]) for row in rows if label} - {""}))
+    table, problems, examples = replace(table, text_b=text_b or None, label_aliases={}), Problems(), []
     for number, row in enumerate(rows, start=1):
-        place = f"{where}, row {number}"
-        first = _checked_text(row[text], "text", place, problems)
-        second = _checked_text(row[text_b], "second text", place, problems) if text_b else None
         value = row.get(label)
         if labels is None and isinstance(value, int):
-            # PaddleNLP turns label names into ids itself; -1 stands for no label in its GLUE-like test splits.
+            # PaddleNLP turns label names into ids itself; -1 means no label in its GLUE-like test splits.
             value = None if value == -1 else names[value] if 0 <= value < len(names) else value
-        value = _checked_label(value, lambda name: parse(name, names), False, {}, place, problems)
-        examples.append(Example(first, second, value, number))
+        cells = {"text": row[text], "text_b": row.get(text_b), "label": value}
+        place = f"{where}, row {number}"
+        examples.append(_example(cells, number, place, table, lambda name: parse(name, names), False, problems))
     problems.finish()
-    return examples, list(names)
+    return examples, names
 
 
 def load_paddlenlp(name: str, split: str, subset: str | None) -> tuple[list[dict], list[str] | None, str]:
+    """One split of a data set of `paddlenlp.datasets`: its rows, its label names, and its name for messages.
+
+    Raises InputError for an unknown data set or split, and if there is neither a cached copy nor a network.
+    """
     import pkgutil
 
     import paddlenlp.datasets as known
@@ -197,17 +189,20 @@ def load_paddlenlp(name: str, split: str, subset: str | None) -> tuple[list[dict
         dataset = known.load_dataset(name, name=subset, splits=split)
         rows = [dict(row) for row in dataset]
     except Exception as error:  # whatever its builders and its downloader raise, the remedy is the same
-        raise InputError(
-            f"PaddleNLP cannot load it: {error}",
-            where,
-            "check split and subset; without a network, put the files into PPNLP_HOME or use local files",
-        ) from error
-    if not rows or not isinstance(rows[0], dict):
+        remedy = "check split and subset; without a network, put the files into PPNLP_HOME or use local files"
+        raise InputError(f"PaddleNLP cannot load it: {error}", where, remedy) from error
+    if not rows:
         raise InputError("the split has no rows", where, "choose another split")
     return rows, dataset.label_list and [str(label) for label in dataset.label_list], where
 
 
-def field_named(given: str | int | None, usual: tuple[str, ...], fields: list[str], where: str, optional=False):
+def field_named(
+    given: str | int | None, usual: tuple[str, ...], fields: list[str], where: str, optional: bool = False
+) -> str | None:
+    """The field that is given by name, or else the first of the usual names among `fields`.
+
+    Raises InputError if there is none and the field is not optional (then None).
+    """
     if isinstance(given, str):
         return given
     found = [name for name in usual if name in fields]

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -39,7 +39,7 @@ class TokenExample:
     words: tuple[str, ...]
     tags: tuple[int, ...] | None
     line: int
-    text_b: None = field(default=None, init=False, repr=False)
+    text_b: ClassVar[None] = None  # no field: rows that were kept on disk have none
 
     @property
     def text(self) -> list[str]:

@@ -1,4 +1,4 @@
-"""Tables in tsv, csv and jsonl files: their columns, and their rows with the line each starts on."""
+"""Tables in tsv, csv and jsonl files: their columns, and their rows with the line that each starts on."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import csv
 import itertools
 import json
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-from ..errors import InputError, InputErrors
+from ..errors import InputError, Problems
 from ..files import utf8_lines
 
 _FORMATS = {
@@ -26,8 +26,7 @@ _FORMATS = {
 }
 _JSON_REMEDY = "write one JSON object a line"
 _JSON_LINES = 1000  # an object over more lines than that is an unclosed brace
-_LISTED = 20  # how many problems, or names in a folder, are worth showing
-
+_LISTED = 20  # how many names are worth showing
 
 TEXT_NAMES = (
     "text", "text_a", "sentence", "sentence1", "query", "premise", "content", "review", "title", "question",
@@ -39,6 +38,7 @@ LABEL_NAMES = (
 )  # fmt: skip
 _TYPICAL_NAMES = {*TEXT_NAMES, *TEXT_B_NAMES, *LABEL_NAMES}
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.#-]{0,39}")
+Rows = Iterator[tuple[int, dict[str, Any]]]  # (line, the cells or fields that are used, by what they hold)
 
 
 @dataclass
@@ -48,7 +48,7 @@ class TableFormat:
     With `header="auto"`, columns given by name need a header. For positions the first row is a header when
     its label is neither a label nor an id, and either one of the usual names (label, text_a, 标签 ...) or,
     like every cell that is used, a single ASCII name. Anything else is data: a misspelt label in the first
-    row is an error and not a header.
+    row is an error and not a header. `label_aliases` maps labels as files write them to their names.
     """
 
     format: Literal["auto", "tsv", "csv", "jsonl", "conll"] = "auto"
@@ -56,39 +56,25 @@ class TableFormat:
     text: str | int = 0
     text_b: str | int | None = None
     label: str | int | None = None
-    label_aliases: dict[str, str] = field(default_factory=dict)  # labels as files write them: their name
+    label_aliases: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def columns(self) -> dict[str, str | int]:
+        """The columns that are given, by what they hold: "text", "text_b", "label"."""
+        columns = {"text": self.text, "text_b": self.text_b, "label": self.label}
+        return {key: column for key, column in columns.items() if column is not None}
 
 
 def check_aliases(table: TableFormat, labels: Sequence[str]) -> None:
-    """Raises InputError for an alias that stands for no label."""
+    """Raises InputError for an alias of something that is not a label."""
     for written, name in table.label_aliases.items():
         if name not in labels:
             what = f"{written!r} stands for {name!r}, but {name!r} is no label"
             raise InputError(what, "data.label_aliases", f"use one of {', '.join(labels[:_LISTED])}")
 
 
-class Problems:
-    """Gathers a file's errors and raises them together, at the latest when there are twenty."""
-
-    def __init__(self) -> None:
-        self._errors: list[InputError] = []
-
-    def __len__(self) -> int:
-        return len(self._errors)
-
-    def add(self, what: str, where: str, remedy: str) -> None:
-        self._errors.append(InputError(what, where, remedy))
-        if len(self._errors) == _LISTED:
-            raise InputErrors(self._errors)
-
-    def finish(self) -> None:
-        """Raise what was found, if anything."""
-        if self._errors:
-            raise InputErrors(self._errors)
-
-
 def require_file(path: Path) -> None:
-    """Raise an InputError that lists what is there instead, unless `path` is a file with something in it."""
+    """Raises an InputError that lists what is there instead, unless `path` is a file with something in it."""
     if path.is_dir():
         raise InputError("a folder, not a file", str(path), f"name a file in it; it holds {listing(path)}")
     if not path.is_file():
@@ -112,58 +98,54 @@ def listing(folder: Path) -> str:
 
 
 def file_format(path: Path, given: str) -> str:
-    """`tsv`, `csv`, `jsonl` or `conll`: as given, or for `auto` by the file's suffix."""
+    """`tsv`, `csv`, `jsonl` or `conll`: as given, or for `auto` by the file's suffix.
+
+    Raises InputError for a suffix that is not known.
+    """
     if given != "auto":
         return given
     if path.suffix.lower() not in _FORMATS:
-        known = ", ".join(_FORMATS)
-        what = f"unknown file type {path.suffix!r}"
+        what, known = f"unknown file type {path.suffix!r}", ", ".join(_FORMATS)
         raise InputError(what, str(path), f"use one of {known}, or say which format")
     return _FORMATS[path.suffix.lower()]
 
 
-def read_rows(path: Path, kind: str, problems: Problems) -> Iterator[tuple[int, list[str] | dict]]:
-    """Yield (first line, cells or JSON object) of every row; blank lines are passed over.
+def read_rows(path: Path, layout: str, problems: Problems) -> Iterator[tuple[int, Any]]:
+    """(first line, cells or JSON object) of every row; blank lines are skipped.
 
     Lines end at LF or CRLF only, and a byte order mark is dropped. In tsv a quote is text like any other;
     csv follows the standard library's strict dialect, with quoted fields over several lines.
+    Raises InputError for UTF-16; what is wrong with a row goes to `problems`.
     """
     with path.open("rb") as file:
         if file.read(2) in (b"\xff\xfe", b"\xfe\xff"):
             raise InputError("UTF-16, not UTF-8", str(path), "save the file as UTF-8")
-    if kind == "csv":
-        yield from _csv_rows(path, problems)
-        return
-    if kind == "jsonl":
-        yield from _json_rows(path, problems)
-        return
+    if layout == "csv":
+        return _csv_rows(path, problems)
+    if layout == "jsonl":
+        return _json_rows(path, problems)
+    return _tsv_rows(path, problems)
+
+
+def decoded_lines(path: Path, problems: Problems) -> Iterator[tuple[int, str]]:
+    """(number, text) of every line; a line that is not UTF-8 is a problem, and blank."""
+    for number, line in utf8_lines(path):
+        if isinstance(line, InputError):
+            problems.add(line.what, line.where, line.remedy)
+        yield number, "\n" if isinstance(line, InputError) else line
+
+
+def _tsv_rows(path: Path, problems: Problems) -> Iterator[tuple[int, list[str]]]:
     for number, line in decoded_lines(path, problems):
-        line = (line or "").removesuffix("\n").removesuffix("\r")
+        line = line.removesuffix("\n").removesuffix("\r")
         if line.strip(" "):
             yield number, line.split("\t")
 
 
-def decoded_lines(path: Path, problems: Problems) -> Iterator[tuple[int, str | None]]:
-    """Yields (number, text) of every line; None for one that is not UTF-8, which is a problem."""
-    for number, line in utf8_lines(path):
-        if isinstance(line, InputError):
-            problems.add(line.what, line.where, line.remedy)
-            line = None
-        yield number, line
-
-
 def _csv_rows(path: Path, problems: Problems) -> Iterator[tuple[int, list[str]]]:
-    damaged: set[int] = set()
-
-    def lines() -> Iterator[str]:
-        for number, line in decoded_lines(path, problems):
-            if line is None:
-                damaged.add(number)
-            yield "\n" if line is None else line
-
-    reader = csv.reader(lines(), strict=True)
+    reader = csv.reader((line for _, line in decoded_lines(path, problems)), strict=True)
     while True:
-        first = reader.line_num + 1
+        first, before = reader.line_num + 1, len(problems)
         try:
             cells = next(reader)
         except StopIteration:
@@ -171,7 +153,7 @@ def _csv_rows(path: Path, problems: Problems) -> Iterator[tuple[int, list[str]]]
         except csv.Error as error:
             problems.add(f"not csv: {error}", f"{path}:{first}", "close every quote; write a quote in a field twice")
             continue
-        if cells and damaged.isdisjoint(range(first, reader.line_num + 1)):
+        if cells and len(problems) == before:  # else one of its lines is not UTF-8
             yield first, cells
 
 
@@ -181,11 +163,11 @@ def _json_rows(path: Path, problems: Problems) -> Iterator[tuple[int, dict]]:
     for number, line in decoded_lines(path, problems):
         if not pending:
             start = number
-        pending += line or ""
+        pending += line
         while pending := pending.lstrip():
             try:
                 value, end = decoder.raw_decode(pending)
-            except ValueError as error:
+            except json.JSONDecodeError as error:
                 if _goes_on(error, pending) and number - start < _JSON_LINES:
                     break  # with the next line
                 problems.add(f"not JSON: {error}", f"{path}:{start}", _JSON_REMEDY)
@@ -208,72 +190,69 @@ def _goes_on(error: json.JSONDecodeError, text: str) -> bool:
 
 
 def labelled_rows(
-    path: Path,
-    table: TableFormat,
-    problems: Problems,
-    is_header: Callable[[list[str]], bool],
-    require_label: bool,
-) -> Iterator[tuple[int, dict]]:
-    """Yield (line, {"text", "text_b", "label"}) of every data row; a column that is not there gives None."""
+    path: Path, table: TableFormat, problems: Problems, is_header: Callable[[list[str]], bool], require_label: bool
+) -> Rows:
+    """(line, {"text", "text_b", "label"}) of every data row, with the columns that `table` gives.
+
+    Without `require_label` the label is None if it is not there. `is_header` is asked about the first row's cells
+    if the table is read by position. Raises InputError for a file that cannot be read and for columns that do not
+    fit; what is wrong with a row goes to `problems`.
+    """
     require_file(path)
     if require_label and table.label is None:
         raise InputError("no label column is given", str(path), "say which column holds the label")
-    columns = {"text": table.text, "text_b": table.text_b, "label": table.label}
-    columns = {key: column for key, column in columns.items() if column is not None}
-    optional = () if require_label else ("label",)
-    kind = file_format(path, table.format)
-    rows = read_rows(path, kind, problems)
-    if kind == "jsonl":
-        yield from _object_rows(path, rows, columns, optional, problems)
-    else:
-        yield from _table_rows(path, rows, columns, optional, table.header, problems, is_header)
+    optional = "" if require_label else "label"
+    layout = file_format(path, table.format)
+    rows = read_rows(path, layout, problems)
+    if layout == "jsonl":
+        return _object_rows(path, rows, table.columns, optional, problems)
+    return _table_rows(path, rows, table, optional, problems, is_header)
 
 
-def _object_rows(path, rows, columns, optional, problems) -> Iterator[tuple[int, dict]]:
+def _object_rows(path: Path, rows: Rows, columns: dict[str, Any], optional: str, problems: Problems) -> Rows:
     for key, name in columns.items():
         if not isinstance(name, str):
-            what = f"{key} is column {name}, but jsonl has names"
-            raise InputError(what, str(path), "give the fields' names")
+            raise InputError(f"{key} is column {name}, but jsonl has names", str(path), "give the fields' names")
     for line, fields in rows:
-        missing = [name for key, name in columns.items() if name not in fields and key not in optional]
+        missing = [name for key, name in columns.items() if name not in fields and key != optional]
         if missing:
-            found = ", ".join(map(repr, fields)) or "none"
-            what = f"no field {missing[0]!r}; found {found}"
+            what = f"no field {missing[0]!r}; found {', '.join(map(repr, fields)) or 'none'}"
             problems.add(what, f"{path}:{line}", _nearest(missing[0], fields))
-            continue
-        yield line, {key: fields.get(columns.get(key)) for key in ("text", "text_b", "label")}
+        else:
+            yield line, {key: fields.get(name) for key, name in columns.items()}
 
 
-def _table_rows(path, rows, columns, optional, header, problems, is_header) -> Iterator[tuple[int, dict]]:
+def _table_rows(
+    path: Path,
+    rows: Iterator[tuple[int, list[str]]],
+    table: TableFormat,
+    optional: str,
+    problems: Problems,
+    is_header: Callable[[list[str]], bool],
+) -> Rows:
     first = next(rows, None)
     if first is None:
         problems.finish()
         raise InputError("the file holds only blank lines", str(path), "give a file with at least one row")
-    named = any(isinstance(column, str) for column in columns.values())
-    if named and header is False:
-        raise InputError(
-            "columns are given by name, but the file is said to have no header",
-            str(path),
-            "give positions from 0, or set header to true",
-        )
-    first_line, cells = first
-    has_header = (named or is_header(cells)) if header == "auto" else header
-    width = len(cells)
-    where = f"{path}:{first_line}"
-    positions = {key: _position(column, cells, where, key in optional) for key, column in columns.items()}
-    for line, row in rows if has_header else itertools.chain([first], rows):
-        if len(row) != width:
-            problems.add(
-                f"expected {width} columns as on line {first_line}, found {len(row)}: {_shorten(row)}",
-                f"{path}:{line}",
-                "give every row the same columns; a text must not hold the separator",
-            )
-            continue
-        yield line, {key: cell_at(row, positions.get(key)) for key in ("text", "text_b", "label")}
+    named = any(isinstance(column, str) for column in table.columns.values())
+    if named and table.header is False:
+        what = "columns are given by name, but the file is said to have no header"
+        raise InputError(what, str(path), "give positions from 0, or set header to true")
+    line, cells = first
+    where, width = f"{path}:{line}", len(cells)
+    has_header = (named or is_header(cells)) if table.header == "auto" else table.header
+    positions = {key: _position(column, cells, where, key == optional) for key, column in table.columns.items()}
+    remedy = "give every row the same columns; a text must not hold the separator"
+    for number, row in rows if has_header else itertools.chain([first], rows):
+        if len(row) == width:
+            yield number, {key: cell_at(row, position) for key, position in positions.items()}
+        else:
+            what = f"expected {width} columns as on line {line}, found {len(row)}: {_shorten(row)}"
+            problems.add(what, f"{path}:{number}", remedy)
 
 
 def _position(column: str | int, header: list[str], where: str, optional: bool) -> int | None:
-    """Where a column stands in a row, given by name or position."""
+    """The place in a row of a column that is given by name or position; None if it is optional and not there."""
     names = [cell.strip() for cell in header]
     found = [i for i, name in enumerate(names) if name == column] if isinstance(column, str) else [column]
     if len(found) == 1 and 0 <= found[0] < len(names):
@@ -291,24 +270,25 @@ def _position(column: str | int, header: list[str], where: str, optional: bool) 
 
 
 def cell_at(row: list[str], position: int | str | None) -> str | None:
+    """The cell at a position; None if the row has no such place, or a name is given."""
     return row[position] if isinstance(position, int) and 0 <= position < len(row) else None
 
 
 def looks_like_header(first: list[str], table: TableFormat) -> bool:
-    label, texts = cell_at(first, table.label), [cell_at(first, table.text), cell_at(first, table.text_b)]
-    if label is not None and is_typical_name(label):
-        return True
-    used = [cell.strip() for cell in (*texts, label) if cell is not None]
+    """Are the first row's cells names of columns, as `TableFormat` says?"""
+    label = cell_at(first, table.label)
+    used = [cell for cell in (cell_at(first, table.text), cell_at(first, table.text_b), label) if cell is not None]
     if label is None:
         return all(map(is_typical_name, used))
-    return all(_NAME.fullmatch(cell) or is_typical_name(cell) for cell in used)
+    return is_typical_name(label) or all(_NAME.fullmatch(cell.strip()) or is_typical_name(cell) for cell in used)
 
 
 def is_typical_name(cell: str | None) -> bool:
+    """Is this one of the usual names of a column?"""
     return cell is not None and cell.strip().lower() in _TYPICAL_NAMES
 
 
-def _nearest(name: str, names) -> str:
+def _nearest(name: str, names: Iterable[str]) -> str:
     close = get_close_matches(name, list(names), n=1)
     return f"did you mean {close[0]!r}?" if close else "correct the column's name"
 

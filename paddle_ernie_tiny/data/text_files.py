@@ -1,8 +1,9 @@
-"""Plain text files of any size, named by folder, glob or path: their contents' hash and their lines."""
+"""Plain text files of any size, named by folder, glob or path: a hash of their contents, and their lines."""
 
 from __future__ import annotations
 
 import hashlib
+import itertools
 from collections.abc import Iterator
 from functools import lru_cache
 from glob import glob, has_magic
@@ -27,8 +28,8 @@ def corpus_files(pattern: str | Path) -> list[Path]:
         looked_for, found = "*.txt files in or below it", f"it holds {listing(path)}"
     elif has_magic(str(pattern)) and not path.exists():
         files = sorted(Path(found) for found in glob(str(pattern), recursive=True) if Path(found).is_file())
-        fixed = Path(*path.parts[: _first_magic(path)])
-        looked_for, found = "files that match this pattern", nearest_listing(fixed)
+        fixed = itertools.takewhile(lambda part: not has_magic(part), path.parts)
+        looked_for, found = "files that match this pattern", nearest_listing(Path(*fixed))
     else:
         files = [path] if path.is_file() else []
         looked_for, found = "files of this name", nearest_listing(path.parent)
@@ -49,22 +50,16 @@ def corpus_fingerprint(pattern: str | Path) -> str:
 
 
 def read_lines(pattern: str | Path) -> Iterator[str]:
-    """Yield the lines with text of all files. Raises InputError at a line that is not UTF-8."""
+    """The lines with text of all files; a line over 1 MiB comes in several pieces.
+
+    Raises InputError at a line that is not UTF-8, and as `corpus_files` does.
+    """
     for file in corpus_files(pattern):
-        yield from read_file_lines(file)
-
-
-def read_file_lines(path: Path) -> Iterator[str]:
-    """Yields the lines with text of one file; a line over 1 MiB comes in several pieces."""
-    for _, line in utf8_lines(path, _LINE_BYTES):
-        if isinstance(line, InputError):
-            raise line
-        if line.strip():
-            yield line.rstrip("\r\n")
-
-
-def _first_magic(path: Path) -> int:
-    return next(index for index, part in enumerate(path.parts) if has_magic(part))
+        for _, line in utf8_lines(file, _LINE_BYTES):
+            if isinstance(line, InputError):
+                raise line
+            if line.strip():
+                yield line.rstrip("\r\n")
 
 
 @lru_cache(maxsize=4096)

@@ -5,29 +5,23 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from difflib import get_close_matches
 from pathlib import Path
+from typing import Any
 
-from ..errors import InputError
+from ..errors import InputError, Problems
+from . import tables
 from .readers import field_named, load_paddlenlp
 from .rows import TokenExample
-from .tables import (
-    LABEL_NAMES,
-    Problems,
-    TableFormat,
-    check_aliases,
-    decoded_lines,
-    file_format,
-    labelled_rows,
-    require_file,
-)
+from .tables import TableFormat
 
 _JOINED = "\x02"  # between the words, and between the tags, in Baidu's files
-_WORDS_PER_ROW = 10_000  # more is a file whose rows are not parted
+_WORDS_PER_ROW = 10_000  # more is a file whose rows are not separated
+_Row = tuple[int, list[str], list[tuple[int, str]]]  # its line, its words, and of each tag its line and name
 
 
 def read_token_examples(path: str | Path, table: TableFormat, labels: Sequence[str]) -> list[TokenExample]:
     """Reads a file's rows of tagged words.
 
-    conll: a word and its tag a line (first and last column, parted by blanks), rows parted by blank lines.
+    conll: a word and its tag a line (first and last column, between blanks), with blank lines between rows.
     tsv and csv: words in one column and tags in another, each joined by \\x02 or by blanks.
     jsonl: lists in two fields; a text with a list of tags has a tag for each character.
 
@@ -35,13 +29,16 @@ def read_token_examples(path: str | Path, table: TableFormat, labels: Sequence[s
         InputError: no such file, no rows, or columns that do not fit.
         InputErrors: up to 20 bad rows, each with `path:line`, the value and the remedy.
     """
-    check_aliases(table, labels)
+    tables.check_aliases(table, labels)
     problems, examples = Problems(), []
-    places = {label: index for index, label in enumerate(labels)}
+    ids = {label: index for index, label in enumerate(labels)}
     for line, words, tags in _tagged_rows(Path(path), table, problems):
-        ids = [_tag_id(tag, places, f"{path}:{where}", problems) for where, tag in tags]
-        if None not in ids:
-            examples.append(TokenExample(tuple(words), tuple(ids), line))
+        for at, tag in tags:
+            if tag not in ids:
+                close = get_close_matches(tag, ids, n=1)
+                remedy = f"use one of {', '.join(ids)}" + (f" (did you mean {close[0]!r}?)" if close else "")
+                problems.add(f"unknown tag {tag!r}", f"{path}:{at}", remedy)
+        examples.append(TokenExample(tuple(words), tuple(ids.get(tag, -1) for _, tag in tags), line))
     problems.finish()
     if not examples:
         raise InputError("no rows of tagged words", str(path), "give a file with at least one row")
@@ -49,16 +46,14 @@ def read_token_examples(path: str | Path, table: TableFormat, labels: Sequence[s
 
 
 def infer_tags(path: str | Path, table: TableFormat) -> list[str]:
-    """The tags of a file: `O`, then by entity type and prefix (B, I or M, E, S)."""
+    """The tags of a file: `O` first, then by entity type, and by prefix (B, I or M, E, S) within a type.
+
+    Raises InputError or InputErrors as `read_token_examples` does.
+    """
     problems = Problems()
     found = {tag for _, _, tags in _tagged_rows(Path(path), table, problems) for _, tag in tags}
     problems.finish()
-    return sort_tags(found | {"O"})
-
-
-def sort_tags(tags) -> list[str]:
-    """`O` first, then by type, and by prefix within a type."""
-    return sorted(tags, key=lambda tag: (tag != "O", tag[2:], "BIMES".find(tag[:1]), tag))
+    return sorted(found | {"O"}, key=lambda tag: (tag != "O", tag[2:], "BIMES".find(tag[:1]), tag))
 
 
 def read_paddlenlp_tokens(
@@ -66,19 +61,19 @@ def read_paddlenlp_tokens(
 ) -> tuple[list[TokenExample], list[str]]:
     """One split of a tagged data set of `paddlenlp.datasets` (msra_ner), and its tags in PaddleNLP's order.
 
-    Raises InputError for an unknown data set, split or field, and where words and tags differ in number.
+    Raises InputError for an unknown data set, split or field, InputErrors for rows of unequally many words and tags.
     """
     rows, labels, where = load_paddlenlp(name, split, subset)
     fields = list(rows[0])
     text = field_named(table.text, ("tokens", "words", "text"), fields, where)
-    label = field_named(table.label, ("ner_tags", "tags", *LABEL_NAMES), fields, where)
+    label = field_named(table.label, ("ner_tags", "tags", *tables.LABEL_NAMES), fields, where)
     if not labels:
         raise InputError("the data set names no tags", where, "use local files, or give task.labels")
     problems, examples = Problems(), []
     for number, row in enumerate(rows, start=1):
         words, tags = list(row[text]), list(row[label])
         if len(words) != len(tags) or not words:
-            problems.add(f"{len(words)} words, {len(tags)} tags", f"{where}, row {number}", "mend the cached files")
+            problems.add(f"{len(words)} words, {len(tags)} tags", f"{where}, row {number}", "fix the cached files")
         else:
             ids = tuple(tag if isinstance(tag, int) else labels.index(tag) for tag in tags)
             examples.append(TokenExample(tuple(map(str, words)), ids, number))
@@ -86,72 +81,58 @@ def read_paddlenlp_tokens(
     return examples, list(labels)
 
 
-def _tagged_rows(path: Path, table: TableFormat, problems: Problems) -> Iterator[tuple[int, list[str], list]]:
-    """Yields (line, words, [(line of the tag, tag)]) of every row that is whole."""
-    require_file(path)
-    if file_format(path, table.format) == "conll":
-        rows = _conll_rows(path, problems)
-    else:
-        rows = _cell_rows(path, table, problems)
-    for line, words, tags in rows:
+def _tagged_rows(path: Path, table: TableFormat, problems: Problems) -> Iterator[_Row]:
+    """Every row that is whole, with the tags' aliases replaced."""
+    tables.require_file(path)
+    conll = tables.file_format(path, table.format) == "conll"
+    for line, words, tags in _conll_rows(path, problems) if conll else _cell_rows(path, table, problems):
         where = f"{path}:{line}"
-        if len(words) != len(tags):
+        if not words:
+            problems.add("empty text", where, "give every row its words, or take the row out")
+        elif len(words) != len(tags):
             problems.add(f"{len(words)} words, but {len(tags)} tags", where, "give every word one tag")
         elif len(words) > _WORDS_PER_ROW:
             what = f"a row of {len(words)} words, more than {_WORDS_PER_ROW}"
-            problems.add(what, where, "part the rows with blank lines")
+            problems.add(what, where, "separate the rows with blank lines")
         elif not all(word.strip() for word in words):
             problems.add("an empty word", where, "take the word and its tag out")
         else:
-            aliases = table.label_aliases
-            yield line, words, [(at, aliases.get(tag, tag)) for at, tag in tags]
+            yield line, words, [(at, table.label_aliases.get(tag, tag)) for at, tag in tags]
 
 
-def _conll_rows(path: Path, problems: Problems) -> Iterator[tuple[int, list[str], list]]:
-    words, tags, start = [], [], 0
-    for number, line in decoded_lines(path, problems):
-        cells = (line or "").split()
+def _conll_rows(path: Path, problems: Problems) -> Iterator[_Row]:
+    words: list[str] = []
+    tags: list[tuple[int, str]] = []
+    start = 0
+    for number, line in tables.decoded_lines(path, problems):
+        cells = line.split()
         if not cells or cells[0] == "-DOCSTART-":
             if words:
                 yield start, words, tags
             words, tags = [], []
-            continue
-        if len(cells) < 2:
+        elif len(cells) < 2:
             problems.add(f"one column only: {cells[0]!r}", f"{path}:{number}", "write a word, a blank and its tag")
-            continue
-        start = start if words else number
-        words.append(cells[0])
-        tags.append((number, cells[-1]))
+        else:
+            start = start if words else number
+            words.append(cells[0])
+            tags.append((number, cells[-1]))
     if words:
         yield start, words, tags
 
 
-def _cell_rows(path: Path, table: TableFormat, problems: Problems) -> Iterator[tuple[int, list[str], list]]:
+def _cell_rows(path: Path, table: TableFormat, problems: Problems) -> Iterator[_Row]:
     def is_header(first: list[str]) -> bool:
-        cell = first[table.label] if isinstance(table.label, int) and table.label < len(first) else ""
-        return "O" not in _split(cell)
+        return "O" not in _split(tables.cell_at(first, table.label))
 
-    for line, row in labelled_rows(path, table, problems, is_header, require_label=True):
+    for line, row in tables.labelled_rows(path, table, problems, is_header, require_label=True):
         words, tags = row["text"], row["label"]
         if isinstance(tags, list) and isinstance(words, str):
             words = list(words)
-        words, tags = _split(words), _split(tags)
-        if not words:
-            problems.add("empty text", f"{path}:{line}", "give every row its words, or take the row out")
-        else:
-            yield line, words, [(line, tag) for tag in tags]
+        yield line, _split(words), [(line, tag) for tag in _split(tags)]
 
 
-def _split(cell) -> list[str]:
+def _split(cell: Any) -> list[str]:
     if isinstance(cell, list):
         return [str(item) for item in cell]
-    cell = cell or ""
+    cell = "" if cell is None else str(cell)
     return cell.split(_JOINED) if _JOINED in cell else cell.split()
-
-
-def _tag_id(tag: str, places: dict[str, int], where: str, problems: Problems) -> int | None:
-    if tag not in places:
-        close = get_close_matches(tag, places, n=1)
-        remedy = f"use one of {', '.join(places)}" + (f" (did you mean {close[0]!r}?)" if close else "")
-        problems.add(f"unknown tag {tag!r}", where, remedy)
-    return places.get(tag)

@@ -26,12 +26,7 @@ from tokenizers import AddedToken, Encoding, Regex, Tokenizer, models, normalize
 
 from ..errors import InputError
 from ..files import write_text
-from .vocabulary import (
-    SPECIAL_TOKENS,
-    learn_word_pieces,
-    read_vocabulary,
-    write_vocabulary,
-)
+from .vocabulary import SPECIAL_TOKENS, learn_word_pieces, read_vocabulary, write_vocabulary
 
 _PIPELINE_VERSION = 1  # part of the fingerprint; raise it when the steps change
 _CHINESE = (
@@ -56,10 +51,10 @@ class Encoded:
 
 
 class WordPieceTokenizer:
-    """Text to token ids, as PaddleNLP's BertTokenizer and ErnieTokenizer do it.
+    """Text to token ids, as PaddleNLP's BertTokenizer and ErnieTokenizer do it. Instances can be pickled.
 
-    `tokens` is the vocabulary by id. Special tokens that stand in a text (`[SEP]`, in capitals) count as
-    themselves, as in PaddleNLP. Instances can be pickled.
+    `tokens` is the vocabulary by id. Special tokens in a text (`[SEP]`, in capitals) count as themselves, as in
+    PaddleNLP. Raises ValueError for a vocabulary without the special tokens, or with a token twice.
     """
 
     def __init__(self, tokens: Sequence[str], lowercase: bool = True):
@@ -72,32 +67,31 @@ class WordPieceTokenizer:
         self._backend = backend
         self._tokens = sorted(vocabulary, key=vocabulary.__getitem__)
         self.lowercase = lowercase
-        self.pad_id, self.unk_id, self.cls_id, self.sep_id, self.mask_id = map(vocabulary.get, SPECIAL_TOKENS)
+        self.pad_id, self.unk_id, self.cls_id, self.sep_id, self.mask_id = map(vocabulary.__getitem__, SPECIAL_TOKENS)
 
     @classmethod
     def from_vocab_file(cls, path: str | Path, lowercase: bool = True) -> WordPieceTokenizer:
-        """From a vocabulary file in BERT's or ERNIE's shape; see `read_vocabulary` for the errors."""
+        """From a vocabulary file in BERT's or ERNIE's shape. Raises InputError as `read_vocabulary` does."""
         return cls(read_vocabulary(path), lowercase)
 
     @classmethod
     def from_folder(cls, folder: str | Path) -> WordPieceTokenizer:
         """From a bundle's `tokenizer.json`, or a PaddleNLP folder's `vocab.txt` and `tokenizer_config.json`.
 
-        A `tokenizer.json` that another tool wrote is passed over for `vocab.txt`.
+        A `tokenizer.json` that another tool wrote is ignored, and `vocab.txt` read.
 
         Raises:
-            InputError: neither file is there, or the folder's tokenizer is not one of BERT's kind.
+            InputError: neither file is there, or the folder's tokenizer is not like BERT's.
         """
         folder = Path(folder)
         bundled, vocab = folder / "tokenizer.json", folder / "vocab.txt"
         if bundled.is_file():
-            tokenizer = cls._from_json(bundled)
-            if tokenizer:
+            if tokenizer := cls._from_json(bundled):
                 return tokenizer
         if not vocab.is_file():
             found = "a tokenizer.json that this toolkit did not write and no" if bundled.is_file() else "no"
             what = f"{found} vocab.txt here" if folder.is_dir() else "no such folder"
-            raise InputError(what, where=str(folder), remedy=_FOLDER_REMEDY)
+            raise InputError(what, str(folder), _FOLDER_REMEDY)
         return cls.from_vocab_file(vocab, lowercase=_read_lowercase(folder / "tokenizer_config.json"))
 
     @classmethod
@@ -117,7 +111,7 @@ class WordPieceTokenizer:
         return None
 
     def save(self, folder: str | Path) -> None:
-        """Write `tokenizer.json` and `vocab.txt` (BERT's shape), each atomically."""
+        """Writes `tokenizer.json` and `vocab.txt` (BERT's shape), each atomically."""
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         write_text(folder / "vocab.txt", write_vocabulary(self._tokens))
@@ -130,6 +124,7 @@ class WordPieceTokenizer:
 
     @property
     def vocab_size(self) -> int:
+        """How many tokens the vocabulary has."""
         return len(self._tokens)
 
     @property
@@ -139,31 +134,28 @@ class WordPieceTokenizer:
         return hashlib.sha256(content.encode()).hexdigest()
 
     def encode(self, texts: Sequence[str], texts_b: Sequence[str] | None = None, max_length: int = 128) -> Encoded:
-        """`[CLS] a [SEP]` or `[CLS] a [SEP] b [SEP]`, at most `max_length` tokens a row, not padded.
+        """`[CLS] a [SEP]` or `[CLS] a [SEP] b [SEP]`, at most `max_length` tokens per row, not padded.
 
-        A pair loses tokens from the end of whichever is longer, from b when they are equally long.
+        A pair loses tokens from the end of whichever is longer, from b if they are equally long.
+        Raises InputError for a `max_length` without room for text, ValueError for lists of unequal length.
         """
         if max_length < 3 + (texts_b is not None):
-            what = f"max_length {max_length} leaves no room for text"
-            raise InputError(what, remedy="give at least 8 tokens")
-        first = self.encode_plain(texts)
-        if texts_b is None:
-            return self._assemble(first, None, max_length - 2)
-        if len(texts) != len(texts_b):
+            raise InputError(f"max_length {max_length} leaves no room for text", remedy="give at least 8 tokens")
+        if texts_b is not None and len(texts) != len(texts_b):
             raise ValueError(f"{len(texts)} first texts but {len(texts_b)} second texts")
-        return self._assemble(first, self.encode_plain(texts_b), max_length - 3)
-
-    def _assemble(self, first: list[list[int]], second: list[list[int]] | None, room: int) -> Encoded:
-        input_ids, token_type_ids, truncated = [], [], 0
+        first = self.encode_plain(texts)
+        second = None if texts_b is None else self.encode_plain(texts_b)
+        encoded, room = Encoded([], [], 0), max_length - 2 - (second is not None)
         for row, a in enumerate(first):
-            b = second[row] if second is not None else []
-            keep_a, keep_b = _longest_first(len(a), len(b), room)
-            truncated += keep_a + keep_b < len(a) + len(b)
-            tail = [] if second is None else [*b[:keep_b], self.sep_id]
+            b = [] if second is None else second[row]
+            keep_b = min(len(b), max(room // 2, room - len(a)))  # half of the room, or what a leaves free
+            keep_a = min(len(a), room - keep_b)
+            encoded.truncated += keep_a + keep_b < len(a) + len(b)
             head = [self.cls_id, *a[:keep_a], self.sep_id]
-            input_ids.append(head + tail)
-            token_type_ids.append([0] * len(head) + [1] * len(tail))
-        return Encoded(input_ids, token_type_ids, truncated)
+            tail = [] if second is None else [*b[:keep_b], self.sep_id]
+            encoded.input_ids.append(head + tail)
+            encoded.token_type_ids.append([0] * len(head) + [1] * len(tail))
+        return encoded
 
     def encode_plain(self, texts: Sequence[str]) -> list[list[int]]:
         """Token ids of each text, without special tokens and uncut."""
@@ -171,7 +163,7 @@ class WordPieceTokenizer:
         return [row.ids for row in self._backend.encode_batch_fast(batch, add_special_tokens=False)]
 
     def encode_words(self, rows: Sequence[Sequence[str]], max_length: int = 128) -> tuple[Encoded, list[np.ndarray]]:
-        """`[CLS] words [SEP]` for rows of words, and where each word's first piece stands: int64 [words].
+        """`[CLS] words [SEP]` for rows of words, and the place of each word's first piece: int64 [words].
 
         Every word has at least one piece ([UNK] for one that the tokenizer drops, such as a control
         character). A row that is too long loses whole words from its end; those have no place.
@@ -202,7 +194,7 @@ class WordPieceTokenizer:
 
 
 def pad_batch(rows: Sequence[Sequence[int]], pad_id: int, multiple_of: int = 1) -> np.ndarray:
-    """Pad rows on the right to the longest, rounded up to `multiple_of`: int64 [batch, length]."""
+    """Pads rows on the right to the longest, rounded up to `multiple_of`: int64 [batch, length]."""
     longest = max((len(row) for row in rows), default=0)
     batch = np.full((len(rows), -(-longest // multiple_of) * multiple_of), pad_id, dtype=np.int64)
     for index, row in enumerate(rows):
@@ -211,9 +203,9 @@ def pad_batch(rows: Sequence[Sequence[int]], pad_id: int, multiple_of: int = 1) 
 
 
 def train_vocabulary(lines: Iterable[str], size: int, lowercase: bool = True) -> WordPieceTokenizer:
-    """Learn a vocabulary of at most `size` tokens from text; the same text always gives the same one.
+    """Learns a vocabulary of at most `size` tokens from text; the same text always gives the same one.
 
-    Special tokens take ids 0 to 4; Chinese characters stand singly. Memory grows with the number of
+    Special tokens take ids 0 to 4; each Chinese character is a word. Memory grows with the number of
     different words, not with the text. Raises InputError as `learn_word_pieces` does.
     """
     splitter = WordPieceTokenizer(SPECIAL_TOKENS, lowercase)
@@ -241,17 +233,6 @@ def _build(tokens: list[str], lowercase: bool) -> Tokenizer:
     return backend
 
 
-def _longest_first(length_a: int, length_b: int, room: int) -> tuple[int, int]:
-    if length_a + length_b <= room:
-        return length_a, length_b
-    half, odd = divmod(room, 2)
-    if length_b <= half:
-        return room - length_b, length_b
-    if length_a <= half:
-        return length_a, room - length_a
-    return half + odd, half
-
-
 def _encodable(texts: Sequence[str]) -> list[str]:
     if isinstance(texts, str):
         raise TypeError("expected a list of texts, got one string")
@@ -260,39 +241,31 @@ def _encodable(texts: Sequence[str]) -> list[str]:
 
 def _without_surrogates(text: str) -> str:
     # Half a surrogate pair (JSON can carry one) cannot be passed to Rust; PaddleNLP drops it as a control.
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return text.encode(errors="ignore").decode()
-    return text
+    return text.encode(errors="ignore").decode()
 
 
 def _read_lowercase(path: Path) -> bool:
-    """`do_lower_case` of a tokenizer_config.json (true where it says nothing, as in PaddleNLP)."""
+    """`do_lower_case` of a tokenizer_config.json (true if it does not say, as in PaddleNLP)."""
     if not path.is_file():
         return True
     try:
         options = json.loads(path.read_text(encoding="utf-8"))
-        kind = options.get("tokenizer_class") or options.get("init_class") or "BertTokenizer"
+        name = options.get("tokenizer_class") or options.get("init_class") or "BertTokenizer"
     except (ValueError, AttributeError):
         raise InputError("not a JSON object", str(path), "restore the model's own file") from None
     lowercase = bool(options.get("do_lower_case", True))
+    supported: dict[str, list] = {
+        "do_basic_tokenize": [True],
+        "tokenize_chinese_chars": [True],
+        "never_split": [None, []],
+        "strip_accents": [None, lowercase],
+    }
     unsupported = [
-        f"{key}={options[key]!r}"
-        for key, plain in (
-            ("do_basic_tokenize", [True]),
-            ("tokenize_chinese_chars", [True]),
-            ("never_split", [None, []]),
-            ("strip_accents", [None, lowercase]),
-        )
-        if key in options and options[key] not in plain
+        f"{key}={options[key]!r}" for key, plain in supported.items() if options.get(key, plain[0]) not in plain
     ]
-    if kind.replace("Fast", "") not in _TOKENIZER_CLASSES:
-        unsupported.insert(0, f"tokenizer_class={kind!r}")
+    if name.replace("Fast", "") not in _TOKENIZER_CLASSES:
+        unsupported.insert(0, f"tokenizer_class={name!r}")
     if unsupported:
-        raise InputError(
-            f"this tokenizer is not supported: {', '.join(unsupported)}",
-            where=str(path),
-            remedy=f"use a model with a word piece tokenizer ({', '.join(_TOKENIZER_CLASSES)})",
-        )
+        what = f"this tokenizer is not supported: {', '.join(unsupported)}"
+        raise InputError(what, str(path), f"use a model with a word piece tokenizer ({', '.join(_TOKENIZER_CLASSES)})")
     return lowercase

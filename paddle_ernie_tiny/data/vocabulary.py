@@ -6,20 +6,21 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from ..errors import InputError, InputErrors
+from ..errors import InputError, Problems
+from ..files import utf8_lines
 
 SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 
 _SHAPE_REMEDY = "write one token a line, or `token<TAB>id` throughout"
-_WORDS_PER_LINE = 1000  # how often one word is repeated in a line that is fed to the trainer
+_WORDS_PER_LINE = 1000  # how often one word is repeated in a line for the trainer
 _MIN_FREQUENCY = 2  # pieces longer than a character that occur once are accidents, not words
 
 
 def read_vocabulary(path: str | Path) -> list[str]:
-    """Read a vocabulary file; the place in the list is the token's id.
+    """Reads a vocabulary file; the place in the list is the token's id.
 
     Two shapes are told apart by their first line: one token a line (BERT), and `token<TAB>id` (ERNIE 1.0
-    to 3.0; the lines in any order). A token that stands twice, as `$` does in ERNIE 3.0's file, keeps its
+    to 3.0; the lines in any order). A token that occurs twice, as `$` does in ERNIE 3.0's file, keeps its
     last id, as in PaddleNLP; its earlier id is held by a placeholder that no text can produce.
 
     Raises:
@@ -30,12 +31,11 @@ def read_vocabulary(path: str | Path) -> list[str]:
     tokens = _tokens_with_ids(path, lines) if _has_ids(lines[0]) else _tokens_by_line(path, lines)
     missing = [token for token in SPECIAL_TOKENS if token not in tokens]
     if missing:
-        raise InputError(
-            f"the vocabulary lacks the special tokens {', '.join(missing)}",
-            where=str(path),
-            remedy="use the vocab.txt of a BERT, ERNIE or Chinese RoBERTa model",
-        )
-    return _without_duplicates(tokens)
+        what = f"the vocabulary lacks the special tokens {', '.join(missing)}"
+        raise InputError(what, str(path), "use the vocab.txt of a BERT, ERNIE or Chinese RoBERTa model")
+    last = {token: index for index, token in enumerate(tokens)}
+    # Brackets are always tokens of their own, so no text ever becomes this placeholder.
+    return [token if last[token] == index else f"[duplicate{index}]" for index, token in enumerate(tokens)]
 
 
 def write_vocabulary(tokens: list[str]) -> str:
@@ -45,19 +45,12 @@ def write_vocabulary(tokens: list[str]) -> str:
 
 def _vocabulary_lines(path: Path) -> list[str]:
     if not path.is_file():
-        raise InputError("no such vocabulary file", where=str(path), remedy="give the path of a vocab.txt")
-    raw = path.read_bytes()
-    try:
-        text = raw.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = raw.count(b"\n", 0, error.start) + 1
-        raise InputError(
-            f"not UTF-8 text (byte 0x{raw[error.start]:02x})",
-            where=f"{path}:{line}",
-            remedy="save the vocabulary as UTF-8",
-        ) from None
-    # Not splitlines(): U+2028, which that splits on, is a token of the Chinese BERT vocabulary.
-    lines = [line.removesuffix("\r") for line in text.split("\n")]
+        raise InputError("no such vocabulary file", str(path), "give the path of a vocab.txt")
+    lines = []
+    for _, line in utf8_lines(path):  # U+2028, which splitlines() splits at, is a token of Chinese BERT
+        if isinstance(line, InputError):
+            raise line
+        lines.append(line.removesuffix("\n").removesuffix("\r"))
     while lines and not lines[-1]:
         lines.pop()
     if not lines:
@@ -79,54 +72,31 @@ def _tokens_by_line(path: Path, lines: list[str]) -> list[str]:
 
 
 def _tokens_with_ids(path: Path, lines: list[str]) -> list[str]:
+    problems = Problems()
     by_id: dict[int, tuple[str, int]] = {}
-    errors = []
     for number, line in enumerate(lines, start=1):
-        token, _, index = line.rpartition("\t")
+        token, _, written = line.rpartition("\t")
         if not _has_ids(line):
-            errors.append(
-                InputError(
-                    f"expected `token<TAB>id`, found {line!r}",
-                    where=f"{path}:{number}",
-                    remedy=_SHAPE_REMEDY,
-                )
-            )
-        elif int(index) in by_id:
-            earlier = by_id[int(index)]
-            errors.append(
-                InputError(
-                    f"id {index} of {token!r} was given to {earlier[0]!r} on line {earlier[1]}",
-                    where=f"{path}:{number}",
-                    remedy="every token needs an id of its own",
-                )
-            )
-        else:
-            by_id[int(index)] = (token, number)
-    if not errors and max(by_id) != len(by_id) - 1:
-        gap = next(index for index in range(len(by_id) + 1) if index not in by_id)
-        errors.append(
-            InputError(
-                f"ids should run from 0 to {len(by_id) - 1} without gaps, but {gap} is missing",
-                where=str(path),
-                remedy="restore the missing lines, or number the tokens anew if no model uses these ids",
-            )
-        )
-    if errors:
-        raise errors[0] if len(errors) == 1 else InputErrors(errors[:20])
+            problems.add(f"expected `token<TAB>id`, found {line!r}", f"{path}:{number}", _SHAPE_REMEDY)
+            continue
+        earlier, at = by_id.setdefault(int(written), (token, number))
+        if at != number:
+            what = f"id {int(written)} of {token!r} was given to {earlier!r} on line {at}"
+            problems.add(what, f"{path}:{number}", "every token needs an id of its own")
+    problems.finish()
+    gap = next((index for index in range(len(by_id)) if index not in by_id), None)
+    if gap is not None:
+        what = f"ids should run from 0 to {len(by_id) - 1} without gaps, but {gap} is missing"
+        remedy = "restore the missing lines, or number the tokens again if no model uses these ids"
+        raise InputError(what, str(path), remedy)
     return [by_id[index][0] for index in range(len(by_id))]
 
 
-def _without_duplicates(tokens: list[str]) -> list[str]:
-    last = {token: index for index, token in enumerate(tokens)}
-    # Brackets are always tokens of their own, so no text ever becomes this placeholder.
-    return [token if last[token] == index else f"[duplicate{index}]" for index, token in enumerate(tokens)]
-
-
 def learn_word_pieces(word_counts: Mapping[str, int], size: int) -> list[str]:
-    """Learn a word piece vocabulary of at most `size` tokens, special tokens first.
+    """Learns a word piece vocabulary of at most `size` tokens, special tokens first.
 
-    Single characters come first, by frequency, each also as `##c` where it continues a word; characters
-    for which there is no room become `[UNK]`. What is left of `size` goes to the pieces that the trainer of
+    Single characters come first, by frequency, each also as `##c` if it continues a word; characters
+    for which there is no room become `[UNK]`. The rest of `size` goes to the pieces that the trainer of
     `tokenizers` merges. The same counts always give the same vocabulary: the trainer's own result depends
     on the order of a hash map, so the characters are given to it with fixed ids.
 
@@ -134,11 +104,9 @@ def learn_word_pieces(word_counts: Mapping[str, int], size: int) -> list[str]:
         InputError: no words, or a `size` that has no room for a single character.
     """
     if size <= len(SPECIAL_TOKENS):
-        what = f"a vocabulary of {size} tokens has no room for text"
-        raise InputError(what, remedy="give at least a few hundred")
+        raise InputError(f"a vocabulary of {size} tokens has no room for text", remedy="give at least a few hundred")
     if not word_counts:
-        what = "there is no text to learn a vocabulary from"
-        raise InputError(what, remedy="give a corpus with text in it")
+        raise InputError("there is no text to learn a vocabulary from", remedy="give a corpus with text in it")
     alphabet = _alphabet(word_counts, size - len(SPECIAL_TOKENS))
     known = set(alphabet)
     words = {

@@ -1,9 +1,10 @@
-"""Which tokens start a word of jieba's, for whole-word masking of Chinese."""
+"""Words of Chinese as jieba cuts them, and which tokens start one, for whole-word masking of Chinese."""
 
 from __future__ import annotations
 
 import logging
 import warnings
+from types import ModuleType
 
 from tokenizers import Encoding
 
@@ -18,7 +19,7 @@ def cut_words(texts: list[str]) -> list[list[int]]:
 
 
 def word_counts() -> dict[str, int]:
-    """jieba's dictionary: how often each word occurs; beginnings of words stand in it too, with a count of 0."""
+    """jieba's dictionary: how often each word occurs; beginnings of words are in it too, with a count of 0."""
     jieba = _jieba()
     jieba.initialize()
     return jieba.dt.FREQ
@@ -36,7 +37,7 @@ def word_starts(encoding: Encoding, lengths: list[int]) -> list[bool]:
     return [index == 0 or word != words[index - 1] for index, word in enumerate(words)]
 
 
-def _jieba():
+def _jieba() -> ModuleType:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # jieba imports the deprecated pkg_resources
         import jieba

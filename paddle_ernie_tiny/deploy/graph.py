@@ -12,6 +12,8 @@ which is exact up to rounding and replaces two [length, hidden] x [hidden, hidde
 
 from __future__ import annotations
 
+from typing import Any
+
 import paddle
 from paddle import nn
 
@@ -22,7 +24,7 @@ class FirstTokenLayer(nn.Layer):
     Takes the weights of `layer` (paddle.nn.TransformerEncoderLayer) as they are now; for inference only.
     """
 
-    def __init__(self, layer):
+    def __init__(self, layer: Any):
         super().__init__()
         attention = layer.self_attn
         self.heads, self.head_width = attention.num_heads, attention.head_dim
@@ -40,7 +42,8 @@ class FirstTokenLayer(nn.Layer):
         initial = nn.initializer.Assign(value.numpy())
         return self.create_parameter(value.shape, dtype=value.dtype, default_initializer=initial)
 
-    def forward(self, src, src_mask=None, cache=None, output_attentions=False):
+    def forward(self, src, src_mask=None, cache=None, output_attentions=False) -> paddle.Tensor:
+        """src [batch, length, hidden]; src_mask [batch, 1, 1, length], added to the scores, or None."""
         first = src[:, 0]
         query = self.q_proj(first).reshape([-1, self.heads, self.head_width]).transpose([1, 0, 2])
         query = paddle.matmul(query, self.key_weight).transpose([1, 0, 2])  # [batch, heads, hidden]
@@ -58,12 +61,30 @@ class FirstTokenLayer(nn.Layer):
         return state.unsqueeze(1)
 
 
-def answer_from_first_token(model) -> None:
+def answer_from_first_token(model: Any) -> None:
     """Replaces the last encoder layer of a sentence classifier of PaddleNLP, on this instance, in place.
 
-    The model's logits stay the same up to rounding; its other outputs (hidden states, attentions) do not.
+    The model's logits stay the same up to rounding; its other outputs (hidden states, attentions) do not. Raises
+    ValueError for an encoder that normalises first.
     """
     layers = getattr(model, model.base_model_prefix).encoder.layers
     if layers[-1].normalize_before:
         raise ValueError("the encoder normalises before its sublayers; only the other order is known here")
     layers[len(layers) - 1] = FirstTokenLayer(layers[-1])
+
+
+def served_layer(model: Any, pad_id: int) -> nn.Layer:
+    """The classifier as it is served: ids in, logits out; the mask is computed from the padding id."""
+
+    class Served(nn.Layer):
+        def __init__(self):
+            super().__init__()
+            self.model = model
+
+        def forward(self, input_ids, token_type_ids):
+            mask = (input_ids != pad_id).astype("float32")
+            return self.model(input_ids, token_type_ids=token_type_ids, attention_mask=mask)
+
+    served = Served()
+    served.eval()
+    return served

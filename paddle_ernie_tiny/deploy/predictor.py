@@ -102,7 +102,7 @@ class Predictor:
         for indices in batches_by_length(encoded.input_ids, batch_size):
             ids, types = ([column[i] for i in indices] for column in (encoded.input_ids, encoded.token_type_ids))
             for index, output in zip(indices, self._forward(ids, types), strict=True):
-                answers[index] = self.kind.answers(output, places and places[index])
+                answers[index] = self.kind.answers(output, None if places is None else places[index])
         return answers
 
     def score(self, outputs: list[np.ndarray], gold: list[Any], texts: list[Any]) -> dict[str, float]:

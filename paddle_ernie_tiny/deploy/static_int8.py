@@ -6,6 +6,7 @@ To be imported where `FLAGS_enable_pir_api=0` was in the environment before Padd
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import paddle
@@ -13,6 +14,7 @@ from paddle.static.quantization import PostTrainingQuantization
 
 from ..errors import ErnieTinyError
 from .bundle import MODEL_STEM
+from .export import strip_call_stacks
 
 EMBEDDINGS = "embeddings"
 HEAD = "head"
@@ -69,6 +71,7 @@ class Quantizer:
                 program=program,
                 clip_extra=True,
             )
+        strip_call_stacks(folder / f"{MODEL_STEM}.pdmodel")
 
     def _loader(self):
         batches, program = self._batches, paddle.static.Program()
@@ -85,7 +88,7 @@ class Quantizer:
         return paddle.io.DataLoader(Batches(), feed_list=feeds, batch_size=None, return_list=False)
 
 
-def parts_of(program) -> tuple[dict[str, list[str]], list[str]]:
+def parts_of(program: Any) -> tuple[dict[str, list[str]], list[str]]:
     """Part to the weights of its matrix products; and the tensors of the products that have none.
 
     A layer of the encoder has one softmax and six products with weights: query, key, value and output; two of the
@@ -120,11 +123,11 @@ def parts_of(program) -> tuple[dict[str, list[str]], list[str]]:
     return parts, without_weights
 
 
-def keep_scales(program, weights: set[str]) -> None:
+def keep_scales(program: Any, weights: set[str]) -> None:
     """Leaves the scales of what goes into the products with `weights` in the program, which it changes, and no others.
 
-    Calibration notes a scale for whatever a product or a normalisation puts out. By those the engine would also give
-    int8 to products that were left out, and would round what an int8 product puts out before it is read in fp32.
+    Calibration notes a scale for whatever a product or a normalisation outputs. By those the engine would also give
+    int8 to products that were left out, and would round what an int8 product outputs before it is read in fp32.
     """
     block = program.global_block()
     noted = {op.output("Y")[0]: op.input("X")[0] for op in block.ops if op.type in _NOTE_A_SCALE}
@@ -145,7 +148,7 @@ def keep_scales(program, weights: set[str]) -> None:
             op._rename_input(name, origin(name))
 
 
-def quantize_table(program) -> None:
+def quantize_table(program: Any) -> None:
     """Stores the largest embedding table as int8 rows with one scale each, and multiplies what is looked up.
 
     row = int8 row * scale, scale = largest absolute value of the row / 127. Changes `program` and the current scope.

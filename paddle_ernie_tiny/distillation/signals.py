@@ -16,9 +16,10 @@ from pathlib import Path
 import numpy as np
 import paddle
 
+from ..data.rows import EncodedRows
 from ..errors import InputError
 from ..files import write_text
-from ..models.capture import Captured, Needs
+from ..terms import Captured, Needs
 
 _VERSION = 1  # of the files' layout; part of the key
 _SHARD_BYTES = 1 << 30
@@ -29,13 +30,18 @@ _KEY = "key.json"
 class Layout:
     """What a cache holds of each token (and row).
 
-    needs: of the teacher's states; width: hidden_teacher. logits: how many a row (or, `by_token`, a token); 0: none.
+    needs: of the teacher; width: hidden_teacher. labels: how many logits a row (or, `by_token`, a token) has.
     """
 
     needs: Needs
     width: int
-    logits: int = 0
+    labels: int
     by_token: bool = False
+
+    @property
+    def logits(self) -> int:
+        """Logits that are kept of each row or token; 0: none."""
+        return self.labels if self.needs.logits else 0
 
     @property
     def parts(self) -> list[tuple[str, int]]:
@@ -117,12 +123,15 @@ class SignalCache:
         """Are all of these rows here?"""
         return bool(self.filled[rows].all())
 
-    def store(self, rows: np.ndarray, logits: paddle.Tensor | None, states: Captured) -> None:
-        """Keeps the signals of a padded batch: states [batch, length, width], logits [batch, (length,) labels]."""
+    def store(self, rows: np.ndarray, states: Captured) -> None:
+        """Keeps the signals of a padded batch: states [batch, length, width], logits [batch, (length,) labels].
+
+        Raises InputError if they cannot be written.
+        """
         parts = [getattr(states, kind)[layer] for kind, layer in self.layout.parts]
         # NumPy rounds to the nearest half-precision number, Paddle's CPU kernel cuts off
         table = paddle.concat(parts, axis=-1).astype("float32").numpy().astype(np.float16) if parts else None
-        answers = None if logits is None else logits.astype("float32").numpy()
+        answers = None if states.logits is None else states.logits.astype("float32").numpy()
         for place, row in enumerate(rows.tolist()):
             if self.filled[row]:
                 continue
@@ -131,16 +140,16 @@ class SignalCache:
             if table is not None:
                 offset = (first - int(self._first_token[shard])) * self.layout.bytes_per_token
                 self._write(self._shard_name(shard), table[place, :length], offset)
-            if self.layout.logits:
+            if answers is not None and self.layout.logits:
                 own = answers[place, :length] if self.layout.by_token else answers[place]
                 self._write("logits.bin", own, 4 * self.layout.logits * (first if self.layout.by_token else row))
             self.filled[row] = True
 
-    def read(self, rows: np.ndarray) -> tuple[paddle.Tensor | None, Captured]:
+    def read(self, rows: np.ndarray) -> Captured:
         """Logits and states of rows, padded with zeros to the longest, float32."""
         lengths, width = self.lengths[rows], self.layout.width
         longest = int(lengths.max())
-        states = Captured()
+        states = Captured(logits=self._read_logits(rows, longest))
         if self.layout.columns:
             table = np.zeros((len(rows), longest, self.layout.columns), dtype=np.float16)
             for place, row in enumerate(rows.tolist()):
@@ -148,7 +157,7 @@ class SignalCache:
             for number, (kind, layer) in enumerate(self.layout.parts):
                 values = table[:, :, number * width : (number + 1) * width].astype(np.float32)
                 getattr(states, kind)[layer] = paddle.to_tensor(values)
-        return self._read_logits(rows, longest), states
+        return states
 
     def _tokens(self, row: int) -> np.ndarray:
         shard = int(self._shard_of[row])
@@ -183,7 +192,7 @@ class SignalCache:
         self._on_disk.flush()
 
     def _write(self, name: str, values: np.ndarray, offset: int) -> None:
-        data = memoryview(np.ascontiguousarray(values)).cast("B")
+        data = memoryview(np.ascontiguousarray(values).tobytes())
         try:
             while len(data):
                 written = os.pwrite(self._file(name), data, offset)
@@ -202,7 +211,7 @@ class SignalCache:
         return f"states-{shard:05d}.bin"
 
 
-def rows_fingerprint(rows) -> str:
+def rows_fingerprint(rows: EncodedRows) -> str:
     """SHA-256 of the token ids and segments of tokenised rows, in their order."""
     digest = hashlib.sha256()
     for ids, types in zip(rows.input_ids, rows.token_type_ids, strict=True):

@@ -2,29 +2,33 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import paddle
 from paddle.static import InputSpec
 
 from ..models.build import base_model
-from ..models.capture import Capture, Captured, Needs
+from ..models.capture import Capture
+from ..terms import Captured, Needs
+from ..terms.base import PARTS
 from .signals import SignalCache
 
 _INPUTS = {"input_ids": "int64", "token_type_ids": "int64", "attention_mask": "float32"}
 
 
 class Teacher:
-    """A frozen model and the states that are needed of it; always in eval mode, never a gradient.
+    """A frozen model and what is needed of it; always in eval mode, never a gradient.
 
-    With `static_graph` its forward is compiled at the first batch; one graph serves all batch sizes and lengths.
+    With `static_graph` its forward pass is compiled at the first batch; one graph serves all batch sizes and lengths.
     """
 
-    def __init__(self, model, needs: Needs, logits: bool, static_graph: bool = False):
+    def __init__(self, model: Any, needs: Needs, static_graph: bool = False):
         model.eval()
         for parameter in model.parameters():
             parameter.stop_gradient = True
-        self.model, self.logits = model, logits
+        self.model, self.needs = model, needs
         self._capture = Capture(model, needs)
-        self._kinds: list[tuple[str, int]] = []  # what stands at each place of `_answers`
+        self._places: list[tuple[str, int]] = []  # which state each tensor of `_answers` is, after the logits
         if static_graph:
             specs = [InputSpec([None, None], dtype, name) for name, dtype in _INPUTS.items()]
             plain = self._answers
@@ -35,26 +39,27 @@ class Teacher:
             self._answers = paddle.jit.to_static(answers, input_spec=specs, full_graph=True)
 
     @paddle.no_grad()
-    def __call__(self, inputs: dict, rows=None) -> tuple[paddle.Tensor | None, Captured]:
-        """Logits [batch, labels] (None where no term needs them) and the captured states."""
+    def __call__(self, inputs: dict[str, paddle.Tensor], rows: paddle.Tensor | None = None) -> Captured:
+        """What was needed of one batch: input_ids and token_type_ids int64, attention_mask float32 [batch, length].
+
+        `rows` are the rows' numbers in their data set, which only a cached teacher looks at.
+        """
         answers = self._answers(*(inputs[name] for name in _INPUTS))
-        logits, states = answers[0] if self.logits else None, Captured()
-        for (kind, layer), value in zip(self._kinds, answers[len(answers) - len(self._kinds) :], strict=True):
-            getattr(states, kind)[layer] = value
-        return logits, states
+        captured = Captured(logits=answers[0] if self.needs.logits else None)
+        for (part, layer), value in zip(self._places, answers[len(answers) - len(self._places) :], strict=True):
+            getattr(captured, part)[layer] = value
+        return captured
 
     def _answers(self, input_ids, token_type_ids, attention_mask) -> list[paddle.Tensor]:
-        """Logits, where they are wanted, then the states: tensors in a list, which is what a static graph gives."""
-        model = self.model if self.logits else base_model(self.model)
+        """Logits, if they are needed, then the states: tensors in a list, which is what a static graph gives."""
+        model = self.model if self.needs.logits else base_model(self.model)
         output = model(input_ids, token_type_ids=token_type_ids, attention_mask=attention_mask)
         captured = self._capture.take()
         states = {
-            (kind, layer): value
-            for kind in ("hidden", "query", "key", "value")
-            for layer, value in getattr(captured, kind).items()
+            (part, layer): value for part in ("hidden", *PARTS) for layer, value in getattr(captured, part).items()
         }
-        self._kinds = list(states)
-        return ([output] if self.logits else []) + list(states.values())
+        self._places = list(states)
+        return ([output] if self.needs.logits else []) + list(states.values())
 
     def sync(self) -> None:
         """Nothing is kept."""
@@ -70,14 +75,14 @@ class CachedTeacher:
     def __init__(self, teacher: Teacher, cache: SignalCache):
         self.teacher, self.cache = teacher, cache
 
-    def __call__(self, inputs: dict, rows: paddle.Tensor) -> tuple[paddle.Tensor | None, Captured]:
-        """As `Teacher`; `rows` [batch] are the rows' numbers in their data set."""
-        rows = rows.numpy()
-        if self.cache.has(rows):
-            return self.cache.read(rows)
-        logits, states = self.teacher(inputs)
-        self.cache.store(rows, logits, states)
-        return logits, states
+    def __call__(self, inputs: dict[str, paddle.Tensor], rows: paddle.Tensor) -> Captured:
+        """As `Teacher`; `rows` int64 [batch] are the rows' numbers in their data set."""
+        numbers = rows.numpy()
+        if self.cache.has(numbers):
+            return self.cache.read(numbers)
+        captured = self.teacher(inputs)
+        self.cache.store(numbers, captured)
+        return captured
 
     def sync(self) -> None:
         """What was answered so far is on disk when this returns."""

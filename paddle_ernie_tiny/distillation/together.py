@@ -5,74 +5,70 @@ Each student learns what it would learn alone: its terms, its gradients and thei
 
 from __future__ import annotations
 
-import paddle
-from paddle import nn
+from typing import Any
 
-from ..models.capture import Captured, Needs
+import paddle
+from paddle import Tensor, nn
+
 from ..models.student import DistilledStudent
+from ..terms import Captured, Needs
+from ..terms.base import Side
 from .objective import Objective
 
 
 class JointStudents(nn.Layer):
-    """Students by name; a forward gives the logits and the captured states of each, by name."""
+    """Students by name; a forward pass gives what was captured of each, by name."""
 
     def __init__(self, students: dict[str, DistilledStudent]):
         super().__init__()
         self.students = nn.LayerDict(students)
 
     @property
-    def config(self):
+    def config(self) -> Any:
         """A configuration for the trainer, which writes one beside its checkpoints: the first student's."""
         return next(iter(self.students.values())).config
 
     @property
     def classifiers(self) -> list:
-        """The wrapped models, one a student."""
+        """The wrapped models, one per student."""
         return [student.classifier for student in self.students.values()]
 
-    def forward(self, **inputs) -> tuple[dict, dict[str, Captured]]:
-        answers = {name: student(**inputs) for name, student in self.students.items()}
-        return {name: a[0] for name, a in answers.items()}, {name: a[1] for name, a in answers.items()}
+    def forward(self, **inputs: paddle.Tensor) -> dict[str, Captured]:
+        """What each student gave, by name; inputs as `DistilledStudent`'s."""
+        return {name: student(**inputs) for name, student in self.students.items()}
+
+    def gradient_clip(self, max_norm: float) -> nn.ClipGradByGlobalNorm:
+        """Each student's gradients are clipped alone."""
+        return ClipEachStudent(max_norm, dict(self.students.items()))
 
 
-class JointObjective:
-    """The objectives of several students; their values stand under "student term"."""
+class JointObjective(Objective):
+    """The objectives of several students; their values have the names "student term"."""
 
     def __init__(self, objectives: dict[str, Objective]):
         self.objectives = objectives
+        self.kind = next(iter(objectives.values())).kind
 
-    @property
-    def kind(self) -> str:
-        """The kind of task, which they share."""
-        return next(iter(self.objectives.values())).kind
+    def needs(self, side: Side) -> Needs:
+        """What all of them together need."""
+        return Needs.union(objective.needs(side) for objective in self.objectives.values())
 
-    @property
-    def map(self) -> dict[str, dict[int, int]]:
-        """Each student's layer map."""
-        return {name: objective.map for name, objective in self.objectives.items()}
-
-    def needs(self, of: str) -> Needs:
-        """What all of them together need `of` the "teacher"."""
-        each = [objective.needs(of) for objective in self.objectives.values()]
-        parts = {part for needs in each if needs.attention for part in needs.parts}
-        return Needs(
-            hidden=tuple(sorted({layer for needs in each for layer in needs.hidden})),
-            attention=tuple(sorted({layer for needs in each for layer in needs.attention})),
-            parts=tuple(part for part in ("query", "key", "value") if part in parts),
-        )
-
-    def __call__(self, students, teacher, mask, student_logits=None, teacher_logits=None, labels=None) -> dict:
+    def __call__(
+        self, student: dict[str, Captured], teacher: Captured, mask: Tensor, labels: Tensor | None = None
+    ) -> dict[str, Tensor]:
+        """As `Objective`, of each student."""
         values = {}
         for name, objective in self.objectives.items():
-            own = objective(students[name], teacher, mask, student_logits[name], teacher_logits, labels)
+            own = objective(student[name], teacher, mask, labels)
             values.update({f"{name} {term}": value for term, value in own.items()})
         return values
 
-    def total(self, values: dict, progress: float = 0.0):
+    def total(self, values: dict[str, Tensor], progress: float = 0.0) -> Tensor:
         """The sum of the students' losses; no gradient of one reaches another."""
-        return sum(objective.total(self.of(name, values), progress) for name, objective in self.objectives.items())
+        losses = [objective.total(self.of(name, values), progress) for name, objective in self.objectives.items()]
+        return sum(losses[1:], losses[0])
 
-    def counts(self, mask, labels=None):
+    def counts(self, mask: Tensor, labels: Tensor | None = None) -> Tensor:
         """As `Objective.counts`, in the order of the values."""
         return paddle.concat([objective.counts(mask, labels) for objective in self.objectives.values()])
 
@@ -81,8 +77,12 @@ class JointObjective:
         return {key.removeprefix(f"{name} "): value for key, value in values.items() if key.startswith(f"{name} ")}
 
     def equation(self) -> str:
-        """A line a student."""
+        """One line per student."""
         return "\n  ".join(f"{name}: {objective.equation()}" for name, objective in self.objectives.items())
+
+    def layer_lines(self) -> str:
+        """Each student's layer map."""
+        return str({name: objective.layers for name, objective in self.objectives.items()})
 
 
 class ClipEachStudent(nn.ClipGradByGlobalNorm):

@@ -1,7 +1,7 @@
 """What a kind of task is: everything that is particular to it, in one class that the rest of the toolkit asks.
 
 The modules of this folder import NumPy alone when they are loaded, so that serving needs no more; methods for training
-import Paddle when they are called. They are copied into folders for Paddle Serving, so they run on Python 3.9.
+import Paddle when they are called. Exported folders that stand alone hold copies, so they run on Python 3.9.
 """
 
 from __future__ import annotations
@@ -55,6 +55,8 @@ class Kind:
     shown_metrics: ClassVar[tuple[str, ...]] = ()  # what is usually read beside the task's own metric
     augmenter: ClassVar[str] = "words"  # a row of augmentation.AUGMENTERS
     unit_name: ClassVar[str] = "rows"  # what has a label
+    has_labels: ClassVar[bool] = True  # is the answer one of several labels?
+    no_label: ClassVar[dict[str, Any]] = {"label": None}  # the fields of an example that take its label away
 
     # --- labels and rows -------------------------------------------------------------------------------------------
 
@@ -70,9 +72,12 @@ class Kind:
             raise ValueError("label names must differ from one another")
         count = METRICS[metric].label_count
         if count is not None and len(labels) != count:
-            raise ValueError(
-                f"metric {metric} is for {count} labels (the last is the positive one), here are {len(labels)}"
-            )
+            number = {2: "two"}.get(count, count)
+            raise ValueError(f"metric {metric} is for {number} labels (the last is the positive one); use macro_f1")
+
+    def fits_labels(self, labels: Sequence[str]) -> bool:
+        """May a model with these label names be of this kind?"""
+        return len(labels) > 1
 
     def read(
         self, path: str | Path, table: TableFormat, labels: list[str] | None, require_label: bool = True
@@ -80,9 +85,7 @@ class Kind:
         """The rows of a labelled file; labels become their places in `labels`. Raises InputError(s)."""
         raise NotImplementedError
 
-    def read_dataset(
-        self, name: str, split: str, table: TableFormat, subset: str | None
-    ) -> tuple[Examples, list[str]]:
+    def read_dataset(self, name: str, split: str, table: TableFormat, subset: str | None) -> tuple[Examples, list[str]]:
         """One split of a data set of `paddlenlp.datasets`, and its label names. Raises InputError(s)."""
         raise NotImplementedError
 
@@ -113,6 +116,10 @@ class Kind:
 
     def unit(self, rows: Examples) -> str | None:
         """How raw text is divided into what gets a label, seen from training rows; None: it is not divided."""
+        return None
+
+    def unit_of_texts(self, texts: Sequence[str]) -> str | None:
+        """The same, seen from raw text."""
         return None
 
     def split(self, text: str, unit: str | None) -> Any:

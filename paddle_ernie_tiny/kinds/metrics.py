@@ -28,6 +28,10 @@ class Scored:
     labels: Sequence[str]
     groups: Sequence[Any] | np.ndarray | None = None
 
+    def __post_init__(self) -> None:
+        if len(self.outputs) != len(self.gold):
+            raise ValueError(f"{len(self.outputs)} rows with outputs but {len(self.gold)} with gold labels")
+
     @cached_property
     def logits(self) -> np.ndarray:
         """All answers, one after another: [answers, labels]."""
@@ -36,7 +40,7 @@ class Scored:
     @cached_property
     def targets(self) -> np.ndarray:
         """The gold label of every answer: [answers]."""
-        pairs = zip(self.gold, self.outputs, strict=True)
+        pairs = zip(self.gold, self.outputs)  # noqa: B905 (Python 3.9)
         return np.concatenate([np.atleast_1d(np.asarray(gold))[: len(output)] for gold, output in pairs])
 
     @cached_property
@@ -184,7 +188,7 @@ def _entity_f1(scored: Scored) -> float:
     from .tags import entity_f1
 
     names, tags, gold = scored.labels, [], []
-    for output, row in zip(scored.outputs, scored.gold, strict=True):
+    for output, row in zip(scored.outputs, scored.gold):  # noqa: B905 (Python 3.9)
         known = [names[tag] for tag in output.argmax(-1)]
         gold.append([names[tag] for tag in row])
         tags.append(known + ["O"] * (len(row) - len(known)))

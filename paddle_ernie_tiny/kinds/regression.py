@@ -26,6 +26,7 @@ class Regression(Kind):
 
     name = "regression"
     description = "one score per row"
+    has_labels = False
     soft_losses = ("mse",)
     shown_metrics = ("pearson", "spearman")
     hard_symbol = "MSE(labels, student)"
@@ -35,6 +36,9 @@ class Regression(Kind):
             raise ValueError(f"metric {metric!r} does not score {self.name}; use {', '.join(metrics_of(self.name))}")
         if labels is not None:
             raise ValueError("a regression task has scores, not labels: leave labels out")
+
+    def fits_labels(self, labels):
+        return len(labels) == 1
 
     def read(self, path, table, labels, require_label=True):
         from ..data.readers import read_examples

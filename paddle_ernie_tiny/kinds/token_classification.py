@@ -35,6 +35,7 @@ class TokenClassification(Kind):
     may_pair = False
     augmenter = "entities"
     unit_name = "words"
+    no_label = {"tags": None}
     hard_symbol = "CE(labels, student) over words"
     soft_unit = "labelled"
 
@@ -58,11 +59,12 @@ class TokenClassification(Kind):
 
         encoded, places = tokenizer.encode_words([e.words for e in examples], max_length)
         labels = []
-        for ids, starts, example in zip(encoded.input_ids, places, examples, strict=True):
+        for ids, starts, example in zip(encoded.input_ids, places, examples):  # noqa: B905 (Python 3.9)
             row = np.full(len(ids), IGNORED, dtype=np.int64)
-            row[starts] = np.array(example.tags, dtype=np.int64)[: len(starts)]
+            if example.tags is not None:
+                row[starts] = np.array(example.tags, dtype=np.int64)[: len(starts)]
             labels.append(row)
-        gold = [np.array(e.tags, dtype=np.int64) for e in examples]
+        gold = [np.array(e.tags or (), dtype=np.int64) for e in examples]
         return EncodedRows(encoded.input_ids, encoded.token_type_ids, labels, gold, places)
 
     def findings(self, splits, labels):
@@ -83,6 +85,9 @@ class TokenClassification(Kind):
 
     def unit(self, rows):
         return unit_of(e.words for e in rows)
+
+    def unit_of_texts(self, texts):
+        return unit_of(map(list, texts))  # Chinese is tagged by character
 
     def split(self, text, unit):
         return [word for word, _, _ in split_text(text, unit)]

@@ -8,10 +8,12 @@ from pathlib import Path
 from ..config import ModelShape
 from ..data.tokenization import WordPieceTokenizer
 from ..errors import InputError
+from ..kinds import KINDS, Kind
 from .weights import read_weights, save_model, set_weights, with_prefix
 
 # Families whose encoder PaddleNLP builds alike (`encoder.layers[i].self_attn.{q,k,v}_proj`).
 FAMILIES = ("bert", "ernie", "roberta")
+_CLASSES = KINDS["classification"]
 
 
 def resolve_model(name_or_folder: str) -> Path:
@@ -69,15 +71,14 @@ def _download(name: str) -> Path:
 
 
 def _with_its_head(encoder, name: str):
-    """The masked LM around a downloaded encoder, where PaddleNLP's cache holds its head; else the encoder alone."""
+    """The masked LM around a downloaded encoder, if PaddleNLP's cache holds its head; else the encoder alone."""
     from paddlenlp.utils.env import MODEL_HOME
 
     try:
         weights = read_weights(Path(MODEL_HOME) / name, trusted=True)
     except InputError:  # weights in several files: what PaddleNLP has read of them is the encoder
         return encoder
-    _, model_class = _classes(encoder.config.model_type, "masked_lm")
-    model = model_class(encoder.config)
+    model = _new_model(encoder.config.to_dict(), MASKED_LM)
     weights = with_prefix(weights, f"{model.base_model_prefix}.")
     return encoder if set_weights(model, weights, name) else model
 
@@ -116,71 +117,52 @@ def load_tokenizer(folder: Path) -> WordPieceTokenizer:
     return tokenizer
 
 
-# What PaddleNLP calls the model of each kind of task; regression is a classifier with one output.
-HEADS = {
-    "classification": "ForSequenceClassification",
-    "regression": "ForSequenceClassification",
-    "token_classification": "ForTokenClassification",
-    "masked_lm": "ForMaskedLM",
-}
+MASKED_LM = "ForMaskedLM"
+# Not taken over from a folder's config.json: what is given again for the task, and what changes the form in which a
+# model answers (tuples in place of tensors).
+_NOT_TAKEN = ("id2label", "label2id", "num_labels", "num_classes", "architectures", "paddlenlp_version") + (
+    "use_cache",
+    "output_hidden_states",
+    "output_attentions",
+    "return_dict",
+    "torchscript",
+)
 
 
-def _classes(family: str, kind: str):
-    """PaddleNLP's configuration class and model class."""
+def _new_model(values: dict, head: str, **changes):
+    """A PaddleNLP model with random weights, from a configuration as a mapping."""
     from paddlenlp import transformers as nlp
 
-    prefix = {"bert": "Bert", "ernie": "Ernie", "roberta": "Roberta"}[family]
-    return getattr(nlp, f"{prefix}Config"), getattr(nlp, f"{prefix}{HEADS[kind]}")
+    prefix = {"bert": "Bert", "ernie": "Ernie", "roberta": "Roberta"}[values["model_type"]]
+    taken = {key: value for key, value in values.items() if key not in (*_NOT_TAKEN, "model_type")}
+    return getattr(nlp, prefix + head)(getattr(nlp, f"{prefix}Config")(**{**taken, **changes}))
 
 
-def load_classifier(folder: Path, labels: list[str], kind: str = "classification", dropout: dict | None = None):
+def load_classifier(folder: Path, labels: list[str], kind: Kind = _CLASSES, dropout: dict | None = None):
     """Loads a model with the head of a kind of task, strictly. Regression has one label, the score's name.
 
     The encoder's weights must all be in the folder; a classifier (and pooler) that is missing starts at
     random, as for a pretrained model. `dropout` overrides `hidden_dropout_prob` and
     `attention_probs_dropout_prob`. Raises InputError when encoder weights are missing or shapes differ.
     """
-    config_values = read_model_config(folder)
-    config_class, model_class = _classes(config_values["model_type"], kind)
-    config_values.update({k: v for k, v in (dropout or {}).items() if v is not None})
-    for key in ("id2label", "label2id", "num_labels", "num_classes", "architectures", "paddlenlp_version"):
-        config_values.pop(key, None)
-    model = model_class(config_class(**config_values, **label_maps(labels)))
-    own = model.state_dict()
-    state = with_prefix(read_weights(folder), f"{model.base_model_prefix}.")
-    mismatched = [n for n, v in state.items() if n in own and list(v.shape) != list(own[n].shape)]
-    if mismatched:
-        name = mismatched[0]
-        raise InputError(
-            f"{name} has shape {list(state[name].shape)}, the configuration says {list(own[name].shape)}",
-            str(folder),
-            "config.json and the weights belong to different models"
-            + (", or the task has another number of labels" if "classifier" in name else ""),
-        )
-    encoder = [n for n in own if "classifier" not in n and "pooler" not in n]
-    missing = [n for n in encoder if n not in state]
+    changes = {key: value for key, value in (dropout or {}).items() if value is not None}
+    model = _new_model(read_model_config(folder), kind.head, **changes, **label_maps(labels))
+    weights = with_prefix(read_weights(folder), f"{model.base_model_prefix}.")
+    missing = set_weights(model, weights, str(folder), optional=("classifier", "pooler"))
     if missing:
-        raise InputError(
-            f"{len(missing)} encoder weights are missing, the first is {missing[0]}",
-            str(folder),
-            "give a folder whose weights belong to its config.json",
-        )
-    model.set_state_dict({**own, **{n: v for n, v in state.items() if n in own}})
+        what = f"{len(missing)} encoder weights are missing, the first is {missing[0]}"
+        raise InputError(what, str(folder), "give a folder whose weights belong to its config.json")
     return model
 
 
 def load_masked_lm(folder: Path):
     """Loads a masked language model strictly: the encoder and the head must both be in the folder.
 
-    A weight that goes by several names (the decoder is tied to the word embeddings; PaddleNLP's heads keep the
-    name that the bias had in older versions) may stand under any of them. The pooler, which nothing here uses,
-    may be missing. Raises InputError when a weight is missing, or does not fit its configuration.
+    The decoder is tied to the word embeddings, and PaddleNLP's heads keep the name that the bias had in older
+    versions. The pooler, which nothing here uses, may be missing. Raises InputError when a weight is missing, or
+    does not fit its configuration.
     """
-    values = read_model_config(folder)
-    config_class, model_class = _classes(values["model_type"], "masked_lm")
-    for key in ("architectures", "paddlenlp_version"):
-        values.pop(key, None)
-    model = model_class(config_class(**values))
+    model = _new_model(read_model_config(folder), MASKED_LM)
     prefix = f"{model.base_model_prefix}."
     missing = set_weights(model, with_prefix(read_weights(folder), prefix), str(folder))
     if missing:
@@ -203,27 +185,21 @@ def label_maps(labels: list[str]) -> dict:
     }
 
 
-def build_student(teacher_folder: Path, shape: ModelShape, labels: list[str], kind: str = "classification"):
+def build_student(teacher_folder: Path, shape: ModelShape, labels: list[str], kind: Kind = _CLASSES):
     """A student with random weights: the teacher's family and vocabulary, the given size and kind of task."""
-    values = read_model_config(teacher_folder)
-    config_class, model_class = _classes(values["model_type"], kind)
-    for key in ("id2label", "label2id", "num_labels", "num_classes", "architectures", "paddlenlp_version"):
-        values.pop(key, None)
-    values.update(shape.model_dump())
-    return model_class(config_class(**values, **label_maps(labels)))
+    return _new_model(read_model_config(teacher_folder), kind.head, **shape.model_dump(), **label_maps(labels))
 
 
 def build_masked_lm(vocab_size: int, shape: ModelShape, max_position_embeddings: int = 512, pad_token_id: int = 0):
     """A BERT masked-LM model with random weights, for pre-training without any download."""
-    config_class, model_class = _classes("bert", "masked_lm")
-    return model_class(
-        config_class(
-            vocab_size=vocab_size,
-            max_position_embeddings=max_position_embeddings,
-            type_vocab_size=2,  # PaddleNLP's default of 16 fits no published checkpoint
-            pad_token_id=pad_token_id,
-            **shape.model_dump(),
-        )
+    return _new_model(
+        {"model_type": "bert"},
+        MASKED_LM,
+        vocab_size=vocab_size,
+        max_position_embeddings=max_position_embeddings,
+        type_vocab_size=2,  # PaddleNLP's default of 16 fits no published checkpoint
+        pad_token_id=pad_token_id,
+        **shape.model_dump(),
     )
 
 

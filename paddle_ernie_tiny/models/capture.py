@@ -6,44 +6,21 @@ neither computed nor kept (`output_attentions=True` would make every layer keep 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from typing import Any
 
 from ..errors import InputError
+from ..terms import Captured, Needs
 from .build import base_model
-
-
-@dataclass(frozen=True)
-class Needs:
-    """What is read of a model: hidden states (layer 0 is the embedding output), and of which layers (from 1)
-    which of "query", "key" and "value"."""
-
-    hidden: tuple[int, ...] = ()
-    attention: tuple[int, ...] = ()
-    parts: tuple[str, ...] = ("query", "key")
-
-
-@dataclass
-class Captured:
-    """What one forward pass left behind.
-
-    hidden: layer -> [batch, length, hidden_size]; layer 0 is the embedding output.
-    query, key, value: layer (from 1) -> [batch, length, hidden_size], before splitting into heads.
-    """
-
-    hidden: dict = field(default_factory=dict)
-    query: dict = field(default_factory=dict)
-    key: dict = field(default_factory=dict)
-    value: dict = field(default_factory=dict)
 
 
 class Capture:
     """Hooks on `model` for what is needed of it.
 
     Use `take()` right after a forward pass: it returns what was captured and forgets it, so nothing of a
-    step stays alive. `remove()` takes the hooks off again.
+    step stays alive. `remove()` takes the hooks off again. Raises InputError for a model of another structure.
     """
 
-    def __init__(self, model, needs: Needs):
+    def __init__(self, model: Any, needs: Needs):
         encoder = base_model(model)
         if not hasattr(encoder, "embeddings") or not hasattr(getattr(encoder, "encoder", None), "layers"):
             raise InputError(
@@ -70,10 +47,12 @@ class Capture:
         return hook
 
     def take(self) -> Captured:
+        """The states of the last forward pass."""
         captured, self._captured = self._captured, Captured()
         return captured
 
     def remove(self) -> None:
+        """Takes the hooks off the model."""
         for handle in self._handles:
             handle.remove()
         self._handles = []

@@ -11,6 +11,7 @@ import paddle
 from ..config import StudentSettings
 from ..data.tokenization import WordPieceTokenizer
 from ..errors import InputError
+from ..kinds import Kind
 from .build import build_student, load_classifier, read_model_config
 from .layer_map import layer_map
 from .weights import read_weights, with_prefix
@@ -20,7 +21,7 @@ _EMBEDDINGS = re.compile(r"embeddings\.\w+_embeddings\.weight")
 _LAYER = re.compile(r"encoder\.layers\.(\d+)\.(.+)")
 
 
-def initial_student(settings: StudentSettings, teacher_folder: Path, labels: list[str], kind: str, seed: int):
+def initial_student(settings: StudentSettings, teacher_folder: Path, labels: list[str], kind: Kind, seed: int):
     """A student classifier before any training; what is not taken from elsewhere is random, by the seed.
 
     Raises InputError as `check_initialisation` does.

@@ -7,8 +7,6 @@ other texts a word that needs a dropped piece is cut into shorter ones, or becom
 
 from __future__ import annotations
 
-import json
-import os
 import shutil
 import string
 from collections.abc import Iterable, Iterator
@@ -16,12 +14,14 @@ from itertools import islice
 from pathlib import Path
 
 import numpy as np
+from safetensors.numpy import save_file
 
 from ..data.tokenization import WordPieceTokenizer
 from ..data.vocabulary import SPECIAL_TOKENS
 from ..errors import InputError
+from ..files import new_folder, require_replaceable, write_json
 from .build import load_tokenizer, read_model_config
-from .weights import read_weights
+from .weights import CONFIG, WEIGHTS, read_weights
 
 _LINES = 2000  # tokenised at a time
 # Arrays with a row (or an entry) a token: the embeddings, and the head that predicts tokens.
@@ -36,8 +36,7 @@ def prune_vocabulary(model: Path, out: Path, lines: Iterable[str], keep: int = 0
     before and after (the head that predicts tokens does not count). Raises InputError when `out` exists with
     something in it, or the corpus is empty.
     """
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise InputError("the folder is not empty", str(out), "choose another folder")
+    require_replaceable(out, marker=None)
     tokenizer, config = load_tokenizer(model), read_model_config(model)
     counts = count_tokens(tokenizer, lines)
     if not counts.any():
@@ -92,21 +91,13 @@ def _prune(name: str, value: np.ndarray, rows: int, kept: np.ndarray, where: Pat
 
 
 def _write(model: Path, out: Path, config: dict, weights: dict, tokenizer: WordPieceTokenizer) -> None:
-    from safetensors.numpy import save_file
-
-    temporary = out.with_name(out.name + ".tmp")
-    shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir(parents=True)
-    text = json.dumps(config, ensure_ascii=False, indent=2)
-    (temporary / "config.json").write_text(text + "\n", encoding="utf-8")
-    save_file(weights, str(temporary / "model.safetensors"), metadata={"format": "np"})
-    tokenizer.save(temporary)
-    for name in ("tokenizer_config.json", "projections.safetensors"):
-        if (model / name).is_file():
-            shutil.copy2(model / name, temporary / name)
-    if out.exists():
-        out.rmdir()
-    os.replace(temporary, out)
+    with new_folder(out) as temporary:
+        write_json(temporary / CONFIG, config)
+        save_file(weights, str(temporary / WEIGHTS), metadata={"format": "np"})
+        tokenizer.save(temporary)
+        for name in ("tokenizer_config.json", "projections.safetensors"):
+            if (model / name).is_file():
+                shutil.copy2(model / name, temporary / name)
 
 
 def _parameters(weights: dict) -> int:

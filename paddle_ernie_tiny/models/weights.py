@@ -2,29 +2,30 @@
 
 from __future__ import annotations
 
-import json
 import os
-import shutil
 from pathlib import Path
+
+import numpy as np
+from safetensors import safe_open
+from safetensors.numpy import load_file, save_file
 
 from ..data.tokenization import WordPieceTokenizer
 from ..distributed import is_main
 from ..errors import InputError
-from ..files import sha256
+from ..files import new_folder, sha256, write_json
 
 ALLOW_PICKLE = "ERNIE_TINY_ALLOW_PICKLE"
+CONFIG, WEIGHTS = "config.json", "model.safetensors"
 
 
 def read_weights(folder: Path, trusted: bool = False) -> dict:
-    """Name to array of a model folder: safetensors; PaddleNLP's `model_state.pdparams` only where that is insisted on.
+    """Name to array of a model folder: safetensors; PaddleNLP's `model_state.pdparams` only if the user trusts it.
 
     Reading a .pdparams file unpickles it, and a pickle runs whatever code its maker put into it. `trusted` is for
     what PaddleNLP itself has downloaded and read. Raises InputError for a pickle without the user's word for it.
     """
-    safetensors_file, pdparams = folder / "model.safetensors", folder / "model_state.pdparams"
+    safetensors_file, pdparams = folder / WEIGHTS, folder / "model_state.pdparams"
     if safetensors_file.is_file():
-        from safetensors.numpy import load_file
-
         return load_file(str(safetensors_file))
     if pdparams.is_file():
         if not trusted and os.environ.get(ALLOW_PICKLE) != "1":
@@ -43,10 +44,8 @@ def read_weights(folder: Path, trusted: bool = False) -> dict:
 
 def has_masked_lm_head(folder: Path) -> bool:
     """Does the folder hold the head that predicts words? Reads no weights of a safetensors file, only names."""
-    file = folder / "model.safetensors"
+    file = folder / WEIGHTS
     if file.is_file():
-        from safetensors import safe_open
-
         with safe_open(str(file), "np") as weights:
             names = list(weights.keys())
     else:
@@ -67,33 +66,42 @@ def with_prefix(state: dict, prefix: str) -> dict:
     return {prefix + name: value for name, value in state.items()}
 
 
-def set_weights(model, weights: dict, where: str) -> list[str]:
-    """Gives a model its weights; returns the names that are missing, the pooler's apart."""
-    names_of, missing, complete = {}, [], {}
+def set_weights(model, weights: dict, where: str, optional: tuple[str, ...] = ("pooler",)) -> list[str]:
+    """Gives a model its weights by name; returns the names of what is missing and not `optional`.
+
+    A weight that goes by several names may be given under any of them. What is optional and missing keeps its value.
+    Raises InputError for a weight of another shape, or two values for one weight.
+    """
     own = model.state_dict()
+    names_of: dict[int, list[str]] = {}
     for name, value in own.items():
         names_of.setdefault(id(value), []).append(name)
+    missing, complete = [], {}
     for names in names_of.values():
         given = [weights[name] for name in names if name in weights]
-        if not given and "pooler" not in names[0]:
+        if not given and not any(part in names[0] for part in optional):
             missing.append(names[0])
         for value in given:
-            if list(value.shape) != list(own[names[0]].shape) or (value != given[0]).any():
+            shape, wanted = list(value.shape), list(own[names[0]].shape)
+            if shape != wanted:
                 raise InputError(
-                    f"{' = '.join(names)} should be one weight of shape {list(own[names[0]].shape)}",
+                    f"{names[0]} has shape {shape}, the configuration says {wanted}",
                     where,
-                    "config.json and the weights belong to different models",
+                    "config.json and the weights belong to different models"
+                    + (", or the task has another number of labels" if "classifier" in names[0] else ""),
                 )
+            if (value != given[0]).any():
+                what = f"{' = '.join(names)} should be one weight, but the values differ"
+                raise InputError(what, where, "config.json and the weights belong to different models")
         complete.update({name: given[0] for name in names if given})
     model.set_state_dict({**own, **complete})
     return missing
 
 
 def load_state_strictly(layer, arrays: dict, where: str) -> None:
-    """`set_state_dict` that raises: Paddle itself only warns and keeps the old weights."""
+    """`set_state_dict` that raises InputError: Paddle itself only warns and keeps the old weights."""
     own = layer.state_dict()
-    missing = sorted(set(own) - set(arrays))
-    unknown = sorted(set(arrays) - set(own))
+    missing, unknown = sorted(set(own) - set(arrays)), sorted(set(arrays) - set(own))
     shapes = sorted(n for n in set(own) & set(arrays) if list(own[n].shape) != list(arrays[n].shape))
     if missing or unknown or shapes:
         raise InputError(
@@ -106,39 +114,25 @@ def load_state_strictly(layer, arrays: dict, where: str) -> None:
 
 def to_numpy(state: dict) -> dict:
     """Contiguous copies of a state dict's tensors."""
-    import numpy as np
-
     return {name: np.ascontiguousarray(value.numpy()) for name, value in state.items()}
 
 
 def save_model(model, tokenizer: WordPieceTokenizer, folder: Path, extra: dict | None = None) -> None:
-    """Writes a PaddleNLP folder (config.json, model.safetensors, vocabulary) in one atomic step.
+    """Writes a PaddleNLP folder (config.json, model.safetensors, vocabulary), whole or not at all.
 
     Of several processes only the main one writes. `extra` maps a file name to the arrays of one more safetensors
     file, such as width projections.
     """
-    from safetensors.numpy import save_file
-
     if not is_main():
         return
-    temporary = folder.with_name(folder.name + ".tmp")
-    shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir(parents=True)
     model.config.architectures = [type(model).__name__]
-    model.config.save_pretrained(str(temporary))
-    save_file(to_numpy(model.state_dict()), str(temporary / "model.safetensors"), metadata={"format": "np"})
-    tokenizer.save(temporary)
-    tokenizer_config = {
-        "do_lower_case": tokenizer.lowercase,
-        "tokenizer_class": f"{type(model).__name__.split('For')[0].removesuffix('Model')}Tokenizer",
-        "unk_token": "[UNK]",
-        "sep_token": "[SEP]",
-        "pad_token": "[PAD]",
-        "cls_token": "[CLS]",
-        "mask_token": "[MASK]",
-    }
-    (temporary / "tokenizer_config.json").write_text(json.dumps(tokenizer_config, indent=1), encoding="utf-8")
-    for name, arrays in (extra or {}).items():
-        save_file(arrays, str(temporary / name))
-    shutil.rmtree(folder, ignore_errors=True)
-    os.replace(temporary, folder)
+    with new_folder(folder, marker=CONFIG) as temporary:
+        model.config.save_pretrained(str(temporary))
+        save_file(to_numpy(model.state_dict()), str(temporary / WEIGHTS), metadata={"format": "np"})
+        tokenizer.save(temporary)
+        family = type(model).__name__.split("For")[0].removesuffix("Model")
+        special = {f"{name}_token": f"[{name.upper()}]" for name in ("unk", "sep", "pad", "cls", "mask")}
+        options = {"do_lower_case": tokenizer.lowercase, "tokenizer_class": f"{family}Tokenizer", **special}
+        write_json(temporary / "tokenizer_config.json", options)
+        for name, arrays in (extra or {}).items():
+            save_file(arrays, str(temporary / name))

@@ -1,32 +1,36 @@
-"""Rough estimates of what a run will take: disk, memory, time. Each says how it was reckoned."""
+"""Rough estimates of what a run will take: disk, memory, time. Each says how it was computed."""
 
 from __future__ import annotations
 
-import shutil
 import time
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import paddle
+
+from ..config import TrainingSettings
 from ..data.corpus import corpus_files
-from ..distillation.stages import STAGES
-from ..models.build import read_model_config
+from ..errors import Finding
+from ..files import free_bytes
+from ..machine import available_memory
 from ..training.trainer import total_steps
 from .context import RunContext
-from .findings import Finding
 
 _BYTES = 4  # a float32 weight
 _CHECKPOINTS = 3  # two that are kept, and one that is being written
 
 
 def encoder_parameters(shape: dict) -> int:
-    """Weights of the layers, without embeddings: 4 h^2 + 2 h f a layer, and the biases and norms."""
+    """Weights of the layers, without embeddings: 4 h^2 + 2 h f per layer, and the biases and norms."""
     h, f = shape["hidden_size"], shape["intermediate_size"]
     return shape["num_hidden_layers"] * (4 * h * h + 2 * h * f + 9 * h + f)
 
 
 def step_flops(student: dict, teacher: dict | None, tokens: int, length: int) -> float:
-    """FLOPs of one training step: 6 a weight and token for what is trained, 2 for a teacher's forward.
+    """FLOPs of one training step: 6 per weight and token for what is trained, 2 for a teacher's forward pass.
 
-    Attention adds 4 h a pair of tokens and layer to a forward, three times that to a training step.
+    Attention adds 4 h per pair of tokens and layer to a forward pass, three times that to a training step.
     """
 
     def forward(shape: dict) -> float:
@@ -36,22 +40,19 @@ def step_flops(student: dict, teacher: dict | None, tokens: int, length: int) ->
     return 3 * forward(student) + (forward(teacher) if teacher else 0.0)
 
 
-def resource_findings(context: RunContext) -> list[Finding]:
-    """Free disk and memory against an estimate, and the time of each step by this machine's speed."""
-    config = context.config
-    if config.teacher.pretrain is not None:
-        teacher, vocabulary = config.teacher.pretrain.shape.model_dump(), config.teacher.pretrain.vocab_size
-    else:
-        teacher = read_model_config(context.teacher_source)
-        vocabulary = teacher["vocab_size"]
-    student = config.student.shape.model_dump()
+def resource_findings(context: RunContext, teacher: dict[str, Any]) -> list[Finding]:
+    """Free disk and memory against an estimate, and the time of each step by this machine's speed.
+
+    `teacher` is its configuration.
+    """
+    student = context.config.student.shape.model_dump()
     sizes = {
-        name: encoder_parameters(shape) + (vocabulary + 512) * shape["hidden_size"]
+        name: encoder_parameters(shape) + (teacher["vocab_size"] + 512) * shape["hidden_size"]
         for name, shape in (("teacher", teacher), ("student", student))
     }
     return [
         _disk(context, sizes),
-        *_memory(sizes),
+        _memory(sizes),
         _time(context, teacher, student),
     ]
 
@@ -64,39 +65,23 @@ def _disk(context: RunContext, sizes: dict[str, int]) -> Finding:
     need = _BYTES * (sum(trained) + 3 * _CHECKPOINTS * max(trained))
     if config.general_corpus is not None:
         need += sum(file.stat().st_size for file in corpus_files(config.general_corpus.path))
-    existing = Path(config.output_dir).absolute()
-    while not existing.exists():
-        existing = existing.parent
-    free = shutil.disk_usage(existing).free
+    free, _ = free_bytes(Path(config.output_dir))
     what = f"about {need / 1e9:.1f} GB will be written, {free / 1e9:.1f} GB are free"
     if free < 1.2 * need:
         return Finding("warning", "disk", what, "output_dir", "make room, or choose another output_dir")
     return Finding("note", "disk", what, "output_dir")
 
 
-def _memory(sizes: dict[str, int]) -> list[Finding]:
+def _memory(sizes: dict[str, int]) -> Finding:
     free = available_memory()
-    if free is None:
-        return []
     # weights, gradients and two moments of what is trained, beside a teacher's weights; activations come on top
     need = _BYTES * max(4 * sizes["teacher"], 4 * sizes["student"] + sizes["teacher"]) + 1e9
     what = (
         f"about {need / 1e9:.1f} GB for models, optimiser and Paddle, without activations; {free / 1e9:.1f} GB are free"
     )
     if free < need:
-        return [Finding("warning", "memory", what, "machine", "free memory, or use smaller models")]
-    return [Finding("note", "memory", what, "machine")]
-
-
-def available_memory() -> int | None:
-    """Bytes that can be had without swapping; None where the system does not say."""
-    try:
-        for line in Path("/proc/meminfo").read_text(encoding="ascii").splitlines():
-            if line.startswith("MemAvailable:"):
-                return int(line.split()[1]) * 1024
-    except OSError:
-        pass
-    return None
+        return Finding("warning", "memory", what, "machine", "free memory, or use smaller models")
+    return Finding("note", "memory", what, "machine")
 
 
 def _time(context: RunContext, teacher: dict, student: dict) -> Finding:
@@ -113,33 +98,31 @@ def _time(context: RunContext, teacher: dict, student: dict) -> Finding:
     return Finding("note", "time", what, "machine")
 
 
-def _steps(context: RunContext, teacher: dict, student: dict):
+def _steps(
+    context: RunContext, teacher: dict[str, Any], student: dict[str, Any]
+) -> Iterator[tuple[str, TrainingSettings, dict[str, Any], dict[str, Any] | None, float, int]]:
     """(name, training settings, trained shape, teacher's shape, mean length, rows) of every step that trains."""
-    config, train = context.config, context.data.train
+    config, train = context.config, len(context.data.train)
     task_length = 0.6 * config.task.max_length_tokens  # batches are of similar lengths; most rows are shorter
-    rows = 1
+    general_length, rows = 0.0, 1
     if config.general_corpus is not None:
-        # three bytes a Chinese character, and about forty characters a line
+        general_length = 0.6 * config.general_corpus.max_length_tokens
+        # three bytes per Chinese character, and about forty characters per line
         rows = max(1, sum(file.stat().st_size for file in corpus_files(config.general_corpus.path)) // 120)
     if config.teacher.pretrain is not None:
-        length = 0.6 * config.general_corpus.max_length_tokens
-        yield "pretrain", config.teacher.pretrain.training, teacher, None, length, rows
+        yield "pretrain", config.teacher.pretrain.training, teacher, None, general_length, rows
     if config.teacher.finetune is not None:
-        yield "finetune", config.teacher.finetune, teacher, None, task_length, len(train)
+        yield "finetune", config.teacher.finetune, teacher, None, task_length, train
     if config.baseline is not None:
-        yield "baseline", config.baseline, student, None, task_length, len(train)
-    for settings in config.stages:
-        if STAGES[settings.stage].data_kind == "general":
-            length = 0.6 * config.general_corpus.max_length_tokens
-            yield settings.stage, settings.training, student, teacher, length, rows
-        else:
-            yield settings.stage, settings.training, student, teacher, task_length, len(train)
+        yield "baseline", config.baseline, student, None, task_length, train
+    for index, settings in enumerate(config.stages):
+        general = context.stage(index).data == "general"
+        length, count = (general_length, rows) if general else (task_length, train)
+        yield settings.stage, settings.training, student, teacher, length, count
 
 
 def machine_flops(seconds: float = 0.2) -> float:
     """FLOP/s of float32 matrix products of a layer's size on Paddle's present device."""
-    import paddle
-
     a, b = paddle.rand([2048, 512]), paddle.rand([512, 512])
     float(paddle.matmul(a, b).sum())
     start, done = time.perf_counter(), 0

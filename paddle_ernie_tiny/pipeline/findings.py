@@ -2,40 +2,17 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from dataclasses import asdict, dataclass
-from typing import Literal
-
 import numpy as np
 
 from ..config import TrainingSettings
 from ..data.corpus import corpus_files, read_lines
-from ..data.token_files import misplaced_tags
-from ..distillation.stages import STAGES
+from ..data.splits import TaskData
+from ..errors import Finding
 from ..models.weights import has_masked_lm_head
-from .context import RunContext, content
+from .context import RunContext
 
 _SAMPLE = 2000
-_FEW_ROWS = 5
 _MANY_PASSES = 20
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One finding: what was checked, what was seen, where, and what to do about it."""
-
-    level: Literal["warning", "note"]
-    check: str
-    what: str
-    where: str
-    remedy: str = ""
-
-    def __str__(self) -> str:
-        mark = "warning: " if self.level == "warning" else ""
-        return f"{mark}{self.where}: {self.what}" + (f"; {self.remedy}" if self.remedy else "")
-
-    def as_dict(self) -> dict:
-        return asdict(self)
 
 
 def model_findings(context: RunContext) -> list[Finding]:
@@ -47,7 +24,7 @@ def model_findings(context: RunContext) -> list[Finding]:
         ]
     what = f"teacher and student share one vocabulary of {context.tokenizer.vocab_size} tokens"
     found = [Finding("note", "tokenizer", what, "teacher")]
-    if augmentation is not None and not context.data.tagged and not has_masked_lm_head(source):
+    if augmentation is not None and context.data.kind.augmenter == "words" and not has_masked_lm_head(source):
         what = "the teacher has no masked LM head, so replacements come from the word vectors alone"
         remedy = "name the pretrained model and give teacher.finetune, for predictions too"
         found.append(Finding("warning", "augmentation", what, "augmentation", remedy))
@@ -55,75 +32,40 @@ def model_findings(context: RunContext) -> list[Finding]:
 
 
 def data_findings(context: RunContext) -> list[Finding]:
-    """Balance, repetitions, contradictions, lengths and tags of the labelled data."""
+    """Labels, repetitions, contradictions and lengths of the labelled data."""
     data = context.data
-    found = [*_balance(context), *_repetitions(context), *_contradictions(context), *_lengths(context)]
-    if data.tagged:
-        for name in ("train", "dev", "test"):
-            wrong = misplaced_tags(getattr(data, name), data.labels)
-            if wrong:
-                line, example = wrong[0]
-                what = (
-                    f"{len(wrong)} tags go on with an entity that was not begun, the first in the row of line "
-                    f"{line}: {example}"
-                )
-                found.append(
-                    Finding(
-                        "warning", "tags", what, f"data.{name}", "mend them, or know that they are read as they stand"
-                    )
-                )
-    return found
+    labels = data.kind.findings({"train": data.train, "dev": data.dev, "test": data.test}, data.labels)
+    return [*labels, *_repetitions(data), *_contradictions(data), *_lengths(context)]
 
 
-def _balance(context: RunContext) -> list[Finding]:
-    data = context.data
-    if data.kind == "regression":
-        scores = np.array([e.label for e in data.train])
-        what = f"scores from {scores.min():g} to {scores.max():g}, mean {scores.mean():.3g}"
-        return [Finding("note", "scores", what, "data.train")]
-    if data.tagged:
-        counts = Counter(data.labels[tag] for e in data.train for tag in e.tags)
-    else:
-        counts = Counter(data.labels[e.label] for e in data.train)
-    unit = "words" if data.tagged else "rows"
-    shares = ", ".join(f"{name} {count}" for name, count in counts.most_common(8))
-    found = [Finding("note", "labels", f"{unit} a label: {shares}{' ...' if len(counts) > 8 else ''}", "data.train")]
-    rare = [name for name in data.labels if counts[name] < _FEW_ROWS]
-    if rare:
-        what = f"{len(rare)} labels have fewer than {_FEW_ROWS} {unit}: {', '.join(rare[:8])}"
-        found.append(Finding("warning", "labels", what, "data.train", "add rows, or merge labels"))
-    return found
-
-
-def _repetitions(context: RunContext) -> list[Finding]:
-    data, found = context.data, []
-    contents = {name: [content(e) for e in getattr(data, name)] for name in _splits(context)}
-    repeated = len(contents["train"]) - len(set(contents["train"]))
+def _repetitions(data: TaskData) -> list[Finding]:
+    """Rows that repeat an earlier training row, and evaluation rows that also occur in training."""
+    found = []
+    seen: set[tuple] = {example.content for example in data.train}
+    repeated = len(data.train) - len(seen)
     if repeated:
-        what = f"{repeated} of {len(contents['train'])} rows repeat an earlier one"
+        what = f"{repeated} of {len(data.train)} rows repeat an earlier one"
         found.append(Finding("note", "repetitions", what, "data.train"))
-    seen = set(contents["train"])
-    for name in contents:
-        if name == "train":
-            continue
-        both = [e for e, text in zip(getattr(data, name), contents[name], strict=True) if text in seen]
-        if both:
-            what = f"{len(both)} of {len(contents[name])} rows also stand in train, the first on line {both[0].line}"
+    for name, examples in data.splits.items():
+        both = [example for example in examples if example.content in seen]
+        if both and name != "train":
+            what = (
+                f"{len(both)} of {len(examples)} rows also occur in the training split, the first on line "
+                f"{both[0].line}"
+            )
             remedy = "the report gives the score on the others too" if name != "dev" or data.test_is_dev else ""
             found.append(Finding("warning", "repetitions", what, f"data.{name}", remedy))
     return found
 
 
-def _contradictions(context: RunContext) -> list[Finding]:
-    data = context.data
-    if data.kind == "regression":
-        return []
-    first, wrong = {}, []
-    for e in data.train:
-        answer = e.tags if data.tagged else e.label
-        earlier = first.setdefault(content(e), (answer, e.line))
+def _contradictions(data: TaskData) -> list[Finding]:
+    first: dict[tuple, tuple] = {}
+    wrong = []
+    for example in data.train:
+        answer = data.kind.answer_of(example)
+        earlier = first.setdefault(example.content, (answer, example.line))
         if earlier[0] != answer:
-            wrong.append((earlier[1], e.line))
+            wrong.append((earlier[1], example.line))
     if not wrong:
         return []
     one, other = wrong[0]
@@ -132,24 +74,19 @@ def _contradictions(context: RunContext) -> list[Finding]:
 
 
 def _lengths(context: RunContext) -> list[Finding]:
-    """How many rows are cut, by the teacher's tokenizer where there is one yet, else by characters."""
+    """How many rows are cut, by the teacher's tokenizer if there is one yet, else by characters."""
     data, limit, found = context.data, context.config.task.max_length_tokens, []
-    for name in _splits(context):
-        rows = getattr(data, name)
+    for name, rows in data.splits.items():
         picked = np.random.default_rng(context.config.seed).permutation(len(rows))[:_SAMPLE]
         sample = [rows[i] for i in picked]
         if context.teacher_source is None:
-            lengths = [sum(len(part) for part in content(e) if part) for e in sample]
+            lengths = [example.characters for example in sample]
             unit = "characters (the tokenizer is not made yet)"
-        elif data.tagged:
-            lengths = [
-                len(ids) for ids in context.tokenizer.encode_words([e.words for e in sample], 1 << 30)[0].input_ids
-            ]
-            unit = "tokens"
         else:
-            pairs = [e.text_b for e in sample] if data.pair else None
-            lengths = [len(ids) for ids in context.tokenizer.encode([e.text for e in sample], pairs, 1 << 30).input_ids]
-            unit = "tokens"
+            texts = [example.text for example in sample]
+            pairs = [example.text_b or "" for example in sample] if data.pair else None
+            encoded, _ = data.kind.tokenize(context.tokenizer, texts, pairs, 1 << 30)
+            lengths, unit = [len(ids) for ids in encoded.input_ids], "tokens"
         cut = np.mean(np.array(lengths) > limit)
         middle, most, longest = np.percentile(lengths, [50, 90, 99])
         of = f"a sample of {len(sample)} rows" if len(sample) < len(rows) else f"{len(sample)} rows"
@@ -157,17 +94,10 @@ def _lengths(context: RunContext) -> list[Finding]:
             f"{cut:.1%} of {of} are longer than {limit} {unit}; "
             f"half have up to {middle:.0f}, 90 % {most:.0f}, 99 % {longest:.0f}"
         )
-        level = "warning" if cut > 0.2 else "note"
-        found.append(
-            Finding(
-                level, "lengths", what, f"data.{name}", "raise task.max_length_tokens" if level == "warning" else ""
-            )
-        )
+        long = cut > 0.2
+        remedy = "raise task.max_length_tokens" if long else ""
+        found.append(Finding("warning" if long else "note", "lengths", what, f"data.{name}", remedy))
     return found
-
-
-def _splits(context: RunContext) -> list[str]:
-    return ["train", "dev"] if context.data.test_is_dev else ["train", "dev", "test"]
 
 
 def corpus_findings(context: RunContext) -> list[Finding]:
@@ -175,21 +105,18 @@ def corpus_findings(context: RunContext) -> list[Finding]:
     config = context.config
     if config.general_corpus is None:
         return []
-    files, rows = corpus_files(config.general_corpus.path), _corpus_rows(context)
+    files, rows = corpus_files(config.general_corpus.path), _corpus_rows(config.general_corpus.path)
     size = sum(file.stat().st_size for file in files)
-    found = [
-        Finding("note", "corpus", f"about {rows:,} lines in {len(files)} files, {size / 1e6:.1f} MB", "general_corpus")
-    ]
+    what = f"about {rows:,} lines in {len(files)} files, {size / 1e6:.1f} MB"
+    found = [Finding("note", "corpus", what, "general_corpus")]
     for index, settings in enumerate(config.stages):
-        if STAGES[settings.stage].data_kind != "general":
+        if context.stage(index).data != "general":
             continue
         passes = _passes(settings.training, rows)
-        what = f"{passes:.3g} passes over the general corpus"
-        where = f"stages[{index}] ({settings.stage})"
+        what, where = f"{passes:.3g} passes over the general corpus", f"stages[{index}] ({settings.stage})"
         if passes > _MANY_PASSES:
-            found.append(
-                Finding("warning", "corpus", what, where, "give more text, or fewer steps: it will be learnt by heart")
-            )
+            remedy = "give more text, or fewer steps: it will be learnt by heart"
+            found.append(Finding("warning", "corpus", what, where, remedy))
         else:
             found.append(Finding("note", "corpus", what, where))
     return found
@@ -197,19 +124,19 @@ def corpus_findings(context: RunContext) -> list[Finding]:
 
 def general_passes(context: RunContext, training: TrainingSettings) -> float:
     """About how often a training goes over the general corpus."""
-    return _passes(training, _corpus_rows(context))
+    assert context.config.general_corpus is not None, "the schema asks for general_corpus where it is used"
+    return _passes(training, _corpus_rows(context.config.general_corpus.path))
 
 
-def _corpus_rows(context: RunContext) -> int:
-    path = context.config.general_corpus.path
+def _corpus_rows(path: str) -> int:
     size, lines, sampled = sum(file.stat().st_size for file in corpus_files(path)), 0, 0
     for line in read_lines(path):
         lines, sampled = lines + 1, sampled + len(line.encode()) + 1
         if lines == _SAMPLE:
             break
-    return max(1, round(lines * size / sampled))
+    return max(1, round(lines * size / max(1, sampled)))
 
 
 def _passes(training: TrainingSettings, rows: int) -> float:
     batch = training.per_device_train_batch_size * training.gradient_accumulation_steps
-    return training.num_train_epochs if training.max_steps is None else training.max_steps * batch / rows
+    return training.num_train_epochs or (training.max_steps or 0) * batch / rows

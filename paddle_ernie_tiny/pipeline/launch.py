@@ -10,7 +10,7 @@ from pathlib import Path
 from ..config import RunConfig
 from ..errors import InputError, Interrupted
 from ..runtime import cpu_cores, import_paddle
-from .environment import find_device
+from .device import find_device
 
 PROGRAM = Path(__file__).parents[1] / "__main__.py"
 LOGS = ".launch"  # in output_dir: what each process said

@@ -1,4 +1,4 @@
-"""Which finished work still holds: every step records what decided it, and is compared before it is reused."""
+"""Which finished work is still valid: every step records what decided it, and is compared before it is reused."""
 
 from __future__ import annotations
 
@@ -6,47 +6,11 @@ import hashlib
 import json
 import shutil
 import uuid
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..files import write_text
-
-DONE = "done.json"
-INPUTS = "inputs.json"
-PREFLIGHT = "preflight.json"  # of a run: what preflight found
-RESOLVED = "config.resolved.yaml"  # of a run, in its output_dir; written before anything else there
-
-
-@dataclass
-class Step:
-    """One step: its folder, what decides its training, and what decides its measurement."""
-
-    name: str
-    folder: Path
-    train: Callable[[Path], dict]
-    inputs: Callable[[], dict]  # asked for only after the steps before it are done
-    product: Path  # what the step leaves; work whose product is gone is made anew
-    measure: Callable[[Path], dict] | None = None
-    measure_inputs: Callable[[], dict] | None = None
-    student: str = ""  # whose step it is, where the run has several
-    shared: bool = True  # do all processes take part, where there are several?
-    gate: Callable[[Path], None] | None = None  # raises GateError when what was measured must not be built upon
-
-
-def write_json(path: Path, value: Any) -> None:
-    """Writes JSON so that the file is either the old one or the whole new one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_text(path, json.dumps(value, ensure_ascii=False, indent=1, default=float) + "\n")
-
-
-def read_json(path: Path) -> Any | None:
-    """The file's content; None where there is none, or where it is not whole."""
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
+from ..files import read_json, write_json
+from .layout import DONE, INPUTS
 
 
 def fingerprint(value: Any) -> str:
@@ -74,11 +38,12 @@ def _short(value: Any) -> str:
 class StepRecord:
     """The record of one step in its folder: `inputs.json` while it runs, `done.json` once it is finished."""
 
-    def __init__(self, folder: Path, inputs: dict):
+    def __init__(self, folder: Path, inputs: dict[str, Any]):
         self.folder, self.inputs = folder, json.loads(json.dumps(inputs))
 
     @property
-    def done(self) -> dict | None:
+    def done(self) -> dict[str, Any] | None:
+        """What `finish` wrote; None before that."""
         return read_json(self.folder / DONE)
 
     def state(self) -> tuple[str, list[str]]:
@@ -94,17 +59,18 @@ class StepRecord:
         return ("new", [])
 
     def begin(self, fresh: bool) -> None:
-        """Opens the folder; `fresh` throws away what an earlier, different run left there."""
+        """Opens the folder; `fresh` removes what an earlier, different run left there."""
         if fresh and self.folder.exists():
             shutil.rmtree(self.folder)
         self.folder.mkdir(parents=True, exist_ok=True)
         write_json(self.folder / INPUTS, self.inputs)
 
-    def finish(self, result: dict) -> None:
+    def finish(self, result: dict[str, Any]) -> None:
         """Writes `done.json`, last and atomically. The id lets later steps see that this one ran again."""
         write_json(self.folder / DONE, {"id": uuid.uuid4().hex, "inputs": self.inputs, "result": result})
 
-    def identity(self) -> str:
-        """What a later step records of this one."""
-        done = self.done
-        return done["id"] if done else "unfinished"
+
+def identity(folder: Path) -> str:
+    """What a later step records of the step in `folder`: changes whenever that one runs again."""
+    done = read_json(folder / DONE)
+    return done["id"] if done else "unfinished"

@@ -2,27 +2,33 @@
 
 from __future__ import annotations
 
-import shutil
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
-from ..config import RunConfig, stage_objective
+from ..config import RunConfig
 from ..data.corpus import corpus_files
+from ..data.splits import TaskData, load_task_data
+from ..distillation.objective import stage_objective
 from ..errors import InputError, InputErrors
-from ..models.build import HEADS, load_tokenizer, read_model_config, resolve_model
+from ..files import free_bytes
+from ..kinds import KINDS
+from ..models.build import load_tokenizer, read_model_config, resolve_model
 from ..models.initialise import check_initialisation, check_start_folder
 from ..models.weights import has_masked_lm_head
-from . import environment
-from .context import RunContext, TaskData, load_task_data
+from .context import RunContext
+from .device import find_device
 from .estimates import resource_findings
 from .findings import corpus_findings, data_findings, model_findings
-from .lineage import RESOLVED
-from .signals import signals_findings
+from .kept_signals import signals_findings
+from .layout import RunFolder
 
 _FREE_BYTES = 2 << 30
 
 
-def preflight(config: RunConfig, say=print) -> dict[str, RunContext]:
+def preflight(config: RunConfig, say: Callable[[str], None] = print) -> dict[str, RunContext]:
     """Checks data, corpus, teacher, students, objectives and disk; returns what each student's run needs, by name.
 
     Raises InputErrors with all findings that stop a run.
@@ -39,52 +45,73 @@ def preflight(config: RunConfig, say=print) -> dict[str, RunContext]:
         return None
 
     runs = config.each_student
-    device = attempt(lambda: environment.find_device(config.device))
+    device = attempt(lambda: find_device(config.device))
     if device == "cpu":
         attempt(lambda: _check_precision(config))
     data: TaskData | None = attempt(lambda: load_task_data(config))
     if config.general_corpus is not None:
-        attempt(lambda: corpus_files(config.general_corpus.path))
-    source: Path | None = None
-    teacher: dict | None = None
-    if config.teacher.model is not None:
-        source = attempt(lambda: resolve_model(config.teacher.model))
-        if source is not None:
-            attempt(lambda: load_tokenizer(source))
-            teacher = attempt(lambda: read_model_config(source))
-            if teacher is not None:
-                attempt(lambda: _check_teacher(config, source, teacher, data))
-    else:
-        teacher = config.teacher.pretrain.shape.model_dump()
+        pattern = config.general_corpus.path
+        attempt(lambda: corpus_files(pattern))
+    source, teacher = _find_teacher(config, data, attempt)
     for run in runs.values():
         if teacher is not None:
             attempt(partial(_check_objectives, run, teacher))
             attempt(partial(check_initialisation, run.student, teacher))
         if source is not None and run.student.init.method == "folder":
             attempt(partial(check_start_folder, run.student, source))
-    if config.augmentation is not None and config.task.kind != "token_classification":
+    if config.augmentation is not None:
         attempt(lambda: _check_augmentation(config, source))
     attempt(lambda: _check_output(Path(config.output_dir)))
     if errors:
         raise InputErrors(errors)
+    assert data is not None and teacher is not None, "no errors, so both were read"
+    return _say_findings(config, runs, data, source, teacher, say)
 
-    rows = f"{len(data.train)} train, {len(data.dev)} dev"
-    if not data.test_is_dev:
-        rows += f", {len(data.test)} test"
-    answers = "scores" if data.kind == "regression" else f"labels {', '.join(data.labels)}"
-    say(f"preflight: task {config.task.name!r} ({data.kind}), {rows} rows, {answers}")
-    first = RunContext(next(iter(runs.values())), data, source, shared=Path(config.output_dir))
-    contexts = {name: first.for_student(run) for name, run in runs.items()}
+
+def _find_teacher(
+    config: RunConfig, data: TaskData | None, attempt: Callable[[Callable[[], Any]], Any]
+) -> tuple[Path | None, dict[str, Any] | None]:
+    """The given teacher's folder (None: pretrained here) and its configuration, both checked."""
+    if config.teacher.pretrain is not None:
+        pretrain = config.teacher.pretrain
+        return None, {**pretrain.shape.model_dump(), "vocab_size": pretrain.vocab_size}
+    source: Path | None = attempt(lambda: resolve_model(config.teacher.model or ""))
+    teacher = None
+    if source is not None:
+        folder = source
+        attempt(lambda: load_tokenizer(folder))
+        teacher = attempt(lambda: read_model_config(folder))
+        if teacher is not None:
+            attempt(lambda: _check_teacher(config, folder, teacher, data))
+    return source, teacher
+
+
+def _say_findings(
+    config: RunConfig,
+    runs: dict[str, RunConfig],
+    data: TaskData,
+    source: Path | None,
+    teacher: dict[str, Any],
+    say: Callable[[str], None],
+) -> dict[str, RunContext]:
+    """The contexts of all students, with what preflight found in them; each finding is said."""
+    rows = ", ".join(f"{len(examples)} {name}" for name, examples in data.splits.items())
+    answers = data.kind.describe_labels(data.labels)
+    say(f"preflight: task {config.task.name!r} ({data.kind.name}), {rows} rows, {answers}")
+    root = Path(config.output_dir)
+    first = RunContext(config, data, source, RunFolder(root, root))
+    contexts = {name: first.for_student(name, run) for name, run in runs.items()}
+    first = next(iter(contexts.values()))
     common = [
         *model_findings(first),
         *data_findings(first),
         *corpus_findings(first),
-        *signals_findings(contexts),
+        *signals_findings(contexts, teacher),
     ]
     for finding in common:
         say(f"preflight: {finding}")
     for name, context in contexts.items():
-        own = resource_findings(context)
+        own = resource_findings(context, teacher)
         context.findings = common + own
         for finding in own:
             say(f"preflight{f' of {name}' if name else ''}: {finding}")
@@ -114,10 +141,10 @@ def _check_teacher(config: RunConfig, folder: Path, teacher: dict, data: TaskDat
         if length > positions:
             raise InputError(f"{length} is more than the teacher's {positions} positions", key, "use a smaller length")
     if config.teacher.finetune is None and data is not None:
-        names, head = teacher.get("id2label"), HEADS[data.kind]
+        names, head = teacher.get("id2label"), data.kind.head
         if not names or not any(head in a for a in teacher.get("architectures") or []):
             raise InputError(
-                f"teacher.finetune is null, but the model is not fine-tuned for {data.kind} (no {head})",
+                f"teacher.finetune is null, but the model is not fine-tuned for {data.kind.name} (no {head})",
                 str(folder),
                 "give teacher.finetune, or the folder of a fine-tuned model",
             )
@@ -132,6 +159,8 @@ def _check_teacher(config: RunConfig, folder: Path, teacher: dict, data: TaskDat
 
 
 def _check_augmentation(config: RunConfig, source: Path | None) -> None:
+    if KINDS[config.task.kind].augmenter != "words" or config.augmentation is None:
+        return
     vectors = config.augmentation.word_vectors
     if vectors is not None and not Path(vectors).is_file():
         raise InputError(f"no such file of word vectors: {vectors}", "augmentation.word_vectors", "check the path")
@@ -143,36 +172,27 @@ def _check_augmentation(config: RunConfig, source: Path | None) -> None:
         )
 
 
-def _check_objectives(config: RunConfig, teacher: dict) -> None:
-    from types import SimpleNamespace
-
-    from ..distillation.objective import Objective
-
-    student = config.student
+def _check_objectives(config: RunConfig, teacher: dict[str, Any]) -> None:
     for index in range(len(config.stages)):
-        settings = stage_objective(config, index)
-        Objective(settings, student, SimpleNamespace(**teacher), label_terms=True, kind=config.task.kind)
+        stage_objective(config, index, config.student, SimpleNamespace(**teacher))
 
 
 def _check_output(folder: Path) -> None:
     if folder.exists() and not folder.is_dir():
-        raise InputError("a file stands where the run folder should be", str(folder), "choose another output_dir")
-    if folder.exists() and not (folder / RESOLVED).is_file():
+        raise InputError("a file has the name of the run folder", str(folder), "choose another output_dir")
+    if folder.exists() and not RunFolder(folder, folder).resolved.is_file():
         strangers = sorted(path.name for path in folder.iterdir() if not path.name.startswith("."))
         if strangers:
-            # a run clears its folders away when it is made anew; what stands in them must be its own
+            # a run removes its folders when it runs again; what is in them must be its own
             raise InputError(
                 f"the folder is not empty and was not made by a run (it holds {', '.join(strangers[:5])})",
                 str(folder),
                 "choose another output_dir, or empty the folder",
             )
-    existing = folder
-    while not existing.exists():
-        existing = existing.parent
-    free = shutil.disk_usage(existing).free
+    free, existing = free_bytes(folder)
     if free < _FREE_BYTES:
         raise InputError(
-            f"only {free / 2**30:.1f} GiB are free, a run wants at least {_FREE_BYTES / 2**30:.0f}",
+            f"only {free / 2**30:.1f} GiB are free, a run needs at least {_FREE_BYTES / 2**30:.0f}",
             str(existing),
             "make room, or choose another output_dir",
         )

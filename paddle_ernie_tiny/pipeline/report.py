@@ -1,116 +1,101 @@
-"""The report of a run, from its folder alone: report.json (the contract), report.md and report.html."""
+"""The report of a run, from its folder alone: report.json (the contract), report.md and report.html.
+
+Reads what the steps recorded; imports neither Paddle nor PaddleNLP.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import yaml
 
-from ..data.metrics import compute, fidelity
-from ..deploy.bundle import MANIFEST
-from ..deploy.predictor import softmax
-from ..distillation.stages import STAGES
+from ..deploy.bundle import MANIFEST, MODEL_STEM
 from ..errors import InputError
-from .lineage import DONE, PREFLIGHT, RESOLVED, read_json, write_json
+from ..extensions import kind_named, load_extensions
+from ..files import read_json, write_json
+from ..kinds import Kind
+from ..stages import STAGES
+from .layout import DONE, METRICS, PREDICTIONS, RunFolder
+from .report_pages import write_html, write_markdown
+
+_RUN_AGAIN = "run the same command again, it continues"
+Stages = list[tuple[Path, dict[str, Any]]]  # folder and settings of each stage
 
 
-def write_report(root: Path, say=print) -> Path:
+def write_report(root: Path, say: Callable[[str], None] = print) -> Path:
     """Collects what the steps recorded and writes the three files; returns the path of report.json.
 
     Of a run with several students, each one's folder gets its three files, and `root` a report.json that sets them
-    side by side. Raises InputError when the folder holds no finished run.
+    side by side. Raises InputError if the folder holds no finished run.
     """
-    from .report_pages import write_html, write_markdown
-
-    students = read_resolved(root)["config"].get("students")
+    folder = RunFolder(root, root)
+    students = read_resolved(folder)["config"].get("students")
     if students:
-        reports = {name: write_report(root / "students" / name, say) for name in students}
-        write_json(root / "report.json", side_by_side(root, reports))
-        return root / "report.json"
+        reports = {name: write_report(folder.student(name).root, say) for name in students}
+        write_json(folder.report, side_by_side(root, reports))
+        return folder.report
     report = collect(root)
-    write_json(root / "report.json", report)
-    write_markdown(report, root / "report.md")
-    write_html(report, root / "report.html")
-    say(f"report: {root / 'report.html'}")
-    return root / "report.json"
+    write_json(folder.report, report)
+    write_markdown(report, folder.report.with_suffix(".md"))
+    write_html(report, folder.report.with_suffix(".html"))
+    say(f"report: {folder.report.with_suffix('.html')}")
+    return folder.report
 
 
-def collect(root: Path) -> dict:
+def collect(root: Path) -> dict[str, Any]:
     """report.json as a mapping; its keys are described in the README, section "The report"."""
-    written = read_resolved(root)
+    written = read_resolved(RunFolder(root, root))
     config, header = written["config"], written["run"]
-    shared = root / header.get("shared_folder", ".")  # teacher and data of a run with several students
-    kind = config["task"]["kind"]
-    stages = [
-        (root / "stages" / f"{number}-{settings['stage']}", settings)
-        for number, settings in enumerate(config["stages"], start=1)
-    ]
-    missing = [folder for folder, _ in stages if not (folder / DONE).is_file()]
-    if missing or not (root / "bundle" / MANIFEST).is_file():
-        raise InputError(
-            "the run is not finished",
-            str(missing[0] if missing else root / "bundle"),
-            "run it again, it carries on",
-        )
-    teacher = _classifier(shared / "teacher" / ("finetuned" if config["teacher"]["finetune"] else "given"))
-    baseline = _classifier(root / "baseline") if config["baseline"] is not None else None
-    student = _classifier(stages[-1][0])
-    manifest = read_json(root / "bundle" / MANIFEST)
+    load_extensions(config.get("extensions") or [])
+    folder = RunFolder(root, root / header.get("shared_folder", "."))  # teacher and data may be those of several
+    kind = kind_named(config["task"]["kind"], "task.kind")
+    stages: Stages = [(folder.stage(i, settings["stage"]), settings) for i, settings in enumerate(config["stages"])]
+    missing = [stage for stage, _ in stages if not (stage / DONE).is_file()]
+    if missing or not (folder.bundle / MANIFEST).is_file():
+        raise InputError("the run is not finished", str(missing[0] if missing else folder.bundle), _RUN_AGAIN)
+    teacher = _classifier(folder.finetuned if config["teacher"]["finetune"] else folder.given)
+    baseline = _classifier(folder.baseline) if config["baseline"] is not None else None
+    student, manifest = _classifier(stages[-1][0]), read_json(folder.bundle / MANIFEST)
+    parity = ("max_abs_diff", "label_agreement", "rows", "tolerance")
     report = {
         "task": config["task"]["name"],
-        "kind": kind,
+        "kind": kind.name,
         "metric": config["task"]["metric"],
         "evaluated_on": "test" if config["data"]["test"] else "dev",
         "teacher": _public(teacher),
         "student": _public(student),
         "baseline": _public(baseline) if baseline else {"score": None, "reason": "no baseline in the configuration"},
         "retention": student["score"] / teacher["score"] if teacher["score"] else None,
-        "stages": [_stage(folder, settings) for folder, settings in stages],
+        "stages": [_stage(stage, settings) for stage, settings in stages],
         "latent": _latent(stages),
-        "export": {
-            "max_abs_diff": manifest["parity"]["max_abs_diff"],
-            "label_agreement": manifest["parity"]["label_agreement"],
-            "rows": manifest["parity"]["rows"],
-            "tolerance": manifest["parity"]["tolerance"],
-            "bundle": "bundle",
-        },
-        "int8": _int8(root) if config["export"].get("int8") is not None else None,
-        "fidelity": {
-            "student": _fidelity(student, teacher, kind),
-            "baseline": _fidelity(baseline, teacher, kind) if baseline else None,
-        },
-        "sizes": _sizes(root, manifest),
-        "training": _training(root, shared, config),
-        "preflight": read_json(root / PREFLIGHT) or [],
+        "export": {**{key: manifest["parity"][key] for key in parity}, "bundle": folder.bundle.name},
+        "int8": _int8(folder) if config["export"].get("int8") is not None else None,
+        "fidelity": _fidelities(student, baseline, teacher, kind),
+        "sizes": _sizes(folder, manifest),
+        "training": _training(folder, config, stages),
+        "preflight": read_json(folder.preflight) or [],
         "augmentation": _augmentation(stages) if config["augmentation"] else None,
-        "benchmark": _benchmark(root) if config.get("benchmark") is not None else None,
-        "labels": header["labels"],
+        "benchmark": _benchmark(folder) if config.get("benchmark") is not None else None,
+        **{key: header[key] for key in ("labels", "environment", "git_commit", "data_fingerprints")},
         "seed": config["seed"],
-        "environment": header["environment"],
-        "git_commit": header["git_commit"],
-        "data_fingerprints": header["data_fingerprints"],
     }
     if config["teacher"]["pretrain"]:
-        report["teacher"]["pretraining"] = read_json(shared / "teacher" / "pretrained" / DONE)["result"]["held_out"]
-    if baseline and kind != "regression":
-        student_disagrees = 1 - report["fidelity"]["student"]["agreement"]
-        baseline_disagrees = 1 - report["fidelity"]["baseline"]["agreement"]
-        report["fidelity"]["disagreement_ratio"] = (
-            student_disagrees / baseline_disagrees if baseline_disagrees else None
-        )
+        report["teacher"]["pretraining"] = read_json(folder.pretrained / DONE)["result"]["held_out"]
     return report
 
 
-def read_resolved(root: Path) -> dict:
-    """A run's configuration ("config") and what else decided it ("run"). Raises InputError where there is none."""
-    resolved = root / RESOLVED
-    if not resolved.is_file():
-        raise InputError("no config.resolved.yaml, so this is no run folder", str(root), "give a run's output_dir")
-    return yaml.safe_load(resolved.read_text(encoding="utf-8"))
+def read_resolved(folder: RunFolder) -> dict[str, Any]:
+    """A run's configuration ("config") and what else decided it ("run"). Raises InputError if there is none."""
+    if not folder.resolved.is_file():
+        what, remedy = "no config.resolved.yaml, so this is no run folder", "give a run's output_dir"
+        raise InputError(what, str(folder.root), remedy)
+    return yaml.safe_load(folder.resolved.read_text(encoding="utf-8"))
 
 
-def side_by_side(root: Path, reports: dict[str, Path]) -> dict:
+def side_by_side(root: Path, reports: dict[str, Path]) -> dict[str, Any]:
     """The students of one run: what they share, and of each its size, scores, and where its own report lies."""
     each = {name: read_json(path) for name, path in reports.items()}
     first = next(iter(each.values()))
@@ -129,80 +114,72 @@ def side_by_side(root: Path, reports: dict[str, Path]) -> dict:
     }
 
 
-def _int8(root: Path) -> dict:
+def _int8(folder: RunFolder) -> dict[str, Any]:
     """What int8 cost against the fp32 bundle on the dev split, and the size of its files."""
-    folder = root / "bundle-int8"
-    manifest = read_json(folder / MANIFEST)
+    bundle = folder.int8_bundle
+    manifest = read_json(bundle / MANIFEST)
     if manifest is None:
-        raise InputError("the int8 bundle is missing", str(folder), "run it again, it carries on")
-    size = sum(file.stat().st_size for file in folder.iterdir())
+        raise InputError("the int8 bundle is missing", str(bundle), _RUN_AGAIN)
+    size = sum(file.stat().st_size for file in bundle.iterdir())
     left = manifest["quantization"]["fp32"]
-    return {"bundle": folder.name, **manifest["parity"], "left_in_fp32": left, "mb": round(size / 1e6, 1)}
+    return {"bundle": bundle.name, **manifest["parity"], "left_in_fp32": left, "mb": round(size / 1e6, 1)}
 
 
-def _benchmark(root: Path) -> dict:
+def _benchmark(folder: RunFolder) -> dict[str, Any]:
     """The benchmark's result without its raw samples, which stay in benchmark/result.json."""
-    result = read_json(root / "benchmark" / "result.json")
+    result = read_json(folder.benchmark / "result.json")
     if result is None:
-        raise InputError("the benchmark is missing", str(root / "benchmark"), "run it again, it carries on")
+        raise InputError("the benchmark is missing", str(folder.benchmark), _RUN_AGAIN)
     for name, raw in (("records", "rounds_ms"), ("text", "turns")):
         result[name] = [{key: value for key, value in record.items() if key != raw} for record in result[name]]
     return result
 
 
-def _classifier(folder: Path) -> dict:
-    metrics = read_json(folder / "metrics.json")
+def _classifier(step: Path) -> dict[str, Any]:
+    metrics = read_json(step / METRICS)
     if metrics is None:
-        raise InputError("the step was not measured", str(folder), "run it again, it carries on")
-    with np.load(folder / "predictions.npz") as arrays:
+        raise InputError("the step was not measured", str(step), _RUN_AGAIN)
+    with np.load(step / PREDICTIONS) as arrays:
         return {**metrics, "logits": arrays["logits"], "unseen": arrays["unseen"]}
 
 
-def _public(values: dict) -> dict:
+def _public(values: dict[str, Any]) -> dict[str, Any]:
     keep = ("params", "score", "score_unseen", "rows", "rows_unseen", "more_tests")
     return {key: values[key] for key in keep}
 
 
-def _fidelity(model: dict, teacher: dict, kind: str) -> dict:
-    """How close a model is to the teacher, on evaluation rows not seen in training.
+def _fidelities(
+    student: dict[str, Any], baseline: dict[str, Any] | None, teacher: dict[str, Any], kind: Kind
+) -> dict[str, Any]:
+    """Of student and baseline, and how much less the student disagrees with the teacher."""
+    own = _fidelity(student, teacher, kind)
+    other = _fidelity(baseline, teacher, kind) if baseline else None
+    values: dict[str, Any] = {"student": own, "baseline": other}
+    if other is not None and other["agreement"] is not None:
+        disagrees = 1 - other["agreement"]
+        values["disagreement_ratio"] = (1 - own["agreement"]) / disagrees if disagrees else None
+    return values
 
-    Label agreement and mean KL(teacher || model), over words for token classification. A regressor has no
-    labels: correlation and mean squared difference of the scores instead.
-    """
+
+def _fidelity(model: dict[str, Any], teacher: dict[str, Any], kind: Kind) -> dict[str, Any]:
+    """How close a model is to the teacher, on evaluation rows not seen in training (see `Kind.fidelity`)."""
     unseen = teacher["unseen"]
     chosen = unseen if unseen.any() else np.ones_like(unseen)
-    own, others = model["logits"][chosen], teacher["logits"][chosen]
-    if kind == "regression":
-        values = {
-            "agreement": None,
-            "kl": None,
-            "reason": "a regressor gives scores, not labels",
-            "pearson": compute("pearson", own, others[:, 0]),
-            "mse": float(np.square(own - others).mean()),
-        }
-    else:
-        values = fidelity(softmax(own), softmax(others))
+    values = kind.fidelity(model["logits"][chosen], teacher["logits"][chosen])
     return {**values, "rows": int(chosen.sum()), "rows_are_unseen": bool(unseen.any())}
 
 
-def _stage(folder: Path, settings: dict) -> dict:
-    stage, done, metrics = (
-        STAGES[settings["stage"]],
-        read_json(folder / DONE),
-        read_json(folder / "metrics.json"),
-    )
-    result = done["result"]
+def _stage(folder: Path, settings: dict[str, Any]) -> dict[str, Any]:
+    stage = STAGES[settings["stage"]]
+    result, metrics = read_json(folder / DONE)["result"], read_json(folder / METRICS)
     entry = {
-        "name": settings["stage"],
-        "teacher": stage.teacher_kind,
-        "data": stage.data_kind,
-        "objective": "latent + soft label + hard label" if stage.label_terms else "latent",
+        "name": stage.name,
+        "teacher": stage.teacher,
+        "data": stage.data,
+        "objective": stage.objective,
         "equation": result["objective"],
-        "steps": result["steps"],
-        "seconds": result["seconds"],
-        "score": metrics["score"],
-        "score_kind": metrics["score_kind"],
-        "score_unseen": metrics.get("score_unseen"),
+        **{key: result[key] for key in ("steps", "seconds")},
+        **{key: metrics.get(key) for key in ("score", "score_kind", "score_unseen")},
     }
     if "together_with" in result:
         entry["together_with"] = result["together_with"]  # the seconds are those of all of them
@@ -211,75 +188,56 @@ def _stage(folder: Path, settings: dict) -> dict:
     return entry
 
 
-def _latent(stages: list[tuple[Path, dict]]) -> list[dict]:
+def _latent(stages: Stages) -> list[dict[str, Any]]:
     """For each pair of teacher and data: the latent terms before training and after each stage."""
-    first = read_json(stages[0][0] / "metrics.json")
+    measured = [read_json(folder / METRICS) for folder, _ in stages]
+    names = [settings["stage"] for _, settings in stages]
     table = []
-    for position, before in enumerate(first["latent_before"]):
-        after = [read_json(folder / "metrics.json")["latent"][position]["terms"] for folder, _ in stages]
-        trains_here = [
-            settings["stage"]
-            for _, settings in stages
-            if (STAGES[settings["stage"]].teacher_kind, STAGES[settings["stage"]].data_kind)
-            == (before["teacher"], before["data"])
-        ]
+    for position, before in enumerate(measured[0]["latent_before"]):
+        pair = before["teacher"], before["data"]
+        after = [{"stage": name, **m["latent"][position]["terms"]} for name, m in zip(names, measured, strict=True)]
         table.append(
             {
-                "teacher": before["teacher"],
-                "data": before["data"],
-                "split": before["split"],
-                "rows": before["rows"],
-                "trained_by": trains_here,
-                "after": [
-                    {"stage": "start", **before["terms"]},
-                    *({"stage": s["stage"], **terms} for (_, s), terms in zip(stages, after, strict=True)),
-                ],
+                **{key: before[key] for key in ("teacher", "data", "split", "rows")},
+                "trained_by": [name for name in names if (STAGES[name].teacher, STAGES[name].data) == pair],
+                "after": [{"stage": "start", **before["terms"]}, *after],
             }
         )
     return table
 
 
-def _augmentation(stages: list[tuple[Path, dict]]) -> dict | None:
+def _augmentation(stages: Stages) -> dict[str, Any] | None:
     """Rows that were added to the task data, copies given up, and samples; None without a stage on task data."""
     results = [read_json(folder / DONE)["result"] for folder, _ in stages]
     return next((result["augmentation"] for result in results if "augmentation" in result), None)
 
 
-def _sizes(root: Path, manifest: dict) -> dict:
-    files = [path for path in (root / "bundle").iterdir() if path.is_file()]
+def _sizes(folder: RunFolder, manifest: dict[str, Any]) -> dict[str, Any]:
+    files = [path for path in folder.bundle.iterdir() if path.is_file()]
     return {
         "bundle_mb": round(sum(path.stat().st_size for path in files) / 1e6, 3),
-        "weights_mb": round((root / "bundle" / "model.pdiparams").stat().st_size / 1e6, 3),
+        "weights_mb": round((folder.bundle / f"{MODEL_STEM}.pdiparams").stat().st_size / 1e6, 3),
         "student_params": manifest["parameters"],
     }
 
 
-def _training(root: Path, shared: Path, config: dict) -> list[dict]:
+def _training(folder: RunFolder, config: dict[str, Any], stages: Stages) -> list[dict[str, Any]]:
     """The loss curves of every step, as they were logged."""
-    # by configuration, not by what lies there: an earlier configuration may have left its folders
-    folders = {}
-    if config["teacher"]["pretrain"]:
-        folders["pretrain"] = shared / "teacher" / "pretrained"
-    if config["teacher"]["finetune"]:
-        folders["finetune"] = shared / "teacher" / "finetuned"
-    if config["baseline"]:
-        folders["baseline"] = root / "baseline"
-    for number, settings in enumerate(config["stages"], start=1):
-        folders[f"{number}-{settings['stage']}"] = root / "stages" / f"{number}-{settings['stage']}"
+    # by configuration, not by what is there: an earlier configuration may have left its folders
+    steps = {
+        "pretrain": folder.pretrained if config["teacher"]["pretrain"] else None,
+        "finetune": folder.finetuned if config["teacher"]["finetune"] else None,
+        "baseline": folder.baseline if config["baseline"] else None,
+        **{stage.name: stage for stage, _ in stages},
+    }
     curves = []
-    for name, folder in folders.items():
-        result = read_json(folder / DONE)["result"]
+    for name, step in steps.items():
+        if step is None:
+            continue
+        result = read_json(step / DONE)["result"]
         points = [
             {key: value for key, value in entry.items() if key == "step" or key.endswith(("loss", "dev_score"))}
             for entry in result["history"]
         ]
-        curves.append(
-            {
-                "name": name,
-                "steps": result["steps"],
-                "seconds": result["seconds"],
-                "best": result["best"],
-                "points": points,
-            }
-        )
+        curves.append({"name": name, **{key: result[key] for key in ("steps", "seconds", "best")}, "points": points})
     return curves

@@ -5,18 +5,22 @@ from __future__ import annotations
 import base64
 import io
 from pathlib import Path
+from typing import Any
 
 from jinja2 import Environment, PackageLoader, select_autoescape
 
-from ..benchmark.output import tables
+from ..benchmark.results import tables
+from ..extensions import kind_named
 from ..files import write_text
 
 
-def write_markdown(report: dict, path: Path) -> None:
+def write_markdown(report: dict[str, Any], path: Path) -> None:
+    """The report as Markdown."""
     write_text(path, _template("report.md.j2", escape=False).render(**_view(report)))
 
 
-def write_html(report: dict, path: Path) -> None:
+def write_html(report: dict[str, Any], path: Path) -> None:
+    """The report as one HTML file with its pictures in it; the benchmark's are beside `path`."""
     pictures = {
         "scores": _scores_picture(report),
         "sizes": _sizes_picture(report),
@@ -42,7 +46,7 @@ def _template(name: str, escape: bool):
     return environment.get_template(name)
 
 
-def _view(report: dict) -> dict:
+def _view(report: dict[str, Any]) -> dict:
     """The report and the few figures that are computed for reading only."""
     baseline, teacher, student = (
         report["baseline"]["score"],
@@ -52,6 +56,7 @@ def _view(report: dict) -> dict:
     gap = None if baseline is None else teacher - baseline
     return {
         "r": report,
+        "unit": kind_named(report["kind"], "report.json").unit_name,
         "speed": tables(report["benchmark"]) if report.get("benchmark") else [],
         "fewer": report["teacher"]["params"] / report["student"]["params"],
         "gap": gap,
@@ -88,7 +93,7 @@ def _inline_file(path: Path) -> str:
     return "data:image/png;base64," + base64.b64encode(path.read_bytes()).decode("ascii")
 
 
-def _scores_picture(report: dict) -> str:
+def _scores_picture(report: dict[str, Any]) -> str:
     """A bar for each stage beside baseline (dashed) and teacher (solid line)."""
     stages = [stage for stage in report["stages"] if stage["score"] is not None]
     figure, (axis,) = _figure(7, 3.4)
@@ -110,7 +115,7 @@ def _scores_picture(report: dict) -> str:
     return _inline(figure)
 
 
-def _sizes_picture(report: dict) -> str:
+def _sizes_picture(report: dict[str, Any]) -> str:
     figure, (axis,) = _figure(4.2, 3.4)
     sizes = [report["teacher"]["params"] / 1e6, report["student"]["params"] / 1e6]
     bars = axis.bar(["teacher", "student"], sizes, color=[_TEACHER, _STUDENT], width=0.5)
@@ -120,8 +125,10 @@ def _sizes_picture(report: dict) -> str:
     return _inline(figure)
 
 
-def _latent_picture(report: dict) -> str:
-    tables = [table for table in report["latent"] if table["split"] == "held_out"]
+def _latent_picture(report: dict[str, Any]) -> str:
+    tables = [table for table in report["latent"] if table["split"] == "held_out" and len(table["after"][0]) > 1]
+    if not tables:
+        return ""  # no latent term in the objective
     figure, axes = _figure(4.2 * len(tables), 3.4, len(tables))
     for axis, table in zip(axes, tables, strict=True):
         positions = range(len(table["after"]))
@@ -137,7 +144,7 @@ def _latent_picture(report: dict) -> str:
     return _inline(figure)
 
 
-def _curves_picture(report: dict) -> str:
+def _curves_picture(report: dict[str, Any]) -> str:
     curves = [curve for curve in report["training"] if any("loss" in point for point in curve["points"])]
     figure, axes = _figure(3.1 * len(curves), 3, len(curves))
     for axis, curve in zip(axes, curves, strict=True):

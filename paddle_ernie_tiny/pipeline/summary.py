@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 
+from ..files import read_json
+
 
 def print_summary(report_file: Path) -> None:
-    """Prints teacher, baseline, each stage and the student (of every student), and where everything lies."""
-    root, report = report_file.parent, json.loads(report_file.read_text(encoding="utf-8"))
+    """Prints teacher, baseline, each stage and the student (of every student), and the paths of everything."""
+    root, report = report_file.parent, read_json(report_file)
     files = {name: root / student["report"] for name, student in report.get("students", {}).items()}
     table = Table(title=f"{report['task']}: {report['metric']} on {report['evaluated_on']}")
     for heading in ("model", "parameters", "score", "of teacher", "agrees with teacher"):
@@ -19,7 +20,7 @@ def print_summary(report_file: Path) -> None:
     teacher = report["teacher"]["score"]
     _row(table, teacher, "teacher", report["teacher"]["params"], teacher)
     for name, file in (files or {"": report_file}).items():
-        _student_rows(table, teacher, json.loads(file.read_text(encoding="utf-8")), f" {name}" if name else "")
+        _student_rows(table, teacher, read_json(file), f" {name}" if name else "")
     console = Console()
     console.print(table)
     for name, file in (files or {"": report_file}).items():

@@ -99,6 +99,6 @@ class Attention(Term):
         values = []
         for part in self.settings.relations:
             s, t = getattr(student, part)[m], getattr(teacher, part)[g]
-            scores = [losses.head_scores(x, x, self.relation_heads) for x in (s, t)]
-            values.append(losses.distribution_kl(*scores, mask))
+            own, others = (losses.head_scores(x, x, self.relation_heads) for x in (s, t))
+            values.append(losses.distribution_kl(own, others, mask))
         return sum(values) / len(values)

@@ -7,19 +7,17 @@ averaged over processes.
 
 from __future__ import annotations
 
-import json
 import logging
 import math
-import os
 import re
 import shutil
-import signal
-import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import paddle
-from paddlenlp.trainer import Trainer, TrainerCallback, TrainingArguments
+from paddlenlp.trainer import Trainer, TrainingArguments
 from paddlenlp.trainer.trainer_callback import TrainerState
 from paddlenlp.utils.log import logger as paddlenlp_logger
 from safetensors.numpy import load_file, save_file
@@ -28,13 +26,15 @@ from tqdm import tqdm
 from ..config import TrainingSettings
 from ..distributed import is_main, main_first, processes, sum_over_all, wait_for_all
 from ..errors import Interrupted
-from ..models.weights import load_state_strictly, to_numpy
+from ..files import new_folder, read_json, write_json
+from ..models.weights import WEIGHTS, load_state_strictly, to_numpy
+from ..watch import Watcher
 from .batches import LengthGroupedBatchSampler, collate
+from .callbacks import AverageGradients, InterruptAfterStep, ProgressLine
 
 _CHECKPOINT = re.compile(r"checkpoint-(\d+)")
 _COMPLETE = "complete"
-_WEIGHTS = "model.safetensors"
-_BEST = "best"
+_BEST, _SCORE = "best", "score.json"
 
 
 def total_steps(settings: TrainingSettings, rows: int) -> int:
@@ -42,7 +42,7 @@ def total_steps(settings: TrainingSettings, rows: int) -> int:
     if settings.max_steps is not None:
         return settings.max_steps
     batches = math.ceil(rows / (settings.per_device_train_batch_size * processes()))
-    return max(1, int(batches // settings.gradient_accumulation_steps * settings.num_train_epochs))
+    return max(1, int(batches // settings.gradient_accumulation_steps * (settings.num_train_epochs or 0)))
 
 
 def training_arguments(
@@ -59,7 +59,6 @@ def training_arguments(
         max_steps=steps,
         learning_rate=settings.learning_rate,
         per_device_train_batch_size=settings.per_device_train_batch_size,
-        per_device_eval_batch_size=settings.per_device_eval_batch_size,
         gradient_accumulation_steps=settings.gradient_accumulation_steps,
         warmup_ratio=settings.warmup_ratio,
         weight_decay=settings.weight_decay,
@@ -96,20 +95,31 @@ class ToolkitTrainer(Trainer):
             model is then kept and loaded at the end. None: the last model is the result.
     """
 
-    def __init__(self, model, args: TrainingArguments, rows, pad_id: int, label: str, evaluate_with=None):
+    def __init__(
+        self,
+        model: Any,
+        args: TrainingArguments,
+        rows: Any,
+        pad_id: int,
+        label: str,
+        evaluate_with: Callable[[], float] | None = None,
+        watcher: Watcher | None = None,
+    ):
         self.pad_id, self.label, self.evaluate_with = pad_id, label, evaluate_with
+        self._began = time.time()
+        self._resumed_from: str | None = None
         self._term_sums: dict[str, paddle.Tensor] = {}
         self._term_count = 0
         self._evaluated_at: int | None = None
         super().__init__(model=model, args=args, train_dataset=rows, data_collator=self.make_batch)
         if is_main():
-            self.add_callback(_ProgressLine(label))
+            self.add_callback(ProgressLine(label, watcher or Watcher()))
         if processes() > 1:
-            self.add_callback(_AverageGradients(model))
-        self._interrupt = _InterruptAfterStep()
+            self.add_callback(AverageGradients(model))
+        self._interrupt = InterruptAfterStep(watcher or Watcher())
         self.add_callback(self._interrupt)
 
-    def make_batch(self, rows: list[dict]) -> dict:
+    def make_batch(self, rows: list[dict]) -> dict[str, Any]:
         """Collation of one batch; subclasses may mask or pair here."""
         return collate(rows, self.pad_id)
 
@@ -142,7 +152,8 @@ class ToolkitTrainer(Trainer):
         shares = counts * processes() / sum_over_all(counts.clone()).clip(min=1.0)
         return {name: value * share for (name, value), share in zip(values.items(), shares, strict=True)}
 
-    def log(self, logs: dict, **kwargs) -> None:
+    def log(self, logs: dict[str, Any], **kwargs: Any) -> None:
+        """PaddleNLP's log, with the mean of each recorded term over all steps and processes since the last one."""
         if "loss" in logs and self._term_count:
             sums = sum_over_all(paddle.stack(list(self._term_sums.values())))
             for name, value in zip(self._term_sums, sums.tolist(), strict=True):
@@ -152,34 +163,46 @@ class ToolkitTrainer(Trainer):
 
     # --- training, resume, best model ------------------------------------------------------------------
 
-    def fit(self) -> dict:
-        """Trains, from the last complete checkpoint where there is one. Returns steps, seconds, history.
+    def resume_point(self) -> str | None:
+        """The last complete checkpoint, which `train` takes as `resume_from_checkpoint`; None: from the start.
+
+        A training that was cut off between its last step and its final model is loaded here; `steps_left` is then
+        false, and `train` must not be called (PaddleNLP would make one step more).
+        """
+        self._began = time.time()
+        with main_first():
+            checkpoint = last_checkpoint(Path(self.args.output_dir))
+        self._resumed_from = None if checkpoint is None else str(checkpoint)
+        if checkpoint is not None:
+            step = step_of(checkpoint)
+            if is_main():
+                tqdm.write(f"  {self.label}: resuming at step {step} of {self.args.max_steps}")
+            if step >= self.args.max_steps:
+                self._load_from_checkpoint(str(checkpoint))
+                self.state = TrainerState.load_from_json(str(checkpoint / "trainer_state.json"))
+        return self._resumed_from
+
+    @property
+    def steps_left(self) -> bool:
+        """Is there something to train after `resume_point`?"""
+        return self.state.global_step < self.args.max_steps
+
+    def conclude(self) -> dict:
+        """What a step records of its training: steps, seconds, the best score, history. Loads the best model.
 
         Raises Interrupted after Ctrl-C, with a checkpoint written.
         """
-        start = time.time()
-        with main_first():
-            checkpoint = last_checkpoint(Path(self.args.output_dir))
-        if checkpoint is not None and is_main():
-            step = _step_of(checkpoint)
-            tqdm.write(f"  {self.label}: resuming at step {step} of {self.args.max_steps}")
-        if checkpoint is not None and _step_of(checkpoint) >= self.args.max_steps:
-            # Cut off between the last step and the final model; the Trainer would make one step more.
-            self._load_from_checkpoint(str(checkpoint))
-            self.state = TrainerState.load_from_json(str(checkpoint / "trainer_state.json"))
-        else:
-            self.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
         if self._interrupt.requested:
-            raise Interrupted("interrupted; run the same command again to carry on")
+            raise Interrupted("interrupted; run the same command again to continue")
         wait_for_all()  # for what the main process is still writing
         best = self._read_best()
         if best:
-            arrays = load_file(str(self._best_folder / _WEIGHTS))
+            arrays = load_file(str(self._best_folder / WEIGHTS))
             load_state_strictly(self.model, arrays, str(self._best_folder))
         history = [entry for entry in self.state.log_history if "loss" in entry or "dev_score" in entry]
         return {
             "steps": self.state.global_step,
-            "seconds": round(self._seconds_before(checkpoint) + time.time() - start, 1),
+            "seconds": round(self._seconds_before(self._resumed_from) + time.time() - self._began, 1),
             "best": best,
             "history": history,
         }
@@ -189,14 +212,13 @@ class ToolkitTrainer(Trainer):
         return Path(self.args.output_dir) / _BEST
 
     def _read_best(self) -> dict | None:
-        file = self._best_folder / "score.json"
-        return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else None
+        return read_json(self._best_folder / _SCORE)
 
     def _maybe_log_save_evaluate(self, tr_loss, model, epoch, ignore_keys_for_eval, **kwargs):
         # Before saving, so that the checkpoint's history holds the score.
         last_step = self.state.global_step >= self.state.max_steps
-        wanted = self.evaluate_with is not None and not self._interrupt.requested
-        if wanted and (self.control.should_save or last_step) and self._evaluated_at != self.state.global_step:
+        due = (self.control.should_save or last_step) and self._evaluated_at != self.state.global_step
+        if self.evaluate_with is not None and due and not self._interrupt.requested:
             self._evaluated_at = self.state.global_step
             wants_log = self.control.should_log
             if is_main():
@@ -210,21 +232,16 @@ class ToolkitTrainer(Trainer):
         best = self._read_best()
         if best and best["score"] >= score:
             return
-        temporary = self._best_folder.with_name("best.tmp")
-        shutil.rmtree(temporary, ignore_errors=True)
-        temporary.mkdir(parents=True)
-        save_file(to_numpy(self.model.state_dict()), str(temporary / _WEIGHTS))
-        entry = {"score": float(score), "step": self.state.global_step}
-        (temporary / "score.json").write_text(json.dumps(entry), encoding="utf-8")
-        shutil.rmtree(self._best_folder, ignore_errors=True)
-        os.replace(temporary, self._best_folder)
+        with new_folder(self._best_folder, marker=_SCORE) as temporary:
+            save_file(to_numpy(self.model.state_dict()), str(temporary / WEIGHTS))
+            write_json(temporary / _SCORE, {"score": float(score), "step": self.state.global_step})
 
     # --- several processes -----------------------------------------------------------------------------
 
     def _wrap_model(self, model, training=True):
         """Not Paddle's DataParallel, which expects a gradient for every weight: terms may leave some without.
 
-        Every process starts with the main one's weights; `_AverageGradients` keeps them equal.
+        Every process starts with the main one's weights; `AverageGradients` keeps them equal.
         """
         if processes() == 1:
             return super()._wrap_model(model, training)
@@ -240,22 +257,20 @@ class ToolkitTrainer(Trainer):
             return
         folder = Path(output_dir or self.args.output_dir)
         folder.mkdir(parents=True, exist_ok=True)
-        save_file(to_numpy(self.model.state_dict()), str(folder / _WEIGHTS))
+        save_file(to_numpy(self.model.state_dict()), str(folder / WEIGHTS))
 
     def _save_checkpoint(self, model, metrics=None):
         super()._save_checkpoint(model, metrics=metrics)
         folder = Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}"
-        seconds = self._seconds_before(getattr(self, "_resumed_from", None)) + time.time() - self._started
+        seconds = self._seconds_before(self._resumed_from) + time.time() - self._began
         # Written last: a checkpoint without it was cut off while it was being saved.
         if is_main():
             (folder / _COMPLETE).write_text(f"{seconds:.1f}", encoding="utf-8")
         wait_for_all()
 
     def _load_from_checkpoint(self, resume_from_checkpoint=None):
-        self._started = time.time()
-        self._resumed_from = resume_from_checkpoint
         if resume_from_checkpoint:
-            file = Path(resume_from_checkpoint) / _WEIGHTS
+            file = Path(resume_from_checkpoint) / WEIGHTS
             load_state_strictly(self.model, load_file(str(file)), str(file))
 
     @staticmethod
@@ -271,7 +286,7 @@ def last_checkpoint(folder: Path) -> Path | None:
             complete.append(checkpoint)
         else:
             shutil.rmtree(checkpoint)
-    return max(complete, key=_step_of, default=None)
+    return max(complete, key=step_of, default=None)
 
 
 def remove_checkpoints(folder: Path) -> None:
@@ -284,106 +299,6 @@ def remove_checkpoints(folder: Path) -> None:
     shutil.rmtree(folder / _BEST, ignore_errors=True)
 
 
-def _step_of(checkpoint: Path) -> int:
+def step_of(checkpoint: Path) -> int:
+    """The step after which a checkpoint was written, from its folder's name."""
     return int(_CHECKPOINT.fullmatch(checkpoint.name).group(1))
-
-
-class _ProgressLine(TrainerCallback):
-    """A bar on a terminal, and a line for every log entry with the time left."""
-
-    def __init__(self, label: str):
-        self.label = label
-
-    def on_train_begin(self, args, state, control, **kwargs):
-        self.first_step, self.start = state.global_step, time.time()
-        self.bar = tqdm(
-            total=state.max_steps,
-            initial=state.global_step,
-            desc=self.label,
-            unit="step",
-            disable=None,
-            leave=False,
-        )
-
-    def on_step_end(self, args, state, control, **kwargs):
-        self.bar.update(1)
-
-    def on_log(self, args, state, control, logs=None, **kwargs):
-        if not state.is_local_process_zero or not logs:
-            return
-        if "dev_score" in logs:
-            self._write(f"  {self.label}: dev score {logs['dev_score']:.4f} at step {state.global_step}")
-        elif "loss" in logs:
-            done = max(1, state.global_step - self.first_step)
-            left = (time.time() - self.start) / done * (state.max_steps - state.global_step)
-            terms = "  ".join(
-                f"{name.removesuffix('_loss')} {value:.4f}" for name, value in logs.items() if name.endswith("_loss")
-            )
-            self._write(
-                f"  {self.label}: step {state.global_step}/{state.max_steps}  loss {logs['loss']:.4f}"
-                f"{'  ' + terms if terms else ''}  lr {logs['learning_rate']:.1e}  left {format_seconds(left)}"
-            )
-
-    def on_train_end(self, args, state, control, **kwargs):
-        self.bar.close()
-
-    @staticmethod
-    def _write(text: str) -> None:
-        tqdm.write(text)
-
-
-class _AverageGradients(TrainerCallback):
-    """Before every optimiser step, each gradient becomes its average over the processes."""
-
-    def __init__(self, model):
-        self.model = model
-
-    def on_optimizer_begin(self, args, state, control, **kwargs):
-        from paddle.distributed.fleet.utils.hybrid_parallel_util import fused_allreduce_gradients
-
-        fused_allreduce_gradients([p for p in self.model.parameters() if not p.stop_gradient], None)
-
-
-class _InterruptAfterStep(TrainerCallback):
-    """Ctrl-C, or SIGTERM, finishes the step and saves; a second Ctrl-C stops at once.
-
-    Of several processes, all stop after the same step, whichever of them hears of it first.
-    """
-
-    def __init__(self):
-        self.requested = False
-        self._previous: dict = {}
-
-    def on_train_begin(self, args, state, control, **kwargs):
-        if threading.current_thread() is threading.main_thread():
-            self._previous = {
-                number: signal.signal(number, self._request) for number in (signal.SIGINT, signal.SIGTERM)
-            }
-
-    def _request(self, signum, frame):
-        if not self.requested and is_main():
-            tqdm.write("  stopping after this step; a checkpoint will be written (Ctrl-C again stops at once)")
-        self.requested = True
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-
-    def on_step_end(self, args, state, control, **kwargs):
-        if processes() > 1:
-            self.requested = float(sum_over_all(paddle.to_tensor([float(self.requested)]))) > 0
-        if self.requested:
-            control.should_save = True
-            control.should_training_stop = True
-        return control
-
-    def on_train_end(self, args, state, control, **kwargs):
-        for number, handler in self._previous.items():
-            signal.signal(number, handler)
-
-
-def format_seconds(seconds: float) -> str:
-    """75 -> "1m15s"."""
-    seconds = int(round(seconds))
-    if seconds < 60:
-        return f"{seconds}s"
-    if seconds < 3600:
-        return f"{seconds // 60}m{seconds % 60:02d}s"
-    return f"{seconds // 3600}h{seconds % 3600 // 60:02d}m"

@@ -1,26 +1,16 @@
 """Entity swaps keep the tags right."""
 
-from dataclasses import dataclass
-
 import pytest
 
-from paddle_ernie_tiny.augmentation import swap_entities
-from paddle_ernie_tiny.augmentation.entities import TagScheme
+from paddle_ernie_tiny.augmentation.entities import swap_entities
 from paddle_ernie_tiny.config import AugmentationSettings
+from paddle_ernie_tiny.data.rows import TokenExample
 from paddle_ernie_tiny.errors import InputError
+from paddle_ernie_tiny.kinds.tags import entities as entities_of
 
 BIO = ["O", "B-PER", "I-PER", "B-LOC", "I-LOC"]
 BMES = ["O", "B-PER", "M-PER", "E-PER", "S-PER"]
 BIOES = ["O", "B-PER", "I-PER", "E-PER", "S-PER"]
-
-
-@dataclass(frozen=True)
-class TokenExample:
-    """A stand-in for the readers' rows."""
-
-    words: tuple[str, ...]
-    tags: tuple[int, ...]
-    line: int
 
 
 def row(text, tags, labels, line=1):
@@ -70,14 +60,12 @@ def test_only_entities_of_the_same_type_are_drawn_and_other_words_stay():
 
 
 def test_neighbouring_entities_are_told_apart():
-    scheme = TagScheme(BIO)
-
     def entities(tags):
-        return [(e.start, e.end, e.type) for e in scheme.entities([BIO.index(t) for t in tags.split()])]
+        return [(start, end, entity_type) for entity_type, start, end in entities_of(tags.split())]
 
     assert entities("B-PER B-PER I-PER O I-LOC I-PER") == [(0, 1, "PER"), (1, 3, "PER"), (4, 5, "LOC"), (5, 6, "PER")]
-    ends = TagScheme(BMES).entities([BMES.index(t) for t in "B-PER E-PER B-PER M-PER E-PER S-PER".split()])
-    assert [(e.start, e.end) for e in ends] == [(0, 2), (2, 5), (5, 6)]
+    ends = entities("B-PER E-PER B-PER M-PER E-PER S-PER")
+    assert [(start, end) for start, end, _ in ends] == [(0, 2), (2, 5), (5, 6)]
 
 
 def test_the_probability_and_the_seed_decide():
@@ -112,8 +100,7 @@ def test_real_weibo_rows_keep_their_types(shared):
     rows = [TokenExample(tuple(w for w, _ in s), tuple(labels.index(t) for _, t in s), i) for i, s in enumerate(pairs)]
     result = swap_entities(rows, labels, settings(replace_probability=0.5), seed=0)
     assert result.examples
-    scheme = TagScheme(labels)
     for example, origin in zip(result.examples, result.origin, strict=True):
         assert len(example.words) == len(example.tags)
-        types = [e.type for e in scheme.entities(rows[origin].tags)]
-        assert [e.type for e in scheme.entities(example.tags)] == types
+        types = [entity_type for entity_type, _, _ in entities_of([labels[tag] for tag in rows[origin].tags])]
+        assert [found[0] for found in entities_of([labels[tag] for tag in example.tags])] == types

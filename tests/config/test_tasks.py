@@ -4,8 +4,8 @@ import pytest
 
 from paddle_ernie_tiny.config import check_config, load_config
 from paddle_ernie_tiny.config.tasks import TASKS
+from paddle_ernie_tiny.data.splits import load_task_data
 from paddle_ernie_tiny.errors import InputErrors
-from paddle_ernie_tiny.pipeline.context import content, load_task_data
 
 from ..miniatures import ROWS_OF_A_BIG_TASK, install
 
@@ -41,10 +41,10 @@ def test_paddlenlp_s_builder_gives_what_the_table_says(project_root, name, tmp_p
     expected = ROWS_OF_A_BIG_TASK.get(name, {"train": 60})["train"]
     assert len(data.train) + (len(data.dev) if name == "msra_ner" else 0) == expected
     assert len(data.test) == 24 and data.test_is_dev == (config.data.test is None)
-    assert all(content(row) for row in data.train)
-    if data.kind == "regression":
+    assert all(row.content for row in data.train)
+    if data.kind.name == "regression":
         assert data.labels == ["score"] and all(0 <= row.label <= 5 for row in data.train)
-    elif data.kind == "token_classification":
+    elif data.kind.name == "token_classification":
         tags = {data.labels[tag] for row in data.train for tag in row.tags}
         assert tags == {"O", "B-PER", "I-PER", "B-LOC", "I-LOC", "B-ORG", "I-ORG"}
     else:

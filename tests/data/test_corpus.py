@@ -10,13 +10,8 @@ import numpy as np
 import pytest
 
 from paddle_ernie_tiny.data import text_files
-from paddle_ernie_tiny.data.corpus import (
-    TextCorpus,
-    corpus_files,
-    corpus_fingerprint,
-    prepare_corpus,
-    read_lines,
-)
+from paddle_ernie_tiny.data.corpus import TextCorpus, prepare_corpus
+from paddle_ernie_tiny.data.text_files import corpus_files, corpus_fingerprint, read_lines
 from paddle_ernie_tiny.data.tokenization import WordPieceTokenizer
 from paddle_ernie_tiny.errors import InputError
 
@@ -88,7 +83,7 @@ class TestLines:
 
     def test_undecodable_bytes(self, tmp_path):
         (tmp_path / "a.txt").write_bytes("好\n".encode() * 2 + b"x\xff\n")
-        with pytest.raises(InputError, match=r"a.txt:3: not UTF-8 text \(byte 0xff\)"):
+        with pytest.raises(InputError, match=r"a.txt:3: not UTF-8 text, near b'x\\xff"):
             list(read_lines(tmp_path))
         (tmp_path / "a.txt").write_bytes("好\n好".encode()[:-1])
         with pytest.raises(InputError, match=r"a.txt:2"):
@@ -251,6 +246,12 @@ class TestReuse:
         with pytest.raises(InputError, match=r"holds other files: thesis.doc"):
             prepare_corpus(texts, tokenizer, 16, out)
         assert (out / "thesis.doc").exists()
+
+    def test_what_is_left_of_an_own_corpus_is_replaced(self, texts, tokenizer, tmp_path):
+        out = tmp_path / "out"
+        prepare_corpus(texts, tokenizer, 16, out)
+        (out / "meta.json").unlink()
+        assert len(prepare_corpus(texts, tokenizer, 16, out).train) == 285
 
     def test_only_blank_text(self, tokenizer, tmp_path):
         (tmp_path / "a.txt").write_text(" \n\n")

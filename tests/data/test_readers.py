@@ -2,18 +2,24 @@
 
 import pytest
 
-from paddle_ernie_tiny.data.readers import (
-    Example,
-    TableFormat,
-    infer_labels,
-    read_examples,
-    read_paddlenlp,
-)
+from paddle_ernie_tiny.data.readers import infer_labels
+from paddle_ernie_tiny.data.rows import Example
+from paddle_ernie_tiny.data.tables import TableFormat
 from paddle_ernie_tiny.errors import InputError, InputErrors
+from paddle_ernie_tiny.kinds import KINDS
 
 LABELS = ["neg", "pos"]
 BY_NAME = TableFormat(text="text", label="label")
 BY_POSITION = TableFormat(text=0, label=1)
+
+
+def read_examples(path, table, labels, require_label=True):
+    """Rows with one of the labels, or with scores if there are none."""
+    return KINDS["regression" if labels is None else "classification"].read(path, table, labels, require_label)
+
+
+def read_paddlenlp(name, split, text=None, text_b=None, label=None):
+    return KINDS["classification"].read_dataset(name, split, TableFormat(text=text, text_b=text_b, label=label), None)
 
 
 @pytest.fixture

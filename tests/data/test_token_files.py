@@ -4,8 +4,9 @@ import json
 
 import pytest
 
+from paddle_ernie_tiny.data.rows import TokenExample
 from paddle_ernie_tiny.data.tables import TableFormat
-from paddle_ernie_tiny.data.token_files import TokenExample, infer_tags, read_paddlenlp_tokens, read_token_examples
+from paddle_ernie_tiny.data.token_files import infer_tags, read_paddlenlp_tokens, read_token_examples
 
 from ..miniatures import install
 
@@ -63,7 +64,7 @@ def test_tags_of_a_file_stand_by_type_and_prefix(tmp_path):
 def test_paddlenlp_s_own_set(tmp_path, monkeypatch):
     pytest.importorskip("paddlenlp.datasets", reason="needs PaddleNLP")
     install("msra_ner", monkeypatch, tmp_path)
-    examples, tags = read_paddlenlp_tokens("msra_ner", "train")
+    examples, tags = read_paddlenlp_tokens("msra_ner", "train", TableFormat())
     assert tags == ["B-PER", "I-PER", "B-ORG", "I-ORG", "B-LOC", "I-LOC", "O"]
     assert len(examples) == 60 and "".join(examples[0].words).endswith("王小明")
     assert [tags[tag] for tag in examples[0].tags[-3:]] == ["B-PER", "I-PER", "I-PER"]

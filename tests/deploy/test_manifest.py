@@ -4,9 +4,10 @@ import json
 
 import pytest
 
-from paddle_ernie_tiny.deploy.bundle import Manifest, publish, read_manifest, write_manifest
-from paddle_ernie_tiny.deploy.predictor import softmax
+from paddle_ernie_tiny.deploy.bundle import MANIFEST, Manifest, read_manifest, write_manifest
 from paddle_ernie_tiny.errors import InputError
+from paddle_ernie_tiny.files import new_folder
+from paddle_ernie_tiny.kinds.metrics import softmax
 
 
 @pytest.fixture
@@ -79,13 +80,14 @@ def test_a_missing_altered_or_further_file_is_refused(folder):
 
 
 def test_publishing_replaces_an_older_folder_whole(tmp_path):
-    for name, text in (("new", "2"), ("place", "1")):
-        (tmp_path / name).mkdir()
-        (tmp_path / name / "file").write_text(text)
-    (tmp_path / "place" / "left-over").write_text("x")
-    publish(tmp_path / "new", tmp_path / "place")
-    assert [p.name for p in (tmp_path / "place").iterdir()] == ["file"]
-    assert (tmp_path / "place" / "file").read_text() == "2"
+    place = tmp_path / "place"
+    place.mkdir()
+    for name, text in (("file", "1"), ("left-over", "x"), (MANIFEST, "{}")):
+        (place / name).write_text(text)
+    with new_folder(place, marker=MANIFEST) as temporary:
+        (temporary / "file").write_text("2")
+    assert [p.name for p in place.iterdir()] == ["file"]
+    assert (place / "file").read_text() == "2"
     assert sorted(p.name for p in tmp_path.iterdir()) == ["place"]
 
 

@@ -10,8 +10,9 @@ import pytest
 
 from paddle_ernie_tiny.deploy.bundle import read_manifest
 from paddle_ernie_tiny.deploy.predictor import Predictor
-from paddle_ernie_tiny.deploy.quantize import QuantizeRequest, has_vnni, quantize_bundle
+from paddle_ernie_tiny.deploy.quantize import QuantizeRequest, quantize_bundle
 from paddle_ernie_tiny.errors import GateError, InputError
+from paddle_ernie_tiny.machine import has_vnni
 
 PARTS = ["embeddings"]
 PARTS += [f"encoder.layers.{layer}.{part}" for layer in range(2) for part in ("attention", "feed_forward")]

@@ -10,8 +10,8 @@ import threading
 import time
 
 import pytest
+from paddle_ernie_tiny.deploy.row_files import answer_row
 
-from paddle_ernie_tiny.deploy.answers import answer_row
 from paddle_ernie_tiny.deploy.predictor import Predictor
 from tests.browser import until
 from tests.e2e.conftest import ernie_tiny

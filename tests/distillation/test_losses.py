@@ -6,8 +6,8 @@ import numpy as np
 import paddle
 import pytest
 
-from paddle_ernie_tiny.distillation import losses
-from paddle_ernie_tiny.training.label_loss import label_loss
+from paddle_ernie_tiny.kinds import KINDS
+from paddle_ernie_tiny.terms import losses
 
 
 def tensor(values):
@@ -142,11 +142,11 @@ LOSSES = {
     "soft_kl over words": ((1, 4, 3), lambda s, t: losses.soft_kl(s, t, 2.0, tensor(MASK))),
     "logits_mse": ((1, 3), lambda s, t: losses.logits_mse(s, t)),
     "logits_mse over words": ((1, 4, 3), lambda s, t: losses.logits_mse(s, t, tensor(MASK))),
-    "classification": ((1, 2), lambda s, t: label_loss("classification", s, paddle.to_tensor([1]))),
-    "regression": ((1, 1), lambda s, t: label_loss("regression", s, tensor([0.3]))),
+    "classification": ((1, 2), lambda s, t: KINDS["classification"].hard_label(s, paddle.to_tensor([1]))),
+    "regression": ((1, 1), lambda s, t: KINDS["regression"].hard_label(s, tensor([0.3]))),
     "token_classification": (
         (1, 4, 3),
-        lambda s, t: label_loss("token_classification", s, paddle.to_tensor([[-100, 2, 0, -100]])),
+        lambda s, t: KINDS["token_classification"].hard_label(s, paddle.to_tensor([[-100, 2, 0, -100]])),
     ),
 }
 

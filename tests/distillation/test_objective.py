@@ -6,13 +6,16 @@ import numpy as np
 import paddle
 import pytest
 
-from paddle_ernie_tiny.config import ObjectiveSettings
-from paddle_ernie_tiny.distillation import losses
-from paddle_ernie_tiny.distillation.objective import Objective
-from paddle_ernie_tiny.distillation.stages import distilled_student
+from paddle_ernie_tiny.config import ObjectiveSettings, RunConfig
+from paddle_ernie_tiny.distillation.objective import Objective, stage_objective
 from paddle_ernie_tiny.distillation.teacher import Teacher
+from paddle_ernie_tiny.distillation.trainers import distilled_student
 from paddle_ernie_tiny.errors import InputError
-from paddle_ernie_tiny.models.capture import Capture, Captured, Needs
+from paddle_ernie_tiny.kinds import KINDS
+from paddle_ernie_tiny.models.capture import Capture
+from paddle_ernie_tiny.terms import Captured, Needs, losses
+
+CLASSES = KINDS["classification"]
 
 
 def shape(layers, width, heads):
@@ -56,16 +59,12 @@ def values(padding=0, student_heads=2, **settings):
     paddle.seed(7)
     settings = ObjectiveSettings(**settings)
     student_model, teacher_model = classifier(2, 8, student_heads), classifier(4, 16, 2)
-    objective = Objective(settings, student_model.config, teacher_model.config, label_terms=True)
+    objective = Objective(settings, student_model.config, teacher_model.config, CLASSES, label_terms=True)
     student = distilled_student(student_model, objective, 16)
     student.eval()
-    teacher = Teacher(teacher_model, objective.needs("teacher"), logits=objective.wants("soft_label"))
+    teacher = Teacher(teacher_model, objective.needs("teacher"))
     inputs = batch(padding)
-    teacher_logits, teacher_states = teacher(inputs)
-    logits, states = student(**inputs)
-    terms = objective(
-        states, teacher_states, inputs["attention_mask"], logits, teacher_logits, paddle.to_tensor([0, 2])
-    )
+    terms = objective(student(**inputs), teacher(inputs), inputs["attention_mask"], paddle.to_tensor([0, 2]))
     return {name: float(value) for name, value in terms.items()}
 
 
@@ -103,17 +102,18 @@ def test_captured_q_and_k_give_the_models_own_attention(family):
 
 @pytest.mark.parametrize("logits", [True, False])
 def test_a_compiled_teacher_gives_the_states_of_the_plain_one(logits):
-    model, needs = classifier(3, 16, 4), Needs(hidden=(0, 2), attention=(1, 3), parts=("query", "value"))
-    plain = Teacher(model, needs, logits)
+    needs = Needs(hidden=(0, 2), attention=(1, 3), parts=("query", "value"), logits=logits)
+    model = classifier(3, 16, 4)
+    plain = Teacher(model, needs)
     batches = [batch(), batch(padding=3)]  # one graph for several lengths
     expected = [plain(inputs) for inputs in batches]
     plain.release()
-    compiled = Teacher(model, needs, logits, static_graph=True)
-    for inputs, (answer, states) in zip(batches, expected, strict=True):
-        own_answer, own = compiled(inputs)
-        assert (own_answer is None) == (not logits)
+    compiled = Teacher(model, needs, static_graph=True)
+    for inputs, states in zip(batches, expected, strict=True):
+        own = compiled(inputs)
+        assert (own.logits is None) == (not logits)
         if logits:
-            np.testing.assert_allclose(own_answer.numpy(), answer.numpy(), atol=1e-5)
+            np.testing.assert_allclose(own.logits.numpy(), states.logits.numpy(), atol=1e-5)
         for kind in ("hidden", "query", "key", "value"):
             assert getattr(own, kind).keys() == getattr(states, kind).keys()
             for layer, value in getattr(states, kind).items():
@@ -134,34 +134,47 @@ def test_total_is_the_weighted_sum_and_zero_weights_are_left_out():
     settings = ObjectiveSettings(
         attention={"weight": 2.0}, hidden={"weight": 0.5}, embedding={"weight": 0}, soft_label={"weight": 0}
     )
-    objective = Objective(settings, shape(2, 8, 2), shape(4, 16, 2), label_terms=True)
+    objective = Objective(settings, shape(2, 8, 2), shape(4, 16, 2), CLASSES, label_terms=True)
     assert [term.name for term in objective.terms] == ["attention", "hidden", "hard_label"]
     assert float(objective.total({"attention": 1.0, "hidden": 4.0, "hard_label": 3.0})) == pytest.approx(7.0)
     assert objective.needs("teacher") == Needs(hidden=(2, 4), attention=(2, 4))
+    assert objective.needs("student") == Needs(hidden=(1, 2), attention=(1, 2), logits=True)
     assert objective.equation().startswith("loss = 2 * attention [KL(A_T || A_S) over 2 layers] + 0.5 * hidden")
 
 
 def test_unequal_heads_are_refused_with_the_remedy():
     with pytest.raises(InputError, match="objective.attention.loss=relation"):
-        Objective(ObjectiveSettings(), shape(2, 8, 2), shape(4, 16, 4), label_terms=False)
+        Objective(ObjectiveSettings(), shape(2, 8, 2), shape(4, 16, 4), CLASSES, label_terms=False)
 
 
 def test_relation_takes_unequal_heads_and_refuses_a_width_that_does_not_divide():
     assert values(attention={"loss": "relation"}, student_heads=4)["attention"] > 0
     settings = ObjectiveSettings(attention={"loss": "relation", "relation_heads": 3})
     with pytest.raises(InputError, match="width 8 cannot be split into 3 relation heads"):
-        Objective(settings, shape(2, 8, 2), shape(4, 12, 4), label_terms=False)
+        Objective(settings, shape(2, 8, 2), shape(4, 12, 4), CLASSES, label_terms=False)
 
 
-def test_an_objective_without_terms_is_refused():
+def run_config(**objective):
+    data = {"train": "train.tsv", "dev": "dev.tsv"}
+    stages = [{"stage": "task_specific", "training": {"max_steps": 1}}]
+    return RunConfig(
+        output_dir="runs/x",
+        task={"name": "t", "labels": ["a", "b"]},
+        data=data,
+        teacher={"model": "m", "finetune": {"max_steps": 1}},
+        stages=stages,
+        objective=objective,
+    )
+
+
+def test_a_stage_without_terms_is_refused():
     none = {"weight": 0}
+    off = {"attention": none, "hidden": none, "embedding": none}
+    labels_alone = stage_objective(run_config(**off), 0, shape(8, 8, 2), shape(4, 16, 2))
+    assert [term.name for term in labels_alone.terms] == ["soft_label", "hard_label"]
+    assert labels_alone.layers == {}, "no layers are compared, so a student may have more of them than its teacher"
     with pytest.raises(InputError, match="every term has weight 0"):
-        Objective(
-            ObjectiveSettings(attention=none, hidden=none, embedding=none),
-            shape(2, 8, 2),
-            shape(4, 16, 2),
-            False,
-        )
+        stage_objective(run_config(**off, soft_label=none, hard_label=none), 0, shape(2, 8, 2), shape(4, 16, 2))
 
 
 def test_relation_equals_numpy():
@@ -171,7 +184,7 @@ def test_relation_equals_numpy():
     settings = ObjectiveSettings(
         attention={"loss": "relation", "relation_heads": 1}, hidden={"weight": 0}, embedding={"weight": 0}
     )
-    objective = Objective(settings, shape(1, 6, 2), shape(1, 6, 3), label_terms=False)
+    objective = Objective(settings, shape(1, 6, 2), shape(1, 6, 3), CLASSES, label_terms=False)
     states = [
         Captured(
             query={1: paddle.to_tensor(x[0])},
@@ -200,7 +213,7 @@ def test_a_weight_changes_linearly_over_the_stage_and_the_equation_says_so():
     settings = ObjectiveSettings(
         attention={"weight": 0}, hidden={"weight": 1, "final_weight": 0}, embedding={"weight": 0, "final_weight": 4}
     )
-    objective = Objective(settings, shape(2, 8, 2), shape(4, 16, 2), label_terms=False)
+    objective = Objective(settings, shape(2, 8, 2), shape(4, 16, 2), CLASSES, label_terms=False)
     assert objective.equation() == (
         "loss = 1->0 * hidden [MSE(H_S W, H_T) over 2 layers] + 0->4 * embedding [MSE(E_S W, E_T)]"
     )
@@ -212,33 +225,31 @@ def test_a_weight_changes_linearly_over_the_stage_and_the_equation_says_so():
     ("settings", "kind", "message"),
     [
         ({"projection": "none"}, "classification", "states 8 and 16 wide cannot be compared"),
-        ({"soft_label": {"loss": "kl"}}, "regression", "a regressor answers with one score"),
+        ({"soft_label": {"loss": "kl"}}, "regression", "a regression model has none"),
         ({"soft_label": {"loss": "mse", "temperature": 2.0}}, "classification", "temperature 2 has no meaning"),
     ],
 )
 def test_impossible_pairings_are_refused(settings, kind, message):
     with pytest.raises(InputError, match=message):
-        Objective(ObjectiveSettings(**settings), shape(2, 8, 2), shape(4, 16, 2), label_terms=True, kind=kind)
+        Objective(ObjectiveSettings(**settings), shape(2, 8, 2), shape(4, 16, 2), KINDS[kind], label_terms=True)
 
 
 def test_without_a_projection_equal_widths_are_compared_as_they_are():
     paddle.seed(7)
     settings = ObjectiveSettings(projection="none")
     model = classifier(2, 8, 2)
-    objective = Objective(settings, model.config, model.config, label_terms=False)
-    student, teacher = distilled_student(model, objective, 8), Teacher(model, objective.needs("teacher"), logits=False)
+    objective = Objective(settings, model.config, model.config, CLASSES, label_terms=False)
+    student, teacher = distilled_student(model, objective, 8), Teacher(model, objective.needs("teacher"))
     inputs = batch()
-    _, teacher_states = teacher(inputs)
     student.eval()
-    _, states = student(**inputs)
     assert not len(student.projections)
-    terms = objective(states, teacher_states, inputs["attention_mask"])
+    terms = objective(student(**inputs), teacher(inputs), inputs["attention_mask"])
     assert all(float(value) == pytest.approx(0.0, abs=1e-6) for value in terms.values())
 
 
 def test_counts_are_what_each_term_is_a_mean_over():
     settings = ObjectiveSettings(attention={"loss": "mse"})
-    objective = Objective(settings, shape(2, 8, 2), shape(4, 16, 2), label_terms=True)
+    objective = Objective(settings, shape(2, 8, 2), shape(4, 16, 2), CLASSES, label_terms=True)
     mask = paddle.to_tensor([[1.0, 1.0, 1.0], [1.0, 0.0, 0.0]])
     counts = objective.counts(mask, paddle.to_tensor([1, -100])).tolist()
     # attention: 9 + 1 pairs; hidden and embedding: 4 tokens; soft label: 2 rows; hard label: 1 labelled row

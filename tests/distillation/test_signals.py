@@ -4,15 +4,15 @@ import numpy as np
 import paddle
 import pytest
 
+from paddle_ernie_tiny.data.rows import EncodedRows
 from paddle_ernie_tiny.distillation import signals
 from paddle_ernie_tiny.distillation.signals import Layout, SignalCache, rows_fingerprint
 from paddle_ernie_tiny.errors import InputError
-from paddle_ernie_tiny.models.capture import Captured, Needs
-from paddle_ernie_tiny.training.batches import EncodedRows
+from paddle_ernie_tiny.terms import Captured, Needs
 
 KEY = {"teacher": "abc", "data": "def", "tokenizer": "ghi"}
 LENGTHS = np.array([3, 5, 2, 4, 1])
-LAYOUT = Layout(Needs(hidden=(0, 2), attention=(2,)), width=4, logits=3)
+LAYOUT = Layout(Needs(hidden=(0, 2), attention=(2,), logits=True), width=4, labels=3)
 PARTS = [("hidden", 0), ("hidden", 2), ("query", 2), ("key", 2)]
 
 
@@ -25,19 +25,20 @@ def batch(rows, seed=0, by_token=False):
         arrays[kind, layer] = rng.normal(size=(len(rows), longest, 4)).astype(np.float32)
         getattr(states, kind)[layer] = paddle.to_tensor(arrays[kind, layer])
     logits = rng.normal(size=(len(rows), longest, 3) if by_token else (len(rows), 3)).astype(np.float32)
+    states.logits = paddle.to_tensor(logits)
     return states, arrays, logits
 
 
 def check(cache, rows, arrays, logits):
     """What is read equals what was stored, without what was padding then."""
-    read_logits, states = cache.read(rows)
+    states = cache.read(rows)
     for place, row in enumerate(rows):
         length = LENGTHS[row]
         for (kind, layer), values in arrays.items():
             read = getattr(states, kind)[layer].numpy()[place]
             np.testing.assert_array_equal(read[:length], values[place, :length].astype(np.float16).astype(np.float32))
             assert not read[length:].any()
-    return read_logits.numpy()
+    return states.logits.numpy()
 
 
 @pytest.mark.parametrize("shard_bytes", [1 << 30, 64])
@@ -47,7 +48,7 @@ def test_what_is_stored_is_read_again_by_another_process_s_cache(tmp_path, monke
     states, arrays, logits = batch(rows)
     cache = SignalCache(tmp_path / "c", KEY, LAYOUT, LENGTHS)
     assert not cache.has(rows)
-    cache.store(rows, paddle.to_tensor(logits), states)
+    cache.store(rows, states)
     np.testing.assert_array_equal(check(cache, rows, arrays, logits), logits)
     cache.sync()
     again = SignalCache(tmp_path / "c", KEY, LAYOUT, LENGTHS)
@@ -61,10 +62,10 @@ def test_what_is_stored_is_read_again_by_another_process_s_cache(tmp_path, monke
 
 def test_logits_of_every_token(tmp_path):
     rows = np.array([1, 2])
-    layout = Layout(LAYOUT.needs, 4, logits=3, by_token=True)
+    layout = Layout(LAYOUT.needs, 4, labels=3, by_token=True)
     states, arrays, logits = batch(rows, by_token=True)
     cache = SignalCache(tmp_path / "c", KEY, layout, LENGTHS)
-    cache.store(rows, paddle.to_tensor(logits), states)
+    cache.store(rows, states)
     read = check(cache, rows, arrays, logits)
     np.testing.assert_array_equal(read[0], logits[0])
     np.testing.assert_array_equal(read[1, :2], logits[1, :2])
@@ -72,8 +73,8 @@ def test_logits_of_every_token(tmp_path):
 
 def test_what_was_not_synced_does_not_count_after_a_crash(tmp_path):
     rows = np.array([0, 1])
-    states, _, logits = batch(rows)
-    SignalCache(tmp_path / "c", KEY, LAYOUT, LENGTHS).store(rows, paddle.to_tensor(logits), states)
+    states, _, _ = batch(rows)
+    SignalCache(tmp_path / "c", KEY, LAYOUT, LENGTHS).store(rows, states)
     assert not SignalCache(tmp_path / "c", KEY, LAYOUT, LENGTHS).filled.any()
 
 
@@ -82,7 +83,7 @@ def test_what_was_not_synced_does_not_count_after_a_crash(tmp_path):
     [
         ({**KEY, "teacher": "other"}, LAYOUT, "made with another teacher"),
         ({**KEY, "data": "other", "tokenizer": "other"}, LAYOUT, "made with another data, tokenizer"),
-        (KEY, Layout(Needs(hidden=(0,)), 4, 3), "made with another states"),
+        (KEY, Layout(Needs(hidden=(0,), logits=True), 4, 3), "made with another states"),
     ],
 )
 def test_signals_of_another_teacher_are_refused(tmp_path, key, layout, message):
@@ -99,14 +100,14 @@ def test_a_folder_of_something_else_is_not_touched(tmp_path):
 
 def test_a_full_disk_is_said(tmp_path, monkeypatch):
     cache = SignalCache(tmp_path / "c", KEY, LAYOUT, LENGTHS)
-    states, _, logits = batch(np.array([0]))
+    states, _, _ = batch(np.array([0]))
 
     def full(*_):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(signals.os, "pwrite", full)
     with pytest.raises(InputError, match="No space left on device"):
-        cache.store(np.array([0]), paddle.to_tensor(logits), states)
+        cache.store(np.array([0]), states)
     cache.sync()
     assert not cache.has(np.array([0]))
 

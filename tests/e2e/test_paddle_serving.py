@@ -105,9 +105,9 @@ def running(bundle: Path, folder: Path, python: Path):
 @pytest.fixture(scope="session")
 def python(project_root, tmp_path_factory) -> Path:
     """The environment as a tagger's folder asks for it: what others need, and seqeval."""
-    templates = project_root / "paddle_ernie_tiny" / "deploy" / "paddle_serving_folder"
+    templates = project_root / "paddle_ernie_tiny" / "paddle_serving" / "folder"
     requirements = tmp_path_factory.mktemp("requirements") / "requirements.txt"
-    names = ("requirements.txt", "requirements-entities.txt")
+    names = ("requirements.txt", "requirements-token_classification.txt")
     requirements.write_text("".join((templates / name).read_text() for name in names))
     return serving_python(requirements)
 

@@ -7,6 +7,7 @@ import pytest
 from paddle_ernie_tiny.config import ModelShape, StudentSettings
 from paddle_ernie_tiny.data.tokenization import SPECIAL_TOKENS, WordPieceTokenizer
 from paddle_ernie_tiny.errors import InputError
+from paddle_ernie_tiny.kinds import KINDS
 from paddle_ernie_tiny.models.build import build_masked_lm, count_parameters
 from paddle_ernie_tiny.models.initialise import embeddings_by_svd, initial_student
 from paddle_ernie_tiny.models.weights import read_weights, save_model
@@ -26,7 +27,7 @@ def teacher(tmp_path_factory):
 
 def start(teacher, layers=2, seed=3, init=None, **sizes):
     settings = StudentSettings(num_hidden_layers=layers, **{**SIZES, **sizes}, init=init or {})
-    return initial_student(settings, teacher, ["a", "b"], "classification", seed)
+    return initial_student(settings, teacher, ["a", "b"], KINDS["classification"], seed)
 
 
 def arrays(model):

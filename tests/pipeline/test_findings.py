@@ -5,16 +5,16 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from paddle_ernie_tiny.data.readers import Example
-from paddle_ernie_tiny.data.token_files import TokenExample
-from paddle_ernie_tiny.pipeline.context import TaskData
+from paddle_ernie_tiny.data.rows import Example, TokenExample
+from paddle_ernie_tiny.data.splits import TaskData
+from paddle_ernie_tiny.kinds import KINDS
 from paddle_ernie_tiny.pipeline.estimates import encoder_parameters, step_flops
 from paddle_ernie_tiny.pipeline.findings import data_findings
 
 
 def context(train, dev, kind="classification", labels=("bad", "good"), limit=8):
     rows = [[e if isinstance(e, TokenExample) else Example(*e) for e in split] for split in (train, dev)]
-    data = TaskData(kind=kind, labels=list(labels), train=rows[0], dev=rows[1], test=rows[1], test_is_dev=True)
+    data = TaskData(kind=KINDS[kind], labels=list(labels), train=rows[0], dev=rows[1], test=rows[1], test_is_dev=True)
     task = SimpleNamespace(max_length_tokens=limit)
     return SimpleNamespace(data=data, teacher_source=None, config=SimpleNamespace(seed=1, task=task))
 
@@ -35,7 +35,10 @@ def test_contradictions_name_both_lines():
 def test_repetitions_within_train_and_across_splits():
     within, across = found(context(TRAIN, DEV), "repetitions")
     assert "2 of 4 rows repeat" in within.what
-    assert "1 of 2 rows also stand in train, the first on line 2" in across.what and across.where == "data.dev"
+    assert (
+        "1 of 2 rows also occur in the training split, the first on line 2" in across.what
+        and across.where == "data.dev"
+    )
 
 
 def test_rare_labels_are_a_warning():

@@ -1,40 +1,13 @@
-"""The teacher against chance: thresholds by hand, and what the refusal shows."""
+"""The teacher against chance: who is stopped, and what the refusal shows."""
 
 import numpy as np
 import pytest
 
 from paddle_ernie_tiny.errors import GateError
-from paddle_ernie_tiny.pipeline.teacher_gate import chance, check_above_chance, confusion_matrix
+from paddle_ernie_tiny.kinds.metrics import Scored
+from paddle_ernie_tiny.pipeline.measure import check_above_chance
 
 GOLD = np.array([0] * 60 + [1] * 40)
-
-
-def test_chance_of_accuracy_is_the_larger_class():
-    expected, margin = chance("accuracy", GOLD, 2)
-    assert expected == 0.6 and margin == pytest.approx(3 * np.sqrt(0.6 * 0.4 / 100))
-
-
-def test_chance_of_f1_is_always_saying_yes():
-    expected, _ = chance("f1", GOLD, 2)
-    assert expected == pytest.approx(2 * 0.4 / 1.4)  # precision 0.4, recall 1
-
-
-def test_chance_of_macro_f1_is_the_larger_class_alone():
-    expected, _ = chance("macro_f1", GOLD, 2)
-    assert expected == pytest.approx((2 * 0.6 / 1.6) / 2)
-
-
-@pytest.mark.parametrize("metric", ["matthews", "pearson_spearman", "spearman"])
-def test_correlations_start_from_zero(metric):
-    assert chance(metric, GOLD, 2) == (0.0, 0.3)
-
-
-def test_chance_of_mrr_is_a_random_order():
-    # one right of two: ranks 1 and 2 alike often; one right of one: always first; the third has none
-    gold, groups = np.array([1, 0, 1, 0, 0]), np.array([0, 0, 1, 2, 2])
-    assert chance("mrr", gold, 2, groups)[0] == pytest.approx(((1 + 1 / 2) / 2 + 1) / 2)
-    # two right of three: rank 1 in 2 of 3 orders, else rank 2
-    assert chance("mrr", np.array([1, 1, 0]), 2, np.zeros(3))[0] == pytest.approx(2 / 3 + 1 / 3 / 2)
 
 
 def logits_for(predicted):
@@ -44,17 +17,12 @@ def logits_for(predicted):
 def test_a_teacher_at_chance_is_stopped_with_the_confusion_matrix():
     predicted = np.zeros(100, dtype=int)
     with pytest.raises(GateError) as error:
-        check_above_chance("accuracy", 0.6, logits_for(predicted), GOLD, ["bad", "good"], None)
+        check_above_chance("accuracy", 0.6, Scored.of(logits_for(predicted), GOLD, ["bad", "good"]))
     assert "scores 0.6000" in str(error.value) and "check_above_chance=false" in str(error.value)
     assert "bad" in str(error.value) and "60" in str(error.value)
 
 
 def test_a_margin_that_a_small_split_cannot_show_is_asked_for():
-    check_above_chance("accuracy", 0.75, logits_for(GOLD), GOLD, ["a", "b"], None)
+    check_above_chance("accuracy", 0.75, Scored.of(logits_for(GOLD), GOLD, ["a", "b"]))
     with pytest.raises(GateError):
-        check_above_chance("accuracy", 0.75, logits_for(GOLD[::10]), GOLD[::10], ["a", "b"], None)
-
-
-def test_the_matrix_counts_rows_of_gold_by_columns_of_predictions():
-    matrix = confusion_matrix(np.array([0, 1, 1]), np.array([0, 0, 1]), ["a", "b"]).splitlines()
-    assert [line.split()[-2:] for line in matrix[1:]] == [["1", "1"], ["0", "1"]]
+        check_above_chance("accuracy", 0.75, Scored.of(logits_for(GOLD[::10]), GOLD[::10], ["a", "b"]))

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from paddle_ernie_tiny.training.batches import EncodedRows, LengthGroupedBatchSampler, collate, sorted_batches
+from paddle_ernie_tiny.data.rows import EncodedRows
+from paddle_ernie_tiny.training.batches import LengthGroupedBatchSampler, collate, sorted_batches
 
 LENGTHS = np.random.default_rng(0).integers(3, 60, size=203)
 
@@ -72,7 +73,7 @@ def test_sorted_batches_cover_every_row_once():
 
 
 def test_masking_hides_the_given_share_and_keeps_the_targets():
-    from paddle_ernie_tiny.training.steps import Masking
+    from paddle_ernie_tiny.training.tasks import Masking
 
     class Vocabulary:
         pad_id, mask_id, cls_id, sep_id, vocab_size = 0, 4, 2, 3, 100
@@ -92,7 +93,7 @@ def test_masking_hides_the_given_share_and_keeps_the_targets():
 
 
 def test_whole_word_masking_masks_all_pieces_of_a_word_or_none():
-    from paddle_ernie_tiny.training.steps import Masking
+    from paddle_ernie_tiny.training.tasks import Masking
 
     class Vocabulary:
         pad_id, mask_id, cls_id, sep_id, vocab_size = 0, 4, 2, 3, 100

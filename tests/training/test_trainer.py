@@ -1,6 +1,5 @@
 """Trainer mechanics on small random models: resume, best model, frozen teacher, one component a stage."""
 
-import inspect
 import json
 
 import numpy as np
@@ -8,17 +7,35 @@ import paddle
 import pytest
 
 from paddle_ernie_tiny.config import ObjectiveSettings, TrainingSettings
-from paddle_ernie_tiny.distillation import stages
+from paddle_ernie_tiny.data.rows import EncodedRows
+from paddle_ernie_tiny.distillation.objective import Objective
 from paddle_ernie_tiny.distillation.signals import Layout, SignalCache
 from paddle_ernie_tiny.distillation.teacher import CachedTeacher, Teacher
 from paddle_ernie_tiny.distillation.together import JointObjective, JointStudents
-from paddle_ernie_tiny.training.batches import EncodedRows
-from paddle_ernie_tiny.training.steps import FinetuneTrainer
+from paddle_ernie_tiny.distillation.trainers import TRAINERS, distilled_student
+from paddle_ernie_tiny.kinds import KINDS
+from paddle_ernie_tiny.stages import STAGES
+from paddle_ernie_tiny.training.tasks import FinetuneTrainer
 from paddle_ernie_tiny.training.trainer import last_checkpoint, total_steps, training_arguments
 
 SETTINGS = TrainingSettings(
     max_steps=20, learning_rate=1e-3, per_device_train_batch_size=4, logging_steps=5, save_steps=5
 )
+
+
+CLASSES = KINDS["classification"]
+
+
+def fit(trainer):
+    """As the steps of a run train."""
+    start = trainer.resume_point()
+    if trainer.steps_left:
+        trainer.train(resume_from_checkpoint=start)
+    return trainer.conclude()
+
+
+def build_objective(student, teacher, stage):
+    return Objective(ObjectiveSettings(), student.config, teacher.config, CLASSES, stage.label_terms)
 
 
 class Stop(Exception):
@@ -55,7 +72,7 @@ def finetuner(folder, evaluate_with=None):
     paddle.seed(3)
     data = rows()
     args = training_arguments(SETTINGS, len(data), folder, folder / "vdl", seed=3)
-    return FinetuneTrainer(classifier(), args, data, 0, "test", evaluate_with)
+    return FinetuneTrainer(classifier(), args, data, 0, "test", CLASSES, evaluate_with)
 
 
 def weights(trainer):
@@ -66,7 +83,7 @@ def test_a_training_that_was_cut_off_ends_with_the_same_weights_and_history(tmp_
     # As the pipeline does: each training counts parameter names from zero.
     with paddle.utils.unique_name.guard():
         whole = finetuner(tmp_path / "whole")
-        expected = whole.fit()
+        expected = fit(whole)
     with paddle.utils.unique_name.guard():
         cut = finetuner(tmp_path / "cut")
     compute = cut.compute_loss
@@ -78,11 +95,11 @@ def test_a_training_that_was_cut_off_ends_with_the_same_weights_and_history(tmp_
 
     cut.compute_loss = crash_at_step_13
     with paddle.utils.unique_name.guard(), pytest.raises(Stop):
-        cut.fit()
+        fit(cut)
     assert last_checkpoint(tmp_path / "cut").name == "checkpoint-10"
     with paddle.utils.unique_name.guard():
         resumed = finetuner(tmp_path / "cut")
-        result = resumed.fit()
+        result = fit(resumed)
     for name, value in weights(whole).items():
         np.testing.assert_allclose(weights(resumed)[name], value, atol=1e-6, err_msg=name)
     assert [entry["step"] for entry in result["history"]] == [5, 10, 15, 20]
@@ -92,10 +109,10 @@ def test_a_training_that_was_cut_off_ends_with_the_same_weights_and_history(tmp_
 def test_a_training_that_was_cut_off_after_its_last_step_makes_no_step_more(tmp_path):
     with paddle.utils.unique_name.guard():
         first = finetuner(tmp_path)
-        expected = first.fit()
+        expected = fit(first)
     with paddle.utils.unique_name.guard():
         again = finetuner(tmp_path)
-        result = again.fit()
+        result = fit(again)
     assert result["steps"] == 20 and result["history"] == expected["history"]
     for name, value in weights(first).items():
         np.testing.assert_array_equal(weights(again)[name], value)
@@ -118,7 +135,7 @@ def test_the_best_model_by_dev_score_is_the_result(tmp_path):
         return next(scores)
 
     trainer = finetuner(tmp_path, evaluate_with=score)
-    result = trainer.fit()
+    result = fit(trainer)
     assert result["best"] == {"score": 0.9, "step": 10}
     assert len(kept) == 4
     assert [e["step"] for e in result["history"] if "loss" in e] == [5, 10, 15, 20], "a score hides no loss"
@@ -138,7 +155,12 @@ def test_every_schedule_starts_with_the_warm_up(tmp_path, kind, ending):
     settings = SETTINGS.model_copy(update={"lr_scheduler_type": kind, "warmup_ratio": 0.25})
     data = rows()
     trainer = FinetuneTrainer(
-        classifier(), training_arguments(settings, len(data), tmp_path, tmp_path / "vdl", seed=3), data, 0, "test"
+        classifier(),
+        training_arguments(settings, len(data), tmp_path, tmp_path / "vdl", seed=3),
+        data,
+        0,
+        "test",
+        CLASSES,
     )
     schedule = trainer.create_scheduler(num_training_steps=20)
     rates = []
@@ -152,16 +174,16 @@ def test_every_schedule_starts_with_the_warm_up(tmp_path, kind, ending):
 @pytest.mark.parametrize("name", ["general", "task_specific"])
 def test_a_stage_trains_the_student_and_leaves_the_teacher_alone(tmp_path, name):
     paddle.seed(5)
-    stage = stages.STAGES[name]
+    stage = STAGES[name]
     student_model, teacher_model = classifier(1, 8), classifier(2, 16, dropout=0.5)
-    objective = stages.build_objective(ObjectiveSettings(), student_model.config, teacher_model.config, stage)
-    student = stages.distilled_student(student_model, objective, 16)
-    teacher = Teacher(teacher_model, objective.needs("teacher"), logits=objective.wants("soft_label"))
+    objective = build_objective(student_model, teacher_model, stage)
+    student = distilled_student(student_model, objective, 16)
+    teacher = Teacher(teacher_model, objective.needs("teacher"))
     before = {n: v.numpy().copy() for n, v in teacher_model.state_dict().items()}
     start = {n: v.numpy().copy() for n, v in student.state_dict().items()}
     data = rows(labelled=stage.label_terms)
     args = training_arguments(SETTINGS, len(data), tmp_path, tmp_path / "vdl", seed=3)
-    result = stage(student, teacher, objective, args, data, 0).fit()
+    result = fit(TRAINERS[stage.name](student, teacher, objective, args, data, 0))
 
     assert not teacher_model.training, "dropout must be off in the teacher"
     for n, value in teacher_model.state_dict().items():
@@ -178,21 +200,21 @@ def test_a_stage_trains_the_student_and_leaves_the_teacher_alone(tmp_path, name)
 
 
 def test_cached_signals_give_the_losses_of_an_online_teacher(tmp_path):
-    stage, data = stages.STAGES["task_specific"], rows(labelled=True)
+    stage, data = STAGES["task_specific"], rows(labelled=True)
     histories, asked = {}, []
     for mode in ("online", "cached"):
         paddle.seed(5)
         student_model, teacher_model = classifier(1, 8), classifier(2, 16)
-        objective = stages.build_objective(ObjectiveSettings(), student_model.config, teacher_model.config, stage)
-        student = stages.distilled_student(student_model, objective, 16)
-        teacher = Teacher(teacher_model, objective.needs("teacher"), logits=True)
+        objective = build_objective(student_model, teacher_model, stage)
+        student = distilled_student(student_model, objective, 16)
+        teacher = Teacher(teacher_model, objective.needs("teacher"))
         if mode == "cached":
-            layout = Layout(objective.needs("teacher"), 16, logits=2)
+            layout = Layout(objective.needs("teacher"), 16, labels=2)
             cache = SignalCache(tmp_path / "signals", {"teacher": "x"}, layout, data.lengths)
             teacher = CachedTeacher(teacher, cache)
             teacher_model.register_forward_post_hook(lambda *_: asked.append(1))
         args = training_arguments(SETTINGS, len(data), tmp_path / mode, tmp_path / "vdl", seed=3)
-        histories[mode] = stage(student, teacher, objective, args, data, 0).fit()["history"]
+        histories[mode] = fit(TRAINERS[stage.name](student, teacher, objective, args, data, 0))["history"]
     steps_an_epoch = -(-len(data) // SETTINGS.per_device_train_batch_size)
     assert len(asked) == steps_an_epoch, "the teacher is asked once a row"
     assert SETTINGS.max_steps > 2 * steps_an_epoch
@@ -204,7 +226,7 @@ def test_cached_signals_give_the_losses_of_an_online_teacher(tmp_path):
 
 def test_students_together_learn_what_each_learns_alone(tmp_path):
     """Same losses and weights, gradient clipping included, from one teacher forward a step for all."""
-    stage, data = stages.STAGES["general"], rows(labelled=False)
+    stage, data = STAGES["general"], rows(labelled=False)
     settings = SETTINGS.model_copy(update={"max_grad_norm": 0.05})  # clips at every step
 
     def pair(layers, width):
@@ -213,16 +235,16 @@ def test_students_together_learn_what_each_learns_alone(tmp_path):
         paddle.seed(9)
         for parameter in teacher_model.parameters():
             parameter.set_value(paddle.randn(parameter.shape) * 0.1)
-        objective = stages.build_objective(ObjectiveSettings(), student_model.config, teacher_model.config, stage)
-        return stages.distilled_student(student_model, objective, 16), objective, teacher_model
+        objective = build_objective(student_model, teacher_model, stage)
+        return distilled_student(student_model, objective, 16), objective, teacher_model
 
     alone, results = {}, {}
     shapes = {"small": (1, 8), "large": (2, 12)}
     for name, shape in shapes.items():
         student, objective, model = pair(*shape)
         args = training_arguments(settings, len(data), tmp_path / name, tmp_path / "vdl", seed=3)
-        teacher = Teacher(model, objective.needs("teacher"), logits=False)
-        results[name] = stage(student, teacher, objective, args, data, 0).fit()["history"]
+        teacher = Teacher(model, objective.needs("teacher"))
+        results[name] = fit(TRAINERS[stage.name](student, teacher, objective, args, data, 0))["history"]
         alone[name] = {key: value.numpy() for key, value in student.state_dict().items()}
 
     asked = []
@@ -232,8 +254,8 @@ def test_students_together_learn_what_each_learns_alone(tmp_path):
     model = pairs["small"][2]
     model.bert.register_forward_post_hook(lambda *_: asked.append(1))
     args = training_arguments(settings, len(data), tmp_path / "joint", tmp_path / "vdl", seed=3)
-    teacher = Teacher(model, objective.needs("teacher"), logits=False)
-    history = stage(joint, teacher, objective, args, data, 0).fit()["history"]
+    teacher = Teacher(model, objective.needs("teacher"))
+    history = fit(TRAINERS[stage.name](joint, teacher, objective, args, data, 0))["history"]
 
     assert len(asked) == settings.max_steps
     for name in shapes:
@@ -246,12 +268,12 @@ def test_students_together_learn_what_each_learns_alone(tmp_path):
 
 
 def test_each_stage_changes_exactly_one_component():
-    order = [stages.STAGES[name] for name in ("general", "general_enhanced", "task_adaptive", "task_specific")]
-    components = ("teacher_kind", "data_kind", "label_terms")
+    order = [STAGES[name] for name in ("general", "general_enhanced", "task_adaptive", "task_specific")]
+    assert list(STAGES.values()) == order
     for earlier, later in zip(order, order[1:], strict=False):
-        changed = [c for c in components if getattr(earlier, c) != getattr(later, c)]
+        changed = [c for c in ("teacher", "data", "label_terms") if getattr(earlier, c) != getattr(later, c)]
         assert len(changed) == 1, (earlier, later, changed)
-        assert issubclass(later, earlier)
-        own = {name for name in vars(later) if not name.startswith("__")}
-        assert own == {"name", "title", changed[0]}, "a stage holds nothing but its change"
-    assert inspect.signature(order[0].compute_loss) == inspect.signature(order[-1].compute_loss)
+    for stage in order:
+        own = {name for name in vars(TRAINERS[stage.name]) if not name.startswith("__")}
+        assert own == {"stage"}, "a stage's trainer holds nothing but its row of the table"
+        assert TRAINERS[stage.name].stage is stage

@@ -1,0 +1,36 @@
+from .api import Distilled as Distilled
+from .api import Progress as Progress
+from .api import bench as bench
+from .api import distil as distil
+from .config import RunConfig as RunConfig
+from .config import load_config as load_config
+from .deploy.export import export as export
+from .deploy.predictor import Predictor as Predictor
+from .deploy.quantize import quantize as quantize
+from .deploy.row_files import evaluate as evaluate
+from .errors import ErnieTinyError as ErnieTinyError
+from .errors import GateError as GateError
+from .errors import InputError as InputError
+from .errors import InputErrors as InputErrors
+from .errors import Interrupted as Interrupted
+from .extensions import register_kind as register_kind
+from .extensions import register_metric as register_metric
+from .extensions import register_term as register_term
+from .kinds import KINDS as KINDS
+from .kinds import Entity as Entity
+from .kinds import Kind as Kind
+from .kinds import Prediction as Prediction
+from .kinds import Score as Score
+from .kinds.metrics import METRICS as METRICS
+from .kinds.metrics import Metric as Metric
+from .kinds.metrics import Scored as Scored
+from .stages import STAGES as STAGES
+from .stages import Stage as Stage
+from .terms import TERMS as TERMS
+from .terms import Captured as Captured
+from .terms import Needs as Needs
+from .terms import Pair as Pair
+from .terms import Term as Term
+from .terms import TermSettings as TermSettings
+
+__version__: str

@@ -1,0 +1,162 @@
+"""What a masked language model would put in a word's place."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from ..data.tokenization import WordPieceTokenizer, pad_batch
+from ..data.words import word_counts
+from .segments import Word, script_of
+
+# With [CLS] and [SEP]; of longer texts, what is around the word. The time of a forward pass on a CPU goes with it.
+_CONTEXT_TOKENS = 64
+# Masked words of one forward pass are this far apart: about one token in ten is masked then, and BERT was trained
+# with one in seven. None would be one word per pass, as in TinyBERT, at several times the cost.
+_TOKENS_BETWEEN = 8
+_BEAM = 64
+_PLACES = ("chinese", "letters", "##letters", "number", "##number")
+Candidates = list[tuple[str, float]]  # the pieces that a place may hold, with their logits
+
+
+class WordPredictor:
+    """Replacements of words, by the masked LM `model` (whose `eval()` mode it sets).
+
+    All pieces of a word are masked at once, and with it further words of the text, `tokens_between` tokens
+    apart (None: a word at a time). Of the `candidates` most probable tokens of each place, those that
+    continue to a word of the same script are combined, the best sums of log-probabilities first: Chinese words are
+    of Chinese characters and in jieba's dictionary, others begin with a whole piece and continue with `##` ones.
+    Special tokens, punctuation and the word itself are never among them.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        tokenizer: WordPieceTokenizer,
+        candidates: int,
+        rows_per_batch: int,
+        tokens_between: int | None = _TOKENS_BETWEEN,
+    ):
+        model.eval()
+        self.model, self.tokenizer = model, tokenizer
+        self.candidates, self.rows_per_batch, self.tokens_between = candidates, rows_per_batch, tokens_between
+        self.context = min(_CONTEXT_TOKENS, model.config.max_position_embeddings)
+        self.tokens, self.counts = tokenizer.tokens, word_counts()
+        self.allowed = self._allowed()
+
+    def _allowed(self) -> Any:
+        """[places, vocab]: 0 for a token that the place may hold, minus infinity for others."""
+        import paddle
+
+        table = np.full((len(_PLACES), self.model.config.vocab_size), -np.inf, dtype=np.float32)
+        for index, token in enumerate(self.tokens):
+            piece = token.removeprefix("##")
+            place = token[: len(token) - len(piece)] + (script_of(piece) or "")
+            if place in _PLACES and (place != "chinese" or len(token) == 1):
+                table[_PLACES.index(place), index] = 0
+        return paddle.to_tensor(table)
+
+    def __call__(self, wanted: Sequence[Word], progress: Callable[[int], object] | None = None) -> list[list[str]]:
+        """The replacements of each word, the most probable first; at most `candidates` of each.
+
+        Runs `rows_per_batch` masked texts of similar length at a time; `progress` gets the number of words of each.
+        """
+        groups = sorted(self.groups(wanted), key=lambda group: min(len(group[0].ids), self.context - 2))
+        result: dict[Word, list[str]] = {}
+        for start in range(0, len(groups), self.rows_per_batch):
+            batch = groups[start : start + self.rows_per_batch]
+            places, words = self._forward(batch), [word for group in batch for word in group]
+            for word in words:
+                result[word] = self.words(word, places[: word.pieces])
+                places = places[word.pieces :]
+            if progress:
+                progress(len(words))
+        return [result[word] for word in wanted]
+
+    def groups(self, wanted: Sequence[Word]) -> list[list[Word]]:
+        """Which of the words are masked together: of one text, far enough apart, within one context."""
+        if self.tokens_between is None:
+            return [[word] for word in wanted]
+        by_text: dict[int, list[Word]] = {}
+        for word in wanted:
+            by_text.setdefault(id(word.ids), []).append(word)
+        room, found = self.context - 2, []
+        for words in by_text.values():
+            groups: list[list[Word]] = []
+            for word in sorted(words, key=lambda word: word.first):
+                for group in groups:
+                    # a part of a long text leaves as much room around its ends as between its words
+                    longest = room - 2 * self.tokens_between if len(word.ids) > room else room
+                    if word.last - group[0].first <= longest and word.first - group[-1].last >= self.tokens_between:
+                        group.append(word)
+                        break
+                else:
+                    groups.append([word])
+            found += groups
+        return found
+
+    def masked(self, words: Sequence[Word]) -> tuple[list[int], list[int]]:
+        """Token ids of the words' text, or of what fits around them, with them masked; and their first places."""
+        room, first, last = self.context - 2, words[0].first, words[-1].last
+        low = max(0, min(first - (room - (last - first)) // 2, len(words[0].ids) - room))
+        ids = [self.tokenizer.cls_id, *words[0].ids[low : low + room], self.tokenizer.sep_id]
+        places = [1 + word.first - low for word in words]
+        for place, word in zip(places, words, strict=True):
+            ids[place : place + word.pieces] = [self.tokenizer.mask_id] * word.pieces
+        return ids, places
+
+    def _forward(self, groups: list[list[Word]]) -> list[Candidates]:
+        """For each masked place of the groups, in order: the allowed tokens with the highest logits."""
+        import paddle
+
+        from ..models.capture import masked_token_logits
+
+        variants = [self.masked(group) for group in groups]
+        input_ids = pad_batch([ids for ids, _ in variants], self.tokenizer.pad_id)
+        mask = pad_batch([[1] * len(ids) for ids, _ in variants], 0).astype(np.float32)
+        positions, rows = [], []
+        for row, ((_, firsts), group) in enumerate(zip(variants, groups, strict=True)):
+            for first, word in zip(firsts, group, strict=True):
+                positions += [row * input_ids.shape[1] + first + i for i in range(word.pieces)]
+                rows += [place_row(word.script, i) for i in range(word.pieces)]
+        inputs = {
+            "input_ids": paddle.to_tensor(input_ids),
+            "token_type_ids": paddle.zeros(input_ids.shape, dtype="int64"),
+            "attention_mask": paddle.to_tensor(mask),
+        }
+        with paddle.no_grad():
+            logits = masked_token_logits(self.model, inputs, paddle.to_tensor(np.array(positions))).astype("float32")
+            logits = logits + paddle.gather(self.allowed, paddle.to_tensor(np.array(rows)))
+            # one more than wanted: the word itself is often the most probable
+            values, ids = paddle.topk(logits, min(self.candidates + 1, logits.shape[-1]))
+        return [
+            [(self.tokens[i].removeprefix("##"), score) for i, score in zip(*place, strict=True) if score > -np.inf]
+            for place in zip(ids.numpy().tolist(), values.numpy().tolist(), strict=True)
+        ]
+
+    def words(self, word: Word, places: Sequence[Candidates]) -> list[str]:
+        """The replacements of a word, from what each of its places may hold."""
+        found = compose(places, self.counts if word.script == "chinese" and len(places) > 1 else None)
+        return [other for other in found if other not in (word.text, word.text.lower())][: self.candidates]
+
+
+def compose(places: Sequence[Candidates], known: dict[str, int] | None = None) -> list[str]:
+    """Words made of one piece for each place, the highest sum of the pieces' scores first (a beam of 64).
+
+    `known` keeps to words with a count above 0; beginnings of words occur in it too. Logits rank the words as
+    log-probabilities do: the difference is the same for all of them.
+    """
+    beam = [("", 0.0)]
+    for place in places:
+        grown = [(head + piece, score + value) for head, score in beam for piece, value in place]
+        if known is not None:
+            grown = [(word, score) for word, score in grown if word in known]
+        beam = sorted(grown, key=lambda item: (-item[1], item[0]))[:_BEAM]
+    return [word for word, _ in beam if known is None or known.get(word)]
+
+
+def place_row(script: str, index: int) -> int:
+    """The row of `WordPredictor.allowed` for piece `index` of a word of this script."""
+    return _PLACES.index(script if index == 0 or script == "chinese" else f"##{script}")

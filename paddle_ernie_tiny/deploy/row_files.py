@@ -1,0 +1,138 @@
+"""Rows for a bundle: plain text files, labelled files in the layout of the training data, and answers as JSON."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..data.tables import TableFormat, require_file
+from ..defaults import BATCH_SIZE
+from ..errors import InputError
+from ..files import utf8_lines, write_text
+from .bundle import Manifest
+from .predictor import Predictor
+
+
+@dataclass
+class LabelledRows:
+    """Rows as `Predictor.outputs` takes them, and each one's gold label: an id, a score, or the tag ids of its words."""
+
+    texts: list[Any]
+    texts_b: list[str] | None
+    gold: list[Any]
+
+    @classmethod
+    def of(cls, examples: Sequence[Any]) -> LabelledRows:
+        """From examples that were read with labels."""
+        pairs = [e.text_b for e in examples] if examples and examples[0].text_b is not None else None
+        return cls([e.text for e in examples], pairs, [e.label for e in examples])
+
+    def spread(self, count: int) -> LabelledRows:
+        """At most `count` of the rows, evenly spread over them."""
+        rows, count = len(self.texts), min(count, len(self.texts))
+        picked = [round(i * (rows - 1) / max(1, count - 1)) for i in range(count)]
+        pairs = None if self.texts_b is None else [self.texts_b[i] for i in picked]
+        return LabelledRows([self.texts[i] for i in picked], pairs, [self.gold[i] for i in picked])
+
+
+def read_texts(path: Path) -> tuple[list[str], list[str] | None]:
+    """One text per line; with a tab in every line, pairs. Raises InputError that names file and line."""
+    require_file(path)
+    rows: list[tuple[str, str, str]] = []
+    for number, line in utf8_lines(path):
+        if isinstance(line, InputError):
+            raise line
+        line = line.rstrip("\r\n")
+        if not line.strip():
+            raise InputError("empty line", f"{path}:{number}", "take the line out")
+        rows.append(line.partition("\t"))
+        if rows[-1][1] != rows[0][1]:
+            what = "some lines hold a tab (a pair) and some do not"
+            raise InputError(what, f"{path}:{number}", "give all lines one shape")
+    return [first for first, _, _ in rows], [second for _, _, second in rows] if rows[0][1] else None
+
+
+def read_labelled(
+    manifest: Manifest, file: Path, text: str | None = None, text_b: str | None = None, label: str | None = None
+) -> LabelledRows:
+    """A labelled tsv, csv, jsonl or conll file; columns not given are those of the training data.
+
+    Raises InputError that names file and line.
+    """
+    table = manifest.table
+    chosen = {
+        name: table.get(name) if given is None else int(given) if given.isdigit() else given
+        for name, given in (("text", text), ("text_b", text_b), ("label", label))
+    }
+    layout = TableFormat(
+        format="auto", header=table.get("header", "auto"), label_aliases=table.get("label_aliases", {}), **chosen
+    )
+    return LabelledRows.of(manifest.kind.read(file, layout, manifest.labels))
+
+
+def evaluate(
+    bundle: str | os.PathLike,
+    file: str | os.PathLike,
+    text: str | None = None,
+    text_b: str | None = None,
+    label: str | None = None,
+    batch_size: int = BATCH_SIZE,
+    threads: int = 1,
+) -> dict[str, Any]:
+    """Metrics of a bundle on a labelled file: the number of rows, the task's metric, and those usually read beside it.
+
+    text, text_b, label: columns by name or position; those of the training data if they are not given.
+    Raises InputError that names file and line.
+    """
+    predictor = Predictor(bundle, threads=threads)
+    rows = read_labelled(predictor.manifest, Path(file), text, text_b, label)
+    outputs = predictor.outputs(rows.texts, rows.texts_b, batch_size)
+    return {"rows": len(rows.gold), **predictor.score(outputs, rows.gold, rows.texts)}
+
+
+def answer_row(predictor: Predictor, text: str, text_b: str | None, answer: Any) -> dict[str, Any]:
+    """The row and its answer as JSON values, the same in `predict` and in the HTTP server."""
+    values: dict[str, Any] = {"text": text} if text_b is None else {"text": text, "text_b": text_b}
+    return {**values, **predictor.kind.as_json(answer)}
+
+
+def predict_rows(
+    bundle: str | os.PathLike,
+    text: str | None,
+    text_b: str | None,
+    file: Path | None,
+    batch_size: int = BATCH_SIZE,
+    device: str = "cpu",
+    threads: int = 1,
+    precision: str | None = None,
+) -> list[dict[str, Any]]:
+    """The answers to one text (or pair), or to a file's rows, as JSON values. Raises InputError for wrong input."""
+    if (text is None) == (file is None):
+        raise InputError("give a text or --input FILE, not both and not neither", "predict", "see predict --help")
+    if device not in ("cpu", "gpu"):
+        raise InputError(f"unknown device {device!r}", "--device", "use cpu or gpu")
+    texts_b: list[str] | None
+    if file is not None:
+        texts, texts_b = read_texts(file)
+    else:
+        texts, texts_b = [text or ""], None if text_b is None else [text_b]
+        if not all(given.strip() for given in (*texts, *(texts_b or ()))):
+            raise InputError("the text is empty", "predict", "give a text with characters in it")
+    predictor = Predictor(bundle, device, threads, precision)
+    answers = predictor.predict(texts, texts_b, batch_size)
+    pairs = texts_b or [None] * len(texts)
+    return [answer_row(predictor, *row) for row in zip(texts, pairs, answers, strict=True)]
+
+
+def write_answers(answers: list[dict[str, Any]], output: Path | None) -> None:
+    """Writes one JSON object per line; a file appears only once it is complete. None: standard output."""
+    body = "".join(json.dumps(answer, ensure_ascii=False) + "\n" for answer in answers)
+    if output is None:
+        sys.stdout.write(body)
+    else:
+        write_text(output, body)

@@ -1,0 +1,1 @@
+"""A bundle as a folder for Paddle Serving."""

@@ -1,0 +1,99 @@
+"""What a step of a run is. The run is a loop over steps; each is one small class in `steps/`."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+from ..distributed import is_main
+from ..files import read_json, write_json
+from .context import RunContext
+from .layout import METRICS
+from .lineage import StepRecord, differences, fingerprint, identity
+
+
+class Step:
+    """One step of one student's run, or of the teacher.
+
+    `folder` holds its record and what it trains; `product` is what it leaves: if that is gone, the step runs again.
+    """
+
+    name: str
+    folder: Path
+    product: Path
+    every_process = True  # do all processes of a distributed run take part?
+
+    def __init__(self, context: RunContext):
+        self.context = context
+        self._record: StepRecord | None = None
+
+    # --- what a subclass says ------------------------------------------------------------------------------------
+
+    def inputs(self) -> dict[str, Any]:
+        """What decides the result, as JSON values; asked for only after the steps before it are done."""
+        raise NotImplementedError
+
+    def run(self) -> dict[str, Any]:
+        """Does the work, from the last checkpoint if there is one. Returns what the record keeps.
+
+        Paddle names parameters by a counter, and optimiser states by parameters. A run lets each step count from
+        zero, so that a process that skips finished steps finds the names that its checkpoint holds.
+        """
+        raise NotImplementedError
+
+    def measure_inputs(self) -> dict[str, Any] | None:
+        """What decides the measurement beside the result; None: nothing is measured."""
+        return None
+
+    def measure(self) -> dict[str, Any]:
+        """What `metrics.json` keeps of the finished step."""
+        raise NotImplementedError
+
+    def gate(self) -> None:
+        """Raises GateError if later steps must not be built on what was measured."""
+
+    # --- what the run asks ---------------------------------------------------------------------------------------
+
+    @property
+    def title(self) -> str:
+        """The step's name on the screen."""
+        return f"{self.name} of {self.context.student}" if self.context.student else self.name
+
+    def state(self) -> tuple[str, list[str]]:
+        """("done" | "resume" | "stale" | "new", what changed since it was recorded)."""
+        self._record = StepRecord(self.folder, self.inputs())
+        state, changed = self._record.state()
+        if state == "done" and not self.product.exists():
+            return "stale", [f"{self.product} is gone"]
+        return state, changed
+
+    def begin(self, fresh: bool) -> None:
+        """Opens the folder; `fresh` removes what an earlier, different run left there."""
+        assert self._record is not None, "state() comes first"
+        if is_main():
+            self._record.begin(fresh)
+
+    def finish(self, result: dict[str, Any]) -> None:
+        """Records the step as done."""
+        assert self._record is not None, "state() comes first"
+        if is_main():
+            self._record.finish(result)
+
+    def remove(self) -> None:
+        """Removes the step's work, so that it runs again."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def measure_if_needed(self) -> str | None:
+        """Measures, unless that was done for the same inputs; a line for the screen if there is a new score."""
+        inputs = self.measure_inputs()
+        if inputs is None:
+            return None
+        inputs = {"step": identity(self.folder), **inputs}
+        known = read_json(self.folder / METRICS)
+        if known is not None and not differences(known["inputs"], fingerprint(inputs)):
+            return None
+        values = self.measure()
+        write_json(self.folder / METRICS, {"inputs": fingerprint(inputs), **values})
+        score = values.get("score")
+        return None if score is None else f"score {score:.4f} ({values.get('score_kind', 'classifier')})"

@@ -1,0 +1,118 @@
+"""What happens around a training step: progress, averaged gradients, and stopping after Ctrl-C."""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from typing import Any
+
+import paddle
+from paddlenlp.trainer import TrainerCallback
+from tqdm import tqdm
+
+from ..distributed import is_main, processes, sum_over_all
+from ..watch import Progress, Watcher
+
+
+class ProgressLine(TrainerCallback):
+    """A bar on a terminal, a line for every log entry with the time left, and the same for who watches."""
+
+    def __init__(self, label: str, watcher: Watcher):
+        self.label, self.watcher = label, watcher
+
+    def on_train_begin(self, args, state, control, **kwargs):
+        self.first_step, self.start = state.global_step, time.time()
+        self.bar = tqdm(
+            total=state.max_steps,
+            initial=state.global_step,
+            desc=self.label,
+            unit="step",
+            disable=None,
+            leave=False,
+        )
+
+    def on_step_end(self, args, state, control, **kwargs):
+        self.bar.update(1)
+
+    def on_log(self, args, state, control, logs=None, **kwargs):
+        if not state.is_local_process_zero or not logs:
+            return
+        if "dev_score" in logs:
+            tqdm.write(f"  {self.label}: dev score {logs['dev_score']:.4f} at step {state.global_step}")
+        elif "loss" in logs:
+            done = max(1, state.global_step - self.first_step)
+            left = (time.time() - self.start) / done * (state.max_steps - state.global_step)
+            terms = "  ".join(
+                f"{name.removesuffix('_loss')} {value:.4f}" for name, value in logs.items() if name.endswith("_loss")
+            )
+            if self.watcher.on_progress is not None:
+                losses = {name: value for name, value in logs.items() if name.endswith("loss")}
+                steps = state.global_step, state.max_steps
+                self.watcher.on_progress(Progress(self.label, *steps, left, losses))
+            tqdm.write(
+                f"  {self.label}: step {state.global_step}/{state.max_steps}  loss {logs['loss']:.4f}"
+                f"{'  ' + terms if terms else ''}  lr {logs['learning_rate']:.1e}  left {format_seconds(left)}"
+            )
+
+    def on_train_end(self, args, state, control, **kwargs):
+        self.bar.close()
+
+
+class AverageGradients(TrainerCallback):
+    """Before every optimiser step, each gradient becomes its average over the processes."""
+
+    def __init__(self, model: Any):
+        self.model = model
+
+    def on_optimizer_begin(self, args, state, control, **kwargs):
+        from paddle.distributed.fleet.utils.hybrid_parallel_util import fused_allreduce_gradients
+
+        fused_allreduce_gradients([p for p in self.model.parameters() if not p.stop_gradient], None)
+
+
+class InterruptAfterStep(TrainerCallback):
+    """Ctrl-C, SIGTERM, or the watcher finishes the step and saves; a second Ctrl-C stops at once.
+
+    Of several processes, all stop after the same step, whichever of them hears of it first.
+    """
+
+    def __init__(self, watcher: Watcher):
+        self.requested, self.watcher = False, watcher
+        self._previous: dict = {}
+
+    def on_train_begin(self, args, state, control, **kwargs):
+        if threading.current_thread() is threading.main_thread():
+            self._previous = {
+                number: signal.signal(number, self._request) for number in (signal.SIGINT, signal.SIGTERM)
+            }
+
+    def _request(self, signum, frame):
+        if not self.requested and is_main():
+            tqdm.write("  stopping after this step; a checkpoint will be written (Ctrl-C again stops at once)")
+        self.requested = True
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    def on_step_end(self, args, state, control, **kwargs):
+        if self.watcher.should_stop is not None and self.watcher.should_stop():
+            self.requested = True
+        if processes() > 1:
+            self.requested = float(sum_over_all(paddle.to_tensor([float(self.requested)]))) > 0
+        if self.requested:
+            control.should_save = True
+            control.should_training_stop = True
+        return control
+
+    def on_train_end(self, args, state, control, **kwargs):
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
+
+
+def format_seconds(seconds: float) -> str:
+    """75 -> "1m15s"."""
+    seconds = int(round(seconds))
+    if seconds < 60:
+        return f"{seconds}s"
+    if seconds < 3600:
+        return f"{seconds // 60}m{seconds % 60:02d}s"
+    return f"{seconds // 3600}h{seconds % 3600 // 60:02d}m"

@@ -1,0 +1,135 @@
+"""Training without a teacher: fine-tuning on the task, and masked-LM pre-training."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import paddle
+import paddle.nn.functional as F
+
+from ..data.rows import EncodedRows
+from ..data.tokenization import WordPieceTokenizer
+from ..kinds import Kind
+from ..models.capture import masked_token_logits
+from ..watch import Watcher
+from .batches import collate
+from .trainer import ToolkitTrainer
+
+
+class FinetuneTrainer(ToolkitTrainer):
+    """A model on hard labels alone: the teacher's fine-tuning, and the baseline."""
+
+    def __init__(
+        self,
+        model: Any,
+        args: Any,
+        rows: EncodedRows,
+        pad_id: int,
+        label: str,
+        kind: Kind,
+        evaluate_with: Callable[[], float] | None = None,
+        watcher: Watcher | None = None,
+    ):
+        self.kind = kind
+        super().__init__(model, args, rows, pad_id, label, evaluate_with, watcher)
+
+    def compute_loss(self, model: Any, inputs: dict[str, paddle.Tensor], return_outputs: bool = False) -> paddle.Tensor:
+        """The task's own loss of one batch, a scalar; inputs [batch, length], labels as the kind of task has them."""
+        labels = inputs.pop("labels")
+        loss = self.kind.hard_label(model(**inputs), labels)
+        count = self.kind.labelled(labels).astype("float32").sum().reshape([1])
+        return self.over_all({"hard_label": loss}, count)["hard_label"]
+
+
+class MaskedLMTrainer(ToolkitTrainer):
+    """BERT's masked language model (arXiv 1810.04805, section 3.1), masked again in every epoch.
+
+    With `whole_words`, the unit that is masked is a word (rows then carry `word_starts`).
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        args: Any,
+        rows: Any,
+        tokenizer: WordPieceTokenizer,
+        label: str,
+        probability: float,
+        whole_words: bool,
+        watcher: Watcher | None = None,
+    ):
+        self.masking = Masking(tokenizer, probability, whole_words)
+        super().__init__(model, args, rows, tokenizer.pad_id, label, watcher=watcher)
+
+    def make_batch(self, rows: list[dict]) -> dict[str, np.ndarray]:
+        """A collated batch with masks drawn for it."""
+        return self.masking(rows)
+
+    def compute_loss(self, model: Any, inputs: dict[str, paddle.Tensor], return_outputs: bool = False) -> paddle.Tensor:
+        """Cross-entropy of the masked tokens of one batch, a scalar; positions and targets int64 [masked]."""
+        positions, targets = inputs.pop("positions"), inputs.pop("targets")
+        logits = masked_token_logits(model, inputs, positions)
+        loss = F.cross_entropy(logits.astype("float32"), targets)
+        return self.over_all({"masked_lm": loss}, paddle.to_tensor([float(len(targets))]))["masked_lm"]
+
+
+class Masking:
+    """Chooses tokens to predict: 80 % become [MASK], 10 % a random token, 10 % stay."""
+
+    def __init__(self, tokenizer: WordPieceTokenizer, probability: float, whole_words: bool):
+        self.pad_id, self.mask_id, self.vocab_size = tokenizer.pad_id, tokenizer.mask_id, tokenizer.vocab_size
+        self.special = np.array([tokenizer.cls_id, tokenizer.sep_id, tokenizer.pad_id])
+        self.probability, self.whole_words = probability, whole_words
+
+    def __call__(self, rows: list[dict], rng: Any = np.random) -> dict[str, np.ndarray]:
+        """Adds `positions` [masked] into the flattened batch and `targets` [masked] to a collated batch."""
+        batch = collate(rows, self.pad_id)
+        ids = batch["input_ids"]
+        candidates = ~np.isin(ids, self.special)
+        if self.whole_words:
+            starts = np.ones_like(candidates)
+            for index, row in enumerate(rows):
+                flags = np.asarray(row["word_starts"], dtype=bool)
+                starts[index, : len(flags)] = flags
+            # every token belongs to the word whose start is the last one at or before it
+            word = np.cumsum(starts.reshape(-1)) - 1
+            chosen = (rng.random_sample(word[-1] + 1) < self.probability)[word].reshape(ids.shape) & candidates
+        else:
+            chosen = (rng.random_sample(ids.shape) < self.probability) & candidates
+        if not chosen.any():
+            chosen[tuple(np.argwhere(candidates)[0])] = True  # a batch must predict something
+        positions = np.flatnonzero(chosen)
+        flat = ids.reshape(-1)
+        targets = flat[positions].copy()
+        dice = rng.random_sample(len(positions))
+        flat[positions[dice < 0.8]] = self.mask_id
+        swap = positions[(dice >= 0.8) & (dice < 0.9)]
+        flat[swap] = rng.randint(0, self.vocab_size, size=len(swap))
+        batch["positions"], batch["targets"] = positions.astype(np.int64), targets.astype(np.int64)
+        return batch
+
+
+def masked_accuracy(
+    model: Any, rows: EncodedRows, masking: Masking, seed: int, batch_size: int = 64
+) -> dict[str, float]:
+    """Loss and accuracy of masked tokens on held-out rows, with masks fixed by the seed."""
+    rng = np.random.RandomState(seed)
+    model.eval()
+    loss, correct, count = 0.0, 0, 0
+    with paddle.no_grad():
+        for start in range(0, len(rows), batch_size):
+            picked = [rows[i] for i in range(start, min(start + batch_size, len(rows)))]
+            arrays = masking(picked, rng)
+            batch = {name: paddle.to_tensor(value) for name, value in arrays.items()}
+            targets = batch.pop("targets")
+            logits = masked_token_logits(model, batch, batch.pop("positions"))
+            loss += float(F.cross_entropy(logits, targets, reduction="sum"))
+            correct += int((logits.argmax(-1) == targets).sum())
+            count += len(arrays["targets"])
+    return {
+        "masked_loss": round(loss / count, 4),
+        "masked_accuracy": round(correct / count, 4),
+        "masked": count,
+    }

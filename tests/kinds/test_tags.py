@@ -1,0 +1,45 @@
+"""Entities from tags, their F1, and the units of raw text."""
+
+import pytest
+
+from paddle_ernie_tiny.kinds.tags import entities, entity_f1, split_text, unit_of
+
+BIO = ["B-PER", "I-PER", "O", "B-LOC", "B-LOC", "I-LOC"]
+
+
+def test_entities_of_each_scheme():
+    assert entities(BIO) == [("PER", 0, 2), ("LOC", 3, 4), ("LOC", 4, 6)]
+    assert entities(["B-PER", "M-PER", "E-PER", "S-LOC", "O"]) == [("PER", 0, 3), ("LOC", 3, 4)]
+    assert entities(["B-PER", "I-PER", "E-PER", "S-LOC", "O"]) == [("PER", 0, 3), ("LOC", 3, 4)]
+    assert entities(["O", "O"]) == []
+
+
+def test_f1_counts_whole_entities():
+    # gold 3 entities, predicted 2, one right: precision 1/2, recall 1/3
+    predicted = ["B-PER", "I-PER", "O", "B-LOC", "I-LOC", "I-LOC"]
+    assert entity_f1([predicted], [BIO]) == pytest.approx(2 * (1 / 2) * (1 / 3) / (1 / 2 + 1 / 3))
+    assert entity_f1([BIO], [BIO]) == 1
+    assert entity_f1([["O"] * 6], [BIO]) == 0
+
+
+def test_bmes_is_scored_like_bioes():
+    gold = [["B-PER", "M-PER", "M-PER", "E-PER", "O"]]
+    assert entity_f1(gold, gold) == 1
+    assert entity_f1([["B-PER", "M-PER", "E-PER", "O", "O"]], gold) == 0
+
+
+def test_unequal_lengths_are_refused():
+    with pytest.raises(ValueError, match="differ in length"):
+        entity_f1([["O"]], [["O", "O"]])
+
+
+def test_units_of_raw_text():
+    assert split_text("在 2019年", "character") == [("在", 0, 1), *((c, i, i + 1) for i, c in enumerate("2019年", 2))]
+    assert split_text(" Bill  whistled ", "word") == [("Bill", 1, 5), ("whistled", 7, 15)]
+    assert split_text("a aa a", "word") == [("a", 0, 1), ("aa", 2, 4), ("a", 5, 6)]
+
+
+def test_chinese_rows_of_single_characters_are_tagged_by_character():
+    assert unit_of([["我", "在", "Paddle"]] * 3) == "character"
+    assert unit_of([["我们", "在", "北京"]] * 3) == "word"
+    assert unit_of([["Bill", "whistled"]]) == "word"

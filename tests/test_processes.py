@@ -1,0 +1,126 @@
+"""Work in fresh processes: answers, errors, what they are given and what they leave."""
+
+import os
+import subprocess
+import sys
+import textwrap
+
+import pytest
+
+from paddle_ernie_tiny.errors import ErnieTinyError, GateError, InputError, InputErrors
+from paddle_ernie_tiny.processes import Workers, in_child
+
+AT_IMPORT = os.environ.get("ERNIE_TINY_TEST")
+calls = 0
+
+
+def answer(*values):
+    print("this is not for the screen")
+    os.write(2, b"nor is this\n")
+    return {"values": values, "process": os.getpid(), "paddle": "paddle" in sys.modules}
+
+
+def count() -> tuple[int, int]:
+    global calls
+    calls += 1
+    return os.getpid(), calls
+
+
+def environment() -> tuple[str | None, str | None, str | None]:
+    return AT_IMPORT, os.environ.get("ERNIE_TINY_TEST"), os.environ.get("OMP_NUM_THREADS")
+
+
+def fail(error: Exception):
+    raise error
+
+
+def die(lines: int):
+    for line in range(lines):
+        print(f"line {line} 行", flush=True)
+    os._exit(3)
+
+
+def test_the_answer_comes_from_a_fresh_process_without_its_noise(capfd):
+    found = in_child("test", answer, 1, ("二", [3.5]))
+    assert found["values"] == (1, ("二", [3.5])) and found["process"] != os.getpid() and not found["paddle"]
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        InputError("wrong 值", "a.tsv:3", "correct it"),
+        InputErrors([InputError("first", "a:1", "fix"), InputError("second", None, None)]),
+        GateError("not equal", "bundle", "export again"),
+        ZeroDivisionError("by zero"),
+    ],
+)
+def test_errors_are_raised_here(error):
+    with pytest.raises(type(error)) as raised:
+        in_child("test", fail, error)
+    assert str(raised.value) == str(error)
+    for name in ("what", "where", "remedy", "exit_code"):
+        assert getattr(raised.value, name, None) == getattr(error, name, None)
+    found = [(e.what, e.where, e.remedy) for e in getattr(raised.value, "errors", [])]
+    assert found == [(e.what, e.where, e.remedy) for e in getattr(error, "errors", [])]
+
+
+def test_the_environment_is_set_before_modules_are_imported(monkeypatch):
+    monkeypatch.delenv("ERNIE_TINY_TEST", raising=False)
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    at_import, later, threads = in_child("test", environment, environment={"ERNIE_TINY_TEST": "yes"})
+    assert (at_import, later) == ("yes", "yes") and int(threads) >= 1
+    assert "ERNIE_TINY_TEST" not in os.environ
+    assert in_child("test", environment, environment={"OMP_NUM_THREADS": "7"})[2] == "7"
+
+
+def test_a_child_that_dies_is_an_error_with_its_last_output():
+    with pytest.raises(ErnieTinyError) as error:
+        in_child("export", die, 30)
+    lines = str(error.value).splitlines()
+    assert lines[0] == "the export process ended without an answer; its last output:"
+    assert lines[1:] == [f"line {line} 行" for line in range(10, 30)]
+    with pytest.raises(ErnieTinyError, match="no output"):
+        in_child("export", die, 0)
+
+
+def test_workers_keep_their_modules_between_calls():
+    with Workers(1) as workers:
+        (first, one), (second, two) = (workers.submit(count).result() for _ in range(2))
+    assert first == second != os.getpid() and (one, two) == (1, 2)
+    assert calls == 0
+
+
+def test_what_workers_print_goes_to_the_log(tmp_path, capfd):
+    with Workers(2, log=tmp_path / "log") as workers:
+        assert [future.result()["values"] for future in [workers.submit(answer, i) for i in range(4)]] == [
+            (i,) for i in range(4)
+        ]
+    assert (tmp_path / "log").read_text().count("nor is this\n") == 4
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_script_needs_no_main_guard(tmp_path, project_root):
+    script = tmp_path / "script.py"
+    script.write_text(
+        textwrap.dedent(
+            """
+            import math
+            from paddle_ernie_tiny.processes import Workers, in_child
+
+            print("begun")
+            print(in_child("test", math.sqrt, 16))
+            with Workers(2) as workers:
+                print(sum(future.result() for future in [workers.submit(math.sqrt, 4) for _ in range(5)]))
+            print(__name__, in_child("test", math.sqrt, 9))
+            """
+        )
+    )
+    done = subprocess.run(
+        [sys.executable, script],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        env={**os.environ, "PYTHONPATH": str(project_root)},
+    )
+    assert (done.stdout, done.returncode) == ("begun\n4.0\n10.0\n__main__ 3.0\n", 0), done.stderr
