@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ..deploy.bundle import read_manifest
 from ..deploy.engines import ENGINES, check_engines, reads_onnx
-from ..deploy.rows import evaluate
+from ..deploy.row_files import evaluate
 from ..errors import InputError
 from ..files import write_json
 from .machine_load import describe, warnings

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from ..data.vocabulary import SPECIAL_TOKENS
-from ..defaults import EXPORT_TOLERANCE, MAX_LENGTH_TOKENS
+from ..defaults import MAX_LENGTH_TOKENS
 from ..deploy.bundle import MANIFEST, MODEL_STEM, ONNX_FILE, read_manifest
 from ..errors import ErnieTinyError, InputError
 from ..files import sha256
@@ -174,11 +174,7 @@ def _export(shape: Shape, graph: str, folder: Path) -> None:
             labels=[str(label) for label in labels],
             metric="accuracy",
             kind="classification",
-            unit=None,
-            max_length_tokens=MAX_LENGTH_TOKENS,
             texts=[text[:n] for n in (4, 30, 126)],
-            texts_b=None,
-            tolerance=EXPORT_TOLERANCE,
             table={"text": 0, "label": 1},
             graph=graph,
         )
@@ -203,7 +199,7 @@ def vocabulary(size: int) -> list[str]:
 def _quantise(bundle: Path, folder: Path) -> None:
     """int8 as `ernie-tiny quantize` makes it; a gate on accuracy means nothing for random weights."""
     from ..deploy.quantize import QuantizeRequest, quantize_bundle
-    from ..deploy.rows import LabelledRows
+    from ..deploy.row_files import LabelledRows
 
     rng = np.random.default_rng(_SEED)
     characters = [token for token in _tokens(bundle) if len(token) == 1]

@@ -22,7 +22,7 @@ from ..defaults import BATCH_SIZE, MAX_LENGTH_TOKENS
 from ..deploy.bundle import read_manifest
 from ..deploy.engines import Engine, open_paddle
 from ..deploy.predictor import Predictor
-from ..deploy.rows import LabelledRows, read_texts
+from ..deploy.row_files import LabelledRows, read_texts
 from ..errors import InputError
 from ..kinds import KINDS
 from ..kinds.metrics import softmax

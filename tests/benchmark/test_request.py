@@ -1,4 +1,4 @@
-"""The request of a benchmark: lists as they are typed, defaults, and that it stays light."""
+"""The request of a benchmark: its options, its defaults, and that it stays light."""
 
 import subprocess
 import sys
@@ -6,15 +6,7 @@ from dataclasses import fields
 
 import pytest
 
-from paddle_ernie_tiny.benchmark.request import BenchRequest, listed
-from paddle_ernie_tiny.errors import InputError
-
-
-def test_lists_are_typed_with_commas():
-    assert listed("1,32", "--batch", int) == [1, 32]
-    assert listed("fp32, int8,", "--precision", str) == ["fp32", "int8"]
-    with pytest.raises(InputError, match="--batch: not a list of numbers: '1,x'"):
-        listed("1,x", "--batch", int)
+from paddle_ernie_tiny.benchmark.request import BenchRequest
 
 
 def test_every_field_but_the_texts_of_a_caller_is_an_option():
