@@ -5,33 +5,13 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 import time
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from http.client import HTTPConnection
 from pathlib import Path
 
-# `ernie-tiny serve` without the rest of the command line: what its options are is in the fields of ServeOptions
-SERVE = """
-import os
-from argparse import ArgumentParser
-from dataclasses import fields
-from paddle_ernie_tiny.deploy.server.options import ServeOptions, named_bundles
-from paddle_ernie_tiny.runtime import tune_process
-
-parser = ArgumentParser()
-parser.add_argument("bundles", nargs="+")
-for field in fields(ServeOptions):
-    value_of = str if field.default is None else type(field.default)
-    default = os.environ.get(field.metadata.get("envvar", ""), field.default)
-    parser.add_argument("--" + field.name.replace("_", "-"), type=value_of, default=default)
-given = vars(parser.parse_args())
-bundles, options = named_bundles(given.pop("bundles")), ServeOptions(**given)
-tune_process()
-from paddle_ernie_tiny.deploy.server.serve import serve
-serve(bundles, options)
-"""
+from tests.e2e.conftest import command
 
 
 @dataclass
@@ -87,12 +67,6 @@ class RunningServer:
         return self.process.wait(timeout=60)
 
 
-def serve_command(*arguments, blocked=()) -> list[str]:
-    """The server as a command; `blocked` modules cannot be imported in it."""
-    block = "import sys\n" + "".join(f"sys.modules[{name!r}] = None\n" for name in blocked)
-    return [sys.executable, "-c", block + SERVE, *map(str, arguments)]
-
-
 def _reply(response) -> Reply:
     return Reply(response.status, {k.lower(): v for k, v in response.getheaders()}, response.read())
 
@@ -103,7 +77,7 @@ def serving(folder: Path, *arguments, blocked=(), **environment):
     log_file = folder / "server.log"
     environment = {**os.environ, "PYTHONUNBUFFERED": "1", **environment}
     with open(log_file, "w", encoding="utf-8") as log, open(folder / "server.err", "w", encoding="utf-8") as errors:
-        line = serve_command(*arguments, "--port", "0", blocked=blocked)
+        line = command("serve", *arguments, "--port", "0", blocked=blocked)
         process = subprocess.Popen(line, stdout=log, stderr=errors, env=environment)
     server = RunningServer(process, 0, log_file)
     try:

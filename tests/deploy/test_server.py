@@ -10,10 +10,9 @@ import threading
 import time
 
 import pytest
-from paddle_ernie_tiny.deploy.row_files import answer_row
 
 from paddle_ernie_tiny.deploy.predictor import Predictor
-from paddle_ernie_tiny.deploy.rows import answer_row
+from paddle_ernie_tiny.deploy.row_files import answer_row
 from tests.browser import until
 from tests.e2e.conftest import ernie_tiny
 from tests.serving import serving

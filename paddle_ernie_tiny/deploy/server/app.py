@@ -17,7 +17,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.exceptions import HTTPException
 
 from ... import __version__
-from ..rows import answer_row
+from ..row_files import answer_row
 from .api import Models, ServedModel, State, answer_model, read_body, read_request, request_schemas, request_shapes
 from .bundle_queue import BundleQueue
 from .middleware import Observed
