@@ -58,7 +58,7 @@ def export_bundle(request: ExportRequest) -> dict[str, Any]:
     out = Path(request.out)
     with new_folder(out, marker=MANIFEST) as folder:
         parity = in_child("export", _write_bundle, request, folder, environment=OLD_FORMAT)
-        require_parity(parity, out, "static and dynamic graph")
+        require_parity(parity, out, "static and dynamic graph", "exported")
     return parity
 
 
@@ -74,13 +74,13 @@ def parity_of(kind: Kind, one: list[np.ndarray], other: list[np.ndarray], tolera
     }
 
 
-def require_parity(parity: dict[str, Any], out: Path, compared: str) -> None:
+def require_parity(parity: dict[str, Any], out: Path, compared: str, verb: str) -> None:
     """Raises GateError if logits differ by more than the tolerance, or are not numbers."""
     if parity["max_abs_diff"] <= parity["tolerance"]:
         return
     raise GateError(
         f"logits of {compared} differ by up to {parity['max_abs_diff']:.3g} on {parity['rows']} rows, "
-        f"the tolerance is {parity['tolerance']:g}; nothing was written",
+        f"the tolerance is {parity['tolerance']:g}; nothing was {verb}",
         str(out),
         f"raise the tolerance only if the labels agree: label agreement is {parity['label_agreement']:.4f}",
     )

@@ -52,7 +52,7 @@ def export_onnx(request: OnnxRequest) -> dict[str, Any]:
         raise InputError("the ONNX folder would replace the bundle", str(out), "choose another folder")
     with new_folder(out, marker=MANIFEST) as folder:
         parity = in_child("onnx", _write_folder, request, folder)
-        require_parity(parity, out, "ONNX Runtime and Paddle Inference")
+        require_parity(parity, out, "ONNX Runtime and Paddle Inference", "written")
     return parity
 
 

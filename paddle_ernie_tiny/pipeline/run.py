@@ -58,9 +58,9 @@ def run(
             _write_headers(config, contexts)
         last = _chosen_part(steps, from_stage, until)
         for number, step in enumerate(steps, start=1):
-            title = f"[{number}/{len(steps)}] {step.title}"
             wait_for_all()  # until what the step builds on is written
             state, changed = step.state()
+            title = f"[{number}/{len(steps)}] {step.title}"
             wait_for_all()  # until every process has seen the same
             if state == "done":
                 say(f"{title}: already done")
@@ -74,9 +74,8 @@ def run(
                 step.finish(result)
                 say(f"{title}: done in {result.get('seconds', time.time() - start):.0f} s")
             if is_main():
-                measured = step.measure_if_needed()
-                if measured:
-                    say(f"{title}: {measured}")
+                for line in step.measure_if_needed():
+                    say(f"[{number}/{len(steps)}] {line}")
                 step.gate()
             if number == last:
                 say(f"stopped after {until}, as --until asks")

@@ -57,8 +57,9 @@ class Step:
 
     @property
     def title(self) -> str:
-        """The step's name on the screen."""
-        return f"{self.name} of {self.context.student}" if self.context.student else self.name
+        """The step's name on the screen; the teacher's steps belong to no student."""
+        own = self.context.student and self.folder.is_relative_to(self.context.folder.root)
+        return f"{self.name} of {self.context.student}" if own else self.name
 
     def state(self) -> tuple[str, list[str]]:
         """("done" | "resume" | "stale" | "new", what changed since it was recorded)."""
@@ -84,16 +85,16 @@ class Step:
         """Removes the step's work, so that it runs again."""
         shutil.rmtree(self.folder, ignore_errors=True)
 
-    def measure_if_needed(self) -> str | None:
-        """Measures, unless that was done for the same inputs; a line for the screen if there is a new score."""
+    def measure_if_needed(self) -> list[str]:
+        """Measures, unless that was done for the same inputs; lines for the screen if there is a new score."""
         inputs = self.measure_inputs()
         if inputs is None:
-            return None
+            return []
         inputs = {"step": identity(self.folder), **inputs}
         known = read_json(self.folder / METRICS)
         if known is not None and not differences(known["inputs"], fingerprint(inputs)):
-            return None
+            return []
         values = self.measure()
         write_json(self.folder / METRICS, {"inputs": fingerprint(inputs), **values})
         score = values.get("score")
-        return None if score is None else f"score {score:.4f} ({values.get('score_kind', 'classifier')})"
+        return [] if score is None else [f"{self.title}: score {score:.4f} ({values.get('score_kind', 'classifier')})"]

@@ -5,6 +5,7 @@ import pytest
 
 from paddle_ernie_tiny.deploy.bundle import read_manifest
 from paddle_ernie_tiny.deploy.onnx import OnnxRequest, export_onnx
+from paddle_ernie_tiny.deploy.engines import open_paddle
 from paddle_ernie_tiny.deploy.predictor import Predictor
 from paddle_ernie_tiny.errors import GateError, InputError
 
@@ -24,7 +25,7 @@ def test_a_converted_bundle_answers_alike(name, request, tmp_path):
         ids = np.random.default_rng(batch).integers(5, 40, (batch, length))
         feeds = {"input_ids": ids, "token_type_ids": np.zeros_like(ids)}
         np.testing.assert_allclose(
-            session.run(None, feeds)[0], Predictor(bundle.folder).run(*feeds.values()), atol=1e-4
+            session.run(None, feeds)[0], open_paddle(bundle.folder, "cpu", 1, "fp32")(*feeds.values()), atol=1e-4
         )
     with pytest.raises(InputError, match="no model.pdmodel in this bundle"):
         Predictor(out)

@@ -83,7 +83,7 @@ def test_a_missing_file_and_a_folder_that_is_no_bundle_are_refused(bundle, tmp_p
     ("arguments", "message"),
     [
         ([], "give a text or --input FILE"),
-        (["好", "坏"], "this bundle takes one text a row"),
+        (["好", "坏"], "this bundle takes one text per row"),
         (["  "], "the text is empty"),
         (["--input", "no-such-file"], "no such file"),
     ],

@@ -25,7 +25,7 @@ def cached(finished, tmp_path_factory):
 
 def test_preflight_says_what_they_take(cached):
     # 2 layers of 16: embedding, 1 hidden state, 1 query and 1 key of 16 numbers of 2 bytes
-    assert "cached teacher signals: 0.1 kB a token" in cached[1]
+    assert "cached teacher signals: 0.1 kB per token" in cached[1]
     assert "1.33 passes over them" in cached[1]
 
 

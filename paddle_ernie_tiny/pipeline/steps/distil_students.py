@@ -86,6 +86,5 @@ class DistilStudents(Step):
         for step in self.members.values():
             step.remove()
 
-    def measure_if_needed(self) -> str | None:
-        lines = {name: step.measure_if_needed() for name, step in self.members.items()}
-        return "\n".join(f"{name}: {line}" for name, line in lines.items() if line) or None
+    def measure_if_needed(self) -> list[str]:
+        return [line for step in self.members.values() for line in step.measure_if_needed()]
