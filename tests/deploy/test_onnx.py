@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from paddle_ernie_tiny.deploy.bundle import read_manifest
+from paddle_ernie_tiny.deploy.engines import open_paddle
 from paddle_ernie_tiny.deploy.onnx import OnnxRequest, export_onnx
 from paddle_ernie_tiny.deploy.predictor import Predictor
 from paddle_ernie_tiny.errors import GateError, InputError
@@ -23,9 +24,8 @@ def test_a_converted_bundle_answers_alike(name, request, tmp_path):
     for batch, length in ((1, 5), (3, 17)):
         ids = np.random.default_rng(batch).integers(5, 40, (batch, length))
         feeds = {"input_ids": ids, "token_type_ids": np.zeros_like(ids)}
-        np.testing.assert_allclose(
-            session.run(None, feeds)[0], Predictor(bundle.folder).run(*feeds.values()), atol=1e-4
-        )
+        paddle_engine = open_paddle(bundle.folder, "cpu", 1, "fp32")
+        np.testing.assert_allclose(session.run(None, feeds)[0], paddle_engine(**feeds), atol=1e-4)
     with pytest.raises(InputError, match="no model.pdmodel in this bundle"):
         Predictor(out)
 
