@@ -38,7 +38,7 @@ paddle_serving
 benchmark
 pipeline
 api
-options
+cli_options
 cli
 __main__
 """
@@ -47,7 +47,7 @@ MAX_LINES_OF_A_FILE, MAX_LINES_OF_A_FUNCTION = 350, 60
 
 
 def module_name(path: Path) -> str:
-    """`paddle_ernie_tiny.kinds.base`; of an `__init__.py`, the package."""
+    """`paddle_ernie_tiny.kinds.kind`; of an `__init__.py`, the package."""
     parts = path.relative_to(PACKAGE.parent).with_suffix("").parts
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 

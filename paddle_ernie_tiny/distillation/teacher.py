@@ -11,7 +11,7 @@ from paddle.static import InputSpec
 from ..models.build import base_model
 from ..models.capture import Capture
 from ..terms import Captured, Needs
-from ..terms.base import PARTS
+from ..terms.term import PARTS
 from .signals import SignalCache
 
 _INPUTS: dict[str, Literal["int64", "float32"]] = {

@@ -13,7 +13,7 @@ from paddle import Tensor, nn
 
 from ..models.student import DistilledStudent
 from ..terms import Captured, Needs
-from ..terms.base import Side
+from ..terms.term import Side
 from .objective import Objective
 
 

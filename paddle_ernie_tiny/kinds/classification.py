@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
-from .base import Kind, balance
+from .kind import Kind, balance
 from .metrics import softmax
 
 if TYPE_CHECKING:

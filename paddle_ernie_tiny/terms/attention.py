@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 
 from ..errors import InputError
 from ..sections import PositiveInt, Weight
-from .base import Needs, Pair, Term, TermSettings
+from .term import Needs, Pair, Term, TermSettings
 
 _WHERE = "objective.attention"
 

@@ -8,7 +8,7 @@ from pydantic import Field
 
 from ..errors import InputError
 from ..sections import Weight
-from .base import Needs, Pair, Term, TermSettings
+from .term import Needs, Pair, Term, TermSettings
 
 
 class SoftLabelSettings(TermSettings):
