@@ -6,7 +6,7 @@ COLUMN ?= text_a
 BENCH_OUT ?= docs/results/speed
 LOCK_ARGS ?=
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test bench lint lock clean
+.PHONY: help setup demo quick test lint bench wheel lock clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-7s %s\n", $$1, $$2}' Makefile
@@ -19,6 +19,9 @@ setup: ## .venv with the locked dependencies and this package (again only when t
 
 demo: setup ## the whole job on the embedded data, offline: teacher, four stages, export, report
 	.venv/bin/ernie-tiny run configs/demo.yaml $(ARGS)
+
+quick: setup ## unit tests only, in a minute; ARGS="-k tags" for some
+	.venv/bin/python -m pytest -q -m unit $(ARGS)
 
 # make's own exit code is 2 whatever failed; PYTEST_EXIT_FILE, where set, gets pytest's.
 test: setup ## every test; ARGS="tests/data -x" for some
@@ -38,18 +41,24 @@ bench: setup ## the table of speeds, into docs/results/speed; TEXT=a tsv (COLUMN
 	  --out $(BENCH_OUT)/graphs
 	$(if $(TEXT),$(BENCH) $(SERVED) --no-bare --seconds 90 --rounds 5 --text "$(TEXT)" --column $(COLUMN) --out $(BENCH_OUT)/text)
 
-lint: setup ## ruff: lint and format
+lint: setup ## ruff (lint and format) and mypy
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
+	.venv/bin/mypy
 
-# The markers that hold for every line (where the lock is valid at all: pyproject.toml, setup.py) are left out.
+wheel: setup ## the package as a wheel, into dist/
+	rm -rf build # setuptools packs what an earlier build left there
+	.venv/bin/python -m pip wheel --quiet --no-deps --no-build-isolation --wheel-dir dist .
+
+# The markers that hold for every line are left out: where the lock is valid at all (pyproject.toml, setup.py), and that
+# Python is not PyPy, for which Paddle has no build.
 lock: ## write requirements.lock again from setup.py and requirements.in (needs uv; LOCK_ARGS=--upgrade renews)
 	@command -v uv >/dev/null || { echo "make lock needs uv: pip install uv" >&2; exit 2; }
 	uv pip compile --quiet --universal --python-version 3.10 --no-annotate --custom-compile-command "make lock" \
 	  $(LOCK_ARGS) setup.py requirements.in --extra cpu --extra serving --extra dev -o requirements.lock
-	sed -i -e "s/ ; python_full_version < '3.13' and sys_platform == 'linux'$$//" \
-	  -e "s/ and python_full_version < '3.13'//" -e "s/ and sys_platform == 'linux'//" requirements.lock
+	sed -i -e "s/ and platform_python_implementation != 'PyPy'//" -e "s/ and sys_platform == 'linux'//" \
+	  -e "s/ ; python_full_version < '3.13'$$//" -e "s/ and python_full_version < '3.13'//" requirements.lock
 
 clean: ## remove .venv, build products and caches (never runs/)
-	rm -rf .venv build dist *.egg-info .pytest_cache .ruff_cache
+	rm -rf .venv build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

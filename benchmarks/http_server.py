@@ -292,18 +292,20 @@ def memory_of_shapes(bundle: str, batch_size: int) -> None:
     import_paddle()
     import numpy as np
 
-    from paddle_ernie_tiny.deploy.predictor import Predictor
+    from paddle_ernie_tiny.deploy.bundle import read_manifest
+    from paddle_ernie_tiny.deploy.engines import open_paddle
     from paddle_ernie_tiny.deploy.server.batching import LENGTH_MULTIPLE
 
-    predictor, chance = Predictor(bundle), np.random.default_rng(0)
-    longest = predictor.manifest.max_length_tokens
-    shapes = [(b, n) for b in range(1, batch_size + 1) for n in range(LENGTH_MULTIPLE, longest + 1, LENGTH_STEP)]
+    manifest, chance = read_manifest(bundle), np.random.default_rng(0)
+    engine = open_paddle(Path(bundle), "cpu", 1, manifest.precision)
+    longest = manifest.max_length_tokens
+    shapes = [(b, n) for b in range(1, batch_size + 1) for n in range(LENGTH_MULTIPLE, longest + 1, LENGTH_MULTIPLE)]
     memory = [memory_mb(os.getpid())]
     for _ in range(3):
         chance.shuffle(shapes)
         for shape in shapes:
             ids = chance.integers(1000, 2000, shape)
-            predictor.run(ids, np.zeros_like(ids))
+            engine(ids, np.zeros_like(ids))
         memory.append(memory_mb(os.getpid()))
     print(json.dumps({"shapes": len(shapes), "resident_mb": {"before": memory[0], "after_each_pass": memory[1:]}}))
 

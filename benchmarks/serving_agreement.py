@@ -33,9 +33,10 @@ import numpy as np
 from paddle_ernie_tiny.data.readers import TableFormat, read_examples
 from paddle_ernie_tiny.data.tokenization import pad_batch
 from paddle_ernie_tiny.deploy.bundle import read_manifest
-from paddle_ernie_tiny.deploy.paddle_serving import export_paddle_serving
-from paddle_ernie_tiny.deploy.predictor import Predictor, softmax
+from paddle_ernie_tiny.deploy.predictor import Predictor
 from paddle_ernie_tiny.errors import InputError
+from paddle_ernie_tiny.kinds.metrics import softmax
+from paddle_ernie_tiny.paddle_serving.serving_folder import export_paddle_serving
 from paddle_ernie_tiny.runtime import tune_process
 
 BATCH = 100  # rows a request

@@ -12,11 +12,11 @@ from typing import Annotated
 import typer
 
 from .benchmark.request import BenchRequest
+from .cli_options import with_options
 from .defaults import BATCH_SIZE, CALIBRATION_ROWS, EXPORT_TOLERANCE, MAX_DROP_POINTS, MAX_LENGTH_TOKENS
 from .deploy.server.options import ServeOptions, named_bundles
 from .distributed import let_main_fail_first, processes
 from .errors import ErnieTinyError
-from .options import with_options
 
 app = typer.Typer(
     add_completion=False,

@@ -11,6 +11,10 @@ import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from paddle import Tensor
 
 _POLL_SECONDS = 0.05
 _meetings = itertools.count()
@@ -84,7 +88,7 @@ def let_main_fail_first(seconds: float = 20.0) -> None:
         time.sleep(seconds)
 
 
-def sum_over_all(values):
+def sum_over_all(values: Tensor) -> Tensor:
     """The sum of a float tensor over all processes, element by element; in place and returned."""
     if processes() > 1:
         import paddle

@@ -43,7 +43,7 @@ class Workers(ProcessPoolExecutor):
         arguments = (environment or {}, None if log is None else str(log), list(child_setup.values()))
         super().__init__(count, mp_context=context, initializer=_start, initargs=arguments)
 
-    def submit(self, function: Callable[..., T], /, *args: Any, **kwargs: Any) -> Future[T]:  # type: ignore[override]
+    def submit(self, function: Callable[..., T], /, *args: Any, **kwargs: Any) -> Future[T]:
         """As `ProcessPoolExecutor.submit`; `function` is a module's, arguments and result can be pickled."""
         with _starting, _without_main():
             return super().submit(function, *args, **kwargs)

@@ -1,5 +1,6 @@
-"""Process settings before Paddle is imported, and what several test folders share."""
+"""Process settings before Paddle is imported, the tiers of the tests, and what several test folders share."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -9,12 +10,25 @@ from paddle_ernie_tiny.runtime import tune_process
 tune_process()
 
 ROOT = Path(__file__).resolve().parents[1]
-SHARED = ROOT.parent / "shared"
+TIERS = ("unit", "slow", "e2e")  # in the order in which they run: a broken unit should fail first
+# The tier of a test is the one that it is marked with; else that of the first line here that its path starts with.
+TIER_OF_PATH = {
+    "e2e/": "e2e",
+    "deploy/test_onnx": "slow",
+    "deploy/test_quantize": "slow",
+    "deploy/test_server": "slow",
+    "": "unit",
+}
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items):
-    """Whole runs last: a broken unit should fail first."""
-    items.sort(key=lambda item: "e2e" in str(item.path))
+    """Gives each test its tier, before `-m` selects by it, and sorts by tier."""
+    for item in items:
+        if not any(item.get_closest_marker(tier) for tier in TIERS):
+            path = item.path.relative_to(ROOT / "tests").as_posix()
+            item.add_marker(next(tier for start, tier in TIER_OF_PATH.items() if path.startswith(start)))
+    items.sort(key=lambda item: next(place for place, tier in enumerate(TIERS) if item.get_closest_marker(tier)))
 
 
 @pytest.fixture(scope="session")
@@ -22,9 +36,17 @@ def project_root() -> Path:
     return ROOT
 
 
+def _real_data() -> Path | None:
+    """The folder that ERNIE_TINY_REAL_DATA names, or one beside the checkout with the same content."""
+    named = os.environ.get("ERNIE_TINY_REAL_DATA")
+    folders = [Path(named)] if named else sorted(ROOT.parent.iterdir())
+    return next((folder for folder in folders if os.path.isdir(folder / "data" / "chnsenticorp")), None)
+
+
 @pytest.fixture(scope="session")
-def shared() -> Path:
-    """Real data and a real teacher beside the checkout; tests that need them skip without."""
-    if not SHARED.is_dir():
-        pytest.skip("the folder ../shared with real data and a real teacher is not here")
-    return SHARED
+def real_data() -> Path:
+    """Public data sets (data/) and a teacher (models/); tests that need them skip without."""
+    folder = _real_data()
+    if folder is None:
+        pytest.skip("real data and a real teacher are not here: ERNIE_TINY_REAL_DATA names no folder with them")
+    return folder

@@ -13,6 +13,7 @@ from types import SimpleNamespace
 
 import pytest
 import setuptools
+import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
@@ -149,13 +150,13 @@ class TestDecision:
         assert not setup_env.is_complete(layout)
         assert setup_env.can_be_updated(layout)
 
-    def test_a_moved_folder_is_made_anew(self, layout, tmp_path):
+    def test_a_moved_folder_is_made_again(self, layout, tmp_path):
         finish(layout)
         moved = setup_env.Layout(layout.root.rename(tmp_path / "moved"))
         assert not setup_env.is_complete(moved)
         assert not setup_env.can_be_updated(moved)
 
-    def test_unfinished_or_without_its_python_is_made_anew(self, layout):
+    def test_unfinished_or_without_its_python_is_made_again(self, layout):
         finish(layout)
         layout.python.unlink()
         assert not setup_env.is_complete(layout) and not setup_env.can_be_updated(layout)
@@ -195,6 +196,7 @@ class TestFaults:
         assert str(tree) in result.stderr and "remedy" in result.stderr
         assert not (tree / ".venv").exists()
 
+    @pytest.mark.e2e
     def test_no_network_leaves_only_the_log(self, tree):
         nowhere = "http://127.0.0.1:9/simple"
         pip = {
@@ -371,6 +373,24 @@ class TestLock:
         assert extras["cpu"][1:] == extras["gpu"][1:]
         assert extras["serving"] == extras["cpu"][:1], "prediction takes Paddle and nothing of the training"
 
+    def test_what_serves_needs_nothing_of_the_training(self, metadata):
+        """The base requirements leave NumPy 2 open; what PaddleNLP cannot have is bound where PaddleNLP is."""
+        base = {canonicalize_name(r.name): r.specifier for r in map(Requirement, metadata["install_requires"])}
+        assert {"psutil", "pyyaml", "pydantic", "numpy", "tokenizers", "uvicorn"} <= set(base)
+        assert not {"paddlenlp", "datasets", "visualdl", "tqdm", "jinja2", "matplotlib"} & set(base)
+        assert base["numpy"].contains("2.3.0") and base["numpy"].contains("1.26.4")
+        assert base["uvicorn"].contains("0.34.0") and not base["uvicorn"].contains("1.0.0"), "its class is subclassed"
+        assert not base["pydantic"].contains("3.0.0")
+        for extra in ("cpu", "gpu"):
+            bounds = [r for r in map(Requirement, metadata["extras_require"][extra]) if r.name == "numpy"]
+            assert [str(bound.specifier) for bound in bounds] == ["<2"]
+        assert not [line for line in metadata["extras_require"]["serving"] if line.startswith("numpy")]
+
+    def test_developers_get_every_tool_that_make_calls(self, metadata):
+        tools = {canonicalize_name(Requirement(line).name) for line in metadata["extras_require"]["dev"]}
+        assert {"pytest", "hypothesis", "httpx", "schemathesis", "ruff", "mypy", "pre-commit"} <= tools
+        assert {"types-pyyaml", "types-psutil", "types-tqdm"} <= tools, "the types that mypy reads"
+
     def test_the_command_is_the_package_s(self, metadata):
         assert metadata["entry_points"] == {"console_scripts": ["ernie-tiny = paddle_ernie_tiny.cli:main"]}
         assert metadata["python_requires"] == ">=3.10,<3.13"
@@ -381,9 +401,26 @@ class TestMake:
         shown = run("make", cwd=ROOT).stdout
         text = (ROOT / "Makefile").read_text()
         targets = re.search(r"^\.PHONY: (.+)$", text, flags=re.MULTILINE).group(1).split()
-        assert set(targets) == {"help", "setup", "demo", "test", "bench", "lint", "lock", "clean"}
+        assert set(targets) == {"help", "setup", "demo", "quick", "test", "lint", "bench", "wheel", "lock", "clean"}
         for target in targets:
             assert re.search(rf"^  make {target} ", shown, flags=re.MULTILINE)
+
+    def test_quick_is_the_unit_tests_and_test_is_all(self):
+        text = (ROOT / "Makefile").read_text()
+        assert re.search(r"^quick: .*\n\t\.venv/bin/python -m pytest -q -m unit \$\(ARGS\)$", text, flags=re.MULTILINE)
+        assert re.search(r"^test: .*\n\t.*pytest -q --durations=15 \$\(ARGS\)", text, flags=re.MULTILINE)
+
+    def test_hooks_and_lint_check_the_same(self):
+        hooks = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())["repos"][0]["hooks"]
+        linted = re.search(r"^lint: .*\n((?:\t.+\n)+)", (ROOT / "Makefile").read_text(), flags=re.MULTILINE).group(1)
+        entries = [hook["entry"].removesuffix(" --force-exclude") for hook in hooks]
+        assert entries == [line.strip().removesuffix(" .") for line in linted.splitlines()]
+
+    def test_the_workflow_runs_every_python_that_is_supported(self):
+        jobs = yaml.safe_load((ROOT / ".github" / "workflows" / "test.yml").read_text())["jobs"]
+        assert tuple(jobs["quick"]["strategy"]["matrix"]["python"]) == PYTHONS
+        commands = [step["run"] for job in jobs.values() for step in job["steps"] if "run" in step]
+        assert commands == [f"make {target} PYTHON=python" for target in ("quick", "lint", "wheel", "test")]
 
     @pytest.mark.parametrize("code", [0, 1, 5])
     def test_ci_exits_with_the_code_of_pytest(self, tree, code):

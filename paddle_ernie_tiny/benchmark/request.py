@@ -33,7 +33,7 @@ def _list(help: str, default: tuple[Any, ...], option: str, commas: bool = True)
 class BenchRequest:
     """What to measure. The first model is the reference that the others are compared with.
 
-    A field whose metadata has "help" is an option of `ernie-tiny bench` (see options.py).
+    A field whose metadata has "help" is an option of `ernie-tiny bench` (see cli_options.py).
     """
 
     models: list[str] = _option(

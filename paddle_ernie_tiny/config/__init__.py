@@ -2,7 +2,7 @@
 
 from .deployment import BenchmarkSettings, ExportSettings, Int8Settings
 from .load import check_config, config_from, dump_config, load_config, stage_objective_settings
-from .objective import ObjectiveSettings
+from .objective_settings import ObjectiveSettings
 from .schema import (
     AugmentationSettings,
     DataSettings,

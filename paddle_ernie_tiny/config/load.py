@@ -17,9 +17,9 @@ from pydantic.fields import FieldInfo
 from ..errors import InputError, InputErrors
 from ..extensions import load_extensions
 from ..files import write_text
-from .objective import ObjectiveSettings, terms_section
+from .objective_settings import ObjectiveSettings, terms_section
 from .schema import RunConfig
-from .tasks import TASKS, fill_from_table
+from .task_table import TASKS, fill_from_table
 
 
 class _UniqueKeyLoader(yaml.SafeLoader):

@@ -16,7 +16,7 @@ from ..kinds.metrics import metrics_of
 from ..sections import Column, Fraction, PositiveInt, Section, Weight
 from ..stages import STAGES
 from .deployment import BenchmarkSettings, ExportSettings
-from .objective import ObjectiveSettings
+from .objective_settings import ObjectiveSettings
 
 
 class TrainingSettings(Section):

@@ -13,7 +13,7 @@ from ..kinds import KINDS, Kind
 from ..models.layer_map import layer_map
 from ..stages import STAGES
 from ..terms import TERMS, Captured, Needs, Pair, Term
-from ..terms.base import Side
+from ..terms.term import Side
 
 
 class Objective:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, Literal
 
 import paddle
 from paddle.static import InputSpec
@@ -10,10 +11,14 @@ from paddle.static import InputSpec
 from ..models.build import base_model
 from ..models.capture import Capture
 from ..terms import Captured, Needs
-from ..terms.base import PARTS
+from ..terms.term import PARTS
 from .signals import SignalCache
 
-_INPUTS = {"input_ids": "int64", "token_type_ids": "int64", "attention_mask": "float32"}
+_INPUTS: dict[str, Literal["int64", "float32"]] = {
+    "input_ids": "int64",
+    "token_type_ids": "int64",
+    "attention_mask": "float32",
+}
 
 
 class Teacher:
@@ -29,6 +34,7 @@ class Teacher:
         self.model, self.needs = model, needs
         self._capture = Capture(model, needs)
         self._places: list[tuple[str, int]] = []  # which state each tensor of `_answers` is, after the logits
+        self._compiled: Callable[..., list[paddle.Tensor]] | None = None
         if static_graph:
             specs = [InputSpec([None, None], dtype, name) for name, dtype in _INPUTS.items()]
             plain = self._answers
@@ -36,7 +42,7 @@ class Teacher:
             def answers(input_ids, token_type_ids, attention_mask):  # of methods, Paddle compiles a layer's alone
                 return plain(input_ids, token_type_ids, attention_mask)
 
-            self._answers = paddle.jit.to_static(answers, input_spec=specs, full_graph=True)
+            self._compiled = paddle.jit.to_static(answers, input_spec=specs, full_graph=True)
 
     @paddle.no_grad()
     def __call__(self, inputs: dict[str, paddle.Tensor], rows: paddle.Tensor | None = None) -> Captured:
@@ -44,7 +50,7 @@ class Teacher:
 
         `rows` are the rows' numbers in their data set, which only a cached teacher looks at.
         """
-        answers = self._answers(*(inputs[name] for name in _INPUTS))
+        answers = (self._compiled or self._answers)(*(inputs[name] for name in _INPUTS))
         captured = Captured(logits=answers[0] if self.needs.logits else None)
         for (part, layer), value in zip(self._places, answers[len(answers) - len(self._places) :], strict=True):
             getattr(captured, part)[layer] = value

@@ -5,6 +5,7 @@ Each student learns what it would learn alone: its terms, its gradients and thei
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import paddle
@@ -12,7 +13,7 @@ from paddle import Tensor, nn
 
 from ..models.student import DistilledStudent
 from ..terms import Captured, Needs
-from ..terms.base import Side
+from ..terms.term import Side
 from .objective import Objective
 
 
@@ -88,7 +89,7 @@ class JointObjective(Objective):
 class ClipEachStudent(nn.ClipGradByGlobalNorm):
     """Clips every student's gradients to a global norm of their own, as if it were trained alone."""
 
-    def __init__(self, clip_norm: float, students: dict[str, DistilledStudent]):
+    def __init__(self, clip_norm: float, students: Mapping[str, nn.Layer]):
         super().__init__(clip_norm)
         self._owner = {p.name: name for name, student in students.items() for p in student.parameters()}
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from .base import Kind, Row
 from .classification import Classification, Prediction
+from .kind import Kind, Row
 from .regression import SCORE, Regression, Score
 from .token_classification import Entity, TokenClassification
 

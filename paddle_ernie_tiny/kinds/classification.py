@@ -6,11 +6,18 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
-from .base import Kind, balance
+from .kind import Kind, balance
 from .metrics import softmax
+
+if TYPE_CHECKING:
+    from paddle import Tensor
+
+    from ..data.rows import EncodedRows, Example
+    from ..data.tokenization import WordPieceTokenizer
 
 
 @dataclass(frozen=True)
@@ -113,18 +120,20 @@ def parse_label(name: str, labels: Sequence[str] | None) -> int:
     raise InputError(f"unknown label {name!r}", None, remedy + "; if this row is a header, set header to true")
 
 
-def encode_sentences(tokenizer, examples, labels: np.ndarray, max_length: int):
+def encode_sentences(
+    tokenizer: WordPieceTokenizer, examples: Sequence[Example], labels: np.ndarray, max_length: int
+) -> EncodedRows:
     """EncodedRows of texts, or of pairs if the rows have a second text, with one label each."""
     from ..data.rows import EncodedRows
 
-    pairs = [e.text_b for e in examples] if examples and examples[0].text_b is not None else None
+    pairs = cast("list[str]", [e.text_b for e in examples]) if examples and examples[0].text_b is not None else None
     encoded = tokenizer.encode([e.text for e in examples], pairs, max_length=max_length)
     numbers: dict[str, int] = {}
     groups = np.array([numbers.setdefault(e.text, len(numbers)) for e in examples], dtype=np.int64)
     return EncodedRows(encoded.input_ids, encoded.token_type_ids, labels, labels, groups=groups)
 
 
-def cross_entropy(output, labels, counted):
+def cross_entropy(output: Tensor, labels: Tensor, counted: Tensor) -> Tensor:
     """Cross-entropy over the last axis, a scalar in float32: the mean where bool `counted` [..] is true; else 0."""
     import paddle.nn.functional as F
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .base import Kind
 from .classification import encode_sentences
+from .kind import Kind
 from .metrics import METRICS, Scored, metrics_of
 
 SCORE = "score"  # the one "label" of a regression task: the name of its output

@@ -8,8 +8,8 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
-from .base import Kind, Row, balance
 from .classification import cross_entropy, logistic_probe
+from .kind import Kind, Row, balance
 from .metrics import softmax
 from .tags import entities, misplaced_tags, split_text, unit_of
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 from ..config import ModelShape
 from ..data.tokenization import WordPieceTokenizer
@@ -138,7 +139,7 @@ def _new_model(values: dict, head: str, **changes):
     return getattr(nlp, prefix + head)(getattr(nlp, f"{prefix}Config")(**{**taken, **changes}))
 
 
-def load_classifier(folder: Path, labels: list[str], kind: Kind = _CLASSES, dropout: dict | None = None):
+def load_classifier(folder: Path, labels: list[str], kind: Kind = _CLASSES, dropout: dict | None = None) -> Any:
     """Loads a model with the head of a kind of task, strictly. Regression has one label, the score's name.
 
     The encoder's weights must all be in the folder; a classifier (and pooler) that is missing starts at
@@ -155,7 +156,7 @@ def load_classifier(folder: Path, labels: list[str], kind: Kind = _CLASSES, drop
     return model
 
 
-def load_masked_lm(folder: Path):
+def load_masked_lm(folder: Path) -> Any:
     """Loads a masked language model strictly: the encoder and the head must both be in the folder.
 
     The decoder is tied to the word embeddings, and PaddleNLP's heads keep the name that the bias had in older
@@ -185,12 +186,14 @@ def label_maps(labels: list[str]) -> dict:
     }
 
 
-def build_student(teacher_folder: Path, shape: ModelShape, labels: list[str], kind: Kind = _CLASSES):
+def build_student(teacher_folder: Path, shape: ModelShape, labels: list[str], kind: Kind = _CLASSES) -> Any:
     """A student with random weights: the teacher's family and vocabulary, the given size and kind of task."""
     return _new_model(read_model_config(teacher_folder), kind.head, **shape.model_dump(), **label_maps(labels))
 
 
-def build_masked_lm(vocab_size: int, shape: ModelShape, max_position_embeddings: int = 512, pad_token_id: int = 0):
+def build_masked_lm(
+    vocab_size: int, shape: ModelShape, max_position_embeddings: int = 512, pad_token_id: int = 0
+) -> Any:
     """A BERT masked-LM model with random weights, for pre-training without any download."""
     return _new_model(
         {"model_type": "bert"},
@@ -203,11 +206,11 @@ def build_masked_lm(vocab_size: int, shape: ModelShape, max_position_embeddings:
     )
 
 
-def base_model(model):
+def base_model(model: Any) -> Any:
     """The encoder inside a PaddleNLP model with a head (its `bert`, `ernie` or `roberta`)."""
     return getattr(model, model.base_model_prefix, model)
 
 
-def count_parameters(model) -> int:
+def count_parameters(model: Any) -> int:
     """Number of weights."""
     return int(sum(int(parameter.numel()) for parameter in model.parameters()))

@@ -6,11 +6,14 @@ neither computed nor kept (`output_attentions=True` would make every layer keep 
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..errors import InputError
 from ..terms import Captured, Needs
 from .build import base_model
+
+if TYPE_CHECKING:
+    from paddle import Tensor
 
 
 class Capture:
@@ -58,8 +61,11 @@ class Capture:
         self._handles = []
 
 
-def masked_token_logits(model, inputs: dict, positions):
-    """Vocabulary logits [masked, vocab] of a masked LM at flattened positions only; the others are never computed."""
+def masked_token_logits(model: Any, inputs: dict[str, Tensor], positions: Tensor) -> Tensor:
+    """Vocabulary logits [masked, vocab] of a masked LM at int64 `positions` [masked] of the flattened batch only.
+
+    The others are never computed.
+    """
     import paddle
 
     hidden = base_model(model)(**inputs)[0]

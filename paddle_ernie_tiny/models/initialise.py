@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import paddle
@@ -21,7 +22,7 @@ _EMBEDDINGS = re.compile(r"embeddings\.\w+_embeddings\.weight")
 _LAYER = re.compile(r"encoder\.layers\.(\d+)\.(.+)")
 
 
-def initial_student(settings: StudentSettings, teacher_folder: Path, labels: list[str], kind: Kind, seed: int):
+def initial_student(settings: StudentSettings, teacher_folder: Path, labels: list[str], kind: Kind, seed: int) -> Any:
     """A student classifier before any training; what is not taken from elsewhere is random, by the seed.
 
     Raises InputError as `check_initialisation` does.
@@ -30,7 +31,7 @@ def initial_student(settings: StudentSettings, teacher_folder: Path, labels: lis
     check_initialisation(settings, teacher)
     paddle.seed(seed)
     start = settings.init
-    if start.method == "folder":
+    if start.folder is not None:
         check_start_folder(settings, teacher_folder)
         dropout = settings.model_dump(include={"hidden_dropout_prob", "attention_probs_dropout_prob"})
         return load_classifier(Path(start.folder), labels, kind, dropout)
@@ -100,6 +101,7 @@ def check_initialisation(settings: StudentSettings, teacher: dict) -> None:
 
 def check_start_folder(settings: StudentSettings, teacher_folder: Path) -> None:
     """Raises InputError where the model in `init.folder` has other sizes, or another vocabulary than the teacher."""
+    assert settings.init.folder is not None, "the schema asks for it where it is used"
     folder = Path(settings.init.folder)
     if not folder.is_dir():
         raise InputError("no such model folder", str(folder), "check student.init.folder")

@@ -42,15 +42,20 @@ class DistilledStudent(nn.Layer):
         """The classifier's configuration, which the trainer writes beside its checkpoints."""
         return self.classifier.config
 
-    def forward(self, input_ids, token_type_ids, attention_mask) -> Captured:
-        """Logits and the captured states, hidden ones projected to the teacher's width [.., hidden_teacher]."""
+    def forward(
+        self, input_ids: paddle.Tensor, token_type_ids: paddle.Tensor, attention_mask: paddle.Tensor
+    ) -> Captured:
+        """Logits and the captured states, hidden ones projected to the teacher's width [.., hidden_teacher].
+
+        input_ids, token_type_ids: int64 [batch, length]; attention_mask: float32 [batch, length].
+        """
         logits = self.classifier(input_ids, token_type_ids=token_type_ids, attention_mask=attention_mask)
         captured = self._capture.take()
         captured.hidden = {number: self._project(number, state) for number, state in captured.hidden.items()}
         captured.logits = logits
         return captured
 
-    def gradient_clip(self, max_norm: float):
+    def gradient_clip(self, max_norm: float) -> nn.ClipGradByGlobalNorm:
         """How gradients are clipped: all of them to one global norm."""
         return nn.ClipGradByGlobalNorm(max_norm)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from safetensors import safe_open
@@ -66,7 +67,7 @@ def with_prefix(state: dict, prefix: str) -> dict:
     return {prefix + name: value for name, value in state.items()}
 
 
-def set_weights(model, weights: dict, where: str, optional: tuple[str, ...] = ("pooler",)) -> list[str]:
+def set_weights(model: Any, weights: dict, where: str, optional: tuple[str, ...] = ("pooler",)) -> list[str]:
     """Gives a model its weights by name; returns the names of what is missing and not `optional`.
 
     A weight that goes by several names may be given under any of them. What is optional and missing keeps its value.
@@ -98,7 +99,7 @@ def set_weights(model, weights: dict, where: str, optional: tuple[str, ...] = ("
     return missing
 
 
-def load_state_strictly(layer, arrays: dict, where: str) -> None:
+def load_state_strictly(layer: Any, arrays: dict, where: str) -> None:
     """`set_state_dict` that raises InputError: Paddle itself only warns and keeps the old weights."""
     own = layer.state_dict()
     missing, unknown = sorted(set(own) - set(arrays)), sorted(set(arrays) - set(own))
@@ -117,7 +118,7 @@ def to_numpy(state: dict) -> dict:
     return {name: np.ascontiguousarray(value.numpy()) for name, value in state.items()}
 
 
-def save_model(model, tokenizer: WordPieceTokenizer, folder: Path, extra: dict | None = None) -> None:
+def save_model(model: Any, tokenizer: WordPieceTokenizer, folder: Path, extra: dict | None = None) -> None:
     """Writes a PaddleNLP folder (config.json, model.safetensors, vocabulary), whole or not at all.
 
     Of several processes only the main one writes. `extra` maps a file name to the arrays of one more safetensors

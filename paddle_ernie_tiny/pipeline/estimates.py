@@ -27,7 +27,7 @@ def encoder_parameters(shape: dict) -> int:
     return shape["num_hidden_layers"] * (4 * h * h + 2 * h * f + 9 * h + f)
 
 
-def step_flops(student: dict, teacher: dict | None, tokens: int, length: int) -> float:
+def step_flops(student: dict, teacher: dict | None, tokens: float, length: float) -> float:
     """FLOPs of one training step: 6 per weight and token for what is trained, 2 for a teacher's forward pass.
 
     Attention adds 4 h per pair of tokens and layer to a forward pass, three times that to a training step.

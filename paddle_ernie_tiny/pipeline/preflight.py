@@ -8,7 +8,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from ..config import RunConfig
+from ..config import RunConfig, TrainingSettings
 from ..data.corpus import corpus_files
 from ..data.splits import TaskData, load_task_data
 from ..distillation.objective import stage_objective
@@ -119,7 +119,7 @@ def _say_findings(
 
 
 def _check_precision(config: RunConfig) -> None:
-    trainings = {f"stages.{s.stage}.training": s.training for s in config.stages}
+    trainings: dict[str, TrainingSettings | None] = {f"stages.{s.stage}.training": s.training for s in config.stages}
     trainings["baseline"], trainings["teacher.finetune"] = config.baseline, config.teacher.finetune
     if config.teacher.pretrain is not None:
         trainings["teacher.pretrain.training"] = config.teacher.pretrain.training

@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 
 from ..errors import InputError
 from ..sections import PositiveInt, Weight
-from .base import Needs, Term, TermSettings
+from .term import Needs, Pair, Term, TermSettings
 
 _WHERE = "objective.attention"
 
@@ -39,7 +39,7 @@ class Attention(Term):
     name = "attention"
     Settings = AttentionSettings
 
-    def __init__(self, settings: AttentionSettings, pair):
+    def __init__(self, settings: AttentionSettings, pair: Pair):
         super().__init__(settings, pair)
         self.student_heads, self.teacher_heads = pair.student.num_attention_heads, pair.teacher.num_attention_heads
         self.relation_heads = settings.relation_heads or self.student_heads

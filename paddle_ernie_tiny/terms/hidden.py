@@ -6,7 +6,7 @@ from typing import Literal
 
 from ..errors import InputError
 from ..sections import Weight
-from .base import Needs, Term, TermSettings
+from .term import Needs, Term, TermSettings
 
 
 class DistanceSettings(TermSettings):

@@ -8,7 +8,7 @@ from pydantic import Field
 
 from ..errors import InputError
 from ..sections import Weight
-from .base import Needs, Term, TermSettings
+from .term import Needs, Pair, Term, TermSettings
 
 
 class SoftLabelSettings(TermSettings):
@@ -30,7 +30,7 @@ class SoftLabel(Term):
     latent = False
     Settings = SoftLabelSettings
 
-    def __init__(self, settings: SoftLabelSettings, pair):
+    def __init__(self, settings: SoftLabelSettings, pair: Pair):
         super().__init__(settings, pair)
         self.loss = settings.loss or pair.kind.soft_losses[0]
         self.unit = pair.kind.soft_unit

@@ -7,6 +7,7 @@ value here.
 from __future__ import annotations
 
 import math
+from typing import cast
 
 import paddle
 import paddle.nn.functional as F
@@ -27,7 +28,8 @@ def split_heads(projected: Tensor, heads: int) -> Tensor:
 def scaled_scores(left: Tensor, right: Tensor) -> Tensor:
     """left right^T / sqrt(d) of every head: [batch, length, heads, d] twice to [batch, heads, query, key]."""
     # einsum, because matmul of transposed views takes Paddle's CPU kernels six times as long
-    return paddle.einsum("bqhd,bkhd->bhqk", left, right).astype("float32") / math.sqrt(left.shape[-1])
+    scores = cast(Tensor, paddle.einsum("bqhd,bkhd->bhqk", left, right))
+    return scores.astype("float32") / math.sqrt(left.shape[-1])
 
 
 def head_scores(left: Tensor, right: Tensor, heads: int) -> Tensor:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import logging
 import math
-import re
 import shutil
 import time
 from collections.abc import Callable
@@ -32,7 +31,6 @@ from ..watch import Watcher
 from .batches import LengthGroupedBatchSampler, collate
 from .callbacks import AverageGradients, InterruptAfterStep, ProgressLine
 
-_CHECKPOINT = re.compile(r"checkpoint-(\d+)")
 _COMPLETE = "complete"
 _BEST, _SCORE = "best", "score.json"
 
@@ -156,7 +154,7 @@ class ToolkitTrainer(Trainer):
         """PaddleNLP's log, with the mean of each recorded term over all steps and processes since the last one."""
         if "loss" in logs and self._term_count:
             sums = sum_over_all(paddle.stack(list(self._term_sums.values())))
-            for name, value in zip(self._term_sums, sums.tolist(), strict=True):
+            for name, value in zip(self._term_sums, sums.numpy().tolist(), strict=True):
                 logs[f"{name}_loss"] = round(value / (self._term_count * processes()), 8)
             self._term_sums, self._term_count = {}, 0
         super().log(logs, **kwargs)
@@ -301,4 +299,4 @@ def remove_checkpoints(folder: Path) -> None:
 
 def step_of(checkpoint: Path) -> int:
     """The step after which a checkpoint was written, from its folder's name."""
-    return int(_CHECKPOINT.fullmatch(checkpoint.name).group(1))
+    return int(checkpoint.name.removeprefix("checkpoint-"))

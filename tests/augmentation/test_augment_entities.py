@@ -92,8 +92,8 @@ def test_tags_of_no_known_scheme_are_refused():
         swap_entities([], ["O", "PER"], settings(), seed=0)
 
 
-def test_real_weibo_rows_keep_their_types(shared):
-    path = shared / "data" / "weibo_ner" / "dev.all.bmes"
+def test_real_weibo_rows_keep_their_types(real_data):
+    path = real_data / "data" / "weibo_ner" / "dev.all.bmes"
     sentences = path.read_text(encoding="utf-8").strip().split("\n\n")[:200]
     pairs = [[line.split() for line in s.split("\n")] for s in sentences]
     labels = sorted({tag for s in pairs for _, tag in s})

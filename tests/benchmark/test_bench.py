@@ -43,6 +43,7 @@ def result(folder):
     return json.loads((folder / "out" / "result.json").read_text(encoding="utf-8"))
 
 
+@pytest.mark.slow
 def test_a_record_for_every_model_and_setting(result):
     records = result["records"]
     assert [(r["model"], r["batch"]) for r in records] == [(SMALL, 1), (SMALLER, 1), (SMALL, 3), (SMALLER, 3)]
@@ -58,6 +59,7 @@ def test_a_record_for_every_model_and_setting(result):
     assert records[1]["times_as_fast"]["median"] > 1
 
 
+@pytest.mark.slow
 def test_text_to_label_in_both_pipelines(result):
     usual, first, second = result["text"]
     assert (usual["pipeline"], usual["model"], usual["graph"]) == ("usual", SMALL, "plain")
@@ -69,6 +71,7 @@ def test_text_to_label_in_both_pipelines(result):
     assert first["times_as_fast"]["median"] > 1  # 12 and 22 tokens against 128
 
 
+@pytest.mark.slow
 def test_the_profile_names_the_matrix_products(result):
     # six a layer of the plain graph, and pooler and classifier; four of a last layer for the first token alone
     for profile, products in zip(result["profiles"], (2 * 6 + 2, 4 + 2), strict=True):
@@ -77,6 +80,7 @@ def test_the_profile_names_the_matrix_products(result):
         assert sum(entry["share"] for entry in profile["operations"]) == pytest.approx(1)
 
 
+@pytest.mark.slow
 def test_files_are_written(result, folder):
     assert json.loads((folder / "again.json").read_text(encoding="utf-8")) == result
     page = (folder / "out" / "tables.md").read_text(encoding="utf-8")
@@ -85,6 +89,7 @@ def test_files_are_written(result, folder):
     assert SMALLER in page and result["environment"]["cpu"] in page
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("engine", ["onnxruntime", "openvino"])
 def test_every_engine_gives_the_same_logits(result, folder, engine):
     for module in (engine, "paddle2onnx"):
@@ -106,6 +111,7 @@ def test_every_engine_gives_the_same_logits(result, folder, engine):
             np.testing.assert_allclose(ours, theirs, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_the_cache_is_used_and_names_are_checked(result, folder):
     from paddle_ernie_tiny.benchmark.subjects import resolve
 

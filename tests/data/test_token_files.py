@@ -71,8 +71,8 @@ def test_paddlenlp_s_own_set(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("name", ["msra_ner_baidu/dev.tsv", "msra_ner_baidu/test.tsv", "weibo_ner/train.all.bmes"])
-def test_real_files_lose_no_word(shared, name):
-    path = shared / "data" / name
+def test_real_files_lose_no_word(real_data, name):
+    path = real_data / "data" / name
     table = TableFormat(text="text_a", label="label") if path.suffix == ".tsv" else TableFormat()
     examples = read_token_examples(path, table, infer_tags(path, table))
     text = path.read_text(encoding="utf-8")

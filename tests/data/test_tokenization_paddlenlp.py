@@ -12,14 +12,12 @@ What remains different, and why:
 import json
 import sys
 import unicodedata
-from pathlib import Path
 
 import pytest
 
 from paddle_ernie_tiny.data.tokenization import WordPieceTokenizer
 from paddle_ernie_tiny.data.vocabulary import write_vocabulary
 
-SHARED = Path(__file__).parents[2].parent / "shared" / "data"
 SPECIALS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 LETTERS = [chr(code) for code in range(97, 123)] + list("0123456789")
 VOCABULARY = [
@@ -129,11 +127,8 @@ def test_every_character_between_letters(paddlenlp, lowercase):
     assert set(differing) <= changed
 
 
-def shared_lines(name, count):
-    """`count` lines spread evenly over a file of ../shared/data."""
-    path = SHARED / name
-    if not path.is_file():
-        pytest.skip(f"{path} is not here; it is no part of the repository")
+def spread_lines(path, count):
+    """`count` lines spread evenly over a file."""
     lines = path.read_text(encoding="utf-8").split("\n")
     return lines[:: max(1, len(lines) // count)][:count]
 
@@ -146,14 +141,13 @@ VOCABULARIES = [
 
 
 @pytest.mark.parametrize(("name", "kind"), VOCABULARIES)
-def test_real_corpora(paddlenlp, tmp_path, name, kind):
-    vocabulary = SHARED / "vocab" / name / "vocab.txt"
-    if not vocabulary.is_file():
-        pytest.skip(f"{vocabulary} is not here; it is no part of the repository")
-    ours = WordPieceTokenizer.from_vocab_file(vocabulary)
+def test_real_corpora(paddlenlp, tmp_path, name, kind, real_data):
+    folder = real_data / "data"
+    ours = WordPieceTokenizer.from_vocab_file(folder / "vocab" / name / "vocab.txt")
     reference = theirs(paddlenlp, kind, ours.tokens, tmp_path, True)
-    texts = shared_lines("general_corpus_zh/part-00.txt", 1500) + shared_lines("general_corpus_zh/part-03.txt", 500)
-    texts += [line.partition("\t")[2] for line in shared_lines("chnsenticorp/train.tsv", 1200)]
+    corpus = folder / "general_corpus_zh"
+    texts = spread_lines(corpus / "part-00.txt", 1500) + spread_lines(corpus / "part-03.txt", 500)
+    texts += [line.partition("\t")[2] for line in spread_lines(folder / "chnsenticorp" / "train.tsv", 1200)]
     texts += NASTY
     ids = ours.encode_plain(texts)
     differing = [text for text, row in zip(texts, ids, strict=True) if row != their_ids(reference, text)]
@@ -161,10 +155,10 @@ def test_real_corpora(paddlenlp, tmp_path, name, kind):
 
 
 @pytest.mark.parametrize("max_length", [16, 25])
-def test_real_pairs_with_truncation(paddlenlp, tmp_path, max_length):
-    vocabulary = SHARED / "vocab" / "bert_chinese_21128" / "vocab.txt"
-    rows = [line.split("\t") for line in shared_lines("lcqmc/dev.txt", 400) if line]
-    ours = WordPieceTokenizer.from_vocab_file(vocabulary)
+def test_real_pairs_with_truncation(paddlenlp, tmp_path, max_length, real_data):
+    folder = real_data / "data"
+    rows = [line.split("\t") for line in spread_lines(folder / "lcqmc" / "dev.txt", 400) if line]
+    ours = WordPieceTokenizer.from_vocab_file(folder / "vocab" / "bert_chinese_21128" / "vocab.txt")
     reference = theirs(paddlenlp, "BertTokenizer", ours.tokens, tmp_path, True)
     encoded = ours.encode([row[0] for row in rows], [row[1] for row in rows], max_length=max_length)
     assert 0 < encoded.truncated < len(rows)

@@ -1,4 +1,4 @@
-"""Every shape of the shared real data goes the whole way: four stages, export, prediction, the right metric.
+"""Every shape of the real data goes the whole way: four stages, export, prediction, the right metric.
 
 A few hundred rows and a few steps each, with a tiny teacher that is pre-trained on the rows themselves: the
 mechanics are under test here, not the scores.
@@ -127,12 +127,12 @@ def head_of(file, rows: int, blocks: bool) -> str:
 
 
 @pytest.fixture(params=SHAPES)
-def real_run(request, shared, tmp_path):
+def real_run(request, real_data, tmp_path):
     """(shape, root) of a finished run."""
     shape, blocks = SHAPES[request.param], SHAPES[request.param].train.endswith(".bmes")
     suffix = shape.train.rpartition(".")[2]
     for name, source, rows in (("train", shape.train, shape.rows), ("test", shape.test, 150)):
-        text = head_of(shared / "data" / source, rows, blocks)
+        text = head_of(real_data / "data" / source, rows, blocks)
         (tmp_path / f"{name}.{suffix}").write_text(text, encoding="utf-8")
     corpus = (tmp_path / f"train.{suffix}").read_text(encoding="utf-8").replace("\x02", "").replace("\t", "\n")
     (tmp_path / "corpus.txt").write_text(corpus, encoding="utf-8")
@@ -151,7 +151,7 @@ def real_run(request, shared, tmp_path):
             "pretrain": {
                 "shape": TINY,
                 "training": training(5),
-                "vocab_file": str(shared / "data/vocab" / shape.vocab),
+                "vocab_file": str(real_data / "data/vocab" / shape.vocab),
             },
             "finetune": training(20),
             "check_above_chance": False,

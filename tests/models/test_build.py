@@ -267,6 +267,7 @@ print("resolved", folder.name)
 """
 
 
+@pytest.mark.slow
 def test_a_model_by_name_through_a_stand_in_for_paddlenlps_cache(tmp_path):
     environment = {**os.environ, "PPNLP_HOME": str(tmp_path)}
     done = subprocess.run([sys.executable, "-c", STAND_IN], capture_output=True, text=True, env=environment)

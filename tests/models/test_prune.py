@@ -104,10 +104,10 @@ def test_bad_input_is_refused_and_leaves_nothing(model, tmp_path):
     assert sorted(p.name for p in tmp_path.iterdir()) == ["model"]
 
 
-def test_a_real_teacher(shared, tmp_path):
+def test_a_real_teacher(real_data, tmp_path):
     """Every dev text of ChnSentiCorp: same pieces, far fewer rows of the embedding table."""
-    teacher = shared / "models" / "teacher-zh-6l256h"
-    text = (shared / "data" / "chnsenticorp" / "dev.tsv").read_text(encoding="utf-8")
+    teacher = real_data / "models" / "teacher-zh-6l256h"
+    text = (real_data / "data" / "chnsenticorp" / "dev.tsv").read_text(encoding="utf-8")
     lines = [line.split("\t")[1] for line in text.splitlines()[1:]]
     made = prune_vocabulary(teacher, tmp_path / "small", lines)
     old, new = load_tokenizer(teacher), load_tokenizer(tmp_path / "small")

@@ -18,8 +18,8 @@ from starlette.exceptions import HTTPException
 
 from ... import __version__
 from ..row_files import answer_row
-from .api import Models, ServedModel, State, answer_model, read_body, read_request, request_schemas, request_shapes
 from .bundle_queue import BundleQueue
+from .messages import Models, ServedModel, State, answer_model, read_body, read_request, request_schemas, request_shapes
 from .middleware import Observed
 from .options import ServeOptions
 from .problems import Problem, documented

@@ -15,6 +15,7 @@ import socket
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import yaml
 from paddle_serving_server.pipeline import Op
@@ -112,7 +113,7 @@ def text_list(request: dict[str, str], key: str) -> list[str]:
     return texts
 
 
-def unpack(request) -> tuple:
+def unpack(request: Any) -> tuple:
     """The request's fields by key, in place of Paddle Serving's own reading: its errors name list indices."""
     if len(request.key) != len(request.value):
         message = f"{len(request.key)} keys but {len(request.value)} values; give each key its value"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import paddle
@@ -186,7 +187,7 @@ class Baseline(Finetune):
         return self._finetune(self.context.first_student(), self.settings)
 
 
-def dev_score(context: RunContext, model: Any, settings: TrainingSettings):
+def dev_score(context: RunContext, model: Any, settings: TrainingSettings) -> Callable[[], float]:
     """() -> the task's metric on the dev split (1 is perfect)."""
     rows, kind, labels = context.rows("dev"), context.data.kind, context.data.labels
     batch_size = settings.per_device_eval_batch_size

@@ -48,7 +48,8 @@ def _option(field: dataclasses.Field, hint: Any) -> inspect.Parameter:
     required = field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
     default: Any = None if field.default is dataclasses.MISSING else field.default
     if known.get("commas"):
-        hint, default = str, ",".join(map(str, field.default_factory()))  # type: ignore[misc, operator]
+        assert field.default_factory is not dataclasses.MISSING, "a list's default is made by a function"
+        hint, default = str, ",".join(map(str, field.default_factory()))
     elif field.default is dataclasses.MISSING and not required:
         hint = hint | None  # its own default is made when the object is
     annotation = Annotated[hint, typer.Option(*names, help=known["help"], **bounds)]
