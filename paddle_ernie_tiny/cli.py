@@ -241,8 +241,9 @@ def bench(
     """Benchmark models side by side: latency, throughput, memory, size."""
     _prepare()
     from .benchmark.bench import bench as run_bench
+    from .benchmark.results import print_tables
 
-    run_bench(request, json_file, out, say=lambda text: typer.echo(text, err=True))
+    print_tables(run_bench(request, json_file, out, say=lambda text: typer.echo(text, err=True)))
 
 
 def _prepare() -> None:

@@ -8,3 +8,6 @@ MAX_DROP_POINTS = 0.5  # hundredths of the metric that int8 may lose
 BATCH_SIZE = 32  # rows of a forward pass in prediction
 BENCH_SECONDS = 10.0  # of measuring for each model in each setting
 BENCH_ROUNDS = 5  # turns that the models take in each setting
+BENCH_LENGTHS = (128,)  # tokens per text
+BENCH_THREADS = (1,)  # CPU threads
+BENCH_ENGINES = ("paddle",)  # inference engines

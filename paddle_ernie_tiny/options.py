@@ -28,7 +28,7 @@ def with_options(settings: type, parameter: str) -> Callable[[Callable[..., None
             values = {name: value for name, value in values.items() if value is not None}
             for field in fields:
                 if field.metadata.get("commas"):
-                    values[field.name] = _split(values[field.name], hints[field.name], field.metadata["option"])
+                    values[field.name] = _split(values[field.name], hints[field.name], field.name)
             verb(**given, **{parameter: settings(**values)})
 
         own = [p for p in inspect.signature(verb, eval_str=True).parameters.values() if p.name != parameter]
@@ -43,8 +43,8 @@ def with_options(settings: type, parameter: str) -> Callable[[Callable[..., None
 
 def _option(field: dataclasses.Field, hint: Any) -> inspect.Parameter:
     known = field.metadata
-    names = [known["option"]] if "option" in known else []
-    bounds = {key: known[key] for key in ("min", "max", "envvar") if key in known}
+    names = [known["option"]] if known.get("option") else []
+    bounds = {key: known[key] for key in ("min", "max", "envvar") if known.get(key) is not None}
     required = field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
     default: Any = None if field.default is dataclasses.MISSING else field.default
     if known.get("commas"):
@@ -56,7 +56,7 @@ def _option(field: dataclasses.Field, hint: Any) -> inspect.Parameter:
     return inspect.Parameter(field.name, inspect.Parameter.KEYWORD_ONLY, default=shown, annotation=annotation)
 
 
-def _split(text: str, hint: Any, option: str) -> list[Any]:
+def _split(text: str, hint: Any, name: str) -> list[Any]:
     """ "1,32" as the list of the field's type. Raises InputError for what is not a number."""
     from .errors import InputError
 
@@ -65,4 +65,4 @@ def _split(text: str, hint: Any, option: str) -> list[Any]:
     try:
         return [item(part) for part in parts]
     except ValueError:
-        raise InputError(f"not a list of numbers: {text!r}", option, "such as 1,32") from None
+        raise InputError(f"not a list of numbers: {text!r}", name, "such as 1,32") from None

@@ -1,76 +1,74 @@
-"""Plots of a benchmark, each only where there are figures for it."""
+"""Plots of a benchmark, each only if there are figures for it."""
 
 from __future__ import annotations
 
+from collections import Counter, defaultdict
 from pathlib import Path
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from .request import Record
+from .results import name_of
 
 _COLOURS = ("#333333", "#c0392b", "#2e86c1", "#7d6608", "#7d3c98", "#117a65", "#d68910", "#7f8c8d")
 _PARTS = {"tokenise": "#2e86c1", "model": "#c0392b", "rest": "#bdc3c7"}
 
 
-def write_plots(result: dict, folder: Path) -> list[str]:
+def write_plots(result: Record, folder: Path) -> list[str]:
     """Writes the plots as PNG; returns their names."""
-    makers = {
-        "speed-and-accuracy.png": _speed_and_accuracy,
-        "latency.png": _latency,
-        "text-to-label.png": _text_to_label,
-        "profile.png": _profile,
+    figures = {
+        "speed-and-accuracy.png": _speed_and_accuracy(result),
+        "latency.png": result["records"] and _latency(result["records"]),
+        "text-to-label.png": result["text"] and _text_to_label(result["text"]),
+        "profile.png": result.get("profiles") and _profile(result["profiles"]),
     }
-    written = []
-    for name, make in makers.items():
-        figure = make(result)
-        if figure is not None:
-            figure.savefig(folder / name, dpi=130, metadata={"Software": None})
-            written.append(name)
-    return written
+    drawn = {name: figure for name, figure in figures.items() if figure}
+    for name, figure in drawn.items():
+        figure.savefig(folder / name, dpi=130, metadata={"Software": None})
+    return list(drawn)
 
 
-def _axes(width: float, height: float, columns: int = 1):
-    from matplotlib.figure import Figure
-
+def _axes(width: float, height: float, columns: int = 1) -> tuple[Figure, list[Axes]]:
     figure = Figure(figsize=(width, height), layout="constrained")
-    return figure, figure.subplots(1, columns, squeeze=False)[0]
+    return figure, list(figure.subplots(1, columns, squeeze=False)[0])
 
 
-def _label(record: dict) -> str:
-    plain = ", plain graph" if record["graph"] == "plain" else ""
-    return f"{record['model']} {record['precision']}{plain}"
+def _label(record: Record) -> str:
+    return f"{name_of(record)} {record['precision']}"
 
 
-def _speed_and_accuracy(result: dict):
-    """A disc a scored model: throughput across, score upwards, area as the files' size."""
-    scored = {_label(model): model for model in result["models"] if model.get("score") is not None}
+def _candidate(record: Record) -> str:
+    return f"{_label(record)}, {record['engine']}, {record['threads']} thread(s)"
+
+
+def _speed_and_accuracy(result: Record) -> Figure | None:
+    """A disc per scored model: throughput across, score upwards, area as the size of the files."""
     speeds = {_label(r): r["items_per_second"] for r in result["text"] if r["pipeline"] == "toolkit"}
     if not speeds and result["records"]:
-        first = result["records"][0]
-        speeds = {
-            _label(r): r["items_per_second"]
-            for r in result["records"]
-            if all(r[key] == first[key] for key in ("engine", "threads", "batch", "length"))
-        }
-    shown = [name for name in scored if name in speeds]
-    if not shown:
+        keys, first = ("engine", "threads", "batch", "length"), result["records"][0]
+        same = [r for r in result["records"] if all(r[key] == first[key] for key in keys)]
+        speeds = {_label(r): r["items_per_second"] for r in same}
+    scored = [m for m in result["models"] if m.get("score") is not None and _label(m) in speeds]
+    if not scored:
         return None
     figure, (axis,) = _axes(6.4, 4.2)
-    for index, name in enumerate(shown):
-        model, colour = scored[name], _COLOURS[index % len(_COLOURS)]
-        axis.scatter(speeds[name], model["score"], s=model["file_mb"] * 6, color=colour, alpha=0.6)
-        text = f"{name}\n{model['file_mb']:.1f} MB"
-        axis.annotate(text, (speeds[name], model["score"]), textcoords="offset points", xytext=(8, 6), fontsize=8)
+    for index, model in enumerate(scored):
+        place = speeds[_label(model)], model["score"]
+        axis.scatter(*place, s=model["file_mb"] * 6, color=_COLOURS[index % len(_COLOURS)], alpha=0.6)
+        text = f"{_label(model)}\n{model['file_mb']:.1f} MB"
+        axis.annotate(text, place, textcoords="offset points", xytext=(8, 6), fontsize=8)
     axis.set_xscale("log")
     axis.margins(0.3)
-    axis.set_xlabel("texts a second (log)")
+    axis.set_xlabel("texts per second (log)")
     axis.set_ylabel("score")
     axis.set_title("Speed against score; the area is the size of the files", fontsize=10)
     axis.grid(alpha=0.3)
     return figure
 
 
-def _latency(result: dict):
-    """Median latency over batch and over length, where there are several; else a bar a candidate."""
-    records = result["records"]
-    if not records:
-        return None
+def _latency(records: list[Record]) -> Figure:
+    """Median latency over batch and over length, if there are several; else a bar per candidate."""
     panels = [key for key in ("batch", "length") if len({r[key] for r in records}) > 1]
     if not panels:
         return _latency_bars(records)
@@ -78,78 +76,64 @@ def _latency(result: dict):
     for axis, key in zip(axes, panels, strict=True):
         other = "length" if key == "batch" else "batch"
         fixed = records[0][other]
-        lines: dict[str, list[tuple[int, float]]] = {}
+        lines = defaultdict(list)
         for r in records:
             if r[other] == fixed:
-                name = f"{_label(r)}, {r['engine']}, {r['threads']} thread(s)"
-                lines.setdefault(name, []).append((r[key], r["latency_ms"]["p50"]))
+                lines[_candidate(r)].append((r[key], r["latency_ms"]["p50"]))
         for index, (name, points) in enumerate(lines.items()):
             axis.plot(*zip(*sorted(points), strict=True), marker="o", color=_COLOURS[index % len(_COLOURS)], label=name)
         axis.set_xscale("log", base=2)
         axis.set_yscale("log")
         ticks = sorted({r[key] for r in records})
         axis.set_xticks(ticks, [str(tick) for tick in ticks])
-        axis.set_xlabel("texts a call" if key == "batch" else "tokens a text")
-        axis.set_title(f"{fixed} tokens a text" if key == "batch" else f"{fixed} text(s) a call", fontsize=10)
+        axis.set_xlabel("texts per call" if key == "batch" else "tokens per text")
+        axis.set_title(f"{fixed} tokens per text" if key == "batch" else f"{fixed} text(s) per call", fontsize=10)
         axis.grid(alpha=0.3)
-    axes[0].set_ylabel("milliseconds a call, median (log)")
+    axes[0].set_ylabel("milliseconds per call, median (log)")
     axes[0].legend(fontsize=6)
     return figure
 
 
-def _latency_bars(records: list[dict]):
-    figure, (axis,) = _axes(6.4, 0.45 * len(records) + 1.2)
-    names = [f"{_label(r)}, {r['engine']}, {r['threads']} thread(s)" for r in records]
-    bars = axis.barh(range(len(records)), [r["latency_ms"]["p50"] for r in records], color=_COLOURS[1])
-    axis.bar_label(bars, fmt="%.2f", fontsize=8)
-    axis.set_yticks(range(len(records)), names, fontsize=7)
-    axis.invert_yaxis()
+def _latency_bars(records: list[Record]) -> Figure:
+    medians = [{"median": r["latency_ms"]["p50"]} for r in records]
+    meaning = f"ms per call of {records[0]['batch']} x {records[0]['length']} tokens (log)"
+    figure = _bars([_candidate(r) for r in records], medians, {"median": _COLOURS[1]}, meaning)
+    (axis,) = figure.axes
     axis.set_xscale("log")
-    axis.set_xlabel(f"ms a call of {records[0]['batch']} x {records[0]['length']} tokens, median (log)")
+    for number, record in enumerate(records):
+        axis.text(record["latency_ms"]["p50"], number, f"{record['latency_ms']['p50']:.2f}", fontsize=8, va="center")
     return figure
 
 
-def _text_to_label(result: dict):
+def _text_to_label(records: list[Record]) -> Figure:
     """Where a text's time goes in each pipeline, as shares, with its throughput."""
-    records = result["text"]
-    if not records:
-        return None
-    figure, (axis,) = _axes(7.2, 0.5 * len(records) + 1.4)
-    left = [0.0] * len(records)
-    for part, colour in _PARTS.items():
-        values = [record["share"][part] * 100 for record in records]
-        axis.barh(range(len(records)), values, left=left, color=colour, label=part)
-        left = [a + b for a, b in zip(left, values, strict=True)]
+    shares = [{part: 100 * share for part, share in r["share"].items()} for r in records]
     names = [f"{r['pipeline']}: {_label(r)}\n{r['items_per_second']:.1f} texts/s" for r in records]
-    axis.set_yticks(range(len(records)), names, fontsize=7)
-    axis.invert_yaxis()
-    axis.set_xlabel("share of the time from text to label, %")
-    figure.legend(fontsize=7, ncols=3, loc="outside upper center")
-    return figure
+    return _bars(names, shares, _PARTS, "share of the time from text to label, %")
 
 
-def _profile(result: dict):
-    """A stacked bar a profile: the kinds of operations that take most of the time."""
-    profiles = result.get("profiles")
-    if not profiles:
-        return None
-    totals: dict[str, float] = {}
-    for profile in profiles:
-        for entry in profile["operations"]:
-            totals[entry["operation"]] = totals.get(entry["operation"], 0.0) + entry["share"]
-    largest = sorted(totals, key=totals.get, reverse=True)[: len(_COLOURS) - 1]
-    figure, (axis,) = _axes(7.6, 0.5 * len(profiles) + 1.8)
-    left = [0.0] * len(profiles)
-    for name, colour in zip([*largest, "other"], _COLOURS, strict=False):
-        values = []
-        for profile in profiles:
-            shares = {entry["operation"]: entry["share"] * 100 for entry in profile["operations"]}
-            rest = sum(value for operation, value in shares.items() if operation not in largest)
-            values.append(rest if name == "other" else shares.get(name, 0.0))
-        axis.barh(range(len(profiles)), values, left=left, color=colour, label=name)
+def _profile(profiles: list[Record]) -> Figure:
+    """A stacked bar per profile: the operations that take most of the time."""
+    shares = [{entry["operation"]: 100 * entry["share"] for entry in p["operations"]} for p in profiles]
+    totals = sum(map(Counter, shares), Counter())
+    largest = [name for name, _ in totals.most_common(len(_COLOURS) - 1)]
+    for of_one in shares:
+        of_one["other"] = sum(share for name, share in of_one.items() if name not in largest)
+    names = [f"{_label(p)}\n{p['batch']} x {p['length']}" for p in profiles]
+    colours = dict(zip([*largest, "other"], _COLOURS, strict=False))
+    return _bars(names, shares, colours, "share of the engine's time, %")
+
+
+def _bars(names: list[str], parts: list[Record], colours: dict[str, str], meaning: str) -> Figure:
+    """A bar per name, of its parts one after another, in the order of `colours`."""
+    figure, (axis,) = _axes(7.6, 0.5 * len(names) + 1.8)
+    left = [0.0] * len(names)
+    for part, colour in colours.items():
+        values = [of_one.get(part, 0.0) for of_one in parts]
+        axis.barh(range(len(names)), values, left=left, color=colour, label=part)
         left = [a + b for a, b in zip(left, values, strict=True)]
-    axis.set_yticks(range(len(profiles)), [f"{_label(p)}\n{p['batch']} x {p['length']}" for p in profiles], fontsize=7)
+    axis.set_yticks(range(len(names)), names, fontsize=7)
     axis.invert_yaxis()
-    axis.set_xlabel("share of the engine's time, %")
+    axis.set_xlabel(meaning)
     figure.legend(fontsize=6, ncols=4, loc="outside upper center")
     return figure

@@ -5,6 +5,8 @@ import json
 import os
 import subprocess
 import sys
+from contextlib import ExitStack
+from operator import methodcaller
 
 import numpy as np
 import pytest
@@ -88,23 +90,24 @@ def test_every_engine_gives_the_same_logits(result, folder, engine):
     for module in (engine, "paddle2onnx"):
         if importlib.util.find_spec(module) is None:
             pytest.skip(f"{module} is not installed")
-    from paddle_ernie_tiny.benchmark.models import resolve
-    from paddle_ernie_tiny.benchmark.run import Request, start_candidates, stop
+    from paddle_ernie_tiny.benchmark.bench import load
+    from paddle_ernie_tiny.benchmark.request import BenchRequest
+    from paddle_ernie_tiny.benchmark.subjects import resolve
+    from paddle_ernie_tiny.benchmark.turns import inputs
 
     cache = folder / "cache"
     models = resolve(f"{SMALL}@plain", ["fp32"], cache) + resolve(SMALLER, ["fp32"], cache)
-    candidates = start_candidates(Request([], engines=["paddle", engine], cache=cache), models, 1, print)
-    try:
+    with ExitStack() as stack:
+        candidates = load(BenchRequest([], engines=["paddle", engine], cache=cache), models, 1, stack, print)
         for own, peer in (candidates[:2], candidates[2:]):
-            ours, theirs = (np.array(c.worker.ask("logits", batch=3, length=9)) for c in (own, peer))
+            call = methodcaller("__call__", *inputs(own.subject.tokens, batch=3, length=9))
+            ours, theirs = own.ask(call), peer.ask(call)
             assert ours.shape == (3, 2)
             np.testing.assert_allclose(ours, theirs, atol=1e-4)
-    finally:
-        stop(candidates)
 
 
 def test_the_cache_is_used_and_names_are_checked(result, folder):
-    from paddle_ernie_tiny.benchmark.models import resolve
+    from paddle_ernie_tiny.benchmark.subjects import resolve
 
     said = []
     (model,) = resolve(SMALLER, ["fp32"], folder / "cache", said.append)
@@ -139,19 +142,31 @@ def test_wrong_use_is_refused(arguments, message, monkeypatch, capsys, tmp_path)
 
 
 def test_a_worker_that_dies_says_why(tmp_path):
-    from paddle_ernie_tiny.benchmark.process import Worker
+    from paddle_ernie_tiny.benchmark.turns import own_process
+    from paddle_ernie_tiny.deploy.engines import open_onnxruntime
     from paddle_ernie_tiny.errors import ErnieTinyError
 
-    worker = Worker("a model that is not there", 1)
+    model = (tmp_path, "cpu", 1, "fp32")
     with pytest.raises(ErnieTinyError, match="a model that is not there: the worker ended"):
-        worker.ask(
-            "load",
-            subject="model",
-            engine="onnxruntime",
-            model=str(tmp_path),
-            device="cpu",
-            threads=1,
-            precision="fp32",
-            vocabulary=9,
-        )
-    worker.close()
+        with own_process("a model that is not there", 1, "onnxruntime", open_onnxruntime, *model):
+            pass
+
+
+def test_a_worker_that_is_killed_says_what_it_printed_last():
+    from paddle_ernie_tiny.benchmark.turns import own_process
+    from paddle_ernie_tiny.errors import ErnieTinyError
+
+    last_words = "import os; os.write(1, b'loading\\nno memory left\\n'); os._exit(9)"
+    with pytest.raises(ErnieTinyError, match="a large model: the worker ended without an answer: no memory left"):
+        with own_process("a large model", 1, "json", exec, last_words):
+            pass
+
+
+def test_a_users_mistake_crosses_as_it_is(tmp_path):
+    from paddle_ernie_tiny.benchmark.turns import own_process
+    from paddle_ernie_tiny.deploy.engines import open_openvino
+    from paddle_ernie_tiny.errors import InputError
+
+    with pytest.raises(InputError, match="OpenVINO is measured on the CPU only"):
+        with own_process("a model", 1, "json", open_openvino, tmp_path, "gpu", 1, "fp32"):
+            pass

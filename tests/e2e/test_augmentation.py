@@ -24,7 +24,7 @@ def test_only_stages_on_task_data_are_made_anew(augmented):
     for step in ("pretrain", "finetune", "baseline", "general", "general_enhanced"):
         assert f"{step}: already done" in printed
     for step in ("task_adaptive", "task_specific", "export"):
-        assert f"{step}: made anew" in printed
+        assert f"{step}: re-running" in printed
 
 
 def test_the_report_shows_before_and_after(augmented):

@@ -123,8 +123,8 @@ def test_a_new_temperature_makes_only_the_last_stage_and_the_export_stale(finish
     done = ernie_tiny("run", run.file, "objective.soft_label.temperature=2.0")
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("already done") == 6
-    assert "task_specific: made anew, because of objective.soft_label.temperature: 1.0 -> 2.0" in done.stdout
-    assert "export: made anew, because of upstream.student" in done.stdout
+    assert "task_specific: re-running: objective.soft_label.temperature: 1.0 -> 2.0" in done.stdout
+    assert "export: re-running: upstream.student" in done.stdout
 
 
 def test_changed_test_rows_are_scored_again_without_training(finished, tmp_path):
@@ -146,7 +146,7 @@ def test_changed_training_rows_leave_the_general_stage_alone(finished, tmp_path)
     for step in ("pretrain", "general"):
         assert f"{step}: already done" in done.stdout
     for step in ("finetune", "baseline", "general_enhanced", "task_adaptive", "task_specific", "export"):
-        assert f"{step}: made anew, because of" in done.stdout
+        assert f"{step}: re-running:" in done.stdout
 
 
 def test_the_report_shows_what_the_configuration_asks_for(finished, tmp_path):

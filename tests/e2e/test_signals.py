@@ -49,7 +49,7 @@ def test_another_teacher_is_refused_in_a_shared_folder_and_replaced_in_the_run_s
     for more in ([], [change]):
         done = ernie_tiny("run", run.file, *CACHED, *more, "--until", "task_adaptive")
         assert done.returncode == 0, done.stderr
-    assert "teacher signals: made anew" in done.stdout
+    assert "teacher signals: made again" in done.stdout
 
 
 def test_signals_that_do_not_fit_on_the_disk_are_found_first(unstarted):

@@ -2,7 +2,7 @@
 
 import pytest
 
-from paddle_ernie_tiny.benchmark.shapes import KNOWN, Shape, flops, parameters, parse_shape
+from paddle_ernie_tiny.benchmark.named_shapes import KNOWN, Shape, flops, parameters, parse_shape
 from paddle_ernie_tiny.errors import InputError
 
 
@@ -35,7 +35,7 @@ def test_a_wrong_name_is_refused_with_a_remedy(name):
 def test_parameters_by_hand():
     # embeddings (10 + 512 + 2) * 4 + 2 * 4 = 2104; a layer 4 * (16 + 4) + (24 + 6) + (24 + 4) + 16 = 154;
     # pooler 16 + 4 = 20; classifier 4 * 2 + 2 = 10
-    assert parameters(Shape(2, 4, 2, 6, vocabulary=10)) == 2104 + 2 * 154 + 20 + 10
+    assert parameters(Shape(2, 4, 2, 6, vocab_size=10)) == 2104 + 2 * 154 + 20 + 10
 
 
 def test_the_paper_s_sizes():
@@ -59,7 +59,7 @@ def test_parameters_are_those_of_the_model():
             num_labels=5,
         )
     )
-    assert count_parameters(model) == parameters(Shape(3, 24, 4, 50, vocabulary=300, labels=5))
+    assert count_parameters(model) == parameters(Shape(3, 24, 4, 50, vocab_size=300, labels=5))
 
 
 def test_flops_by_hand():

@@ -13,13 +13,13 @@ POSITIONS, TOKEN_TYPES, LABELS = 512, 2, 2
 
 @dataclass(frozen=True)
 class Shape:
-    """Size of a BERT-like encoder with a sentence classifier on it."""
+    """Size of a BERT-like encoder, named as in a manifest's `architecture`, and its sentence classifier's labels."""
 
-    layers: int
-    hidden: int
-    heads: int
-    ffn: int
-    vocabulary: int = VOCABULARY
+    num_hidden_layers: int
+    hidden_size: int
+    num_attention_heads: int
+    intermediate_size: int
+    vocab_size: int = VOCABULARY
     labels: int = LABELS
 
 
@@ -28,22 +28,20 @@ KNOWN = {
     "4l-312h": Shape(4, 312, 12, 1200),
     "6l-768h": Shape(6, 768, 12, 3072),
 }
-_VOCABULARY = re.compile(r"(.*?)(?:-(\d+)vocab)?", re.DOTALL)
 _NAME = re.compile(r"(\d+)l-(\d+)h(?:-(\d+)heads)?(?:-(\d+)ffn)?")
 
 
 def parse_shape(name: str) -> Shape:
-    """A known name, or `<layers>l-<hidden>h[-<heads>heads][-<n>ffn]`; either with `-<tokens>vocab` behind it.
+    """A known name, or `<layers>l-<hidden>h[-<heads>heads][-<n>ffn]`; either with `-<tokens>vocab` after it.
 
     Without more, there are 12 heads (or the most below that divide the width) and an FFN of 4 times the width.
     Raises InputError for a name that is neither, and for heads that do not divide the width.
     """
-    plain, vocabulary = _VOCABULARY.fullmatch(name.lower()).groups(VOCABULARY)
-    vocabulary = int(vocabulary)
-    if plain in KNOWN:
-        return replace(KNOWN[plain], vocabulary=vocabulary)
-    found = _NAME.fullmatch(plain)
-    if not found:
+    name, last = name.lower(), re.search(r"-(\d+)vocab\Z", name.lower())
+    size, vocabulary = (name[: last.start()], int(last[1])) if last else (name, VOCABULARY)
+    if size in KNOWN:
+        return replace(KNOWN[size], vocab_size=vocabulary)
+    if not (found := _NAME.fullmatch(size)):
         raise InputError(
             "neither a bundle's folder nor the name of a shape",
             name,
@@ -60,10 +58,10 @@ def parse_shape(name: str) -> Shape:
 
 def parameters(shape: Shape) -> int:
     """Number of weights: embeddings, encoder, pooler and classifier."""
-    h, f = shape.hidden, shape.ffn
-    embeddings = (shape.vocabulary + POSITIONS + TOKEN_TYPES) * h + 2 * h
+    h, f = shape.hidden_size, shape.intermediate_size
+    embeddings = (shape.vocab_size + POSITIONS + TOKEN_TYPES) * h + 2 * h
     layer = 4 * (h * h + h) + (h * f + f) + (f * h + h) + 2 * 2 * h
-    return embeddings + shape.layers * layer + (h * h + h) + (h * shape.labels + shape.labels)
+    return embeddings + shape.num_hidden_layers * layer + (h * h + h) + (h * shape.labels + shape.labels)
 
 
 def flops(shape: Shape, length: int, first_token_only: bool = False) -> int:
@@ -72,11 +70,11 @@ def flops(shape: Shape, length: int, first_token_only: bool = False) -> int:
     `first_token_only`: as exported for sentence tasks, where the last layer computes the first token alone
     (deploy/graph.py). Element-wise work, softmax and LayerNorm are left out, as is usual.
     """
-    h, f, n = shape.hidden, shape.ffn, length
+    h, f, n = shape.hidden_size, shape.intermediate_size, length
     projections, attention, ffn = 8 * n * h * h, 4 * n * n * h, 4 * n * h * f
     head = 2 * h * h + 2 * h * shape.labels
     if not first_token_only:
-        return shape.layers * (projections + attention + ffn) + head
+        return shape.num_hidden_layers * (projections + attention + ffn) + head
     # query and output of one row; the key and value products of one row; each head meets the n states twice
-    last = 8 * h * h + 4 * n * h * shape.heads + 4 * h * f
-    return (shape.layers - 1) * (projections + attention + ffn) + last + head
+    last = 8 * h * h + 4 * n * h * shape.num_attention_heads + 4 * h * f
+    return (shape.num_hidden_layers - 1) * (projections + attention + ffn) + last + head

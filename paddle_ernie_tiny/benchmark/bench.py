@@ -1,0 +1,152 @@
+"""The benchmark: measures models in every setting, and text to label; scores, profiles, files."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from functools import partial
+from itertools import product
+from pathlib import Path
+
+from ..deploy.bundle import read_manifest
+from ..deploy.engines import ENGINES, check_engines, reads_onnx
+from ..deploy.row_files import evaluate
+from ..errors import InputError
+from ..files import write_json
+from .machine_load import describe, warnings
+from .named_shapes import POSITIONS
+from .operators import profile_model
+from .request import BenchRequest, Record, Say
+from .results import write_folder
+from .subjects import PRECISIONS, Subject, onnx_folder, resolve
+from .texts import measure_texts, read_columns
+from .turns import Candidate, Turn, latency, own_process, take_turns, time_model, times_as_fast
+
+_WARM_UP_SECONDS = 0.3
+
+
+def bench(request: BenchRequest, json_file: Path | None = None, out: Path | None = None, say: Say = print) -> Record:
+    """Measures everything that is asked for: {"environment", "models", "records", "text", "profiles", "warnings"}.
+
+    Writes the result to `json_file`, and with tables and plots into the folder `out`. Raises InputError for what
+    cannot be measured, ErnieTinyError when an engine fails.
+    """
+    if json_file is not None and not json_file.parent.is_dir():
+        raise InputError("no such folder", str(json_file.parent), "make it first")
+    check(request)
+    texts = request.texts if request.text is None else read_columns(request.text, request.columns)
+    named = [resolve(name, request.precisions, request.cache, say) for name in request.models]
+    subjects = list(dict.fromkeys(subject for found in named for subject in found))
+    usual = subjects[0]
+    if texts is not None and usual.random:  # a shape as it is written, without the toolkit's shortcuts
+        (usual,) = resolve(f"{usual.name}@fp32@plain", [], request.cache, say)
+    pipelines = [("usual", usual), *(("toolkit", subject) for subject in subjects)]
+    environment = describe()
+    records = measure_models(request, subjects, say) if request.bare else []
+    text = measure_texts(request, pipelines, texts, say) if texts is not None else []
+    profiles = []
+    if request.profile:
+        say(f"profiles of {len(subjects)} model(s)")
+        shape = request.batches[0], request.lengths[0]
+        profiles = [profile_model(subject, request.device, *shape) for subject in subjects]
+    result = {
+        "environment": environment,
+        "models": [{**subject.describe(), **_score(subject, request)} for subject in subjects],
+        "records": records,
+        "text": text,
+        "profiles": profiles,
+        "warnings": warnings(environment, records + text),
+    }
+    if json_file is not None:
+        write_json(json_file, result)
+    if out is not None:
+        write_folder(result, out)
+    return result
+
+
+def check(request: BenchRequest) -> None:
+    """Raises InputError for what cannot be measured."""
+    check_engines(request.engines)
+    lists = {"--batch": request.batches, "--length": request.lengths, "--threads": request.threads}
+    for option, values in lists.items():
+        if not values or min(values) < 1:
+            raise InputError(f"not a list of positive numbers: {values}", option, "such as 1,32")
+    if max(request.lengths) > POSITIONS:
+        raise InputError(f"{max(request.lengths)} tokens are more than {POSITIONS}", "--length", "give less")
+    unknown = [name for name in request.precisions if name not in PRECISIONS]
+    if unknown:
+        raise InputError(f"unknown precision {unknown[0]!r}", "--precision", f"use {' or '.join(PRECISIONS)}")
+    if request.device not in ("cpu", "gpu"):
+        raise InputError(f"unknown device {request.device!r}", "--device", "use cpu or gpu")
+
+
+def measure_models(request: BenchRequest, subjects: list[Subject], say: Say) -> list[Record]:
+    """A record for each model, engine, number of threads, batch and length (see `_record`)."""
+    records = []
+    seconds = request.seconds / request.rounds
+    for threads in request.threads:
+        with ExitStack() as stack:
+            running = load(request, subjects, threads, stack, say)
+            for batch, length in product(request.batches, request.lengths):
+                say(f"batch {batch}, {length} tokens, {threads} thread(s): {len(running)} candidates take turns")
+                setting = {"device": request.device, "threads": threads, "batch": batch, "length": length}
+                for each in running:  # until caches, memory pools and the choice of kernels have settled
+                    _time(batch, length, _WARM_UP_SECONDS, each)
+                turns = take_turns(request.rounds, running, partial(_time, batch, length, seconds))
+                own = list(zip(running, turns, strict=True))
+                first = {each.runs_in: found for each, found in own if each.subject == subjects[0]}
+                records += [_record(each, found, first.get(each.runs_in), setting) for each, found in own]
+    return records
+
+
+def load(request: BenchRequest, subjects: list[Subject], threads: int, stack: ExitStack, say: Say) -> list[Candidate]:
+    """Every model loaded in every engine that can read it, each in its own process, which `stack` ends."""
+    running = []
+    for subject, engine in product(subjects, request.engines):
+        folder = subject.folder
+        if reads_onnx(engine):
+            if subject.precision != "fp32":
+                say(f"{subject.label} is left out of {engine}: only fp32 graphs are converted")
+                continue
+            folder = onnx_folder(subject, request.cache)
+        how = (threads, engine, ENGINES[engine], folder, request.device, threads, subject.precision)
+        ask, loaded = stack.enter_context(own_process(f"{subject.label} in {engine}", *how))
+        loaded["first_call_ms"] = ask(time_model, subject.tokens, 1, 16).samples_ms[0]
+        running.append(Candidate(subject, engine, ask, loaded))
+    return running
+
+
+def _time(batch: int, length: int, seconds: float, candidate: Candidate, _round: int = 0) -> Turn:
+    return candidate.ask(time_model, candidate.subject.tokens, batch, length, seconds)
+
+
+def _record(candidate: Candidate, turns: list[Turn], reference: list[Turn] | None, setting: Record) -> Record:
+    """Speed, work and memory of a model in a setting; `reference`: turns of the first model in the same engine."""
+    subject, batch = candidate.subject, setting["batch"]
+    rounds = [turn.samples_ms for turn in turns]
+    samples = [sample for own in rounds for sample in own]
+    figures, gflop = latency(samples), subject.gflop(setting["length"])
+    return {
+        **subject.describe(),
+        "engine": candidate.runs_in,
+        **setting,
+        "latency_ms": figures,
+        "items_per_second": batch * 1e3 / figures["mean"],
+        "times_as_fast": reference and times_as_fast([turn.samples_ms for turn in reference], rounds),
+        "gflop": None if gflop is None else gflop * batch,
+        "gflop_per_second": None if gflop is None else gflop * batch / figures["p50"] * 1e3,
+        "rss_mb": turns[-1].rss_mb,
+        "peak_rss_mb": turns[-1].peak_rss_mb,
+        **candidate.loaded,
+        "cpu_share": sum(turn.cpu_ms for turn in turns) / sum(samples),
+        "rounds_ms": [[round(sample, 4) for sample in own] for own in rounds],
+    }
+
+
+def _score(subject: Subject, request: BenchRequest) -> Record:
+    """The task's metric of a bundle on the data set's labels, if both are given."""
+    if subject.random or request.text is None or request.label is None:
+        return {}
+    text, text_b, *_ = [*request.columns, None, None]
+    found = evaluate(subject.folder, request.text, text, text_b, request.label, threads=max(request.threads))
+    metric = read_manifest(subject.folder).metric
+    return {"metric": metric, "score": found[metric], "scored_rows": found["rows"]}

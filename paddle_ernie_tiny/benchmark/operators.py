@@ -1,0 +1,84 @@
+"""Where a forward pass's time goes, by operation: Paddle Inference's own profiler, in a process of its own."""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+import os
+import re
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from ..errors import ErnieTinyError
+from ..processes import in_child
+from .request import Record
+from .subjects import Subject
+from .turns import inputs
+
+WARM_UP, CALLS = 3, 20
+Report = dict[str, tuple[int, float]]  # operation: (calls, total ms)
+# An event of the profiler's report: name, calls, total (ms), least, most, average, share; children are indented.
+_EVENT = re.compile(r"^thread\d+::(\S+)\s+(\d+)\s+([\d.e+-]+)(?:\s+[\d.e+-]+){4}\s*$")
+
+
+def profile_model(subject: Subject, device: str, batch: int, length: int) -> Record:
+    """The operations of one call on one thread, by time: {"operations": [{"operation", "calls", "ms", "share"}]}.
+
+    Two processes are profiled, of which one makes `CALLS` more calls; the difference is free of loading and of the
+    first calls, in which kernels are made. Raises ErnieTinyError when the engine writes no profile.
+    """
+    how = subject.folder.resolve(), device, subject.precision, subject.tokens, batch, length
+    few, many = (
+        parse_report(in_child("profile", profiled_calls, *how, calls, environment={"OMP_NUM_THREADS": "1"}))
+        for calls in (WARM_UP, WARM_UP + CALLS)
+    )
+    if not few or not many:
+        raise ErnieTinyError("the profile failed: no profile was written", subject.label)
+    return {**subject.identity, "batch": batch, "length": length, "operations": difference(few, many, CALLS)}
+
+
+def parse_report(report: str) -> Report:
+    """The operations in the profiler's text."""
+    found = (_EVENT.match(line) for line in report.splitlines())
+    return {event[1]: (int(event[2]), float(event[3])) for event in found if event}
+
+
+def difference(few: Report, many: Report, calls: int) -> list[Record]:
+    """Operations of one call, the longest first: what `many` has beyond `few`, over `calls`."""
+    operations: list[Record] = []
+    for name, (count, total) in many.items():
+        count_few, total_few = few.get(name, (0, 0.0))
+        if count > count_few:  # loading happens once in both
+            ms = max(0.0, total - total_few) / calls  # noise may make a tiny one negative
+            operations.append({"operation": name, "calls": (count - count_few) / calls, "ms": ms})
+    whole = sum(entry["ms"] for entry in operations)
+    for entry in operations:
+        entry["share"] = entry["ms"] / whole if whole else 0.0
+    return sorted(operations, key=lambda entry: -entry["ms"])
+
+
+def profiled_calls(folder: Path, device: str, precision: str, tokens: int, batch: int, length: int, calls: int) -> str:
+    """The profiler's text about some calls. Call it in a child process: it changes Paddle and the standard output."""
+    from paddle import inference
+
+    from ..deploy.engines import open_paddle
+
+    create = inference.create_predictor
+
+    def create_with_profile(config: Any) -> Any:
+        config.enable_profile()
+        return create(config)
+
+    inference.create_predictor = create_with_profile  # type: ignore[assignment]  # the settings that are served with, and the profiler
+    engine = open_paddle(folder, device, 1, precision)
+    with tempfile.TemporaryDirectory() as scratch:
+        os.chdir(scratch)  # the profiler also writes a profile.log where it is
+        for _ in range(calls):
+            engine(*inputs(tokens, batch, length))
+        with open("report.txt", "w", encoding="utf-8") as file:
+            os.dup2(file.fileno(), 1)
+            del engine  # Paddle prints the profile when the engine goes
+            gc.collect()
+            ctypes.CDLL(None).fflush(None)  # what C++ prints waits in the C library
+        return Path("report.txt").read_text(encoding="utf-8", errors="replace")

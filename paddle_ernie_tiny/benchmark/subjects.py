@@ -1,0 +1,209 @@
+"""What is benchmarked: bundles as they are, and plain shapes that are exported here with random weights."""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from ..data.vocabulary import SPECIAL_TOKENS
+from ..defaults import MAX_LENGTH_TOKENS
+from ..deploy.bundle import MANIFEST, MODEL_STEM, ONNX_FILE, read_manifest
+from ..errors import ErnieTinyError, InputError
+from ..files import sha256
+from ..machine import versions
+from ..processes import in_child
+from .named_shapes import LABELS, Shape, flops, parameters, parse_shape
+from .request import Record, Say
+
+PRECISIONS = ("fp32", "int8")
+_SEED = 7
+
+
+@dataclass(frozen=True)
+class Subject:
+    """An exported model that is measured: `name` as it was asked for, `folder` its bundle."""
+
+    name: str
+    folder: Path
+    precision: str
+    graph: str  # plain | served, as in deploy/graph.py
+    parameters: int
+    file_mb: float  # graph and weights, in 1e6 bytes
+    shape: Shape | None  # None: a bundle of an older toolkit, which does not record it
+    random: bool
+    tokens: int  # size of the vocabulary
+
+    @property
+    def label(self) -> str:
+        """Name and precision, and the graph where it is not the one that is served."""
+        return f"{self.name} {self.precision}" + (" plain" if self.graph == "plain" else "")
+
+    @property
+    def identity(self) -> dict[str, str]:
+        """What tells it from others in a result."""
+        return {"model": self.name, "graph": self.graph, "precision": self.precision}
+
+    def gflop(self, length: int) -> float | None:
+        """Work of the matrix products of one row of `length` tokens, in 1e9 operations."""
+        return flops(self.shape, length, self.graph == "served") / 1e9 if self.shape else None
+
+    def describe(self) -> Record:
+        """Size and work; counted, not measured."""
+        return {
+            **self.identity,
+            "parameters": self.parameters,
+            "file_mb": self.file_mb,
+            "gflop_128_tokens": self.gflop(128),
+            "random_weights": self.random,
+        }
+
+
+def resolve(specification: str, precisions: list[str], cache: Path, say: Say = print) -> list[Subject]:
+    """The models that one `--model` means: NAME_OR_BUNDLE[@fp32|@int8][@plain].
+
+    A shape is exported in each of `precisions` (or in the one after @); a bundle has one already. @plain exports
+    the model as it is written, without what deploy/graph.py leaves out. Raises InputError for what is neither.
+    """
+    name, *marks = specification.split("@")
+    unknown = [mark for mark in marks if mark not in (*PRECISIONS, "plain")]
+    if unknown:
+        raise InputError(f"unknown mark @{unknown[0]}", f"--model {specification}", "use @fp32, @int8 or @plain")
+    if (Path(name) / MANIFEST).is_file():
+        if marks:
+            raise InputError("a bundle is exported already", f"--model {specification}", f"leave out @{marks[0]}")
+        return [_bundle(Path(name))]
+    shape = parse_shape(name)
+    asked = [mark for mark in marks if mark in PRECISIONS] or precisions
+    graph = "plain" if "plain" in marks else "served"
+    return [_random(name.lower(), shape, precision, graph, cache, say) for precision in asked]
+
+
+def _bundle(folder: Path) -> Subject:
+    manifest = read_manifest(folder)
+    size = dict(manifest.architecture)
+    return Subject(
+        name=folder.resolve().name,
+        folder=folder,
+        precision=manifest.precision,
+        graph=size.pop("graph", "plain"),
+        parameters=manifest.parameters,
+        file_mb=sum((folder / f"{MODEL_STEM}{end}").stat().st_size for end in (".pdmodel", ".pdiparams")) / 1e6,
+        shape=Shape(**size, labels=len(manifest.labels)) if size else None,
+        random=False,
+        tokens=len(_tokens(folder)),
+    )
+
+
+def _tokens(bundle: Path) -> list[str]:
+    return (bundle / "vocab.txt").read_text(encoding="utf-8").removesuffix("\n").split("\n")
+
+
+def onnx_folder(subject: Subject, cache: Path) -> Path:
+    """A folder in `cache` with the subject's graph as ONNX; it is converted once.
+
+    Raises ErnieTinyError when paddle2onnx cannot convert it.
+    """
+    from ..deploy.onnx import convert
+
+    folder = cache / "onnx" / f"{subject.name}-{sha256(subject.folder / MANIFEST)[:12]}"
+    temporary = folder / f"{ONNX_FILE}.tmp"
+    if not (folder / ONNX_FILE).is_file():
+        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            in_child("onnx conversion", convert, subject.folder, temporary)
+            temporary.replace(folder / ONNX_FILE)
+        except Exception as error:  # whatever paddle2onnx raises, or no file
+            what = f"paddle2onnx did not convert the graph: {error}"
+            raise ErnieTinyError(what, str(subject.folder), "leave the engine out") from error
+    return folder
+
+
+# --- shapes with random weights ------------------------------------------------------------------------------------
+
+
+def _random(name: str, shape: Shape, precision: str, graph: str, cache: Path, say: Say) -> Subject:
+    """The shape's bundle with random weights from the cache; exported now if it is not there."""
+    folder = cache / f"{name}-{graph}-{precision}-{_recipe()}"
+    if not (folder / MANIFEST).is_file():
+        say(f"exporting {name} ({graph} graph, {precision}) with random weights to {folder}")
+        cache.mkdir(parents=True, exist_ok=True)
+        if precision == "int8":
+            _quantise(_random(name, shape, "fp32", graph, cache, say).folder, folder)
+        else:
+            _export(shape, graph, folder)
+    subject = _bundle(folder)
+    if subject.parameters != parameters(shape):
+        raise AssertionError(f"{name}: {subject.parameters} weights exported, {parameters(shape)} counted")
+    return replace(subject, name=name, random=True)
+
+
+def _recipe() -> str:
+    """Changes with Paddle and the code that exports; older exports are then not used any more."""
+    from .. import deploy
+
+    code = sorted(Path(deploy.__file__).parent.glob("*.py"))
+    return "-".join([*versions(("paddlepaddle", "paddlepaddle-gpu")).values(), sha256(*code, __file__)[:8]])
+
+
+def _export(shape: Shape, graph: str, folder: Path) -> None:
+    import paddle
+    from paddlenlp.utils.log import logger
+
+    from ..config import ModelShape
+    from ..data.tokenization import WordPieceTokenizer
+    from ..deploy.export import ExportRequest, export_bundle
+    from ..models.build import build_masked_lm
+    from ..models.weights import save_model
+
+    size = asdict(shape)
+    labels, tokens = range(size.pop("labels")), vocabulary(size.pop("vocab_size"))
+    text = "".join(tokens[-200:])
+    logger.set_level("WARNING")
+    paddle.seed(_SEED)
+    with tempfile.TemporaryDirectory() as temporary:
+        checkpoint = Path(temporary) / "model"  # of an encoder: its classifier is added with random weights too
+        model = build_masked_lm(len(tokens), ModelShape(**size))
+        save_model(model, WordPieceTokenizer(tokens, lowercase=True), checkpoint)
+        request = ExportRequest(
+            checkpoint=str(checkpoint),
+            out=str(folder),
+            task="benchmark",
+            labels=[str(label) for label in labels],
+            metric="accuracy",
+            kind="classification",
+            texts=[text[:n] for n in (4, 30, 126)],
+            table={"text": 0, "label": 1},
+            graph=graph,
+        )
+        export_bundle(request)
+
+
+def vocabulary(size: int) -> list[str]:
+    """`size` tokens that cut Chinese text as BERT's vocabulary does: character by character, in Unicode's order.
+
+    Raises InputError when there is no room for the special tokens, ASCII and some Chinese characters.
+    """
+    ascii_characters = [chr(code) for code in range(33, 127) if not chr(code).isupper()]
+    continued = [f"##{character}" for character in ascii_characters if character.isalnum()]
+    tokens = [*SPECIAL_TOKENS, *ascii_characters, *continued, *"，。！？、；：（）《》“”‘’…—·～￥"]
+    if size < len(tokens) + 200:
+        raise InputError(f"a vocabulary of {size} tokens is too small", "--model", f"at least {len(tokens) + 200}")
+    tokens += [chr(code) for code in range(0x4E00, 0x9FA6)]
+    tokens += [f"[unused{number}]" for number in range(size - len(tokens))]
+    return tokens[:size]
+
+
+def _quantise(bundle: Path, folder: Path) -> None:
+    """int8 as `ernie-tiny quantize` makes it; a gate on accuracy means nothing for random weights."""
+    from ..deploy.quantize import QuantizeRequest, quantize_bundle
+    from ..deploy.row_files import LabelledRows
+
+    rng = np.random.default_rng(_SEED)
+    characters = [token for token in _tokens(bundle) if len(token) == 1]
+    texts = ["".join(rng.choice(characters, length)) for length in rng.integers(20, MAX_LENGTH_TOKENS - 2, 40)]
+    rows = LabelledRows(texts, None, rng.integers(0, LABELS, len(texts)).tolist())
+    request = QuantizeRequest(str(bundle), str(folder), calibration=rows, dev=rows, max_drop_points=100.0, auto=False)
+    quantize_bundle(request)
