@@ -293,11 +293,11 @@ def memory_of_shapes(bundle: str, batch_size: int) -> None:
     import numpy as np
 
     from paddle_ernie_tiny.deploy.predictor import Predictor
-    from paddle_ernie_tiny.deploy.server.batching import LENGTH_STEP
+    from paddle_ernie_tiny.deploy.server.batching import LENGTH_MULTIPLE
 
     predictor, chance = Predictor(bundle), np.random.default_rng(0)
     longest = predictor.manifest.max_length_tokens
-    shapes = [(b, n) for b in range(1, batch_size + 1) for n in range(LENGTH_STEP, longest + 1, LENGTH_STEP)]
+    shapes = [(b, n) for b in range(1, batch_size + 1) for n in range(LENGTH_MULTIPLE, longest + 1, LENGTH_STEP)]
     memory = [memory_mb(os.getpid())]
     for _ in range(3):
         chance.shuffle(shapes)

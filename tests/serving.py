@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from http.client import HTTPConnection
 from pathlib import Path
 
-from .e2e.conftest import command
+from tests.e2e.conftest import command
 
 
 @dataclass

@@ -10,9 +10,9 @@ import threading
 import time
 
 import pytest
-from paddle_ernie_tiny.deploy.row_files import answer_row
 
 from paddle_ernie_tiny.deploy.predictor import Predictor
+from paddle_ernie_tiny.deploy.row_files import answer_row
 from tests.browser import until
 from tests.e2e.conftest import ernie_tiny
 from tests.serving import serving
@@ -28,8 +28,8 @@ def test_answers_are_those_of_the_command_predict(one_model, bundles):
 @pytest.mark.parametrize("name", ["classification", "tags", "pairs", "regression"])
 def test_one_row_and_many_of_every_kind(server, bundles, name):
     predictor = Predictor(bundles[name])
-    other = OTHER if predictor.manifest.task_type.startswith("pair_") else None
-    expected = answer_row(TEXT, other, predictor.predict([TEXT], other and [other])[0])
+    other = OTHER if predictor.manifest.pair else None
+    expected = answer_row(predictor, TEXT, other, predictor.predict([TEXT], other and [other])[0])
     row = {"text": TEXT, "text_b": other} if other else {"text": TEXT}
     one = server.ask(body={"model": name, **row}).json()
     many = server.ask(body={"model": name, "texts": [row, row] if other else [OTHER, TEXT]}).json()
@@ -141,7 +141,13 @@ def test_a_request_that_takes_too_long_gets_503_and_its_rows_are_dropped(bundles
         assert server.ask(body={"texts": [TEXT] * 16}).status == 200, "a full batch does not wait"
         assert _metric(server, 'ernie_tiny_rows_total{model="classification"}') == 16
         held = [socket.create_connection(("127.0.0.1", server.port)) for _ in range(3)]
-        assert b"HTTP/1.1 503 " in (answer := server.raw()) and b"too_many_connections" in answer
+        for connection in held:
+            connection.sendall(
+                b"POST /v1/predict HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 9\r\n\r\n"
+            )
+        until(lambda: server.ask("/readyz").status == 503, "connections with a request under way do not count")
+        answer = server.raw(b"GET /readyz HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert b"HTTP/1.1 503 " in answer and b"too_many_connections" in answer
         for connection in held:
             connection.close()
         until(lambda: server.ask("/readyz").status == 200, "connections that were closed still count")
@@ -188,7 +194,7 @@ def test_a_port_in_use_is_refused(server, bundles):
 
 def test_the_server_imports_no_training_code():
     code = (
-        "import sys; import paddle_ernie_tiny.deploy.server.run; "
+        "import sys; import paddle_ernie_tiny.deploy.server.serve; "
         "ours = {m.split('.')[1] for m in sys.modules if m.startswith('paddle_ernie_tiny.')}; "
         "bad = ours & {'models', 'training', 'distillation', 'augmentation', 'pipeline', 'config'}; "
         "sys.exit(str(bad) if bad or 'paddlenlp' in sys.modules else 0)"

@@ -1,12 +1,14 @@
 """Batches: the oldest row and those of its length, and what a client asked."""
 
+from dataclasses import fields
+
 import numpy as np
 import pytest
 
+from paddle_ernie_tiny.deploy.server.api import read_request, request_shapes
 from paddle_ernie_tiny.deploy.server.batching import MAX_PADDING, pick_batch, rounded_length
 from paddle_ernie_tiny.deploy.server.options import ServeOptions, named_bundles
 from paddle_ernie_tiny.deploy.server.problems import Problem
-from paddle_ernie_tiny.deploy.server.requests import read_request
 from paddle_ernie_tiny.errors import InputError
 
 
@@ -57,13 +59,15 @@ SINGLE, BOTH = {"a": False}, {"a": False, "b": True}
 
 
 def test_one_text_many_texts_and_pairs():
-    options = ServeOptions()
-    asked = read_request(b'{"text": "x"}', SINGLE, options)
+    single, both = (request_shapes(models, ServeOptions()) for models in (SINGLE, BOTH))
+    asked = read_request(b'{"text": "x"}', single)
     assert (asked.model, asked.texts, asked.texts_b) == ("a", ["x"], None)
-    asked = read_request(b'{"model": "b", "text": "x", "text_b": "y"}', BOTH, options)
+    asked = read_request(b'{"model": "b", "text": "x", "text_b": "y"}', both)
     assert (asked.texts, asked.texts_b) == (["x"], ["y"])
-    asked = read_request(b'{"model": "b", "texts": [{"text": "x", "text_b": "y"}]}', BOTH, options)
+    asked = read_request(b'{"model": "b", "texts": [{"text": "x", "text_b": "y"}]}', both)
     assert (asked.texts, asked.texts_b) == (["x"], ["y"])
+    asked = read_request(b'{"model": "a", "texts": ["text_b", "text"]}', both)
+    assert (asked.texts, asked.texts_b) == (["text_b", "text"], None)
 
 
 @pytest.mark.parametrize(
@@ -78,9 +82,41 @@ def test_one_text_many_texts_and_pairs():
         ('{"model": "b", "texts": [{"text": "x", "text_b": ""}]}', BOTH, "invalid_request", "texts[0].text_b"),
         ('{"text": "x", "texts": ["x"]}', SINGLE, "invalid_request", "body"),
         ('{"text": "x", "extra": 1}', SINGLE, "invalid_request", "extra"),
+        ('{"txt": "x"}', SINGLE, "invalid_request", "txt"),
+        ('{"txt": "x"}', BOTH, "invalid_request", "model"),
+        ("{}", SINGLE, "invalid_request", "body"),
+        ('{"model": "b", "texts": [{"text": "x"}]}', BOTH, "invalid_request", "texts[0].text_b"),
+        ('{"model": "c", "text": "x", "text_b": "y"}', BOTH, "unknown_model", "model"),
+        ('{"model": [], "text": "x"}', SINGLE, "invalid_request", "model"),
     ],
 )
 def test_what_cannot_be_answered_names_its_place(body, models, code, where):
     with pytest.raises(Problem) as problem:
-        read_request(body.encode(), models, ServeOptions())
+        read_request(body.encode(), request_shapes(models, ServeOptions()))
     assert (problem.value.code, problem.value.where) == (code, where)
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        ('{"text": 3}', "expected a string, got a number"),
+        ('{"texts": null}', "expected a list of texts, got null"),
+        ('{"texts": []}', "expected a list of texts, got an empty list"),
+        ('{"texts": ["a", "b", "c"]}', "3 texts, at most 2 are taken"),
+        ('{"text": "abcdef"}', "6 characters, at most 5 are taken"),
+        ('{"text": "ab\\u0007"}', "control character U+0007 at position 2"),
+        ('{"text": " "}', "the text is empty"),
+        ("[]", "expected an object, got a list"),
+    ],
+)
+def test_what_cannot_be_answered_says_what_is_wrong(body, message):
+    with pytest.raises(Problem) as problem:
+        read_request(body.encode(), request_shapes(SINGLE, ServeOptions(max_texts=2, max_characters=5)))
+    assert problem.value.message == message and problem.value.remedy
+
+
+def test_every_option_has_a_help_text_and_a_default_within_its_bounds():
+    for option in fields(ServeOptions):
+        assert option.metadata["help"]
+        if "min" in option.metadata:
+            assert option.metadata["min"] <= option.default <= option.metadata.get("max", option.default)

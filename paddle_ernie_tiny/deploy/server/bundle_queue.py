@@ -1,0 +1,133 @@
+"""One bundle and its bounded queue: rows of many clients come in, batches go through one thread."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ...kinds import Row
+from ..predictor import Predictor
+from .batching import pick_batch, rounded_length
+from .options import ServeOptions
+from .problems import Problem
+from .prometheus import Metrics
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(eq=False)
+class Waiting:
+    """One tokenised row of a request, and the future of its answer."""
+
+    row: Row
+    length: int  # that it is padded to
+    future: asyncio.Future[Any]
+    arrived: float
+
+
+class BundleQueue:
+    """A loaded bundle, the rows that wait for it, and the thread that owns it.
+
+    Everything that costs time (tokenising, the forward pass) happens in that thread, outside Python's global lock for
+    the most part; all the rest belongs to the event loop. Raises InputError when the bundle is no good.
+    """
+
+    def __init__(self, name: str, bundle: Path, options: ServeOptions, metrics: Metrics):
+        self._name, self._options, self._metrics = name, options, metrics
+        self.predictor = Predictor(bundle, threads=options.threads)
+        text = ["预热 warm-up"]
+        self.predictor.predict(text, text if self.predictor.manifest.pair else None)
+        self._rate = 50.0  # rows per second, a moving average; the first guess only shapes the first Retry-After
+        self._encoding, self._waiting = 0, list[Waiting]()  # rows that no batch has taken yet
+        metrics.queue_rows.labels(name).set_function(self._queued)
+        self._arrived = asyncio.Event()  # or some that were expected will not come
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix=f"bundle-{name}")
+
+    async def answers(self, texts: list[str], texts_b: list[str] | None) -> list[Any]:
+        """The answers, in order. Raises Problem: 429 when the queue has no room for all of them, 500 when it fails."""
+        if self._queued() + len(texts) > self._options.queue_rows:
+            seconds = max(1, math.ceil(self._queued() / self._rate))
+            what = f"{self._queued()} rows are waiting, at most {self._options.queue_rows} may"
+            raise Problem("busy", what, None, f"try again in {seconds} s", {"Retry-After": str(seconds)})
+        arrived = time.monotonic()
+        self._encoding += len(texts)
+        try:
+            rows = await self._in_thread(self.predictor.encode, texts, texts_b)
+        finally:
+            self._encoding -= len(texts)
+            self._arrived.set()
+        loop, longest = asyncio.get_running_loop(), self.predictor.manifest.max_length_tokens
+        waiting = [
+            Waiting(row, rounded_length(len(row.input_ids), longest), loop.create_future(), arrived) for row in rows
+        ]
+        self._waiting += waiting
+        return await asyncio.gather(*(row.future for row in waiting))
+
+    def start(self) -> None:
+        """Begins to answer, in the event loop that runs."""
+        self._task = asyncio.get_running_loop().create_task(self._run())
+
+    @property
+    def alive(self) -> bool:
+        """Does it answer what arrives?"""
+        return not self._task.done()
+
+    def stop(self) -> None:
+        """Ends the thread after the batch in hand."""
+        self._thread.shutdown(cancel_futures=True)
+
+    async def _run(self) -> None:
+        while True:
+            await self._until_due()
+            self._waiting = [row for row in self._waiting if not row.future.done()]  # without those that gave up
+            if self._waiting:
+                picked = set(pick_batch([row.length for row in self._waiting], self._options.batch_size))
+                batch = [row for place, row in enumerate(self._waiting) if place in picked]
+                self._waiting = [row for place, row in enumerate(self._waiting) if place not in picked]
+                await self._answer(batch)
+
+    def _queued(self) -> int:
+        return self._encoding + len(self._waiting)
+
+    async def _until_due(self) -> None:
+        """Waits until a batch is full, or its oldest row has waited long enough for company."""
+        while self._encoding or len(self._waiting) < self._options.batch_size:
+            patience = None
+            if self._waiting and not self._encoding:
+                patience = self._waiting[0].arrived + self._options.max_wait_ms / 1000 - time.monotonic()
+            self._arrived.clear()
+            try:
+                await asyncio.wait_for(self._arrived.wait(), patience)
+            except asyncio.TimeoutError:  # the builtin one only from Python 3.11 on
+                return
+
+    async def _answer(self, batch: list[Waiting]) -> None:
+        start, padded = time.perf_counter(), max(row.length for row in batch)
+        try:
+            answers = await self._in_thread(self.predictor.answer, [row.row for row in batch], padded)
+        except Problem as problem:
+            for row in batch:
+                if not row.future.done():
+                    row.future.set_exception(problem)
+            return
+        seconds = time.perf_counter() - start
+        self._rate += 0.1 * (len(batch) / seconds - self._rate)
+        self._metrics.observe_batch(self._name, [len(row.row.input_ids) for row in batch], padded, seconds)
+        for row, answer in zip(batch, answers, strict=True):
+            if not row.future.done():
+                row.future.set_result(answer)
+
+    async def _in_thread(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._thread, function, *arguments)
+        except Exception as error:
+            log.error("batch_failed", exc_info=error, extra={"model": self._name})
+            self._metrics.failures.labels(self._name).inc()
+            raise Problem("internal", "the model could not answer; the server's log says why") from None

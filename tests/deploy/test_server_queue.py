@@ -1,0 +1,105 @@
+"""The queue of a bundle: batches, failures and rows that were given up, with a predictor that does as it is told."""
+
+import asyncio
+import threading
+from types import SimpleNamespace
+
+import pytest
+
+from paddle_ernie_tiny.deploy.server import bundle_queue
+from paddle_ernie_tiny.deploy.server.bundle_queue import BundleQueue
+from paddle_ernie_tiny.deploy.server.options import ServeOptions
+from paddle_ernie_tiny.deploy.server.problems import Problem
+from paddle_ernie_tiny.deploy.server.prometheus import Metrics
+
+
+class ToldPredictor:
+    """Answers a text with itself in upper case; waits in a text "wait", fails at a text "fail" or "bad row"."""
+
+    def __init__(self, bundle, threads):
+        self.manifest = SimpleNamespace(pair=False, max_length_tokens=16)
+        self.batches, self.go_on = [], threading.Event()
+
+    def predict(self, texts, texts_b):
+        pass
+
+    def encode(self, texts, texts_b):
+        if "bad row" in texts:
+            raise ValueError("bad row")
+        return [SimpleNamespace(text=text, input_ids=[0] * 5) for text in texts]
+
+    def answer(self, rows, multiple_of):
+        texts = [row.text for row in rows]
+        self.batches.append(texts)
+        if "wait" in texts:
+            self.go_on.wait(20)
+        if "fail" in texts:
+            raise ValueError("fail")
+        return [text.upper() for text in texts]
+
+
+def in_queue(monkeypatch, check, **options):
+    """Runs `check(queue, metrics)` in an event loop with a queue that has been started."""
+    monkeypatch.setattr(bundle_queue, "Predictor", ToldPredictor)
+
+    async def run():
+        metrics = Metrics()
+        queue = BundleQueue("told", "no folder", ServeOptions(**options), metrics)
+        queue.start()
+        await check(queue, metrics)
+        assert queue.alive
+        queue.predictor.go_on.set()
+        queue.stop()
+
+    asyncio.run(asyncio.wait_for(run(), 30))
+
+
+async def busy(queue):
+    """A request whose batch is in the thread."""
+    first = asyncio.create_task(queue.answers(["wait"], None))
+    while not queue.predictor.batches:
+        await asyncio.sleep(0.01)
+    return first
+
+
+def test_rows_that_arrive_while_the_thread_is_busy_share_a_batch(monkeypatch):
+    async def check(queue, metrics):
+        first = await busy(queue)
+        others = [asyncio.create_task(queue.answers([letter, letter * 2], None)) for letter in "abc"]
+        await asyncio.sleep(0.1)
+        queue.predictor.go_on.set()
+        assert await first == ["WAIT"]
+        assert await asyncio.gather(*others) == [["A", "AA"], ["B", "BB"], ["C", "CC"]]
+        assert [sorted(batch) for batch in queue.predictor.batches[1:]] == [["a", "aa", "b", "bb", "c", "cc"]]
+
+    in_queue(monkeypatch, check)
+
+
+@pytest.mark.parametrize("text", ["fail", "bad row"])
+def test_a_failure_is_one_requests_own_and_is_counted(monkeypatch, text):
+    async def check(queue, metrics):
+        with pytest.raises(Problem) as problem:
+            await queue.answers([text], None)
+        assert problem.value.code == "internal"
+        assert await queue.answers(["a"], None) == ["A"]
+        assert metrics.registry.get_sample_value("ernie_tiny_batch_failures_total", {"model": "told"}) == 1
+        assert metrics.registry.get_sample_value("ernie_tiny_queue_rows", {"model": "told"}) == 0
+
+    in_queue(monkeypatch, check)
+
+
+def test_rows_that_were_given_up_are_not_computed_and_make_room(monkeypatch):
+    async def check(queue, metrics):
+        first = await busy(queue)
+        given_up = asyncio.create_task(queue.answers(["a", "b"], None))
+        await asyncio.sleep(0.05)
+        with pytest.raises(Problem) as problem:
+            await queue.answers(["c"], None)
+        assert problem.value.code == "busy" and int(problem.value.headers["Retry-After"]) >= 1
+        given_up.cancel()
+        queue.predictor.go_on.set()
+        await first
+        assert await queue.answers(["c", "d"], None) == ["C", "D"]
+        assert [sorted(batch) for batch in queue.predictor.batches] == [["wait"], ["c", "d"]]
+
+    in_queue(monkeypatch, check, queue_rows=2, max_texts=2)
