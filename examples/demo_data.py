@@ -2,17 +2,17 @@
 
     python examples/demo_data.py            # writes examples/data/demo again, byte for byte the same
 
-What has to be understood, besides the words, to label a sentence:
+What decides the label of a sentence, besides the words:
 
 - negation: 不宽敞, 并不拖沓, 没有那么好用; a double negation affirms (不是不热情);
 - contrast: in 虽然…但是… and …不过… the clause after the contrast decides;
 - intensity: with two opposed clauses and no contrast word, the stronger one decides (有点偏僻，非常整洁).
 
-What the demo is there to show: the labelled training sentences use only `SEEN_SHARE` of the opinion words,
-the development and test sentences use all of them. The general corpus carries no label, but in it, as in real
-reviews, words of one polarity keep company with each other and with a closing verdict (好评, 后悔), which the
-labelled sentences never hold. Whoever reads the corpus (the pretrained teacher, the distilled student) can
-tell which way an unseen word points; whoever has only the labelled sentences must guess.
+What the demo shows: the labelled training sentences use only `SEEN_SHARE` of the opinion words, the dev and test
+sentences use all of them. The general corpus has no labels, but in it, as in real reviews, words of one polarity
+occur together, and with a closing verdict (好评, 后悔) that the labelled sentences never contain. A model that reads
+the corpus (the pretrained teacher, the distilled student) can learn the polarity of a word without labels; a model
+that sees only the labelled sentences must guess.
 """
 
 import argparse
@@ -41,7 +41,7 @@ AFFIRMED = {
     "normal": ("{n}很{w}", "{n}挺{w}", "{n}{w}", "{n}真{w}", "{n}确实{w}"),
     "strong": ("{n}非常{w}", "{n}特别{w}", "{n}极其{w}", "{n}太{w}了", "{n}{w}极了"),
 }
-# Usual words for a mild remark that already tell its polarity, as they do in life.
+# Usual words for a mild remark; they already tell its polarity, as in real reviews.
 MILD = {True: ("{n}还算{w}",), False: ("{n}有点{w}",)}
 NEGATED = {
     "weak": ("{n}不太{w}", "{n}不怎么{w}"),
@@ -59,7 +59,7 @@ AGREEMENT = ("{a}，而且{b}", "{a}，{b}", "不但{a}，而且{b}")
 RATHER = ("{n}不{v}，反而很{w}", "{n}不是{v}，是{w}")
 PAIR = ("{n}{v}{w}", "又{v}又{w}", "{v}{w}", "{n}{v}又{w}")
 
-# Some of these hold a 不 or a 没 that negates nothing.
+# Some of these contain a 不 or a 没 that negates nothing.
 OPENERS = ("说实话，", "总的来说，", "不得不说，", "没想到")
 ENDINGS = ("", "", "。", "！")
 
@@ -159,7 +159,7 @@ class Writer:
         return pick(self.rng, [w for w in self.lexicon.of(aspect, positive) if w != besides])
 
     def clause(self, domain: Domain, positive: bool, strength: str = "normal", negations: int = 0) -> str:
-        """A clause that is `positive` all in all, with its word under 0, 1 or 2 `negations`."""
+        """A clause that is `positive` as a whole, with its opinion word under 0, 1 or 2 `negations`."""
         aspect = self.aspect(domain)
         word = self.word(aspect, positive != (negations == 1))
         if negations == 2:
@@ -237,7 +237,7 @@ class Writer:
 
 
 def essence(text: str) -> str:
-    """The text without its punctuation: two texts with one essence are the same text for us."""
+    """The text without its punctuation: two texts with the same essence count as one text."""
     return "".join(c for c in text if c.isalnum())
 
 
@@ -267,7 +267,7 @@ def build(seed: int = SEED) -> dict[str, list[Sentence]]:
         made[split] = compose(writer, size, labelled, repeats=False)
         labelled.update(essence(s.text) for s in made[split])
     general = Writer(Random(seed + 9), Lexicon(), GENERAL_MIX, verdict_share=0.9)
-    # Short remarks come up again and again, as they do in real reviews.
+    # Short remarks are repeated, as in real reviews.
     made["general"] = compose(general, GENERAL_LINES, labelled, repeats=True)
     return made
 

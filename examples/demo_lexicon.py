@@ -18,7 +18,7 @@ class Aspect:
 
 @dataclass(frozen=True)
 class Domain:
-    """One kind of review: what is reviewed, its aspects, and facts without any opinion."""
+    """One domain of reviews: what is reviewed, its aspects, and facts without any opinion."""
 
     subjects: tuple[str, ...]
     aspects: tuple[Aspect, ...]
@@ -117,7 +117,7 @@ DOMAINS: dict[str, Domain] = {
     ),
 }
 
-# What a reviewer says in the end. It stands in the general corpus only: in the labelled sentences it would
+# What a reviewer says at the end. It occurs in the general corpus only: in the labelled sentences it would
 # give the label away.
 GOOD_VERDICTS = ("好评", "很值", "推荐", "满意")
 BAD_VERDICTS = ("差评", "很亏", "后悔", "失望")

@@ -1,4 +1,4 @@
-"""Ask an exported student from Python; needs the bundle alone, not PaddleNLP.
+"""Ask an exported student from Python. It needs only the bundle, not PaddleNLP.
 
 python examples/predict_api.py runs/demo/bundle "房间很宽敞，不过隔音太差" "早餐丰富"
 """
