@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from pathlib import Path
 
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from .request import Record
-from .results import name_of
+from .results import named
 
 _COLOURS = ("#333333", "#c0392b", "#2e86c1", "#7d6608", "#7d3c98", "#117a65", "#d68910", "#7f8c8d")
 _PARTS = {"tokenise": "#2e86c1", "model": "#c0392b", "rest": "#bdc3c7"}
@@ -31,11 +32,14 @@ def write_plots(result: Record, folder: Path) -> list[str]:
 
 def _axes(width: float, height: float, columns: int = 1) -> tuple[Figure, list[Axes]]:
     figure = Figure(figsize=(width, height), layout="constrained")
-    return figure, list(figure.subplots(1, columns, squeeze=False)[0])
+    axes = list(figure.subplots(1, columns, squeeze=False)[0])
+    for axis in axes:
+        axis.set_prop_cycle(color=_COLOURS)
+    return figure, axes
 
 
 def _label(record: Record) -> str:
-    return f"{name_of(record)} {record['precision']}"
+    return "{model} {precision}".format(**named(record))
 
 
 def _candidate(record: Record) -> str:
@@ -44,25 +48,23 @@ def _candidate(record: Record) -> str:
 
 def _speed_and_accuracy(result: Record) -> Figure | None:
     """A disc per scored model: throughput across, score upwards, area as the size of the files."""
-    speeds = {_label(r): r["items_per_second"] for r in result["text"] if r["pipeline"] == "toolkit"}
-    if not speeds and result["records"]:
+    measured = [r for r in result["text"] if r["pipeline"] == "toolkit"]
+    if not measured and result["records"]:
         keys, first = ("engine", "threads", "batch", "length"), result["records"][0]
-        same = [r for r in result["records"] if all(r[key] == first[key] for key in keys)]
-        speeds = {_label(r): r["items_per_second"] for r in same}
+        measured = [r for r in result["records"] if all(r[key] == first[key] for key in keys)]
+    speeds = {_label(r): r["items_per_second"] for r in measured}
     scored = [m for m in result["models"] if m.get("score") is not None and _label(m) in speeds]
     if not scored:
         return None
     figure, (axis,) = _axes(6.4, 4.2)
-    for index, model in enumerate(scored):
+    for model in scored:
         place = speeds[_label(model)], model["score"]
-        axis.scatter(*place, s=model["file_mb"] * 6, color=_COLOURS[index % len(_COLOURS)], alpha=0.6)
+        axis.scatter(*place, s=model["file_mb"] * 6, alpha=0.6)
         text = f"{_label(model)}\n{model['file_mb']:.1f} MB"
         axis.annotate(text, place, textcoords="offset points", xytext=(8, 6), fontsize=8)
-    axis.set_xscale("log")
-    axis.margins(0.3)
-    axis.set_xlabel("texts per second (log)")
-    axis.set_ylabel("score")
+    axis.set(xscale="log", xlabel="texts per second (log)", ylabel="score")
     axis.set_title("Speed against score; the area is the size of the files", fontsize=10)
+    axis.margins(0.3)
     axis.grid(alpha=0.3)
     return figure
 
@@ -80,8 +82,8 @@ def _latency(records: list[Record]) -> Figure:
         for r in records:
             if r[other] == fixed:
                 lines[_candidate(r)].append((r[key], r["latency_ms"]["p50"]))
-        for index, (name, points) in enumerate(lines.items()):
-            axis.plot(*zip(*sorted(points), strict=True), marker="o", color=_COLOURS[index % len(_COLOURS)], label=name)
+        for name, points in lines.items():
+            axis.plot(*zip(*sorted(points), strict=True), marker="o", label=name)
         axis.set_xscale("log", base=2)
         axis.set_yscale("log")
         ticks = sorted({r[key] for r in records})
@@ -100,8 +102,7 @@ def _latency_bars(records: list[Record]) -> Figure:
     figure = _bars([_candidate(r) for r in records], medians, {"median": _COLOURS[1]}, meaning)
     (axis,) = figure.axes
     axis.set_xscale("log")
-    for number, record in enumerate(records):
-        axis.text(record["latency_ms"]["p50"], number, f"{record['latency_ms']['p50']:.2f}", fontsize=8, va="center")
+    axis.bar_label(axis.containers[0], fmt="%.2f", fontsize=8)
     return figure
 
 
@@ -127,11 +128,11 @@ def _profile(profiles: list[Record]) -> Figure:
 def _bars(names: list[str], parts: list[Record], colours: dict[str, str], meaning: str) -> Figure:
     """A bar per name, of its parts one after another, in the order of `colours`."""
     figure, (axis,) = _axes(7.6, 0.5 * len(names) + 1.8)
-    left = [0.0] * len(names)
+    left = np.zeros(len(names))
     for part, colour in colours.items():
-        values = [of_one.get(part, 0.0) for of_one in parts]
+        values = np.array([of_one.get(part, 0.0) for of_one in parts])
         axis.barh(range(len(names)), values, left=left, color=colour, label=part)
-        left = [a + b for a, b in zip(left, values, strict=True)]
+        left = left + values
     axis.set_yticks(range(len(names)), names, fontsize=7)
     axis.invert_yaxis()
     axis.set_xlabel(meaning)
