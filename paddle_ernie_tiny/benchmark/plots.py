@@ -6,7 +6,7 @@ from collections import Counter, defaultdict
 from pathlib import Path
 
 import numpy as np
-from matplotlib.axes import Axes
+from matplotlib import cycler, rc_context
 from matplotlib.figure import Figure
 
 from .request import Record
@@ -14,36 +14,31 @@ from .results import named
 
 _COLOURS = ("#333333", "#c0392b", "#2e86c1", "#7d6608", "#7d3c98", "#117a65", "#d68910", "#7f8c8d")
 _PARTS = {"tokenise": "#2e86c1", "model": "#c0392b", "rest": "#bdc3c7"}
+_STYLE = {
+    "axes.prop_cycle": cycler(color=_COLOURS),
+    "axes.titlesize": 10,
+    "figure.constrained_layout.use": True,
+    "grid.alpha": 0.3,
+}
 
 
 def write_plots(result: Record, folder: Path) -> list[str]:
     """Writes the plots as PNG; returns their names."""
-    figures = {
-        "speed-and-accuracy.png": _speed_and_accuracy(result),
-        "latency.png": result["records"] and _latency(result["records"]),
-        "text-to-label.png": result["text"] and _text_to_label(result["text"]),
-        "profile.png": result.get("profiles") and _profile(result["profiles"]),
-    }
+    with rc_context(_STYLE):
+        figures = {
+            "speed-and-accuracy.png": _speed_and_accuracy(result),
+            "latency.png": result["records"] and _latency(result["records"]),
+            "text-to-label.png": result["text"] and _text_to_label(result["text"]),
+            "profile.png": result.get("profiles") and _profile(result["profiles"]),
+        }
     drawn = {name: figure for name, figure in figures.items() if figure}
     for name, figure in drawn.items():
         figure.savefig(folder / name, dpi=130, metadata={"Software": None})
     return list(drawn)
 
 
-def _axes(width: float, height: float, columns: int = 1) -> tuple[Figure, list[Axes]]:
-    figure = Figure(figsize=(width, height), layout="constrained")
-    axes = list(figure.subplots(1, columns, squeeze=False)[0])
-    for axis in axes:
-        axis.set_prop_cycle(color=_COLOURS)
-    return figure, axes
-
-
 def _label(record: Record) -> str:
     return "{model} {precision}".format(**named(record))
-
-
-def _candidate(record: Record) -> str:
-    return f"{_label(record)}, {record['engine']}, {record['threads']} thread(s)"
 
 
 def _speed_and_accuracy(result: Record) -> Figure | None:
@@ -56,53 +51,51 @@ def _speed_and_accuracy(result: Record) -> Figure | None:
     scored = [m for m in result["models"] if m.get("score") is not None and _label(m) in speeds]
     if not scored:
         return None
-    figure, (axis,) = _axes(6.4, 4.2)
+    figure = Figure(figsize=(6.4, 4.2))
+    axis = figure.subplots()
     for model in scored:
         place = speeds[_label(model)], model["score"]
         axis.scatter(*place, s=model["file_mb"] * 6, alpha=0.6)
         text = f"{_label(model)}\n{model['file_mb']:.1f} MB"
         axis.annotate(text, place, textcoords="offset points", xytext=(8, 6), fontsize=8)
     axis.set(xscale="log", xlabel="texts per second (log)", ylabel="score")
-    axis.set_title("Speed against score; the area is the size of the files", fontsize=10)
+    axis.set_title("Speed against score; the area is the size of the files")
     axis.margins(0.3)
-    axis.grid(alpha=0.3)
+    axis.grid()
     return figure
 
 
 def _latency(records: list[Record]) -> Figure:
     """Median latency over batch and over length, if there are several; else a bar per candidate."""
+    names = [f"{_label(r)}, {r['engine']}, {r['threads']} thread(s)" for r in records]
+    medians = [r["latency_ms"]["p50"] for r in records]
     panels = [key for key in ("batch", "length") if len({r[key] for r in records}) > 1]
     if not panels:
-        return _latency_bars(records)
-    figure, axes = _axes(5.2 * len(panels), 4.0, len(panels))
+        meaning = f"ms per call of {records[0]['batch']} x {records[0]['length']} tokens (log)"
+        figure = _bars(names, [{"median": median} for median in medians], {"median": _COLOURS[1]}, meaning)
+        (axis,) = figure.axes
+        axis.set_xscale("log")
+        axis.bar_label(axis.containers[0], fmt="%.2f", fontsize=8)
+        return figure
+    figure = Figure(figsize=(5.2 * len(panels), 4.0))
+    axes = figure.subplots(1, len(panels), squeeze=False)[0]
     for axis, key in zip(axes, panels, strict=True):
         other = "length" if key == "batch" else "batch"
         fixed = records[0][other]
         lines = defaultdict(list)
-        for r in records:
+        for r, name, median in zip(records, names, medians, strict=True):
             if r[other] == fixed:
-                lines[_candidate(r)].append((r[key], r["latency_ms"]["p50"]))
+                lines[name].append((r[key], median))
         for name, points in lines.items():
             axis.plot(*zip(*sorted(points), strict=True), marker="o", label=name)
         axis.set_xscale("log", base=2)
-        axis.set_yscale("log")
         ticks = sorted({r[key] for r in records})
         axis.set_xticks(ticks, [str(tick) for tick in ticks])
-        axis.set_xlabel("texts per call" if key == "batch" else "tokens per text")
-        axis.set_title(f"{fixed} tokens per text" if key == "batch" else f"{fixed} text(s) per call", fontsize=10)
-        axis.grid(alpha=0.3)
+        axis.set(yscale="log", xlabel="texts per call" if key == "batch" else "tokens per text")
+        axis.set_title(f"{fixed} tokens per text" if key == "batch" else f"{fixed} text(s) per call")
+        axis.grid()
     axes[0].set_ylabel("milliseconds per call, median (log)")
     axes[0].legend(fontsize=6)
-    return figure
-
-
-def _latency_bars(records: list[Record]) -> Figure:
-    medians = [{"median": r["latency_ms"]["p50"]} for r in records]
-    meaning = f"ms per call of {records[0]['batch']} x {records[0]['length']} tokens (log)"
-    figure = _bars([_candidate(r) for r in records], medians, {"median": _COLOURS[1]}, meaning)
-    (axis,) = figure.axes
-    axis.set_xscale("log")
-    axis.bar_label(axis.containers[0], fmt="%.2f", fontsize=8)
     return figure
 
 
@@ -121,14 +114,13 @@ def _profile(profiles: list[Record]) -> Figure:
     for of_one in shares:
         of_one["other"] = sum(share for name, share in of_one.items() if name not in largest)
     names = [f"{_label(p)}\n{p['batch']} x {p['length']}" for p in profiles]
-    colours = dict(zip([*largest, "other"], _COLOURS, strict=False))
-    return _bars(names, shares, colours, "share of the engine's time, %")
+    return _bars(names, shares, dict(zip([*largest, "other"], _COLOURS, strict=False)), "share of the engine's time, %")
 
 
 def _bars(names: list[str], parts: list[Record], colours: dict[str, str], meaning: str) -> Figure:
     """A bar per name, of its parts one after another, in the order of `colours`."""
-    figure, (axis,) = _axes(7.6, 0.5 * len(names) + 1.8)
-    left = np.zeros(len(names))
+    figure = Figure(figsize=(7.6, 0.5 * len(names) + 1.8))
+    axis, left = figure.subplots(), np.zeros(len(names))
     for part, colour in colours.items():
         values = np.array([of_one.get(part, 0.0) for of_one in parts])
         axis.barh(range(len(names)), values, left=left, color=colour, label=part)

@@ -59,23 +59,7 @@ def open_paddle(folder: Path, device: str, threads: int, precision: str) -> Padd
     """Paddle Inference with oneDNN (CPU), or on a GPU. Raises InputError for a GPU where this Paddle has none."""
     from paddle import inference
 
-    config = _paddle_config(folder)
-    if device == "gpu":
-        import paddle
-
-        if not paddle.is_compiled_with_cuda():
-            raise InputError("this Paddle has no GPU", "device gpu", "install a GPU build of Paddle, or use cpu")
-        half = inference.PrecisionType.Half if precision == "fp16" else inference.PrecisionType.Float32
-        config.enable_use_gpu(256, 0, half)
-    else:
-        config.disable_gpu()
-        config.enable_mkldnn()
-        config.set_cpu_math_library_num_threads(threads)
-        if precision == "int8":
-            config.enable_mkldnn_int8({"fc"})  # what was calibrated: other kinds lose accuracy, or speed
-        elif precision == "bf16":
-            config.enable_mkldnn_bfloat16()
-    return PaddleEngine(inference.create_predictor(config))
+    return PaddleEngine(inference.create_predictor(paddle_config(folder, device, threads, precision)))
 
 
 def open_paddle_tensorrt(folder: Path, device: str, threads: int, precision: str) -> PaddleEngine:
@@ -84,8 +68,7 @@ def open_paddle_tensorrt(folder: Path, device: str, threads: int, precision: str
 
     if device != "gpu":
         raise InputError("TensorRT runs on a GPU", "--engine paddle-tensorrt", "add --device gpu")
-    config = _paddle_config(folder)
-    config.enable_use_gpu(256, 0)
+    config = paddle_config(folder, device, threads, "fp32")
     config.enable_tensorrt_engine(
         workspace_size=1 << 30,
         max_batch_size=256,
@@ -99,7 +82,9 @@ def open_paddle_tensorrt(folder: Path, device: str, threads: int, precision: str
     return PaddleEngine(inference.create_predictor(config))
 
 
-def _paddle_config(folder: Path) -> Any:
+def paddle_config(folder: Path, device: str, threads: int, precision: str) -> Any:
+    """Paddle Inference's settings for a bundle. Raises InputError for a GPU where this Paddle has none."""
+    import paddle
     from paddle import inference
 
     stem = folder / MODEL_STEM
@@ -111,6 +96,19 @@ def _paddle_config(folder: Path) -> Any:
     if hasattr(config, "enable_new_ir"):
         config.enable_new_ir(False)
     config.enable_memory_optim()
+    if device == "gpu":
+        if not paddle.is_compiled_with_cuda():
+            raise InputError("this Paddle has no GPU", "device gpu", "install a GPU build of Paddle, or use cpu")
+        half = inference.PrecisionType.Half if precision == "fp16" else inference.PrecisionType.Float32
+        config.enable_use_gpu(256, 0, half)
+        return config
+    config.disable_gpu()
+    config.enable_mkldnn()
+    config.set_cpu_math_library_num_threads(threads)
+    if precision == "int8":
+        config.enable_mkldnn_int8({"fc"})  # what was calibrated: other kinds lose accuracy, or speed
+    elif precision == "bf16":
+        config.enable_mkldnn_bfloat16()
     return config
 
 
