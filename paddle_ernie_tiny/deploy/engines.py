@@ -28,7 +28,7 @@ class Engine(Protocol):
         ...
 
 
-class PaddleEngine:
+class PaddleEngine(Engine):
     """Paddle Inference on an exported graph.
 
     Clones share weights, and Paddle frees those when the first of them is destroyed: a family ends together, so the
@@ -112,7 +112,7 @@ def paddle_config(folder: Path, device: str, threads: int, precision: str) -> An
     return config
 
 
-class OnnxRuntimeEngine:
+class OnnxRuntimeEngine(Engine):
     """ONNX Runtime; its sessions may be shared by threads."""
 
     def __init__(self, session: Any):
@@ -141,7 +141,7 @@ def open_onnxruntime(folder: Path, device: str, threads: int, precision: str) ->
     return OnnxRuntimeEngine(onnxruntime.InferenceSession(str(folder / ONNX_FILE), options, providers=[provider]))
 
 
-class OpenVinoEngine:
+class OpenVinoEngine(Engine):
     """OpenVINO; each clone has a request of its own on the one compiled model."""
 
     def __init__(self, model: Any):

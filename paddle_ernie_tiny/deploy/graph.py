@@ -42,8 +42,17 @@ class FirstTokenLayer(nn.Layer):
         initial = nn.initializer.Assign(value.numpy())
         return self.create_parameter(value.shape, dtype=value.dtype, default_initializer=initial)
 
-    def forward(self, src, src_mask=None, cache=None, output_attentions=False) -> paddle.Tensor:
-        """src [batch, length, hidden]; src_mask [batch, 1, 1, length], added to the scores, or None."""
+    def forward(
+        self,
+        src: paddle.Tensor,
+        src_mask: paddle.Tensor | None = None,
+        cache: None = None,
+        output_attentions: bool = False,
+    ) -> paddle.Tensor:
+        """src [batch, length, hidden]; src_mask [batch, 1, 1, length], added to the scores, or None.
+
+        `cache` and `output_attentions` are what the encoder passes to every layer; here they have no effect.
+        """
         first = src[:, 0]
         query = self.q_proj(first).reshape([-1, self.heads, self.head_width]).transpose([1, 0, 2])
         query = paddle.matmul(query, self.key_weight).transpose([1, 0, 2])  # [batch, heads, hidden]

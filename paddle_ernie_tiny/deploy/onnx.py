@@ -89,12 +89,12 @@ def _write_folder(request: OnnxRequest, folder: Path) -> dict[str, Any]:
     if names != expected:
         raise ErnieTinyError(f"the converted graph takes {names}, the bundle {expected}", str(bundle))
     converted = Predictor(bundle, engine=open_onnxruntime(folder, "cpu", 1, "fp32"))
-    outputs = [predictor.outputs(request.texts, request.texts_b, batch_size=8) for predictor in (served, converted)]
+    own, other = (p.outputs(request.texts, request.texts_b, batch_size=8) for p in (served, converted))
     manifest = served.manifest
     for name in manifest.files:
         if not name.startswith(f"{MODEL_STEM}."):
             shutil.copy2(bundle / name, folder / name)
-    manifest.parity = parity_of(served.kind, *outputs, request.tolerance)
+    manifest.parity = parity_of(served.kind, own, other, request.tolerance)
     manifest.versions = {
         **manifest.versions,
         "paddlepaddle": paddle.__version__,

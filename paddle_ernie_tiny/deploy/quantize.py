@@ -101,7 +101,9 @@ def _quantize(request: QuantizeRequest, folder: Path) -> dict[str, Any]:
     _check_parts(request.keep_fp32, list(quantizer.parts))
     fp32 = served.outputs(dev.texts, dev.texts_b)
     before = _metric(served, fp32, dev)
-    kept, tried, sensitivity = list(request.keep_fp32), [], {}
+    kept = list(request.keep_fp32)
+    tried: list[dict[str, Any]] = []
+    sensitivity: dict[str, float] = {}
     while True:
         _write(quantizer, folder, request, kept)
         int8 = Predictor(folder).outputs(dev.texts, dev.texts_b)

@@ -20,7 +20,7 @@ from .predictor import Predictor
 
 @dataclass
 class LabelledRows:
-    """Rows as `Predictor.outputs` takes them, and each one's gold label: an id, a score, or the tag ids of its words."""
+    """Rows as `Predictor.outputs` takes them, and their gold labels: ids, scores, or the tag ids of a row's words."""
 
     texts: list[Any]
     texts_b: list[str] | None
@@ -65,7 +65,7 @@ def read_labelled(
     Raises InputError that names file and line.
     """
     table = manifest.table
-    chosen = {
+    chosen: dict[str, Any] = {
         name: table.get(name) if given is None else int(given) if given.isdigit() else given
         for name, given in (("text", text), ("text_b", text_b), ("label", label))
     }
@@ -125,7 +125,7 @@ def predict_rows(
             raise InputError("the text is empty", "predict", "give a text with characters in it")
     predictor = Predictor(bundle, device, threads, precision)
     answers = predictor.predict(texts, texts_b, batch_size)
-    pairs = texts_b or [None] * len(texts)
+    pairs: Sequence[str | None] = texts_b or [None] * len(texts)
     return [answer_row(predictor, *row) for row in zip(texts, pairs, answers, strict=True)]
 
 

@@ -85,7 +85,12 @@ class Quantizer:
 
         with paddle.static.program_guard(program):
             feeds = [paddle.static.data(name, [None, None], "int64") for name in self._feeds]
-        return paddle.io.DataLoader(Batches(), feed_list=feeds, batch_size=None, return_list=False)
+        return paddle.io.DataLoader(
+            Batches(),
+            feed_list=feeds,
+            batch_size=None,  # type: ignore[arg-type]  # an item is a batch already; Paddle's types leave None out
+            return_list=False,
+        )
 
 
 def parts_of(program: Any) -> tuple[dict[str, list[str]], list[str]]:
