@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from matplotlib import cycler, rc_context
+from matplotlib import rc_context
 from matplotlib.figure import Figure
+from matplotlib.rcsetup import cycler
 
 from .request import Record
 from .results import named
 
 _COLOURS = ("#333333", "#c0392b", "#2e86c1", "#7d6608", "#7d3c98", "#117a65", "#d68910", "#7f8c8d")
 _PARTS = {"tokenise": "#2e86c1", "model": "#c0392b", "rest": "#bdc3c7"}
-_STYLE = {
+_STYLE: Any = {
     "axes.prop_cycle": cycler(color=_COLOURS),
     "axes.titlesize": 10,
     "figure.constrained_layout.use": True,
@@ -75,7 +77,7 @@ def _latency(records: list[Record]) -> Figure:
         figure = _bars(names, [{"median": median} for median in medians], {"median": _COLOURS[1]}, meaning)
         (axis,) = figure.axes
         axis.set_xscale("log")
-        axis.bar_label(axis.containers[0], fmt="%.2f", fontsize=8)
+        axis.bar_label(axis.containers[0], fmt="%.2f", fontsize=8)  # type: ignore[arg-type]
         return figure
     figure = Figure(figsize=(5.2 * len(panels), 4.0))
     axes = figure.subplots(1, len(panels), squeeze=False)[0]

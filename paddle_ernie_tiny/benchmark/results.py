@@ -38,7 +38,11 @@ def tables(result: Record) -> list[Table]:
     speeds = [
         {**r, "runs_in": r["engine"] + ("" if r["device"] == "cpu" else f" {r['device']}")} for r in result["records"]
     ]
-    parts = [("models", {}, sizes), ("records", {}, speeds), ("text", {}, result["text"])]
+    parts: list[tuple[str, Record, list[Record]]] = [
+        ("models", {}, sizes),
+        ("records", {}, speeds),
+        ("text", {}, result["text"]),
+    ]
     parts += [("operations", named(profile), profile["operations"]) for profile in result.get("profiles", [])]
     return [_table(_LAYOUTS[part], of_all, rows) for part, of_all, rows in parts if rows]
 

@@ -44,7 +44,7 @@ class Predictor:
         folder = Path(bundle)
         self.manifest: Manifest = read_manifest(folder)
         self.kind = self.manifest.kind
-        self.precision = checked_precision(self.manifest, str(bundle), device, precision)
+        self.precision = _checked_precision(self.manifest, str(bundle), device, precision)
         self.tokenizer = WordPieceTokenizer.from_folder(folder)
         self._engine = engine or open_paddle(folder, device, threads, self.precision)
 
@@ -92,13 +92,11 @@ class Predictor:
             return np.zeros((0, len(self.labels)), dtype=np.float32)
         return self.kind.stack(self.outputs(texts, texts_b, batch_size))
 
-    def outputs(
-        self, texts: list[Any], texts_b: list[str] | None = None, batch_size: int = BATCH_SIZE
-    ) -> list[np.ndarray]:
-        """Each row's logits [answers, labels], of texts as `Kind.tokenize` takes them."""
+    def outputs(self, texts: list[Any], texts_b: list[str] | None = None, batch_size: int = BATCH_SIZE) -> list[Any]:
+        """Each row's logits [answers, labels] as an array, of texts as `Kind.tokenize` takes them."""
         self._check_pairs(texts_b)
         encoded, places = self.kind.tokenize(self.tokenizer, texts, texts_b, self.manifest.max_length_tokens)
-        answers: list[np.ndarray] = [np.empty(0)] * len(texts)
+        answers: list[Any] = [None] * len(texts)
         for indices in batches_by_length(encoded.input_ids, batch_size):
             ids, types = ([column[i] for i in indices] for column in (encoded.input_ids, encoded.token_type_ids))
             for index, output in zip(indices, self._forward(ids, types), strict=True):
@@ -125,10 +123,9 @@ def batches_by_length(rows: list[list[int]], batch_size: int) -> list[np.ndarray
     return [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
 
 
-def checked_precision(manifest: Manifest, where: str, device: str, precision: str | None) -> str:
-    """The precision to run in. Raises InputError for one that bundle and device do not have together."""
+def _checked_precision(manifest: Manifest, where: str, device: str, precision: str | None) -> str:
     if device not in ("cpu", "gpu"):
-        raise InputError(f"unknown device {device!r}", where, "use cpu or gpu")
+        raise InputError(f"unknown device {device!r}", "device", "use cpu or gpu")
     chosen = precision or manifest.precision
     possible = ["int8"] if manifest.precision == "int8" else ["fp32", "bf16" if device == "cpu" else "fp16"]
     if manifest.precision == "int8" and device == "gpu":

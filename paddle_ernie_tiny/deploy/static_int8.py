@@ -47,7 +47,7 @@ class Quantizer:
         with paddle.static.scope_guard(paddle.static.Scope()), paddle.utils.unique_name.guard():
             calibration = PostTrainingQuantization(
                 executor=self._executor,
-                data_loader=self._loader(),
+                data_loader=lambda: (dict(zip(self._feeds, batch, strict=True)) for batch in self._batches),
                 model_dir=str(self._bundle),
                 model_filename=f"{MODEL_STEM}.pdmodel",
                 params_filename=f"{MODEL_STEM}.pdiparams",
@@ -72,25 +72,6 @@ class Quantizer:
                 clip_extra=True,
             )
         strip_call_stacks(folder / f"{MODEL_STEM}.pdmodel")
-
-    def _loader(self):
-        batches, program = self._batches, paddle.static.Program()
-
-        class Batches(paddle.io.Dataset):
-            def __len__(self):
-                return len(batches)
-
-            def __getitem__(self, index):
-                return batches[index]
-
-        with paddle.static.program_guard(program):
-            feeds = [paddle.static.data(name, [None, None], "int64") for name in self._feeds]
-        return paddle.io.DataLoader(
-            Batches(),
-            feed_list=feeds,
-            batch_size=None,  # type: ignore[arg-type]  # an item is a batch already; Paddle's types leave None out
-            return_list=False,
-        )
 
 
 def parts_of(program: Any) -> tuple[dict[str, list[str]], list[str]]:
@@ -159,10 +140,8 @@ def quantize_table(program: Any) -> None:
     row = int8 row * scale, scale = largest absolute value of the row / 127. Changes `program` and the current scope.
     """
     block, scope = program.global_block(), paddle.static.global_scope()
-    index, op = max(
-        ((i, op) for i, op in enumerate(block.ops) if op.type == "lookup_table_v2"),
-        key=lambda found: block.var(found[1].input("W")[0]).shape[0],
-    )
+    lookups = [(index, op) for index, op in enumerate(block.ops) if op.type == "lookup_table_v2"]
+    index, op = max(lookups, key=lambda found: block.var(found[1].input("W")[0]).shape[0])
     name, out = op.input("W")[0], op.output("Out")[0]
     table = np.array(scope.find_var(name).get_tensor())
     scales = np.abs(table).max(axis=1, keepdims=True) / 127
