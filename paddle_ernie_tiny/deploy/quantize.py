@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..data.tokenization import pad_batch
 from ..defaults import CALIBRATION_ROWS, MAX_DROP_POINTS
 from ..errors import GateError, InputError
 from ..files import new_folder
@@ -23,7 +22,7 @@ from ..machine import has_vnni
 from ..processes import in_child
 from .bundle import MANIFEST, MODEL_STEM, read_manifest, write_manifest
 from .export import OLD_FORMAT
-from .predictor import Predictor, batches_by_length
+from .predictor import Predictor
 from .row_files import LabelledRows, read_labelled
 
 if TYPE_CHECKING:
@@ -97,7 +96,10 @@ def _quantize(request: QuantizeRequest, folder: Path) -> dict[str, Any]:
     from .static_int8 import Quantizer
 
     served, dev = Predictor(request.bundle), request.dev
-    quantizer = Quantizer(Path(request.bundle), _batches(served, request.calibration))
+    rows, length = request.calibration, served.manifest.max_length_tokens
+    encoded, _ = served.kind.tokenize(served.tokenizer, rows.texts, rows.texts_b, length)
+    feeds = [(ids, types) for _, ids, types in served.feeds(encoded, _BATCH)]  # by length: little is padding
+    quantizer = Quantizer(Path(request.bundle), feeds)
     unknown = [name for name in request.keep_fp32 if name not in quantizer.parts]
     if unknown:
         raise InputError(f"no part {unknown[0]!r}", "keep_fp32", f"parts: {', '.join(quantizer.parts)}")
@@ -174,19 +176,6 @@ def _sensitivity(quantizer: Quantizer, folder: Path, request: QuantizeRequest, s
         changes[part] = float(np.square(int8 - fp32).mean())
         shutil.rmtree(folder)
     return dict(sorted(changes.items(), key=lambda item: -item[1] if item[1] == item[1] else -np.inf))
-
-
-def _batches(served: Predictor, rows: LabelledRows) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Padded feeds of the calibration rows, int64 [batch, length] twice, by length so that little is padding."""
-    length, pad_id = served.manifest.max_length_tokens, served.tokenizer.pad_id
-    encoded, _ = served.kind.tokenize(served.tokenizer, rows.texts, rows.texts_b, length)
-    return [
-        (
-            pad_batch([encoded.input_ids[i] for i in picked], pad_id),
-            pad_batch([encoded.token_type_ids[i] for i in picked], 0),
-        )
-        for picked in batches_by_length(encoded.input_ids, _BATCH)
-    ]
 
 
 def _metric(served: Predictor, outputs: list[np.ndarray], rows: LabelledRows) -> float:
