@@ -12,23 +12,77 @@ import json
 import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from functools import cached_property
+from functools import cached_property, lru_cache
+from glob import glob, has_magic
+from itertools import takewhile
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
 
 from ..errors import InputError
-from ..files import new_folder, read_json, write_json
+from ..files import new_folder, read_json, sha256, utf8_lines, write_json
 from .line_encoder import LineEncoder, encode_in_order
-from .text_files import corpus_files, corpus_fingerprint, read_lines
+from .tables import listing, nearest_listing
 from .tokenization import WordPieceTokenizer
 from .words import jieba_version
 
 _VERSION = 1  # of the files' layout; part of the fingerprint
+_LINE_BYTES = 1 << 20  # a longer line is read in pieces
 _BATCH_LINES, _BATCH_CHARACTERS = 2000, 1 << 20
 _HELD_OUT_SHARE = 0.05
 _ARRAYS, _META = ("tokens.bin", "ends.bin", "starts.bin"), "meta.json"
+Progress = Callable[[int], object]
+
+
+def corpus_files(pattern: str | Path) -> list[Path]:
+    """The files that a folder (every *.txt below it), a glob (`**` for any depth) or a path names, sorted.
+
+    Raises InputError if there are none, which says what was looked for and what is there.
+    """
+    path = Path(pattern)
+    if path.is_dir():
+        files = sorted(found for found in path.rglob("*.txt") if found.is_file())
+        looked_for, found = "*.txt files in or below it", f"it holds {listing(path)}"
+    elif has_magic(str(pattern)) and not path.exists():
+        files = sorted(Path(found) for found in glob(str(pattern), recursive=True) if Path(found).is_file())
+        fixed = takewhile(lambda part: not has_magic(part), path.parts)
+        looked_for, found = "files that match this pattern", nearest_listing(Path(*fixed))
+    else:
+        files = [path] if path.is_file() else []
+        looked_for, found = "files of this name", nearest_listing(path.parent)
+    if not files:
+        raise InputError(f"there are no {looked_for}", str(pattern), f"correct the path; {found}")
+    if not any(file.stat().st_size for file in files):
+        raise InputError("the corpus is empty", str(pattern), "give text files with one passage a line")
+    return files
+
+
+def corpus_fingerprint(pattern: str | Path) -> str:
+    """SHA-256 over the contents of the files, in their order; names and places do not count."""
+    digest = hashlib.sha256()
+    for file in corpus_files(pattern):
+        status = file.stat()
+        digest.update(_file_fingerprint(str(file), status.st_size, status.st_mtime_ns).encode())
+    return digest.hexdigest()
+
+
+def read_lines(pattern: str | Path) -> Iterator[str]:
+    """The lines with text of all files; a line over 1 MiB comes in several pieces.
+
+    Raises InputError at a line that is not UTF-8, and as `corpus_files` does.
+    """
+    for file in corpus_files(pattern):
+        for _, line in utf8_lines(file, _LINE_BYTES):
+            if isinstance(line, InputError):
+                raise line
+            if line.strip():
+                yield line.rstrip("\r\n")
+
+
+@lru_cache(maxsize=4096)
+def _file_fingerprint(path: str, size: int, mtime_ns: int) -> str:
+    return sha256(path)
 
 
 class TextRows:
@@ -84,12 +138,8 @@ class TextCorpus:
         return np.memmap(self.folder / "ends.bin", dtype=np.int64, mode="r")
 
     @cached_property
-    def _tokens(self) -> BinaryIO:
-        return open(self.folder / "tokens.bin", "rb")
-
-    @cached_property
-    def _starts(self) -> BinaryIO:
-        return open(self.folder / "starts.bin", "rb")
+    def _files(self) -> dict[str, BinaryIO]:
+        return {name: open(self.folder / name, "rb") for name in _ARRAYS}
 
     @cached_property
     def lengths(self) -> np.ndarray:
@@ -98,16 +148,15 @@ class TextCorpus:
 
     def row(self, index: int) -> dict[str, np.ndarray]:
         """A row by its place in the file: `input_ids` int64 and, with word boundaries, `word_starts` bool."""
-        span = int(self._ends[index - 1]) if index else 0, int(self._ends[index])
-        row = {"input_ids": _read(self._tokens, self.meta["dtype"], *span).astype(np.int64)}
+        start, end = int(self._ends[index - 1]) if index else 0, int(self._ends[index])
+        row = {"input_ids": self._read("tokens.bin", self.meta["dtype"], start, end).astype(np.int64)}
         if self.meta["word_boundaries"]:
-            row["word_starts"] = _read(self._starts, "bool", *span)
+            row["word_starts"] = self._read("starts.bin", "bool", start, end)
         return row
 
-
-def _read(file: BinaryIO, dtype: str, start: int, end: int) -> np.ndarray:
-    size = np.dtype(dtype).itemsize
-    return np.frombuffer(os.pread(file.fileno(), size * (end - start), size * start), dtype=dtype)
+    def _read(self, name: str, dtype: str, start: int, end: int) -> np.ndarray:
+        size = np.dtype(dtype).itemsize
+        return np.frombuffer(os.pread(self._files[name].fileno(), size * (end - start), size * start), dtype=dtype)
 
 
 def prepare_corpus(
@@ -119,7 +168,7 @@ def prepare_corpus(
     seed: int = 42,
     word_boundaries: bool = False,
     num_proc: int | None = None,
-    progress: Callable[[int], object] | None = None,
+    progress: Progress | None = None,
 ) -> TextCorpus:
     """Tokenises a corpus into `out_dir`, or reuses what is there if text and settings are the same.
 
@@ -127,9 +176,7 @@ def prepare_corpus(
     skipped. `held_out` rows, at most 5 % of all, are drawn by `seed` and kept out of `train`. With
     `word_boundaries` each token says whether it starts a word of jieba's (for whole-word masking). `num_proc`
     processes tokenise (default: this one alone). `progress` is called with the bytes of text since its last call.
-
-    Raises:
-        InputError: no files, no text, text that is not UTF-8 (with `file:line`), or other files in `out_dir`.
+    Raises InputError for no files, no text, text that is not UTF-8 (with `file:line`), or other files in `out_dir`.
     """
     out_dir = Path(out_dir)
     settings = {
@@ -161,11 +208,7 @@ def prepare_corpus(
 
 
 def _write_arrays(
-    folder: Path,
-    pattern: str | Path,
-    encoder: LineEncoder,
-    num_proc: int | None,
-    progress: Callable[[int], object] | None,
+    folder: Path, pattern: str | Path, encoder: LineEncoder, num_proc: int | None, progress: Progress | None
 ) -> dict[str, int]:
     """Writes the arrays, and returns how much there is in them."""
     counts = {"files": len(corpus_files(pattern)), "lines": 0, "sequences": 0, "tokens": 0}

@@ -89,10 +89,8 @@ def encode_in_order(
             yield waiting.popleft().result()
 
 
-def _encode(pickled: bytes, lines: list[str]) -> Block:
-    return _unpickled(pickled)(lines)
+_unpickled = lru_cache(maxsize=1)(pickle.loads)
 
 
-@lru_cache(maxsize=1)
-def _unpickled(encoder: bytes) -> LineEncoder:
-    return pickle.loads(encoder)
+def _encode(encoder: bytes, lines: list[str]) -> Block:
+    return _unpickled(encoder)(lines)

@@ -5,8 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -28,11 +27,8 @@ def read_examples(
 ) -> list[Example]:
     """Reads a file's rows; `parse` turns a label's name into the label, `labels` are the names that aliases stand for.
 
-    Without `require_label` the label, or its whole column, may be missing (None).
-
-    Raises:
-        InputError: no such file, no rows, or columns that do not fit.
-        InputErrors: up to 20 bad rows, each with `path:line`, the value and the remedy.
+    Without `require_label` the label, or its whole column, may be missing (None). Raises InputError for a file without
+    rows or with columns that do not fit, and InputErrors for up to 20 bad rows: `path:line`, value and remedy of each.
     """
     path, problems = Path(path), Problems()
     if labels is not None:
@@ -47,8 +43,8 @@ def read_examples(
         return False
 
     rows = tables.labelled_rows(path, table, problems, is_header, require_label)
-    examples = [_example(row, line, f"{path}:{line}", table, parse, require_label, problems) for line, row in rows]
-    problems.finish()
+    places = ((line, f"{path}:{line}", row) for line, row in rows)
+    examples = _examples(places, parse, problems, table.label_aliases, require_label)
     if not examples:
         raise InputError("no rows besides the header", str(path), "give a file with at least one row")
     return examples
@@ -80,34 +76,37 @@ def infer_labels(path: str | Path, table: TableFormat) -> list[str]:
     return sorted(names, key=int) if numeric else sorted(names)
 
 
-def _example(
-    row: dict[str, Any],
-    line: int,
-    where: str,
-    table: TableFormat,
+def _examples(
+    rows: Iterable[tuple[int, str, dict[str, Any]]],
     parse: Parse,
-    require_label: bool,
     problems: Problems,
-) -> Example:
-    """The row with its parts checked; what is wrong goes to `problems`."""
-    text = _checked_text(row["text"], "text", where, problems)
-    text_b = None if table.text_b is None else _checked_text(row["text_b"], "second text", where, problems)
-    name, label = _label_name(row.get("label")), None
-    name = table.label_aliases.get(name, name)
-    if name:
-        try:
-            label = parse(name)
-        except InputError as error:
-            problems.add(error.what, where, error.remedy)
-    elif require_label:
-        problems.add("no label", where, "give every row a label")
-    return Example(text, text_b, label, line)
+    aliases: dict[str, str],
+    require_label: bool,
+) -> list[Example]:
+    """Rows of (line, place for messages, cells), with their parts checked; raises all problems at the end."""
+    examples = []
+    for line, where, cells in rows:
+        text = _checked_text(cells["text"], "text", where, problems)
+        text_b = _checked_text(cells["text_b"], "second text", where, problems) if "text_b" in cells else None
+        name, label = _label_name(cells.get("label")), None
+        name = aliases.get(name, name)
+        if name:
+            try:
+                label = parse(name)
+            except InputError as error:
+                problems.add(error.what, where, error.remedy)
+        elif require_label:
+            problems.add("no label", where, "give every row a label")
+        examples.append(Example(text, text_b, label, line))
+    problems.finish()
+    return examples
 
 
 def _checked_text(value: Any, name: str, where: str, problems: Problems) -> str:
     if isinstance(value, list) and all(isinstance(part, str) for part in value):
         value = " ".join(value)  # a list of keywords
-    if isinstance(value, str) and any(_is_visible(character) for character in value):
+    # Cc and Cf: controls, and what has no width, such as U+200B
+    if isinstance(value, str) and any(not c.isspace() and unicodedata.category(c) not in ("Cc", "Cf") for c in value):
         if "\x00" in value:
             what = f"a NUL byte, a control character, in the {name}"
             problems.add(what, where, "restore the file: text holds none; it was cut or is no text")
@@ -116,11 +115,6 @@ def _checked_text(value: Any, name: str, where: str, problems: Problems) -> str:
     what = f"empty {name}" if empty else f"{name} is {value!r}, not a string"
     problems.add(what, where, "give every row its text, or take the row out")
     return ""
-
-
-def _is_visible(character: str) -> bool:
-    # Cc and Cf: controls, and what has no width, such as U+200B
-    return not character.isspace() and unicodedata.category(character) not in ("Cc", "Cf")
 
 
 def _label_name(value: Any) -> str:
@@ -141,11 +135,8 @@ def read_paddlenlp(
     Fields that `table` does not name (None, or a position, which these rows do not have) are found by their
     usual names; a second text is looked for only if `text` is not given by name. A row's line is its place
     in the split, from 1. Returns the examples and the label names: `labels`, or those in PaddleNLP's order; test
-    splits without labels give None for each. `parse` gets a label's name and the label names.
-
-    Raises:
-        InputError: unknown data set, split or field; nothing cached and no network.
-        InputErrors: up to 20 rows with an empty text or an unknown label.
+    splits without labels give None for each. `parse` gets a label's name and the label names. Raises InputError for an
+    unknown data set, split or field, or nothing cached and no network; InputErrors for up to 20 bad rows.
     """
     rows, known, where = load_paddlenlp(name, split, subset)
     fields = list(rows[0])
@@ -154,21 +145,22 @@ def read_paddlenlp(
         others = [field for field in fields if field != text]
         text_b = field_named(table.text_b, tables.TEXT_B_NAMES, others, where, optional=True)
     label = field_named(table.label, tables.LABEL_NAMES, fields, where, optional=True)
-    for field in filter(None, (text, text_b, label)):
+    columns = {key: field for key, field in (("text", text), ("text_b", text_b), ("label", label)) if field}
+    for field in columns.values():
         if field not in fields:
             raise InputError(f"no field {field!r}", where, f"its fields are {', '.join(fields)}")
     names = list(labels or known or sorted({_label_name(row[label]) for row in rows if label} - {""}))
-    table, problems, examples = replace(table, text_b=text_b or None, label_aliases={}), Problems(), []
-    for number, row in enumerate(rows, start=1):
-        value = row.get(label)
+
+    def cells(row: dict[str, Any]) -> dict[str, Any]:
+        found = {key: row.get(field) for key, field in columns.items()}
+        value = found.get("label")
         if labels is None and isinstance(value, int):
             # PaddleNLP turns label names into ids itself; -1 means no label in its GLUE-like test splits.
-            value = None if value == -1 else names[value] if 0 <= value < len(names) else value
-        cells = {"text": row[text], "text_b": row.get(text_b), "label": value}
-        place = f"{where}, row {number}"
-        examples.append(_example(cells, number, place, table, lambda name: parse(name, names), False, problems))
-    problems.finish()
-    return examples, names
+            found["label"] = None if value == -1 else names[value] if 0 <= value < len(names) else value
+        return found
+
+    places = ((number, f"{where}, row {number}", cells(row)) for number, row in enumerate(rows, start=1))
+    return _examples(places, lambda name: parse(name, names), Problems(), {}, False), names
 
 
 def load_paddlenlp(name: str, split: str, subset: str | None) -> tuple[list[dict], list[str] | None, str]:
@@ -201,11 +193,9 @@ def field_named(
 ) -> str | None:
     """The field that is given by name, or else the first of the usual names among `fields`.
 
-    Raises InputError if there is none and the field is not optional (then None).
+    None if there is none and the field is `optional`; else raises InputError.
     """
-    if isinstance(given, str):
-        return given
-    found = [name for name in usual if name in fields]
-    if found or optional:
-        return found[0] if found else None
-    raise InputError("which field holds the text?", where, f"name one of {', '.join(fields)}")
+    found = given if isinstance(given, str) else next((name for name in usual if name in fields), None)
+    if found is None and not optional:
+        raise InputError("which field holds the text?", where, f"name one of {', '.join(fields)}")
+    return found

@@ -81,7 +81,11 @@ def load_task_data(config: RunConfig) -> TaskData:
     kind.check_training_rows(train, labels, where["train"])
     scored = {name: rows for name, rows in splits.items() if name != "train"}
     for name, rows in scored.items():
-        _require_labels(rows, where.get(name, "data.dev_from_train"))
+        bare = sum(example.label is None for example in rows)
+        if bare:
+            what = f"{bare} of {len(rows)} rows have no label, so the split cannot be scored"
+            remedy = "name a labelled split, or leave data.test out and the dev split is scored"
+            raise InputError(what, where.get(name, "data.dev_from_train"), remedy)
     test = splits.get("test", splits["dev"])
     return TaskData(
         kind=kind,
@@ -95,36 +99,19 @@ def load_task_data(config: RunConfig) -> TaskData:
     )
 
 
-def table_format(data: DataSettings) -> TableFormat:
-    """How the labelled files are laid out."""
-    return TableFormat(
-        format=data.format, header=data.header, label_aliases=data.label_aliases, **data.columns.model_dump()
-    )
-
-
 def _named_splits(data: DataSettings) -> dict[str, str]:
     own = {name: getattr(data, name) for name in ("train", "dev", "test") if getattr(data, name) is not None}
     return {**own, **data.more_tests}
 
 
 def _read(config: RunConfig, kind: Kind) -> tuple[dict[str, Any], list[str]]:
-    data, labels, table = config.data, config.task.labels, table_format(config.data)
-    paths = _named_splits(data)
+    data, labels, paths = config.data, config.task.labels, _named_splits(config.data)
+    table = TableFormat(data.format, data.header, **data.columns.model_dump(), label_aliases=data.label_aliases)
     if data.source == "files":
         labels = labels or kind.infer_labels(data.train, table)
         return {name: kind.read(path, table, labels) for name, path in paths.items()}, labels
     read = {name: kind.read_dataset(data.dataset or "", split, table, data.subset) for name, split in paths.items()}
     return {name: rows for name, (rows, _) in read.items()}, labels or read["train"][1]
-
-
-def _require_labels(examples: Examples, where: str) -> None:
-    bare = sum(example.label is None for example in examples)
-    if bare:
-        raise InputError(
-            f"{bare} of {len(examples)} rows have no label, so the split cannot be scored",
-            where,
-            "name a labelled split, or leave data.test out and the dev split is scored",
-        )
 
 
 def _rows_hash(examples: Examples) -> str:

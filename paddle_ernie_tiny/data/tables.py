@@ -16,12 +16,9 @@ from ..errors import InputError, Problems
 from ..files import utf8_lines
 
 _FORMATS = {
-    ".tsv": "tsv",
-    ".txt": "tsv",
+    **dict.fromkeys((".tsv", ".txt"), "tsv"),
     ".csv": "csv",
-    ".jsonl": "jsonl",
-    ".ndjson": "jsonl",
-    ".json": "jsonl",
+    **dict.fromkeys((".jsonl", ".ndjson", ".json"), "jsonl"),
     **dict.fromkeys((".conll", ".bio", ".bmes", ".bioes", ".iob"), "conll"),
 }
 _JSON_REMEDY = "write one JSON object a line"
@@ -58,12 +55,6 @@ class TableFormat:
     label: str | int | None = None
     label_aliases: dict[str, str] = field(default_factory=dict)
 
-    @property
-    def columns(self) -> dict[str, str | int]:
-        """The columns that are given, by what they hold: "text", "text_b", "label"."""
-        columns = {"text": self.text, "text_b": self.text_b, "label": self.label}
-        return {key: column for key, column in columns.items() if column is not None}
-
 
 def check_aliases(table: TableFormat, labels: Sequence[str]) -> None:
     """Raises InputError for an alias of something that is not a label."""
@@ -98,16 +89,12 @@ def listing(folder: Path) -> str:
 
 
 def file_format(path: Path, given: str) -> str:
-    """`tsv`, `csv`, `jsonl` or `conll`: as given, or for `auto` by the file's suffix.
-
-    Raises InputError for a suffix that is not known.
-    """
-    if given != "auto":
-        return given
-    if path.suffix.lower() not in _FORMATS:
-        what, known = f"unknown file type {path.suffix!r}", ", ".join(_FORMATS)
-        raise InputError(what, str(path), f"use one of {known}, or say which format")
-    return _FORMATS[path.suffix.lower()]
+    """`tsv`, `csv`, `jsonl` or `conll`: as given, or for `auto` by the suffix. Raises InputError for an unknown one."""
+    suffix = path.suffix.lower()
+    if given == "auto" and suffix not in _FORMATS:
+        remedy = f"use one of {', '.join(_FORMATS)}, or say which format"
+        raise InputError(f"unknown file type {path.suffix!r}", str(path), remedy)
+    return _FORMATS[suffix] if given == "auto" else given
 
 
 def read_rows(path: Path, layout: str, problems: Problems) -> Iterator[tuple[int, Any]]:
@@ -120,11 +107,8 @@ def read_rows(path: Path, layout: str, problems: Problems) -> Iterator[tuple[int
     with path.open("rb") as file:
         if file.read(2) in (b"\xff\xfe", b"\xfe\xff"):
             raise InputError("UTF-16, not UTF-8", str(path), "save the file as UTF-8")
-    if layout == "csv":
-        return _csv_rows(path, problems)
-    if layout == "jsonl":
-        return _json_rows(path, problems)
-    return _tsv_rows(path, problems)
+    read = {"csv": _csv_rows, "jsonl": _json_rows}.get(layout, _tsv_rows)
+    return read(path, problems)
 
 
 def decoded_lines(path: Path, problems: Problems) -> Iterator[tuple[int, str]]:
@@ -168,7 +152,9 @@ def _json_rows(path: Path, problems: Problems) -> Iterator[tuple[int, dict]]:
             try:
                 value, end = decoder.raw_decode(pending)
             except json.JSONDecodeError as error:
-                if _goes_on(error, pending) and number - start < _JSON_LINES:
+                # an object that is not closed yet fails where its text ends; a string may not hold the line's end
+                goes_on = pending.startswith("{") and error.pos >= len(pending.rstrip())
+                if goes_on and number - start < _JSON_LINES:
                     break  # with the next line
                 problems.add(f"not JSON: {error}", f"{path}:{start}", _JSON_REMEDY)
                 # what was not closed may have swallowed the beginning of the next object
@@ -184,11 +170,6 @@ def _json_rows(path: Path, problems: Problems) -> Iterator[tuple[int, dict]]:
         problems.add("not JSON: the file ends inside an object", f"{path}:{start}", _JSON_REMEDY)
 
 
-def _goes_on(error: json.JSONDecodeError, text: str) -> bool:
-    # An object that is not closed yet fails where its text ends; a string may not hold the line's end.
-    return text.startswith("{") and error.pos >= len(text.rstrip())
-
-
 def labelled_rows(
     path: Path, table: TableFormat, problems: Problems, is_header: Callable[[list[str]], bool], require_label: bool
 ) -> Rows:
@@ -199,17 +180,37 @@ def labelled_rows(
     fit; what is wrong with a row goes to `problems`.
     """
     require_file(path)
-    if require_label and table.label is None:
+    given = {"text": table.text, "text_b": table.text_b, "label": table.label}
+    columns = {key: column for key, column in given.items() if column is not None}
+    if require_label and "label" not in columns:
         raise InputError("no label column is given", str(path), "say which column holds the label")
-    optional = "" if require_label else "label"
+    optional = None if require_label else "label"
     layout = file_format(path, table.format)
     rows = read_rows(path, layout, problems)
     if layout == "jsonl":
-        return _object_rows(path, rows, table.columns, optional, problems)
-    return _table_rows(path, rows, table, optional, problems, is_header)
+        yield from _object_rows(path, rows, columns, optional, problems)
+        return
+    first = next(rows, None)
+    if first is None:
+        problems.finish()
+        raise InputError("the file holds only blank lines", str(path), "give a file with at least one row")
+    named = any(isinstance(column, str) for column in columns.values())
+    if named and table.header is False:
+        what = "columns are given by name, but the file is said to have no header"
+        raise InputError(what, str(path), "give positions from 0, or set header to true")
+    line, cells = first
+    has_header = (named or is_header(cells)) if table.header == "auto" else table.header
+    positions = {key: _position(value, cells, f"{path}:{line}", key == optional) for key, value in columns.items()}
+    for number, row in rows if has_header else itertools.chain([first], rows):
+        if len(row) == len(cells):
+            yield number, {key: cell_at(row, position) for key, position in positions.items()}
+        else:
+            what = f"expected {len(cells)} columns as on line {line}, found {len(row)}: {_shorten(row)}"
+            remedy = "give every row the same columns; a text must not hold the separator"
+            problems.add(what, f"{path}:{number}", remedy)
 
 
-def _object_rows(path: Path, rows: Rows, columns: dict[str, Any], optional: str, problems: Problems) -> Rows:
+def _object_rows(path: Path, rows: Rows, columns: dict[str, Any], optional: str | None, problems: Problems) -> Rows:
     for key, name in columns.items():
         if not isinstance(name, str):
             raise InputError(f"{key} is column {name}, but jsonl has names", str(path), "give the fields' names")
@@ -220,35 +221,6 @@ def _object_rows(path: Path, rows: Rows, columns: dict[str, Any], optional: str,
             problems.add(what, f"{path}:{line}", _nearest(missing[0], fields))
         else:
             yield line, {key: fields.get(name) for key, name in columns.items()}
-
-
-def _table_rows(
-    path: Path,
-    rows: Iterator[tuple[int, list[str]]],
-    table: TableFormat,
-    optional: str,
-    problems: Problems,
-    is_header: Callable[[list[str]], bool],
-) -> Rows:
-    first = next(rows, None)
-    if first is None:
-        problems.finish()
-        raise InputError("the file holds only blank lines", str(path), "give a file with at least one row")
-    named = any(isinstance(column, str) for column in table.columns.values())
-    if named and table.header is False:
-        what = "columns are given by name, but the file is said to have no header"
-        raise InputError(what, str(path), "give positions from 0, or set header to true")
-    line, cells = first
-    where, width = f"{path}:{line}", len(cells)
-    has_header = (named or is_header(cells)) if table.header == "auto" else table.header
-    positions = {key: _position(column, cells, where, key == optional) for key, column in table.columns.items()}
-    remedy = "give every row the same columns; a text must not hold the separator"
-    for number, row in rows if has_header else itertools.chain([first], rows):
-        if len(row) == width:
-            yield number, {key: cell_at(row, position) for key, position in positions.items()}
-        else:
-            what = f"expected {width} columns as on line {line}, found {len(row)}: {_shorten(row)}"
-            problems.add(what, f"{path}:{number}", remedy)
 
 
 def _position(column: str | int, header: list[str], where: str, optional: bool) -> int | None:
@@ -276,8 +248,8 @@ def cell_at(row: list[str], position: int | str | None) -> str | None:
 
 def looks_like_header(first: list[str], table: TableFormat) -> bool:
     """Are the first row's cells names of columns, as `TableFormat` says?"""
-    label = cell_at(first, table.label)
-    used = [cell for cell in (cell_at(first, table.text), cell_at(first, table.text_b), label) if cell is not None]
+    label, *others = (cell_at(first, column) for column in (table.label, table.text, table.text_b))
+    used = [cell for cell in (label, *others) if cell is not None]
     if label is None:
         return all(map(is_typical_name, used))
     return is_typical_name(label) or all(_NAME.fullmatch(cell.strip()) or is_typical_name(cell) for cell in used)

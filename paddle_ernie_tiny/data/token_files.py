@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Sequence
 from difflib import get_close_matches
 from pathlib import Path
@@ -24,10 +25,7 @@ def read_token_examples(path: str | Path, table: TableFormat, labels: Sequence[s
     conll: a word and its tag a line (first and last column, between blanks), with blank lines between rows.
     tsv and csv: words in one column and tags in another, each joined by \\x02 or by blanks.
     jsonl: lists in two fields; a text with a list of tags has a tag for each character.
-
-    Raises:
-        InputError: no such file, no rows, or columns that do not fit.
-        InputErrors: up to 20 bad rows, each with `path:line`, the value and the remedy.
+    Raises InputError and InputErrors as `read_examples` does.
     """
     tables.check_aliases(table, labels)
     problems, examples = Problems(), []
@@ -46,10 +44,7 @@ def read_token_examples(path: str | Path, table: TableFormat, labels: Sequence[s
 
 
 def infer_tags(path: str | Path, table: TableFormat) -> list[str]:
-    """The tags of a file: `O` first, then by entity type, and by prefix (B, I or M, E, S) within a type.
-
-    Raises InputError or InputErrors as `read_token_examples` does.
-    """
+    """The tags of a file: `O` first, then by entity type, and by prefix (B, I or M, E, S) within a type."""
     problems = Problems()
     found = {tag for _, _, tags in _tagged_rows(Path(path), table, problems) for _, tag in tags}
     problems.finish()
@@ -103,21 +98,17 @@ def _tagged_rows(path: Path, table: TableFormat, problems: Problems) -> Iterator
 def _conll_rows(path: Path, problems: Problems) -> Iterator[_Row]:
     words: list[str] = []
     tags: list[tuple[int, str]] = []
-    start = 0
-    for number, line in tables.decoded_lines(path, problems):
+    for number, line in itertools.chain(tables.decoded_lines(path, problems), [(0, "")]):  # the end is a blank line
         cells = line.split()
         if not cells or cells[0] == "-DOCSTART-":
             if words:
-                yield start, words, tags
+                yield tags[0][0], words, tags
             words, tags = [], []
         elif len(cells) < 2:
             problems.add(f"one column only: {cells[0]!r}", f"{path}:{number}", "write a word, a blank and its tag")
         else:
-            start = start if words else number
             words.append(cells[0])
             tags.append((number, cells[-1]))
-    if words:
-        yield start, words, tags
 
 
 def _cell_rows(path: Path, table: TableFormat, problems: Problems) -> Iterator[_Row]:

@@ -26,7 +26,7 @@ from tokenizers import AddedToken, Encoding, Regex, Tokenizer, models, normalize
 
 from ..errors import InputError
 from ..files import write_text
-from .vocabulary import SPECIAL_TOKENS, learn_word_pieces, read_vocabulary, write_vocabulary
+from .vocabulary import SPECIAL_TOKENS, learn_word_pieces, read_vocabulary
 
 _PIPELINE_VERSION = 1  # part of the fingerprint; raise it when the steps change
 _CHINESE = (
@@ -60,14 +60,9 @@ class WordPieceTokenizer:
     def __init__(self, tokens: Sequence[str], lowercase: bool = True):
         if len(set(tokens)) != len(tokens) or not set(SPECIAL_TOKENS) <= set(tokens):
             raise ValueError(f"a vocabulary needs {', '.join(SPECIAL_TOKENS)}, and every token once")
-        self._load(_build(list(tokens), lowercase), lowercase)
-
-    def _load(self, backend: Tokenizer, lowercase: bool) -> None:
-        vocabulary = backend.get_vocab()
-        self._backend = backend
-        self._tokens = sorted(vocabulary, key=vocabulary.__getitem__)
-        self.lowercase = lowercase
-        self.pad_id, self.unk_id, self.cls_id, self.sep_id, self.mask_id = map(vocabulary.__getitem__, SPECIAL_TOKENS)
+        self.tokens, self.lowercase = list(tokens), lowercase
+        self._backend = _build(self.tokens, lowercase)
+        self.pad_id, self.unk_id, self.cls_id, self.sep_id, self.mask_id = map(self.tokens.index, SPECIAL_TOKENS)
 
     @classmethod
     def from_vocab_file(cls, path: str | Path, lowercase: bool = True) -> WordPieceTokenizer:
@@ -78,16 +73,13 @@ class WordPieceTokenizer:
     def from_folder(cls, folder: str | Path) -> WordPieceTokenizer:
         """From a bundle's `tokenizer.json`, or a PaddleNLP folder's `vocab.txt` and `tokenizer_config.json`.
 
-        A `tokenizer.json` that another tool wrote is ignored, and `vocab.txt` read.
-
-        Raises:
-            InputError: neither file is there, or the folder's tokenizer is not like BERT's.
+        A `tokenizer.json` that another tool wrote is ignored, and `vocab.txt` read. Raises InputError if neither file
+        is there, or the folder's tokenizer is not like BERT's.
         """
         folder = Path(folder)
         bundled, vocab = folder / "tokenizer.json", folder / "vocab.txt"
-        if bundled.is_file():
-            if tokenizer := cls._from_json(bundled):
-                return tokenizer
+        if bundled.is_file() and (tokenizer := cls._from_json(bundled)):
+            return tokenizer
         if not vocab.is_file():
             found = "a tokenizer.json that this toolkit did not write and no" if bundled.is_file() else "no"
             what = f"{found} vocab.txt here" if folder.is_dir() else "no such folder"
@@ -97,40 +89,32 @@ class WordPieceTokenizer:
     @classmethod
     def _from_json(cls, path: Path) -> WordPieceTokenizer | None:
         try:
-            text = path.read_text(encoding="utf-8")
-            backend = Tokenizer.from_str(text)
+            backend = Tokenizer.from_str(path.read_text(encoding="utf-8"))
         except Exception as error:  # tokenizers raises plain Exception for whatever it cannot read
             raise InputError(f"cannot be read: {error}", str(path), "export the bundle again") from None
-        written = json.loads(backend.to_str())
+        written, vocabulary = json.loads(backend.to_str()), backend.get_vocab()
         for lowercase in (True, False):
-            ours = json.loads(_build(list(SPECIAL_TOKENS), lowercase).to_str())
+            ours = json.loads(_build(SPECIAL_TOKENS, lowercase).to_str())
             if all(written[part] == ours[part] for part in ("normalizer", "pre_tokenizer")):
-                tokenizer = cls.__new__(cls)
-                tokenizer._load(backend, lowercase)
-                return tokenizer
+                return cls(sorted(vocabulary, key=vocabulary.__getitem__), lowercase)
         return None
 
     def save(self, folder: str | Path) -> None:
         """Writes `tokenizer.json` and `vocab.txt` (BERT's shape), each atomically."""
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
-        write_text(folder / "vocab.txt", write_vocabulary(self._tokens))
+        write_text(folder / "vocab.txt", "".join(f"{token}\n" for token in self.tokens))
         write_text(folder / "tokenizer.json", self._backend.to_str(pretty=True))
-
-    @property
-    def tokens(self) -> list[str]:
-        """The vocabulary by id."""
-        return list(self._tokens)
 
     @property
     def vocab_size(self) -> int:
         """How many tokens the vocabulary has."""
-        return len(self._tokens)
+        return len(self.tokens)
 
     @property
     def fingerprint(self) -> str:
         """SHA-256 of the vocabulary in id order and of the options: equal means equal ids for any text."""
-        content = json.dumps([self._tokens, {"lowercase": self.lowercase, "pipeline": _PIPELINE_VERSION}])
+        content = json.dumps([self.tokens, {"lowercase": self.lowercase, "pipeline": _PIPELINE_VERSION}])
         return hashlib.sha256(content.encode()).hexdigest()
 
     def encode(self, texts: Sequence[str], texts_b: Sequence[str] | None = None, max_length: int = 128) -> Encoded:
@@ -215,7 +199,7 @@ def train_vocabulary(lines: Iterable[str], size: int, lowercase: bool = True) ->
     return WordPieceTokenizer(learn_word_pieces(counts, size), lowercase)
 
 
-def _build(tokens: list[str], lowercase: bool) -> Tokenizer:
+def _build(tokens: Sequence[str], lowercase: bool) -> Tokenizer:
     vocabulary = {token: index for index, token in enumerate(tokens)}
     backend = Tokenizer(models.WordPiece(vocabulary, unk_token="[UNK]", max_input_chars_per_word=100))
     no_control = normalizers.Replace(_CONTROL, "")
