@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -34,12 +34,12 @@ def read_examples(
     if labels is not None:
         tables.check_aliases(table, labels)
 
-    def is_header(first: list[str]) -> bool:
-        cell = (tables.cell_at(first, table.label) or "").strip()
+    def is_header(first: tables.Cells) -> bool:
+        cell = _label_name(first.get("label"))
         try:
             parse(table.label_aliases.get(cell, cell))
         except InputError:
-            return tables.looks_like_header(first, table)
+            return tables.looks_like_header(first)
         return False
 
     rows = tables.labelled_rows(path, table, problems, is_header, require_label)
@@ -58,11 +58,10 @@ def infer_labels(path: str | Path, table: TableFormat) -> list[str]:
     """
     path, problems = Path(path), Problems()
 
-    def is_header(first: list[str]) -> bool:
-        rows = (cells for _, cells in tables.read_rows(path, tables.file_format(path, table.format), Problems()))
-        counts = Counter(tables.cell_at(cells, table.label) for cells in rows)
-        name = tables.cell_at(first, table.label)
-        return tables.is_typical_name(name) or (counts[name] == 1 and tables.looks_like_header(first, table))
+    def is_header(first: tables.Cells) -> bool:
+        rows = tables.labelled_rows(path, replace(table, header=False), Problems(), is_header, require_label=True)
+        once = sum(cells["label"] == first["label"] for _, cells in rows) == 1
+        return tables.is_typical_name(first["label"]) or (once and tables.looks_like_header(first))
 
     names = set()
     for line, row in tables.labelled_rows(path, table, problems, is_header, require_label=True):
@@ -77,7 +76,7 @@ def infer_labels(path: str | Path, table: TableFormat) -> list[str]:
 
 
 def _examples(
-    rows: Iterable[tuple[int, str, dict[str, Any]]],
+    rows: Iterable[tuple[int, str, tables.Cells]],
     parse: Parse,
     problems: Problems,
     aliases: dict[str, str],
@@ -151,7 +150,7 @@ def read_paddlenlp(
             raise InputError(f"no field {field!r}", where, f"its fields are {', '.join(fields)}")
     names = list(labels or known or sorted({_label_name(row[label]) for row in rows if label} - {""}))
 
-    def cells(row: dict[str, Any]) -> dict[str, Any]:
+    def cells(row: dict[str, Any]) -> tables.Cells:
         found = {key: row.get(field) for key, field in columns.items()}
         value = found.get("label")
         if labels is None and isinstance(value, int):

@@ -35,7 +35,7 @@ LABEL_NAMES = (
 )  # fmt: skip
 _TYPICAL_NAMES = {*TEXT_NAMES, *TEXT_B_NAMES, *LABEL_NAMES}
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.#-]{0,39}")
-Rows = Iterator[tuple[int, dict[str, Any]]]  # (line, the cells or fields that are used, by what they hold)
+Cells = dict[str, Any]  # the cells or fields of a row that are used, by what they hold: "text", "text_b", "label"
 
 
 @dataclass
@@ -97,22 +97,11 @@ def file_format(path: Path, given: str) -> str:
     return _FORMATS[suffix] if given == "auto" else given
 
 
-def read_rows(path: Path, layout: str, problems: Problems) -> Iterator[tuple[int, Any]]:
-    """(first line, cells or JSON object) of every row; blank lines are skipped.
-
-    Lines end at LF or CRLF only, and a byte order mark is dropped. In tsv a quote is text like any other;
-    csv follows the standard library's strict dialect, with quoted fields over several lines.
-    Raises InputError for UTF-16; what is wrong with a row goes to `problems`.
-    """
+def decoded_lines(path: Path, problems: Problems) -> Iterator[tuple[int, str]]:
+    """(number, text) of every line; a line that is not UTF-8 is a problem, and blank. Raises InputError for UTF-16."""
     with path.open("rb") as file:
         if file.read(2) in (b"\xff\xfe", b"\xfe\xff"):
             raise InputError("UTF-16, not UTF-8", str(path), "save the file as UTF-8")
-    read = {"csv": _csv_rows, "jsonl": _json_rows}.get(layout, _tsv_rows)
-    return read(path, problems)
-
-
-def decoded_lines(path: Path, problems: Problems) -> Iterator[tuple[int, str]]:
-    """(number, text) of every line; a line that is not UTF-8 is a problem, and blank."""
     for number, line in utf8_lines(path):
         if isinstance(line, InputError):
             problems.add(line.what, line.where, line.remedy)
@@ -171,13 +160,14 @@ def _json_rows(path: Path, problems: Problems) -> Iterator[tuple[int, dict]]:
 
 
 def labelled_rows(
-    path: Path, table: TableFormat, problems: Problems, is_header: Callable[[list[str]], bool], require_label: bool
-) -> Rows:
-    """(line, {"text", "text_b", "label"}) of every data row, with the columns that `table` gives.
+    path: Path, table: TableFormat, problems: Problems, is_header: Callable[[Cells], bool], require_label: bool
+) -> Iterator[tuple[int, Cells]]:
+    """(line, cells) of every data row, with the columns that `table` gives; blank lines are skipped.
 
-    Without `require_label` the label is None if it is not there. `is_header` is asked about the first row's cells
-    if the table is read by position. Raises InputError for a file that cannot be read and for columns that do not
-    fit; what is wrong with a row goes to `problems`.
+    Lines end at LF or CRLF only, and a byte order mark is dropped. In tsv a quote is text like any other; csv follows
+    the standard library's strict dialect, with quoted fields over several lines. Without `require_label` the label is
+    None if it is not there. `is_header` is asked about the first row if the table is read by position. Raises
+    InputError for a file that cannot be read and for columns that do not fit; a row's faults go to `problems`.
     """
     require_file(path)
     given = {"text": table.text, "text_b": table.text_b, "label": table.label}
@@ -186,10 +176,10 @@ def labelled_rows(
         raise InputError("no label column is given", str(path), "say which column holds the label")
     optional = None if require_label else "label"
     layout = file_format(path, table.format)
-    rows = read_rows(path, layout, problems)
     if layout == "jsonl":
-        yield from _object_rows(path, rows, columns, optional, problems)
+        yield from _object_rows(path, columns, optional, problems)
         return
+    rows = _csv_rows(path, problems) if layout == "csv" else _tsv_rows(path, problems)
     first = next(rows, None)
     if first is None:
         problems.finish()
@@ -198,23 +188,29 @@ def labelled_rows(
     if named and table.header is False:
         what = "columns are given by name, but the file is said to have no header"
         raise InputError(what, str(path), "give positions from 0, or set header to true")
-    line, cells = first
-    has_header = (named or is_header(cells)) if table.header == "auto" else table.header
-    positions = {key: _position(value, cells, f"{path}:{line}", key == optional) for key, value in columns.items()}
+    line, header = first
+    places = {key: _position(column, header, f"{path}:{line}", key == optional) for key, column in columns.items()}
+
+    def cells(row: list[str]) -> Cells:
+        return {key: None if place is None else row[place] for key, place in places.items()}
+
+    has_header = (named or is_header(cells(header))) if table.header == "auto" else table.header
     for number, row in rows if has_header else itertools.chain([first], rows):
-        if len(row) == len(cells):
-            yield number, {key: cell_at(row, position) for key, position in positions.items()}
+        if len(row) == len(header):
+            yield number, cells(row)
         else:
-            what = f"expected {len(cells)} columns as on line {line}, found {len(row)}: {_shorten(row)}"
+            what = f"expected {len(header)} columns as on line {line}, found {len(row)}: {_shorten(row)}"
             remedy = "give every row the same columns; a text must not hold the separator"
             problems.add(what, f"{path}:{number}", remedy)
 
 
-def _object_rows(path: Path, rows: Rows, columns: dict[str, Any], optional: str | None, problems: Problems) -> Rows:
+def _object_rows(
+    path: Path, columns: dict[str, Any], optional: str | None, problems: Problems
+) -> Iterator[tuple[int, Cells]]:
     for key, name in columns.items():
         if not isinstance(name, str):
             raise InputError(f"{key} is column {name}, but jsonl has names", str(path), "give the fields' names")
-    for line, fields in rows:
+    for line, fields in _json_rows(path, problems):
         missing = [name for key, name in columns.items() if name not in fields and key != optional]
         if missing:
             what = f"no field {missing[0]!r}; found {', '.join(map(repr, fields)) or 'none'}"
@@ -241,23 +237,19 @@ def _position(column: str | int, header: list[str], where: str, optional: bool) 
     raise InputError(what, where, remedy)
 
 
-def cell_at(row: list[str], position: int | str | None) -> str | None:
-    """The cell at a position; None if the row has no such place, or a name is given."""
-    return row[position] if isinstance(position, int) and 0 <= position < len(row) else None
-
-
-def looks_like_header(first: list[str], table: TableFormat) -> bool:
+def looks_like_header(first: Cells) -> bool:
     """Are the first row's cells names of columns, as `TableFormat` says?"""
-    label, *others = (cell_at(first, column) for column in (table.label, table.text, table.text_b))
-    used = [cell for cell in (label, *others) if cell is not None]
-    if label is None:
+    used = [cell for cell in first.values() if cell is not None]
+    if first.get("label") is None:
         return all(map(is_typical_name, used))
-    return is_typical_name(label) or all(_NAME.fullmatch(cell.strip()) or is_typical_name(cell) for cell in used)
+    return is_typical_name(first["label"]) or all(
+        _NAME.fullmatch(cell.strip()) or is_typical_name(cell) for cell in used
+    )
 
 
-def is_typical_name(cell: str | None) -> bool:
+def is_typical_name(cell: str) -> bool:
     """Is this one of the usual names of a column?"""
-    return cell is not None and cell.strip().lower() in _TYPICAL_NAMES
+    return cell.strip().lower() in _TYPICAL_NAMES
 
 
 def _nearest(name: str, names: Iterable[str]) -> str:

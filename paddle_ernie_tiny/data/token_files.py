@@ -112,8 +112,8 @@ def _conll_rows(path: Path, problems: Problems) -> Iterator[_Row]:
 
 
 def _cell_rows(path: Path, table: TableFormat, problems: Problems) -> Iterator[_Row]:
-    def is_header(first: list[str]) -> bool:
-        return "O" not in _split(tables.cell_at(first, table.label))
+    def is_header(first: tables.Cells) -> bool:
+        return "O" not in _split(first["label"])
 
     for line, row in tables.labelled_rows(path, table, problems, is_header, require_label=True):
         words, tags = row["text"], row["label"]
