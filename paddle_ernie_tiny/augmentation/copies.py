@@ -1,27 +1,21 @@
-"""Copies of rows that differ from their original and from one another."""
+"""Copies of rows that differ from their original and from one another, and the file that keeps them."""
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Callable, Hashable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ..data.tokenization import WordPieceTokenizer
+from ..files import write_text
 from .segments import script_of
 
 _ATTEMPTS = 4
 _SAMPLES = 20
-
-
-@dataclass(frozen=True)
-class AugmentationTeacher:
-    """What an augmenter may ask: `masked_lm` loads the teacher's masked language model, or gives None without one."""
-
-    masked_lm: Callable[[], Any | None]
-    tokenizer: WordPieceTokenizer
-    model_fingerprint: str
 
 
 @dataclass
@@ -52,6 +46,15 @@ class Augmented:
         return cls(made, origin, wanted * len(originals) - len(made), samples)
 
 
+def _sample(before: Any, after: Any) -> dict[str, str]:
+    def shown(text: str | list[str]) -> str:
+        words = [text] if isinstance(text, str) else text
+        return ("" if any(script_of(word) == "chinese" for word in words) else " ").join(words)
+
+    sample = {"before": shown(before.text), "after": shown(after.text)}
+    return sample if before.text_b is None else {**sample, "before_b": before.text_b, "after_b": after.text_b}
+
+
 def distinct_copies(
     originals: Sequence[Hashable],
     copies: int,
@@ -77,11 +80,41 @@ def distinct_copies(
     return [[values[copy] for copy in sorted(values)] for values in made]
 
 
-def _sample(before: Any, after: Any) -> dict[str, str]:
-    sample = {"before": _shown(before.text), "after": _shown(after.text)}
-    return sample if before.text_b is None else {**sample, "before_b": before.text_b, "after_b": after.text_b}
+def cached(folder: Path, inputs: dict[str, Any], make: Callable[[], Augmented], row_type: type) -> Augmented:
+    """What `make()` returns, or what it returned for the same inputs before.
+
+    `inputs` is a JSON mapping, `row_type` the dataclass of the rows. The folder holds one file of JSON lines. The
+    first tells the SHA-256 of the inputs and of the other lines; if either does not fit, or the file cannot be
+    read, the rows are made and written again.
+    """
+    path, fingerprint = folder / "augmented.jsonl", _sha256(json.dumps(inputs, sort_keys=True))
+    kept = _read(path, fingerprint, row_type)
+    if kept is not None:
+        return kept
+    result = make()
+    rows = zip(result.origin, result.examples, strict=True)
+    body = "".join(json.dumps({"origin": o, **asdict(e)}) + "\n" for o, e in rows)
+    head = {"fingerprint": fingerprint, "sha256": _sha256(body), "given_up": result.given_up, "samples": result.samples}
+    folder.mkdir(parents=True, exist_ok=True)
+    write_text(path, json.dumps(head) + "\n" + body)
+    return result
 
 
-def _shown(text: str | list[str]) -> str:
-    words = [text] if isinstance(text, str) else text
-    return ("" if any(script_of(word) == "chinese" for word in words) else " ").join(words)
+def _read(path: Path, fingerprint: str, row_type: type) -> Augmented | None:
+    try:
+        head, _, body = path.read_text(encoding="utf-8").partition("\n")
+        head = json.loads(head)
+        if head["fingerprint"] != fingerprint or head["sha256"] != _sha256(body):
+            return None
+        rows: list[dict[str, Any]] = [
+            {name: tuple(value) if isinstance(value, list) else value for name, value in json.loads(line).items()}
+            for line in body.splitlines()
+        ]
+        origin = [row.pop("origin") for row in rows]
+        return Augmented([row_type(**row) for row in rows], origin, head["given_up"], head["samples"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _sha256(text: str) -> str:
+    return hashlib.sha256(text.encode("utf-8")).hexdigest()

@@ -39,24 +39,21 @@ class WordPredictor:
         rows_per_batch: int,
         tokens_between: int | None = _TOKENS_BETWEEN,
     ):
+        import paddle
+
         model.eval()
         self.model, self.tokenizer = model, tokenizer
         self.candidates, self.rows_per_batch, self.tokens_between = candidates, rows_per_batch, tokens_between
         self.context = min(_CONTEXT_TOKENS, model.config.max_position_embeddings)
         self.tokens, self.counts = tokenizer.tokens, word_counts()
-        self.allowed = self._allowed()
-
-    def _allowed(self) -> Any:
-        """[places, vocab]: 0 for a token that the place may hold, minus infinity for others."""
-        import paddle
-
-        table = np.full((len(_PLACES), self.model.config.vocab_size), -np.inf, dtype=np.float32)
+        # [places, vocab]: 0 for a token that the place may hold, minus infinity for others
+        allowed = np.full((len(_PLACES), model.config.vocab_size), -np.inf, dtype=np.float32)
         for index, token in enumerate(self.tokens):
             piece = token.removeprefix("##")
             place = token[: len(token) - len(piece)] + (script_of(piece) or "")
             if place in _PLACES and (place != "chinese" or len(token) == 1):
-                table[_PLACES.index(place), index] = 0
-        return paddle.to_tensor(table)
+                allowed[_PLACES.index(place), index] = 0
+        self.allowed = paddle.to_tensor(allowed)
 
     def __call__(self, wanted: Sequence[Word], progress: Callable[[int], object] | None = None) -> list[list[str]]:
         """The replacements of each word, the most probable first; at most `candidates` of each.
@@ -79,23 +76,18 @@ class WordPredictor:
         """Which of the words are masked together: of one text, far enough apart, within one context."""
         if self.tokens_between is None:
             return [[word] for word in wanted]
-        by_text: dict[int, list[Word]] = {}
-        for word in wanted:
-            by_text.setdefault(id(word.ids), []).append(word)
-        room, found = self.context - 2, []
-        for words in by_text.values():
-            groups: list[list[Word]] = []
-            for word in sorted(words, key=lambda word: word.first):
-                for group in groups:
-                    # a part of a long text leaves as much room around its ends as between its words
-                    longest = room - 2 * self.tokens_between if len(word.ids) > room else room
-                    if word.last - group[0].first <= longest and word.first - group[-1].last >= self.tokens_between:
-                        group.append(word)
-                        break
-                else:
-                    groups.append([word])
-            found += groups
-        return found
+        room, of_text = self.context - 2, {id(word.ids): [] for word in wanted}
+        for word in sorted(wanted, key=lambda word: word.first):
+            groups = of_text[id(word.ids)]
+            # a part of a long text leaves as much room around its ends as between its words
+            longest = room - 2 * self.tokens_between if len(word.ids) > room else room
+            for group in groups:
+                if word.last - group[0].first <= longest and word.first - group[-1].last >= self.tokens_between:
+                    group.append(word)
+                    break
+            else:
+                groups.append([word])
+        return [group for groups in of_text.values() for group in groups]
 
     def masked(self, words: Sequence[Word]) -> tuple[list[int], list[int]]:
         """Token ids of the words' text, or of what fits around them, with them masked; and their first places."""

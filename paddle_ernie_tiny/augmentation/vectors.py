@@ -40,14 +40,11 @@ def nearest_words(path: str | Path, words: Iterable[str], count: int) -> dict[st
     best: dict[str, list[tuple[float, str]]] = {word: [] for block, _ in blocks for word in block}
     script = {word: script_of(word) for word in best}
     for block, vectors in _unit_vectors(path, None):
-        scripts = np.array([script_of(word) for word in block])
-        places = {word: place for place, word in enumerate(block)}
+        names, scripts = np.array(block), np.array([script_of(word) for word in block])
         for word, cosines in zip(best, own @ vectors.T, strict=True):
-            cosines[scripts != script[word]] = -np.inf
-            if word in places:
-                cosines[places[word]] = -np.inf
             known = best[word]
-            better = np.flatnonzero(cosines > (known[-1][0] if len(known) == count else -np.inf))
+            least = known[-1][0] if len(known) == count else -np.inf
+            better = np.flatnonzero((cosines > least) & (scripts == script[word]) & (names != word))
             if len(better) > count:
                 better = better[np.argpartition(-cosines[better], count - 1)[:count]]
             new = [(float(cosines[i]), block[i]) for i in better]

@@ -2,7 +2,7 @@
 
 import pytest
 
-from paddle_ernie_tiny.augmentation.entities import swap_entities
+from paddle_ernie_tiny.augmentation.augmenters import swap_entities
 from paddle_ernie_tiny.config import AugmentationSettings
 from paddle_ernie_tiny.data.rows import TokenExample
 from paddle_ernie_tiny.errors import InputError

@@ -4,7 +4,7 @@ import paddle
 import pytest
 
 from paddle_ernie_tiny.augmentation import AugmentationTeacher
-from paddle_ernie_tiny.augmentation import sentences as module
+from paddle_ernie_tiny.augmentation import augmenters as module
 from paddle_ernie_tiny.config import AugmentationSettings, ModelShape
 from paddle_ernie_tiny.data.rows import Example
 from paddle_ernie_tiny.data.tokenization import WordPieceTokenizer

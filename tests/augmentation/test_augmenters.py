@@ -6,7 +6,7 @@ import pytest
 
 from paddle_ernie_tiny import augmentation
 from paddle_ernie_tiny.augmentation import AUGMENTERS, AugmentationTeacher, Augmented, augmented_rows
-from paddle_ernie_tiny.augmentation.augmenters import cached as cached_rows
+from paddle_ernie_tiny.augmentation.copies import cached as cached_rows
 from paddle_ernie_tiny.config import AugmentationSettings
 from paddle_ernie_tiny.data.rows import Example, TokenExample
 from paddle_ernie_tiny.data.tokenization import WordPieceTokenizer
