@@ -67,8 +67,8 @@ def measure(args: argparse.Namespace) -> dict:
     examples = kind.read(args.data, table, kind.infer_labels(args.data, table))[: args.rows]
     model, tokenizer = load_masked_lm(args.model), load_tokenizer(args.model)
     batched = WordPredictor(model, tokenizer, args.candidates, ROWS_PER_BATCH)
-    single = WordPredictor(model, tokenizer, args.candidates, 1, tokens_between=None)
-    one_word = WordPredictor(model, tokenizer, args.candidates, ROWS_PER_BATCH, tokens_between=None)
+    single = WordPredictor(model, tokenizer, args.candidates, 1, tokens_between=1 << 20)
+    one_word = WordPredictor(model, tokenizer, args.candidates, ROWS_PER_BATCH, tokens_between=1 << 20)
     ways = {
         "batched": batched,
         "tinybert": lambda wanted: one_by_one(batched, wanted, repeat=True),

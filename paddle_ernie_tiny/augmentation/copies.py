@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Hashable, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from .segments import script_of
 
 _ATTEMPTS = 4
 _SAMPLES = 20
+Draw = Callable[[list[tuple[int, int]], float, int], Sequence[Any]]
 
 
 @dataclass
@@ -32,14 +33,9 @@ class Augmented:
     samples: list[dict[str, str]]
 
     @classmethod
-    def of(cls, originals: Sequence, copies: Sequence[list], fields: Sequence[str], wanted: int) -> Augmented:
-        """From the copies of each original, of which there should be `wanted`: values of some of its fields."""
-        origin = [index for index, values in enumerate(copies) for _ in values]
-        made = [
-            replace(original, **dict(zip(fields, copy, strict=False)))
-            for original, values in zip(originals, copies, strict=True)
-            for copy in values
-        ]
+    def of(cls, originals: Sequence, copies: list[tuple[int, Any]], wanted: int) -> Augmented:
+        """From (place of the original, copy), in the originals' order; `wanted` copies of each were asked for."""
+        origin, made = [row for row, _ in copies], [copy for _, copy in copies]
         firsts = np.unique(origin, return_index=True)[1]  # one copy of each original
         picked = np.unique(np.linspace(0, len(firsts) - 1, min(_SAMPLES, len(firsts))).round().astype(int))
         samples = [_sample(originals[origin[i]], made[i]) for i in firsts[picked]]
@@ -55,29 +51,24 @@ def _sample(before: Any, after: Any) -> dict[str, str]:
     return sample if before.text_b is None else {**sample, "before_b": before.text_b, "after_b": after.text_b}
 
 
-def distinct_copies(
-    originals: Sequence[Hashable],
-    copies: int,
-    probability: float,
-    draw: Callable[[list[tuple[int, int]], float, int], Sequence[Any]],
-) -> list[list]:
-    """Up to `copies` values for each original, all different from it and from one another.
+def distinct_copies(originals: Mapping[int, Any], copies: int, probability: float, draw: Draw) -> list[tuple[int, Any]]:
+    """(row, copy) of up to `copies` copies of each original by row, all different from it and from one another.
 
-    `draw([(row, copy)], probability, attempt)` proposes values. What is a repetition is drawn again, up to three
-    times, with a probability that rises to 1 in equal steps; then the copy is given up.
+    `draw([(row, number of the copy)], probability, attempt)` proposes copies. What is a repetition is drawn again, up
+    to three times, with a probability that rises to 1 in equal steps; then the copy is given up.
     """
-    made: list[dict[int, Any]] = [{} for _ in originals]
-    pending = [(row, copy) for row in range(len(originals)) for copy in range(copies)]
+    made: dict[int, dict[int, Any]] = {row: {} for row in originals}
+    pending = [(row, number) for row in originals for number in range(copies)]
     for attempt in range(_ATTEMPTS):
         raised = probability + (1 - probability) * attempt / (_ATTEMPTS - 1)
         repeated = []
-        for (row, copy), value in zip(pending, draw(pending, raised, attempt), strict=True):
-            if value == originals[row] or value in made[row].values():
-                repeated.append((row, copy))
+        for (row, number), copy in zip(pending, draw(pending, raised, attempt), strict=True):
+            if copy == originals[row] or copy in made[row].values():
+                repeated.append((row, number))
             else:
-                made[row][copy] = value
+                made[row][number] = copy
         pending = repeated
-    return [[values[copy] for copy in sorted(values)] for values in made]
+    return [(row, copy) for row, by_number in made.items() for _, copy in sorted(by_number.items())]
 
 
 def cached(folder: Path, inputs: dict[str, Any], make: Callable[[], Augmented], row_type: type) -> Augmented:
@@ -93,7 +84,7 @@ def cached(folder: Path, inputs: dict[str, Any], make: Callable[[], Augmented], 
         return kept
     result = make()
     rows = zip(result.origin, result.examples, strict=True)
-    body = "".join(json.dumps({"origin": o, **asdict(e)}) + "\n" for o, e in rows)
+    body = "".join(json.dumps({"origin": origin, **asdict(row)}) + "\n" for origin, row in rows)
     head = {"fingerprint": fingerprint, "sha256": _sha256(body), "given_up": result.given_up, "samples": result.samples}
     folder.mkdir(parents=True, exist_ok=True)
     write_text(path, json.dumps(head) + "\n" + body)
@@ -106,14 +97,15 @@ def _read(path: Path, fingerprint: str, row_type: type) -> Augmented | None:
         head = json.loads(head)
         if head["fingerprint"] != fingerprint or head["sha256"] != _sha256(body):
             return None
-        rows: list[dict[str, Any]] = [
-            {name: tuple(value) if isinstance(value, list) else value for name, value in json.loads(line).items()}
-            for line in body.splitlines()
-        ]
+        rows = [json.loads(line, object_hook=_with_tuples) for line in body.splitlines()]
         origin = [row.pop("origin") for row in rows]
         return Augmented([row_type(**row) for row in rows], origin, head["given_up"], head["samples"])
     except (OSError, ValueError, KeyError, TypeError):
         return None
+
+
+def _with_tuples(row: dict[str, Any]) -> dict[str, Any]:
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in row.items()}
 
 
 def _sha256(text: str) -> str:

@@ -13,9 +13,6 @@ from .segments import Word, script_of
 
 # With [CLS] and [SEP]; of longer texts, what is around the word. The time of a forward pass on a CPU goes with it.
 _CONTEXT_TOKENS = 64
-# Masked words of one forward pass are this far apart: about one token in ten is masked then, and BERT was trained
-# with one in seven. None would be one word per pass, as in TinyBERT, at several times the cost.
-_TOKENS_BETWEEN = 8
 _BEAM = 64
 _PLACES = ("chinese", "letters", "##letters", "number", "##number")
 Candidates = list[tuple[str, float]]  # the pieces that a place may hold, with their logits
@@ -24,20 +21,16 @@ Candidates = list[tuple[str, float]]  # the pieces that a place may hold, with t
 class WordPredictor:
     """Replacements of words, by the masked LM `model` (whose `eval()` mode it sets).
 
-    All pieces of a word are masked at once, and with it further words of the text, `tokens_between` tokens
-    apart (None: a word at a time). Of the `candidates` most probable tokens of each place, those that
+    All pieces of a word are masked at once, and with it further words of the text, `tokens_between` tokens apart: at 8,
+    about one token in ten is masked, and BERT was trained with one in seven. More than a text has is one word per pass,
+    as in TinyBERT, at several times the cost. Of the `candidates` most probable tokens of each place, those that
     continue to a word of the same script are combined, the best sums of log-probabilities first: Chinese words are
     of Chinese characters and in jieba's dictionary, others begin with a whole piece and continue with `##` ones.
     Special tokens, punctuation and the word itself are never among them.
     """
 
     def __init__(
-        self,
-        model: Any,
-        tokenizer: WordPieceTokenizer,
-        candidates: int,
-        rows_per_batch: int,
-        tokens_between: int | None = _TOKENS_BETWEEN,
+        self, model: Any, tokenizer: WordPieceTokenizer, candidates: int, rows_per_batch: int, tokens_between: int = 8
     ):
         import paddle
 
@@ -74,8 +67,6 @@ class WordPredictor:
 
     def groups(self, wanted: Sequence[Word]) -> list[list[Word]]:
         """Which of the words are masked together: of one text, far enough apart, within one context."""
-        if self.tokens_between is None:
-            return [[word] for word in wanted]
         room, of_text = self.context - 2, {id(word.ids): [] for word in wanted}
         for word in sorted(wanted, key=lambda word: word.first):
             groups = of_text[id(word.ids)]

@@ -69,7 +69,6 @@ def analyse(texts: Sequence[str], tokenizer: WordPieceTokenizer, language: str) 
     borders are not those of their pieces.
     """
     most = _MAX_PIECES if language == "zh" else 1
-    continues = [token.startswith("##") for token in tokenizer.tokens]
     cuts, encodings, result = cut_texts(texts, language), tokenizer.encode_with_offsets(texts), []
     for text, cut, encoding in zip(texts, cuts, encodings, strict=True):
         ids, words = encoding.ids, []
@@ -77,8 +76,8 @@ def analyse(texts: Sequence[str], tokenizer: WordPieceTokenizer, language: str) 
         last_at = {end: index + 1 for index, (_, end) in enumerate(encoding.offsets)}
         for start, word, script in cut:
             first, last = first_at.get(start, len(ids)), last_at.get(start + len(word), 0)
-            own = first < last <= first + most and not continues[ids[first]]
-            if not own or (last < len(ids) and continues[ids[last]]):
+            borders = [tokenizer.tokens[piece] for piece in (*ids[first : first + 1], *ids[last : last + 1])]
+            if not first < last <= first + most or any(piece.startswith("##") for piece in borders):
                 first = last = 0
             words.append(Word(word, start, script, ids, first, last))
         result.append(Text(text, words))

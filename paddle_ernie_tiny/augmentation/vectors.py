@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -31,32 +32,28 @@ def nearest_words(path: str | Path, words: Iterable[str], count: int) -> dict[st
     wanted = set(words)
     if not wanted:
         return {}
-    blocks = list(_unit_vectors(path, wanted))
-    if not blocks:
+    own = dict(_unit_vectors(path, wanted))
+    if not own:
         what = f"none of the {len(wanted)} different words of the task text has a vector here"
         remedy = "give vectors of the task's language, for words as augmentation.language cuts them"
         raise InputError(what, str(path), remedy)
-    own = np.concatenate([vectors for _, vectors in blocks])
-    best: dict[str, list[tuple[float, str]]] = {word: [] for block, _ in blocks for word in block}
-    script = {word: script_of(word) for word in best}
-    for block, vectors in _unit_vectors(path, None):
-        names, scripts = np.array(block), np.array([script_of(word) for word in block])
-        for word, cosines in zip(best, own @ vectors.T, strict=True):
-            known = best[word]
-            least = known[-1][0] if len(known) == count else -np.inf
-            better = np.flatnonzero((cosines > least) & (scripts == script[word]) & (names != word))
-            if len(better) > count:
-                better = better[np.argpartition(-cosines[better], count - 1)[:count]]
-            new = [(float(cosines[i]), block[i]) for i in better]
-            best[word] = sorted(known + new, key=lambda item: (-item[0], item[1]))[:count]
+    best: dict[str, list[tuple[float, str]]] = {word: [] for word in own}  # (minus the cosine, neighbour), sorted
+    matrix, vectors = np.stack(list(own.values())), _unit_vectors(path)
+    while block := list(itertools.islice(vectors, _BLOCK_LINES)):
+        scripts = np.array([script_of(word) for word, _ in block])
+        for word, cosines in zip(best, matrix @ np.stack([vector for _, vector in block]).T, strict=True):
+            least = -best[word][-1][0] if len(best[word]) == count else -np.inf
+            better = np.flatnonzero((cosines > least) & (scripts == script_of(word)))
+            if len(better) > count:  # and one more, which may be the word itself
+                better = better[np.argpartition(-cosines[better], count)[: count + 1]]
+            new = [(-float(cosines[i]), block[i][0]) for i in better if block[i][0] != word]
+            best[word] = sorted(best[word] + new)[:count]
     return {word: [near for _, near in ranked] for word, ranked in best.items()}
 
 
-def _unit_vectors(path: Path, wanted: set[str] | None) -> Iterator[tuple[list[str], np.ndarray]]:
-    """Blocks of words in lower case and their vectors [words, dimensions] at length 1; of `wanted` only, if given."""
+def _unit_vectors(path: Path, wanted: set[str] | None = None) -> Iterator[tuple[str, np.ndarray]]:
+    """Words in lower case and their vectors [dimensions] at length 1; of `wanted` only, if given."""
     seen: set[str] = set()
-    words: list[str] = []
-    vectors: list[np.ndarray] = []
     width = 0
     for number, line in utf8_lines(path):
         if isinstance(line, InputError):
@@ -66,8 +63,7 @@ def _unit_vectors(path: Path, wanted: set[str] | None) -> Iterator[tuple[list[st
             continue
         width = width or len(parts) - 1
         if not width or len(parts) <= width:
-            what = f"{len(parts) - 1} numbers, the lines before have {width}"
-            raise InputError(what, f"{path}:{number}", _REMEDY)
+            raise InputError(f"{len(parts) - 1} numbers, the lines before have {width}", f"{path}:{number}", _REMEDY)
         # a few published files hold "words" with a space inside
         word = " ".join(parts[: len(parts) - width]).lower()
         if word in seen or (wanted is not None and word not in wanted) or script_of(word) is None:
@@ -79,10 +75,4 @@ def _unit_vectors(path: Path, wanted: set[str] | None) -> Iterator[tuple[list[st
         if not np.isfinite(vector).all():
             raise InputError("not a word and its numbers", f"{path}:{number}", _REMEDY)
         seen.add(word)
-        words.append(word)
-        vectors.append(vector / max(float(np.linalg.norm(vector)), 1e-12))
-        if len(words) == _BLOCK_LINES:
-            yield words, np.stack(vectors)
-            words, vectors = [], []
-    if words:
-        yield words, np.stack(vectors)
+        yield word, vector / max(float(np.linalg.norm(vector)), 1e-12)
