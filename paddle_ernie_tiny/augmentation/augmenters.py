@@ -10,6 +10,7 @@ import json
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import astuple, dataclass, replace
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,6 @@ from tqdm import tqdm
 from ..config import AugmentationSettings
 from ..data.rows import Example
 from ..data.tokenization import WordPieceTokenizer
-from ..data.words import jieba_version
 from ..distributed import main_first
 from ..errors import InputError
 from ..files import sha256
@@ -196,7 +196,7 @@ def augmented_rows(request: AugmentationRequest, augmenter: str, folder: Path) -
         "rows": digest.hexdigest(),
         "settings": request.settings.model_dump(exclude={"rows_per_batch", "labels", "word_vectors"}),
         "word_vectors": sha256(vectors) if vectors is not None and Path(vectors).is_file() else None,
-        "jieba": jieba_version(),
+        "jieba": version("jieba"),
         "seed": request.seed,
         "augmenter": augmenter,
         "labels": list(request.labels),

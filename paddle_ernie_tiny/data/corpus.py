@@ -10,11 +10,16 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterator
+import pickle
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future
 from contextlib import ExitStack
+from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from glob import glob, has_magic
-from itertools import takewhile
+from importlib.metadata import version
+from itertools import chain, takewhile
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -22,14 +27,15 @@ import numpy as np
 
 from ..errors import InputError
 from ..files import new_folder, read_json, sha256, utf8_lines, write_json
-from .line_encoder import LineEncoder, encode_in_order
+from ..processes import Workers
 from .tables import listing, nearest_listing
 from .tokenization import WordPieceTokenizer
-from .words import jieba_version
+from .words import cut_words, word_starts
 
 _VERSION = 1  # of the files' layout; part of the fingerprint
 _LINE_BYTES = 1 << 20  # a longer line is read in pieces
 _BATCH_LINES, _BATCH_CHARACTERS = 2000, 1 << 20
+_AHEAD = 4  # batches per process that wait or are worked on; they bound memory
 _HELD_OUT_SHARE = 0.05
 _ARRAYS, _META = ("tokens.bin", "ends.bin", "starts.bin"), "meta.json"
 Progress = Callable[[int], object]
@@ -187,7 +193,7 @@ def prepare_corpus(
         "held_out": held_out,
         "seed": seed,
         "word_boundaries": word_boundaries,
-        "words": jieba_version() if word_boundaries else None,
+        "words": version("jieba") if word_boundaries else None,
     }
     fingerprint = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
     if _is_prepared(out_dir, fingerprint):
@@ -214,7 +220,7 @@ def _write_arrays(
     counts = {"files": len(corpus_files(pattern)), "lines": 0, "sequences": 0, "tokens": 0}
     with ExitStack() as stack:
         tokens, ends, starts = (stack.enter_context(open(folder / name, "wb")) for name in _ARRAYS)
-        for block in encode_in_order(_batches(read_lines(pattern)), encoder, num_proc):
+        for block in _encode_in_order(_batches(read_lines(pattern)), encoder, num_proc):
             tokens.write(block.tokens.tobytes())
             ends.write((counts["tokens"] + np.cumsum(block.lengths)).tobytes())
             if block.starts is not None:
@@ -252,3 +258,77 @@ def _is_prepared(folder: Path, fingerprint: str) -> bool:
     sizes = (meta["tokens"] * width, meta["sequences"] * 8, meta["tokens"] * meta["word_boundaries"])
     files = [folder / name for name in _ARRAYS]
     return all(file.is_file() and file.stat().st_size == size for file, size in zip(files, sizes, strict=True))
+
+
+@dataclass
+class Block:
+    """Encoded lines: ids of all sequences [tokens], the sequences' lengths, and perhaps which tokens start a word.
+
+    lines, size: how many lines they are, and how many bytes of UTF-8.
+    """
+
+    tokens: np.ndarray
+    lengths: np.ndarray
+    starts: np.ndarray | None
+    lines: int
+    size: int
+
+
+@dataclass
+class LineEncoder:
+    """Cuts lines into sequences [CLS] tokens [SEP] of at most `max_length` tokens. Can be pickled."""
+
+    tokenizer: WordPieceTokenizer
+    max_length: int
+    word_boundaries: bool
+
+    @property
+    def dtype(self) -> type:
+        """Of the token ids: two bytes if the vocabulary fits."""
+        return np.uint16 if self.tokenizer.vocab_size <= 1 << 16 else np.int32
+
+    def __call__(self, lines: list[str]) -> Block:
+        """One batch of lines. A line that is too long becomes several sequences."""
+        if self.word_boundaries:
+            encoded = self.tokenizer.encode_with_offsets(lines)
+            ids = [encoding.ids for encoding in encoded]
+            flags = map(word_starts, encoded, cut_words(lines))
+            # a sequence's first token starts a word, even if the line was cut inside one
+            marks = [[True, True, *piece[1:], True] for line in flags for piece in self._pieces(line)]
+            starts = np.fromiter(chain.from_iterable(marks), dtype=np.bool_)
+        else:
+            ids, starts = self.tokenizer.encode_plain(lines), None
+        first, last = self.tokenizer.cls_id, self.tokenizer.sep_id
+        rows = [[first, *piece, last] for line in ids for piece in self._pieces(line)]
+        lengths = np.fromiter(map(len, rows), dtype=np.int64, count=len(rows))
+        tokens: np.ndarray = np.fromiter(chain.from_iterable(rows), dtype=self.dtype, count=int(lengths.sum()))
+        size = sum(len(line.encode(errors="ignore")) + 1 for line in lines)
+        return Block(tokens, lengths, starts, len(lines), size)
+
+    def _pieces(self, line: list) -> Iterator[list]:
+        room = self.max_length - 2
+        for start in range(0, len(line), room):
+            yield line[start : start + room]
+
+
+def _encode_in_order(batches: Iterable[list[str]], encoder: LineEncoder, processes: int | None) -> Iterator[Block]:
+    """The block of every batch, in the batches' order; with `processes` above 1, that many share the work."""
+    if not processes or processes < 2:
+        yield from map(encoder, batches)
+        return
+    pickled = pickle.dumps(encoder)
+    with Workers(processes, {"TOKENIZERS_PARALLELISM": "false"}) as workers:  # the processes are the parallelism
+        waiting: deque[Future[Block]] = deque()
+        for batch in batches:
+            waiting.append(workers.submit(_encode, pickled, batch))
+            if len(waiting) >= _AHEAD * processes:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+
+
+_unpickled = lru_cache(maxsize=1)(pickle.loads)
+
+
+def _encode(encoder: bytes, lines: list[str]) -> Block:
+    return _unpickled(encoder)(lines)

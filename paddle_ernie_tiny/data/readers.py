@@ -1,10 +1,11 @@
-"""Labelled examples from tsv, csv and jsonl files, and from PaddleNLP's data sets by name."""
+"""Labelled rows, and rows of tagged words (named entities): from files, and from PaddleNLP's data sets by name."""
 
 from __future__ import annotations
 
+import itertools
 import re
 import unicodedata
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from difflib import get_close_matches
 from pathlib import Path
@@ -12,18 +13,17 @@ from typing import Any
 
 from ..errors import InputError, Problems
 from . import tables
-from .rows import Example
-from .tables import TableFormat
+from .rows import Example, TokenExample
+from .tables import Cells, TableFormat
 
-Parse = Callable[[str], int | float]  # a label's name to the label; raises InputError, without a place
+_JOINED = "\x02"  # between the words, and between the tags, in Baidu's files
+_WORDS_PER_ROW = 10_000  # more is a file whose rows are not separated
+_Row = tuple[int, list[str], list[tuple[int, str]]]  # its line, its words, and of each tag its line and name
+Parse = Callable[..., int | float]  # a label's name to the label; raises InputError, without a place
 
 
 def read_examples(
-    path: str | Path,
-    table: TableFormat,
-    parse: Parse,
-    labels: Sequence[str] | None = None,
-    require_label: bool = True,
+    path: str | Path, table: TableFormat, parse: Parse, labels: Sequence[str] | None = None, require_label: bool = True
 ) -> list[Example]:
     """Reads a file's rows; `parse` turns a label's name into the label, `labels` are the names that aliases stand for.
 
@@ -34,7 +34,7 @@ def read_examples(
     if labels is not None:
         tables.check_aliases(table, labels)
 
-    def is_header(first: tables.Cells) -> bool:
+    def is_header(first: Cells) -> bool:
         cell = _label_name(first.get("label"))
         try:
             parse(table.label_aliases.get(cell, cell))
@@ -58,7 +58,7 @@ def infer_labels(path: str | Path, table: TableFormat) -> list[str]:
     """
     path, problems = Path(path), Problems()
 
-    def is_header(first: tables.Cells) -> bool:
+    def is_header(first: Cells) -> bool:
         rows = tables.labelled_rows(path, replace(table, header=False), Problems(), is_header, require_label=True)
         once = sum(cells["label"] == first["label"] for _, cells in rows) == 1
         return tables.is_typical_name(first["label"]) or (once and tables.looks_like_header(first))
@@ -76,7 +76,7 @@ def infer_labels(path: str | Path, table: TableFormat) -> list[str]:
 
 
 def _examples(
-    rows: Iterable[tuple[int, str, tables.Cells]],
+    rows: Iterable[tuple[int, str, Cells]],
     parse: Parse,
     problems: Problems,
     aliases: dict[str, str],
@@ -122,36 +122,31 @@ def _label_name(value: Any) -> str:
 
 
 def read_paddlenlp(
-    name: str,
-    split: str,
-    table: TableFormat,
-    subset: str | None,
-    parse: Callable[[str, Sequence[str]], int | float],
-    labels: Sequence[str] | None = None,
+    name: str, split: str, table: TableFormat, subset: str | None, parse: Parse, labels: Sequence[str] | None = None
 ) -> tuple[list[Example], list[str]]:
     """Reads one split of a data set of `paddlenlp.datasets`, from its cache or by download.
 
     Fields that `table` does not name (None, or a position, which these rows do not have) are found by their
-    usual names; a second text is looked for only if `text` is not given by name. A row's line is its place
-    in the split, from 1. Returns the examples and the label names: `labels`, or those in PaddleNLP's order; test
-    splits without labels give None for each. `parse` gets a label's name and the label names. Raises InputError for an
-    unknown data set, split or field, or nothing cached and no network; InputErrors for up to 20 bad rows.
+    usual names; a second text is looked for only if `text` is not given by name. A row's line is its place in the
+    split, from 1. Returns the examples and the label names: `labels`, or those in PaddleNLP's order; test splits
+    without labels give None for each. `parse` gets the label names too. Raises InputError for an unknown data set,
+    split or field, or nothing cached and no network; InputErrors for up to 20 bad rows.
     """
-    rows, known, where = load_paddlenlp(name, split, subset)
+    rows, known, where = _load_paddlenlp(name, split, subset)
     fields = list(rows[0])
-    text, text_b = field_named(table.text, tables.TEXT_NAMES, fields, where), table.text_b
+    text, text_b = _field_named(table.text, tables.TEXT_NAMES, fields, where), table.text_b
     if not isinstance(table.text, str):
         others = [field for field in fields if field != text]
-        text_b = field_named(table.text_b, tables.TEXT_B_NAMES, others, where, optional=True)
-    label = field_named(table.label, tables.LABEL_NAMES, fields, where, optional=True)
+        text_b = _field_named(table.text_b, tables.TEXT_B_NAMES, others, where, optional=True)
+    label = _field_named(table.label, tables.LABEL_NAMES, fields, where, optional=True)
     columns = {key: field for key, field in (("text", text), ("text_b", text_b), ("label", label)) if field}
-    for field in columns.values():
-        if field not in fields:
-            raise InputError(f"no field {field!r}", where, f"its fields are {', '.join(fields)}")
+    unknown = [field for field in columns.values() if field not in fields]
+    if unknown:
+        raise InputError(f"no field {unknown[0]!r}", where, f"its fields are {', '.join(fields)}")
     names = list(labels or known or sorted({_label_name(row[label]) for row in rows if label} - {""}))
 
-    def cells(row: dict[str, Any]) -> tables.Cells:
-        found = {key: row.get(field) for key, field in columns.items()}
+    def cells(row: dict[str, Any]) -> Cells:
+        found = {key: row.get(str(field)) for key, field in columns.items()}
         value = found.get("label")
         if labels is None and isinstance(value, int):
             # PaddleNLP turns label names into ids itself; -1 means no label in its GLUE-like test splits.
@@ -162,11 +157,8 @@ def read_paddlenlp(
     return _examples(places, lambda name: parse(name, names), Problems(), {}, False), names
 
 
-def load_paddlenlp(name: str, split: str, subset: str | None) -> tuple[list[dict], list[str] | None, str]:
-    """One split of a data set of `paddlenlp.datasets`: its rows, its label names, and its name for messages.
-
-    Raises InputError for an unknown data set or split, and if there is neither a cached copy nor a network.
-    """
+def _load_paddlenlp(name: str, split: str, subset: str | None) -> tuple[list[dict], list[str] | None, str]:
+    """One split of a data set of `paddlenlp.datasets`: its rows, its label names, and its name for messages."""
     import pkgutil
 
     import paddlenlp.datasets as known
@@ -187,14 +179,121 @@ def load_paddlenlp(name: str, split: str, subset: str | None) -> tuple[list[dict
     return rows, dataset.label_list and [str(label) for label in dataset.label_list], where
 
 
-def field_named(
+def _field_named(
     given: str | int | None, usual: tuple[str, ...], fields: list[str], where: str, optional: bool = False
 ) -> str | None:
-    """The field that is given by name, or else the first of the usual names among `fields`.
-
-    None if there is none and the field is `optional`; else raises InputError.
-    """
+    """The field that is given by name, or else the first of the usual names among `fields`; None for lack of both."""
     found = given if isinstance(given, str) else next((name for name in usual if name in fields), None)
     if found is None and not optional:
         raise InputError("which field holds the text?", where, f"name one of {', '.join(fields)}")
     return found
+
+
+def read_token_examples(path: str | Path, table: TableFormat, labels: Sequence[str]) -> list[TokenExample]:
+    """Reads a file's rows of tagged words.
+
+    conll: a word and its tag a line (first and last column, between blanks), with blank lines between rows.
+    tsv and csv: words in one column and tags in another, each joined by \\x02 or by blanks.
+    jsonl: lists in two fields; a text with a list of tags has a tag for each character.
+    Raises InputError and InputErrors as `read_examples` does.
+    """
+    tables.check_aliases(table, labels)
+    problems, examples = Problems(), []
+    ids = {label: index for index, label in enumerate(labels)}
+    for line, words, tags in _tagged_rows(Path(path), table, problems):
+        for at, tag in tags:
+            if tag not in ids:
+                close = get_close_matches(tag, ids, n=1)
+                remedy = f"use one of {', '.join(ids)}" + (f" (did you mean {close[0]!r}?)" if close else "")
+                problems.add(f"unknown tag {tag!r}", f"{path}:{at}", remedy)
+        examples.append(TokenExample(tuple(words), tuple(ids.get(tag, -1) for _, tag in tags), line))
+    problems.finish()
+    if not examples:
+        raise InputError("no rows of tagged words", str(path), "give a file with at least one row")
+    return examples
+
+
+def infer_tags(path: str | Path, table: TableFormat) -> list[str]:
+    """The tags of a file: `O` first, then by entity type, and by prefix (B, I or M, E, S) within a type."""
+    problems = Problems()
+    found = {tag for _, _, tags in _tagged_rows(Path(path), table, problems) for _, tag in tags}
+    problems.finish()
+    return sorted(found | {"O"}, key=lambda tag: (tag != "O", tag[2:], "BIMES".find(tag[:1]), tag))
+
+
+def read_paddlenlp_tokens(
+    name: str, split: str, table: TableFormat, subset: str | None = None
+) -> tuple[list[TokenExample], list[str]]:
+    """One split of a tagged data set of `paddlenlp.datasets` (msra_ner), and its tags in PaddleNLP's order.
+
+    Raises InputError for an unknown data set, split or field, InputErrors for rows of unequally many words and tags.
+    """
+    rows, labels, where = _load_paddlenlp(name, split, subset)
+    fields = list(rows[0])
+    text = _field_named(table.text, ("tokens", "words", "text"), fields, where)
+    label = _field_named(table.label, ("ner_tags", "tags", *tables.LABEL_NAMES), fields, where)
+    if not labels:
+        raise InputError("the data set names no tags", where, "use local files, or give task.labels")
+    problems, examples = Problems(), []
+    for number, row in enumerate(rows, start=1):
+        words, tags = list(row[text]), list(row[label])
+        if len(words) != len(tags) or not words:
+            problems.add(f"{len(words)} words, {len(tags)} tags", f"{where}, row {number}", "fix the cached files")
+        else:
+            ids = tuple(tag if isinstance(tag, int) else labels.index(tag) for tag in tags)
+            examples.append(TokenExample(tuple(map(str, words)), ids, number))
+    problems.finish()
+    return examples, list(labels)
+
+
+def _tagged_rows(path: Path, table: TableFormat, problems: Problems) -> Iterator[_Row]:
+    """Every row that is whole, with the tags' aliases replaced."""
+    tables.require_file(path)
+    conll = tables.file_format(path, table.format) == "conll"
+    for line, words, tags in _conll_rows(path, problems) if conll else _cell_rows(path, table, problems):
+        where = f"{path}:{line}"
+        if not words:
+            problems.add("empty text", where, "give every row its words, or take the row out")
+        elif len(words) != len(tags):
+            problems.add(f"{len(words)} words, but {len(tags)} tags", where, "give every word one tag")
+        elif len(words) > _WORDS_PER_ROW:
+            what = f"a row of {len(words)} words, more than {_WORDS_PER_ROW}"
+            problems.add(what, where, "separate the rows with blank lines")
+        elif not all(word.strip() for word in words):
+            problems.add("an empty word", where, "take the word and its tag out")
+        else:
+            yield line, words, [(at, table.label_aliases.get(tag, tag)) for at, tag in tags]
+
+
+def _conll_rows(path: Path, problems: Problems) -> Iterator[_Row]:
+    words: list[str] = []
+    tags: list[tuple[int, str]] = []
+    for number, line in itertools.chain(tables.decoded_lines(path, problems), [(0, "")]):  # the end is a blank line
+        cells = line.split()
+        if not cells or cells[0] == "-DOCSTART-":
+            if words:
+                yield tags[0][0], words, tags
+            words, tags = [], []
+        elif len(cells) < 2:
+            problems.add(f"one column only: {cells[0]!r}", f"{path}:{number}", "write a word, a blank and its tag")
+        else:
+            words.append(cells[0])
+            tags.append((number, cells[-1]))
+
+
+def _cell_rows(path: Path, table: TableFormat, problems: Problems) -> Iterator[_Row]:
+    def is_header(first: Cells) -> bool:
+        return "O" not in _split(first["label"])
+
+    for line, row in tables.labelled_rows(path, table, problems, is_header, require_label=True):
+        words, tags = row["text"], row["label"]
+        if isinstance(tags, list) and isinstance(words, str):
+            words = list(words)
+        yield line, _split(words), [(line, tag) for tag in _split(tags)]
+
+
+def _split(cell: Any) -> list[str]:
+    if isinstance(cell, list):
+        return [str(item) for item in cell]
+    cell = "" if cell is None else str(cell)
+    return cell.split(_JOINED) if _JOINED in cell else cell.split()

@@ -60,7 +60,7 @@ class WordPieceTokenizer:
     def __init__(self, tokens: Sequence[str], lowercase: bool = True):
         if len(set(tokens)) != len(tokens) or not set(SPECIAL_TOKENS) <= set(tokens):
             raise ValueError(f"a vocabulary needs {', '.join(SPECIAL_TOKENS)}, and every token once")
-        self.tokens, self.lowercase = list(tokens), lowercase
+        self.tokens, self.vocab_size, self.lowercase = list(tokens), len(tokens), lowercase
         self._backend = _build(self.tokens, lowercase)
         self.pad_id, self.unk_id, self.cls_id, self.sep_id, self.mask_id = map(self.tokens.index, SPECIAL_TOKENS)
 
@@ -105,11 +105,6 @@ class WordPieceTokenizer:
         folder.mkdir(parents=True, exist_ok=True)
         write_text(folder / "vocab.txt", "".join(f"{token}\n" for token in self.tokens))
         write_text(folder / "tokenizer.json", self._backend.to_str(pretty=True))
-
-    @property
-    def vocab_size(self) -> int:
-        """How many tokens the vocabulary has."""
-        return len(self.tokens)
 
     @property
     def fingerprint(self) -> str:

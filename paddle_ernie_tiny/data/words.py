@@ -25,11 +25,6 @@ def word_counts() -> dict[str, int]:
     return jieba.dt.FREQ
 
 
-def jieba_version() -> str:
-    """Which dictionary the words are from."""
-    return _jieba().__version__
-
-
 def word_starts(encoding: Encoding, lengths: list[int]) -> list[bool]:
     """For each token of a text whether it starts a word; `lengths` are its words' as `cut_words` gives them."""
     word_of = [index for index, length in enumerate(lengths) for _ in range(length)]
