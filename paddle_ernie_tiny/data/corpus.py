@@ -28,7 +28,7 @@ import numpy as np
 from ..errors import InputError
 from ..files import new_folder, read_json, sha256, utf8_lines, write_json
 from ..processes import Workers
-from .tables import listing, nearest_listing
+from .tables import listing
 from .tokenization import WordPieceTokenizer
 from .words import cut_words, word_starts
 
@@ -39,6 +39,8 @@ _AHEAD = 4  # batches per process that wait or are worked on; they bound memory
 _HELD_OUT_SHARE = 0.05
 _ARRAYS, _META = ("tokens.bin", "ends.bin", "starts.bin"), "meta.json"
 Progress = Callable[[int], object]
+# Of encoded lines: the ids of all sequences [tokens], the lengths [sequences], and perhaps which tokens start a word.
+Arrays = tuple[np.ndarray, np.ndarray, np.ndarray | None]
 
 
 def corpus_files(pattern: str | Path) -> list[Path]:
@@ -49,14 +51,14 @@ def corpus_files(pattern: str | Path) -> list[Path]:
     path = Path(pattern)
     if path.is_dir():
         files = sorted(found for found in path.rglob("*.txt") if found.is_file())
-        looked_for, found = "*.txt files in or below it", f"it holds {listing(path)}"
+        looked_for, found = "*.txt files in or below it", listing(path)
     elif has_magic(str(pattern)) and not path.exists():
         files = sorted(Path(found) for found in glob(str(pattern), recursive=True) if Path(found).is_file())
         fixed = takewhile(lambda part: not has_magic(part), path.parts)
-        looked_for, found = "files that match this pattern", nearest_listing(Path(*fixed))
+        looked_for, found = "files that match this pattern", listing(Path(*fixed))
     else:
         files = [path] if path.is_file() else []
-        looked_for, found = "files of this name", nearest_listing(path.parent)
+        looked_for, found = "files of this name", listing(path.parent)
     if not files:
         raise InputError(f"there are no {looked_for}", str(pattern), f"correct the path; {found}")
     if not any(file.stat().st_size for file in files):
@@ -220,16 +222,16 @@ def _write_arrays(
     counts = {"files": len(corpus_files(pattern)), "lines": 0, "sequences": 0, "tokens": 0}
     with ExitStack() as stack:
         tokens, ends, starts = (stack.enter_context(open(folder / name, "wb")) for name in _ARRAYS)
-        for block in _encode_in_order(_batches(read_lines(pattern)), encoder, num_proc):
-            tokens.write(block.tokens.tobytes())
-            ends.write((counts["tokens"] + np.cumsum(block.lengths)).tobytes())
-            if block.starts is not None:
-                starts.write(block.starts.tobytes())
-            counts["lines"] += block.lines
-            counts["sequences"] += len(block.lengths)
-            counts["tokens"] += int(block.lengths.sum())
+        for lines, (ids, lengths, flags) in _encode_in_order(_batches(read_lines(pattern)), encoder, num_proc):
+            tokens.write(ids.tobytes())
+            ends.write((counts["tokens"] + np.cumsum(lengths)).tobytes())
+            if flags is not None:
+                starts.write(flags.tobytes())
+            counts["lines"] += len(lines)
+            counts["sequences"] += len(lengths)
+            counts["tokens"] += len(ids)
             if progress:
-                progress(block.size)
+                progress(sum(len(line.encode(errors="ignore")) + 1 for line in lines))
         for file in (tokens, ends, starts):
             file.flush()
             os.fsync(file.fileno())
@@ -261,20 +263,6 @@ def _is_prepared(folder: Path, fingerprint: str) -> bool:
 
 
 @dataclass
-class Block:
-    """Encoded lines: ids of all sequences [tokens], the sequences' lengths, and perhaps which tokens start a word.
-
-    lines, size: how many lines they are, and how many bytes of UTF-8.
-    """
-
-    tokens: np.ndarray
-    lengths: np.ndarray
-    starts: np.ndarray | None
-    lines: int
-    size: int
-
-
-@dataclass
 class LineEncoder:
     """Cuts lines into sequences [CLS] tokens [SEP] of at most `max_length` tokens. Can be pickled."""
 
@@ -287,7 +275,7 @@ class LineEncoder:
         """Of the token ids: two bytes if the vocabulary fits."""
         return np.uint16 if self.tokenizer.vocab_size <= 1 << 16 else np.int32
 
-    def __call__(self, lines: list[str]) -> Block:
+    def __call__(self, lines: list[str]) -> Arrays:
         """One batch of lines. A line that is too long becomes several sequences."""
         if self.word_boundaries:
             encoded = self.tokenizer.encode_with_offsets(lines)
@@ -302,8 +290,7 @@ class LineEncoder:
         rows = [[first, *piece, last] for line in ids for piece in self._pieces(line)]
         lengths = np.fromiter(map(len, rows), dtype=np.int64, count=len(rows))
         tokens: np.ndarray = np.fromiter(chain.from_iterable(rows), dtype=self.dtype, count=int(lengths.sum()))
-        size = sum(len(line.encode(errors="ignore")) + 1 for line in lines)
-        return Block(tokens, lengths, starts, len(lines), size)
+        return tokens, lengths, starts
 
     def _pieces(self, line: list) -> Iterator[list]:
         room = self.max_length - 2
@@ -311,24 +298,26 @@ class LineEncoder:
             yield line[start : start + room]
 
 
-def _encode_in_order(batches: Iterable[list[str]], encoder: LineEncoder, processes: int | None) -> Iterator[Block]:
-    """The block of every batch, in the batches' order; with `processes` above 1, that many share the work."""
+def _encode_in_order(
+    batches: Iterable[list[str]], encoder: LineEncoder, processes: int | None
+) -> Iterator[tuple[list[str], Arrays]]:
+    """Every batch with its arrays, in order; with `processes` above 1, that many share the work."""
     if not processes or processes < 2:
-        yield from map(encoder, batches)
+        yield from ((batch, encoder(batch)) for batch in batches)
         return
     pickled = pickle.dumps(encoder)
     with Workers(processes, {"TOKENIZERS_PARALLELISM": "false"}) as workers:  # the processes are the parallelism
-        waiting: deque[Future[Block]] = deque()
+        waiting: deque[tuple[list[str], Future[Arrays]]] = deque()
         for batch in batches:
-            waiting.append(workers.submit(_encode, pickled, batch))
+            waiting.append((batch, workers.submit(_encode, pickled, batch)))
             if len(waiting) >= _AHEAD * processes:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
+                first, arrays = waiting.popleft()
+                yield first, arrays.result()
+        yield from ((first, arrays.result()) for first, arrays in waiting)
 
 
 _unpickled = lru_cache(maxsize=1)(pickle.loads)
 
 
-def _encode(encoder: bytes, lines: list[str]) -> Block:
+def _encode(encoder: bytes, lines: list[str]) -> Arrays:
     return _unpickled(encoder)(lines)

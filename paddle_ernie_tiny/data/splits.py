@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from ..config import DataSettings, RunConfig
+from ..config import RunConfig
 from ..errors import InputError
 from ..kinds import KINDS, Kind
 from .rows import Example, TokenExample
@@ -59,12 +59,18 @@ class TaskData:
 
 
 def load_task_data(config: RunConfig) -> TaskData:
-    """Reads the splits, holds out a dev part or limits train if asked, and fingerprints what results.
-
-    Raises InputError or InputErrors that name file and line.
-    """
-    data, kind = config.data, KINDS[config.task.kind]
-    splits, labels = _read(config, kind)
+    """Reads the splits, and holds out a dev part or limits train if asked. Raises InputError(s) with file and line."""
+    data, kind, labels = config.data, KINDS[config.task.kind], config.task.labels
+    given = {"train": data.train, "dev": data.dev, "test": data.test, **data.more_tests}
+    paths = {name: path for name, path in given.items() if path is not None}
+    table = TableFormat(data.format, data.header, **data.columns.model_dump(), label_aliases=data.label_aliases)
+    splits: dict[str, Any]
+    if data.source == "files":
+        labels = labels or kind.infer_labels(data.train, table)
+        splits = {name: kind.read(path, table, labels) for name, path in paths.items()}
+    else:
+        read = {n: kind.read_dataset(data.dataset or "", split, table, data.subset) for n, split in paths.items()}
+        splits, labels = {name: rows for name, (rows, _) in read.items()}, labels or read["train"][1]
     if kind.has_labels and len(labels) < 2:
         raise InputError(f"only one label: {labels}", "data.train", f"a {kind.name} task needs at least two")
     order = np.random.default_rng(config.seed).permutation(len(splits["train"]))
@@ -75,7 +81,7 @@ def load_task_data(config: RunConfig) -> TaskData:
     if data.train_limit:
         order = order[: data.train_limit]
     train = [splits["train"][i] for i in sorted(order)]
-    where = {name: f"data.{name} ({split})" for name, split in _named_splits(data).items()}
+    where = {name: f"data.{name} ({split})" for name, split in paths.items()}
     if not train:
         raise InputError("no training row is left", where["train"], "give more rows, or hold out fewer")
     kind.check_training_rows(train, labels, where["train"])
@@ -97,21 +103,6 @@ def load_task_data(config: RunConfig) -> TaskData:
         more_tests={name: splits[name] for name in data.more_tests},
         fingerprints={name: _rows_hash(rows) for name, rows in {"train": train, "test": test, **scored}.items()},
     )
-
-
-def _named_splits(data: DataSettings) -> dict[str, str]:
-    own = {name: getattr(data, name) for name in ("train", "dev", "test") if getattr(data, name) is not None}
-    return {**own, **data.more_tests}
-
-
-def _read(config: RunConfig, kind: Kind) -> tuple[dict[str, Any], list[str]]:
-    data, labels, paths = config.data, config.task.labels, _named_splits(config.data)
-    table = TableFormat(data.format, data.header, **data.columns.model_dump(), label_aliases=data.label_aliases)
-    if data.source == "files":
-        labels = labels or kind.infer_labels(data.train, table)
-        return {name: kind.read(path, table, labels) for name, path in paths.items()}, labels
-    read = {name: kind.read_dataset(data.dataset or "", split, table, data.subset) for name, split in paths.items()}
-    return {name: rows for name, (rows, _) in read.items()}, labels or read["train"][1]
 
 
 def _rows_hash(examples: Examples) -> str:

@@ -30,9 +30,7 @@ TEXT_NAMES = (
     "文本", "句子", "内容", "评论", "标题",
 )  # fmt: skip
 TEXT_B_NAMES = ("text_b", "sentence2", "title", "hypothesis", "question2", "文本2", "句子2")
-LABEL_NAMES = (
-    "label", "labels", "class", "category", "target", "score", "sentiment", "标签", "类别", "情感",
-)  # fmt: skip
+LABEL_NAMES = ("label", "labels", "class", "category", "target", "score", "sentiment", "标签", "类别", "情感")
 _TYPICAL_NAMES = {*TEXT_NAMES, *TEXT_B_NAMES, *LABEL_NAMES}
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.#-]{0,39}")
 Cells = dict[str, Any]  # the cells or fields of a row that are used, by what they hold: "text", "text_b", "label"
@@ -67,25 +65,20 @@ def check_aliases(table: TableFormat, labels: Sequence[str]) -> None:
 def require_file(path: Path) -> None:
     """Raises an InputError that lists what is there instead, unless `path` is a file with something in it."""
     if path.is_dir():
-        raise InputError("a folder, not a file", str(path), f"name a file in it; it holds {listing(path)}")
+        raise InputError("a folder, not a file", str(path), f"name a file in it; {listing(path)}")
     if not path.is_file():
-        raise InputError("no such file", str(path), f"check the path; {nearest_listing(path.parent)}")
+        raise InputError("no such file", str(path), f"check the path; {listing(path.parent)}")
     if path.stat().st_size == 0:
         raise InputError("the file is empty", str(path), "give a file with at least one row")
 
 
-def nearest_listing(folder: Path) -> str:
-    """What the nearest folder that exists holds, in words."""
+def listing(folder: Path) -> str:
+    """What the folder holds, or the nearest above it that exists, in words: the first names."""
     while not folder.is_dir():
         folder = folder.parent
-    return f"{folder.absolute()} holds {listing(folder)}"
-
-
-def listing(folder: Path) -> str:
-    """The first names in a folder, in words."""
     names = sorted(entry.name + "/" * entry.is_dir() for entry in folder.iterdir())
     more = f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
-    return ", ".join(names[:_LISTED]) + more or "nothing"
+    return f"{folder.absolute()} holds {', '.join(names[:_LISTED]) + more or 'nothing'}"
 
 
 def file_format(path: Path, given: str) -> str:

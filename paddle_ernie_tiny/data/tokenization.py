@@ -168,7 +168,7 @@ class WordPieceTokenizer:
 
     def split_words(self, text: str) -> list[str]:
         """The words of a text after normalising, before they are cut into pieces."""
-        normalized = self._backend.normalizer.normalize_str(text)
+        normalized = self._backend.normalizer.normalize_str(*_encodable([text]))
         return [word for word, _ in self._backend.pre_tokenizer.pre_tokenize_str(normalized)]
 
 
@@ -190,7 +190,7 @@ def train_vocabulary(lines: Iterable[str], size: int, lowercase: bool = True) ->
     splitter = WordPieceTokenizer(SPECIAL_TOKENS, lowercase)
     counts: Counter[str] = Counter()
     for line in lines:
-        counts.update(splitter.split_words(_without_surrogates(line)))
+        counts.update(splitter.split_words(line))
     return WordPieceTokenizer(learn_word_pieces(counts, size), lowercase)
 
 
@@ -215,12 +215,8 @@ def _build(tokens: Sequence[str], lowercase: bool) -> Tokenizer:
 def _encodable(texts: Sequence[str]) -> list[str]:
     if isinstance(texts, str):
         raise TypeError("expected a list of texts, got one string")
-    return [_without_surrogates(text) for text in texts]
-
-
-def _without_surrogates(text: str) -> str:
     # Half a surrogate pair (JSON can carry one) cannot be passed to Rust; PaddleNLP drops it as a control.
-    return text.encode(errors="ignore").decode()
+    return [text.encode(errors="ignore").decode() for text in texts]
 
 
 def _read_lowercase(path: Path) -> bool:
