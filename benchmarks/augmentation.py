@@ -56,8 +56,7 @@ def main() -> None:
 
 def measure(args: argparse.Namespace) -> dict:
     """Rates in words a second, their ratios, and what they were measured with."""
-    from paddle_ernie_tiny.augmentation.masked_words import WordPredictor
-    from paddle_ernie_tiny.augmentation.segments import analyse
+    from paddle_ernie_tiny.augmentation.masked_words import WordPredictor, analyse
     from paddle_ernie_tiny.data.tables import TableFormat
     from paddle_ernie_tiny.kinds import KINDS
     from paddle_ernie_tiny.models.build import load_masked_lm, load_tokenizer

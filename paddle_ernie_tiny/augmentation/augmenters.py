@@ -25,8 +25,7 @@ from ..errors import InputError
 from ..files import sha256
 from ..kinds.tags import entities
 from .copies import Augmented, cached, distinct_copies
-from .masked_words import WordPredictor
-from .segments import Word, analyse, cut_texts
+from .masked_words import Word, WordPredictor, analyse, cut_texts
 from .vectors import nearest_words
 
 _VERSION = 1  # raise it when the same inputs give other rows
@@ -104,25 +103,22 @@ def _copies_of_block(
             found += [(text.words[i], float(which[i])) for i in np.flatnonzero(replaced < probability)]
         return found
 
-    def find_candidates(words: list[Word], attempt: int) -> None:
-        candidates.update({word: sorted(neighbours.get(word.text.lower(), [])) for word in words})
-        wanted = [word for word in words if word.pieces]
+    def draw(pending: list[tuple[int, int]], probability: float, attempt: int) -> list[Example]:
+        choices = [chosen(row, copy, probability, attempt) for row, copy in pending]
+        new = dict.fromkeys(word for choice in choices for word, _ in choice if word not in candidates)
+        candidates.update({word: sorted(neighbours.get(word.text.lower(), [])) for word in new})
+        wanted = [word for word in new if word.pieces]
         if predict is not None and wanted:
             share = len(block) / len(wanted) if attempt == 0 else 0.0
             for word, found in zip(wanted, predict(wanted, lambda count: advance(count * share)), strict=True):
                 # in an order of its own: rounding may swap words that are equally probable
                 candidates[word] = sorted({*found, *candidates[word]})
-
-    def draw(pending: list[tuple[int, int]], probability: float, attempt: int) -> list[Example]:
-        choices = [chosen(row, copy, probability, attempt) for row, copy in pending]
-        words = dict.fromkeys(word for choice in choices for word, _ in choice)
-        find_candidates([word for word in words if word not in candidates], attempt)
         drawn = []
         for (row, _), choice in zip(pending, choices, strict=True):
             of_word = [(word, candidates[word], die) for word, die in choice]
             replacements = {word: others[int(die * len(others))] for word, others, die in of_word if others}
-            new = [text.with_words(replacements) for text in texts[row]]
-            drawn.append(replace(block[row], **dict(zip(("text", "text_b"), new, strict=False))))
+            text, *text_b = [text.with_words(replacements) for text in texts[row]]
+            drawn.append(replace(block[row], text=text, text_b=text_b[0] if text_b else None))
         return drawn
 
     return distinct_copies(block, settings.copies_per_row, settings.replace_probability, draw)

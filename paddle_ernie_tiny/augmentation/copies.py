@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from ..files import write_text
-from .segments import script_of
+from .masked_words import script_of
 
 _ATTEMPTS = 4
 _SAMPLES = 20

@@ -10,7 +10,7 @@ import numpy as np
 
 from ..errors import InputError
 from ..files import utf8_lines
-from .segments import script_of
+from .masked_words import script_of
 
 _BLOCK_LINES = 4096
 _REMEDY = "give word vectors as text: a word and its numbers per line"

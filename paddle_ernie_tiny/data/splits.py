@@ -41,16 +41,6 @@ class TaskData:
         named: dict[str, Examples] = {"train": self.train, "dev": self.dev}
         return named if self.test_is_dev else {**named, "test": self.test}
 
-    @property
-    def pair(self) -> bool:
-        """Is a row two texts?"""
-        return self.train[0].text_b is not None
-
-    @cached_property
-    def unit(self) -> str | None:
-        """What a tagger labels in raw text: characters or words, as in the training rows; else None."""
-        return self.kind.unit(self.train)
-
     @cached_property
     def unseen(self) -> np.ndarray:
         """Which test rows do not occur, text for text, among the training rows: bool [rows]."""

@@ -11,7 +11,8 @@ from typing import Any
 import paddle
 from tqdm import tqdm
 
-from ..augmentation import AugmentationRequest, Augmented, augmented_rows
+from ..augmentation.augmenters import AugmentationRequest, augmented_rows
+from ..augmentation.copies import Augmented
 from ..config import RunConfig
 from ..data.corpus import TextCorpus, corpus_files, corpus_fingerprint, prepare_corpus
 from ..data.rows import EncodedRows

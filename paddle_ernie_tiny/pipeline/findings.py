@@ -84,7 +84,7 @@ def _lengths(context: RunContext) -> list[Finding]:
             unit = "characters (the tokenizer is not made yet)"
         else:
             texts = [example.text for example in sample]
-            pairs = [example.text_b or "" for example in sample] if data.pair else None
+            pairs = [example.text_b or "" for example in sample] if rows[0].text_b is not None else None
             encoded, _ = data.kind.tokenize(context.tokenizer, texts, pairs, 1 << 30)
             lengths, unit = [len(ids) for ids in encoded.input_ids], "tokens"
         cut = np.mean(np.array(lengths) > limit)

@@ -2,7 +2,8 @@
 
 import pytest
 
-from paddle_ernie_tiny.augmentation import AugmentationRequest, augmenters
+from paddle_ernie_tiny.augmentation import augmenters
+from paddle_ernie_tiny.augmentation.augmenters import AugmentationRequest
 from paddle_ernie_tiny.config import AugmentationSettings
 from paddle_ernie_tiny.data.rows import TokenExample
 from paddle_ernie_tiny.errors import InputError

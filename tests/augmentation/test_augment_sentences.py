@@ -3,8 +3,8 @@
 import paddle
 import pytest
 
-from paddle_ernie_tiny.augmentation import AugmentationRequest
 from paddle_ernie_tiny.augmentation import augmenters as module
+from paddle_ernie_tiny.augmentation.augmenters import AugmentationRequest
 from paddle_ernie_tiny.config import AugmentationSettings, ModelShape
 from paddle_ernie_tiny.data.rows import Example
 from paddle_ernie_tiny.data.tokenization import WordPieceTokenizer

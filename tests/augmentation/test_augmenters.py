@@ -4,8 +4,9 @@ import dataclasses
 
 import pytest
 
-from paddle_ernie_tiny import augmentation
-from paddle_ernie_tiny.augmentation import AUGMENTERS, AugmentationRequest, Augmented, augmented_rows
+from paddle_ernie_tiny.augmentation import augmenters
+from paddle_ernie_tiny.augmentation.augmenters import AUGMENTERS, AugmentationRequest, augmented_rows
+from paddle_ernie_tiny.augmentation.copies import Augmented
 from paddle_ernie_tiny.augmentation.copies import cached as cached_rows
 from paddle_ernie_tiny.config import AugmentationSettings
 from paddle_ernie_tiny.data.rows import Example, TokenExample
@@ -82,7 +83,7 @@ def counted(monkeypatch):
         asked.append(arguments)
         return Augmented([], [], len(asked), [])
 
-    monkeypatch.setattr(augmentation.augmenters, "AUGMENTERS", dict.fromkeys(AUGMENTERS, make))
+    monkeypatch.setattr(augmenters, "AUGMENTERS", dict.fromkeys(AUGMENTERS, make))
     return asked
 
 
