@@ -64,7 +64,7 @@ def replace_words(request: AugmentationRequest) -> Augmented:
         remedy = "name a model with its masked LM head, or give augmentation.word_vectors"
         raise InputError(what, "augmentation", remedy)
     if settings.word_vectors is not None:
-        cut = cut_texts([text for row in rows for text in _texts(row)], settings.language)
+        cut = cut_texts([text for row in rows for text in row.content if text is not None], settings.language)
         words = {word.lower() for text in cut for _, word, _ in text}
         neighbours = nearest_words(settings.word_vectors, words, settings.candidates)
     copies: list[tuple[int, Example]] = []
@@ -78,10 +78,6 @@ def replace_words(request: AugmentationRequest) -> Augmented:
     return Augmented.of(rows, copies, settings.copies_per_row)
 
 
-def _texts(row: Example) -> list[str]:
-    return [text for text in row.content if text is not None]
-
-
 def _copies_of_block(
     request: AugmentationRequest,
     block: dict[int, Example],
@@ -91,7 +87,8 @@ def _copies_of_block(
 ) -> list[tuple[int, Example]]:
     """(row, copy) of the block's rows by place; `advance` is told how many rows' work is done."""
     settings = request.settings
-    texts = {row: analyse(_texts(example), request.tokenizer, settings.language) for row, example in block.items()}
+    contents = {row: [text for text in example.content if text is not None] for row, example in block.items()}
+    texts = {row: analyse(content, request.tokenizer, settings.language) for row, content in contents.items()}
     candidates: dict[Word, list[str]] = {}
 
     def chosen(row: int, copy: int, probability: float, attempt: int) -> list[tuple[Word, float]]:

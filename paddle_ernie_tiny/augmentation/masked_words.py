@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import accumulate, pairwise
 from typing import Any
 
 import numpy as np
@@ -97,8 +96,7 @@ def cut_texts(texts: Sequence[str], language: str) -> list[list[tuple[int, str, 
     if language == "en":
         cut = [[(match.start(), match.group()) for match in _ENGLISH.finditer(text)] for text in texts]
     else:
-        spans = [pairwise(accumulate(lengths, initial=0)) for lengths in cut_words(list(texts))]
-        cut = [[(start, text[start:end]) for start, end in row] for text, row in zip(texts, spans, strict=True)]
+        cut = [[(start, word) for word, start, _ in words] for words in cut_words(texts)]
     return [[(start, word, script) for start, word in row if (script := script_of(word))] for row in cut]
 
 

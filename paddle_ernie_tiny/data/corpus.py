@@ -44,10 +44,7 @@ Arrays = tuple[np.ndarray, np.ndarray, np.ndarray | None]
 
 
 def corpus_files(pattern: str | Path) -> list[Path]:
-    """The files that a folder (every *.txt below it), a glob (`**` for any depth) or a path names, sorted.
-
-    Raises InputError if there are none, which says what was looked for and what is there.
-    """
+    """The files that a folder (every *.txt below it), a glob or a path names, sorted. Raises InputError for none."""
     path = Path(pattern)
     if path.is_dir():
         files = sorted(found for found in path.rglob("*.txt") if found.is_file())
@@ -76,10 +73,7 @@ def corpus_fingerprint(pattern: str | Path) -> str:
 
 
 def read_lines(pattern: str | Path) -> Iterator[str]:
-    """The lines with text of all files; a line over 1 MiB comes in several pieces.
-
-    Raises InputError at a line that is not UTF-8, and as `corpus_files` does.
-    """
+    """The lines with text of all files; one over 1 MiB comes in pieces. Raises InputError at one that is not UTF-8."""
     for file in corpus_files(pattern):
         for _, line in utf8_lines(file, _LINE_BYTES):
             if isinstance(line, InputError):
@@ -120,7 +114,7 @@ class TextRows:
     @cached_property
     def lengths(self) -> np.ndarray:
         """Tokens of each row, with [CLS] and [SEP]: int32 [rows]."""
-        lengths = self._corpus.lengths
+        lengths = np.diff(self._corpus.ends, prepend=0).astype(np.int32)
         return lengths[self._held_out] if self._inside else np.delete(lengths, self._held_out)
 
 
@@ -142,21 +136,17 @@ class TextCorpus:
         return TextCorpus, (self.folder,)
 
     @cached_property
-    def _ends(self) -> np.ndarray:
+    def ends(self) -> np.ndarray:
+        """Where each row of the file ends, in tokens: int64 [sequences]."""
         return np.memmap(self.folder / "ends.bin", dtype=np.int64, mode="r")
 
     @cached_property
     def _files(self) -> dict[str, BinaryIO]:
         return {name: open(self.folder / name, "rb") for name in _ARRAYS}
 
-    @cached_property
-    def lengths(self) -> np.ndarray:
-        """Tokens of every row of the file: int32 [sequences]."""
-        return np.diff(self._ends, prepend=0).astype(np.int32)
-
     def row(self, index: int) -> dict[str, np.ndarray]:
         """A row by its place in the file: `input_ids` int64 and, with word boundaries, `word_starts` bool."""
-        start, end = int(self._ends[index - 1]) if index else 0, int(self._ends[index])
+        start, end = int(self.ends[index - 1]) if index else 0, int(self.ends[index])
         row = {"input_ids": self._read("tokens.bin", self.meta["dtype"], start, end).astype(np.int64)}
         if self.meta["word_boundaries"]:
             row["word_starts"] = self._read("starts.bin", "bool", start, end)

@@ -43,18 +43,17 @@ def read_examples(
         return False
 
     rows = tables.labelled_rows(path, table, problems, is_header, require_label)
-    places = ((line, f"{path}:{line}", row) for line, row in rows)
-    examples = _examples(places, parse, problems, table.label_aliases, require_label)
+    examples = _examples(rows, f"{path}:", parse, problems, table.label_aliases, require_label)
     if not examples:
         raise InputError("no rows besides the header", str(path), "give a file with at least one row")
     return examples
 
 
 def infer_labels(path: str | Path, table: TableFormat) -> list[str]:
-    """The label names of a file, sorted (as numbers if all of them are).
+    """The label names of a file, sorted (as numbers if all of them are). Raises as `read_examples` does.
 
-    Raises InputError or InputErrors as `read_examples` does. With `header="auto"` and positions, a first
-    row whose label occurs nowhere else counts as a header if all its cells are single ASCII names.
+    With `header="auto"` and positions, a first row whose label occurs nowhere else counts as a header if all its
+    cells are single ASCII names.
     """
     path, problems = Path(path), Problems()
 
@@ -76,15 +75,12 @@ def infer_labels(path: str | Path, table: TableFormat) -> list[str]:
 
 
 def _examples(
-    rows: Iterable[tuple[int, str, Cells]],
-    parse: Parse,
-    problems: Problems,
-    aliases: dict[str, str],
-    require_label: bool,
+    rows: Iterable[tuple[int, Cells]], place: str, parse: Parse, problems: Problems, aliases: dict, require_label: bool
 ) -> list[Example]:
-    """Rows of (line, place for messages, cells), with their parts checked; raises all problems at the end."""
+    """Rows of (line, cells) with their parts checked; raises all problems at the end, `place` and the line of each."""
     examples = []
-    for line, where, cells in rows:
+    for line, cells in rows:
+        where = f"{place}{line}"
         text = _checked_text(cells["text"], "text", where, problems)
         text_b = _checked_text(cells["text_b"], "second text", where, problems) if "text_b" in cells else None
         name, label = _label_name(cells.get("label")), None
@@ -153,8 +149,8 @@ def read_paddlenlp(
             found["label"] = None if value == -1 else names[value] if 0 <= value < len(names) else value
         return found
 
-    places = ((number, f"{where}, row {number}", cells(row)) for number, row in enumerate(rows, start=1))
-    return _examples(places, lambda name: parse(name, names), Problems(), {}, False), names
+    numbered = enumerate(map(cells, rows), start=1)
+    return _examples(numbered, f"{where}, row ", lambda name: parse(name, names), Problems(), {}, False), names
 
 
 def _load_paddlenlp(name: str, split: str, subset: str | None) -> tuple[list[dict], list[str] | None, str]:
@@ -224,10 +220,7 @@ def infer_tags(path: str | Path, table: TableFormat) -> list[str]:
 def read_paddlenlp_tokens(
     name: str, split: str, table: TableFormat, subset: str | None = None
 ) -> tuple[list[TokenExample], list[str]]:
-    """One split of a tagged data set of `paddlenlp.datasets` (msra_ner), and its tags in PaddleNLP's order.
-
-    Raises InputError for an unknown data set, split or field, InputErrors for rows of unequally many words and tags.
-    """
+    """As `read_paddlenlp`, one split of a tagged data set (msra_ner), and its tags in PaddleNLP's order."""
     rows, labels, where = _load_paddlenlp(name, split, subset)
     fields = list(rows[0])
     text = _field_named(table.text, ("tokens", "words", "text"), fields, where)
@@ -248,7 +241,6 @@ def read_paddlenlp_tokens(
 
 def _tagged_rows(path: Path, table: TableFormat, problems: Problems) -> Iterator[_Row]:
     """Every row that is whole, with the tags' aliases replaced."""
-    tables.require_file(path)
     conll = tables.file_format(path, table.format) == "conll"
     for line, words, tags in _conll_rows(path, problems) if conll else _cell_rows(path, table, problems):
         where = f"{path}:{line}"

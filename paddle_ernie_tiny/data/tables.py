@@ -82,7 +82,8 @@ def listing(folder: Path) -> str:
 
 
 def file_format(path: Path, given: str) -> str:
-    """`tsv`, `csv`, `jsonl` or `conll`: as given, or for `auto` by the suffix. Raises InputError for an unknown one."""
+    """`tsv`, `csv`, `jsonl` or `conll`: as given, or for `auto` by the suffix. Raises InputError as `require_file`."""
+    require_file(path)
     suffix = path.suffix.lower()
     if given == "auto" and suffix not in _FORMATS:
         remedy = f"use one of {', '.join(_FORMATS)}, or say which format"
@@ -162,13 +163,12 @@ def labelled_rows(
     None if it is not there. `is_header` is asked about the first row if the table is read by position. Raises
     InputError for a file that cannot be read and for columns that do not fit; a row's faults go to `problems`.
     """
-    require_file(path)
+    layout = file_format(path, table.format)
     given = {"text": table.text, "text_b": table.text_b, "label": table.label}
     columns = {key: column for key, column in given.items() if column is not None}
     if require_label and "label" not in columns:
         raise InputError("no label column is given", str(path), "say which column holds the label")
     optional = None if require_label else "label"
-    layout = file_format(path, table.format)
     if layout == "jsonl":
         yield from _object_rows(path, columns, optional, problems)
         return
