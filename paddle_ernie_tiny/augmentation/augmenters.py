@@ -66,7 +66,7 @@ def replace_words(request: AugmentationRequest) -> Augmented:
     if settings.word_vectors is not None:
         cut = cut_texts([text for row in rows for text in row.content if text is not None], settings.language)
         words = {word.lower() for text in cut for _, word, _ in text}
-        neighbours = nearest_words(settings.word_vectors, words, settings.candidates)
+        neighbours = nearest_words(Path(settings.word_vectors), words, settings.candidates)
     copies: list[tuple[int, Example]] = []
     bar_format = "{desc}: {percentage:3.0f}%|{bar}| {elapsed}<{remaining}"
     with tqdm(total=len(rows), desc="augmenting", bar_format=bar_format, disable=None, leave=False) as bar:

@@ -30,10 +30,7 @@ Candidates = list[tuple[str, float]]  # the pieces that a place may hold, with t
 
 @dataclass(frozen=True, eq=False)
 class Word:
-    """A replaceable word, where it starts in its text, its script, and the token ids of the whole text.
-
-    Its pieces are ids[first:last]; a word that is not predicted has none.
-    """
+    """A replaceable word, its start in its text, and the token ids of the text: ids[first:last] are its pieces."""
 
     text: str
     start: int
@@ -107,8 +104,8 @@ class WordPredictor:
     about one token in ten is masked, and BERT was trained with one in seven. More than a text has is one word per pass,
     as in TinyBERT, at several times the cost. Of the `candidates` most probable tokens of each place, those that
     continue to a word of the same script are combined, the best sums of log-probabilities first: Chinese words are
-    of Chinese characters and in jieba's dictionary, others begin with a whole piece and continue with `##` ones.
-    Special tokens, punctuation and the word itself are never among them.
+    in jieba's dictionary, others begin with a whole piece and continue with `##` ones. Special tokens, punctuation and
+    the word itself are never among them.
     """
 
     def __init__(
@@ -139,10 +136,8 @@ class WordPredictor:
         result: dict[Word, list[str]] = {}
         for start in range(0, len(groups), self.rows_per_batch):
             batch = groups[start : start + self.rows_per_batch]
-            places, words = self._forward(batch), [word for group in batch for word in group]
-            for word in words:
-                result[word] = self.words(word, places[: word.pieces])
-                places = places[word.pieces :]
+            places, words = iter(self._forward(batch)), [word for group in batch for word in group]
+            result.update({word: self.words(word, [next(places) for _ in range(word.pieces)]) for word in words})
             if progress:
                 progress(len(words))
         return [result[word] for word in wanted]

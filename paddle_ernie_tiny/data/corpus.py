@@ -102,9 +102,8 @@ class TextRows:
         if not -len(self) <= index < len(self):
             raise IndexError(f"row {index} of {len(self)}")
         index %= len(self)
-        if self._inside:
-            return self._corpus.row(int(self._held_out[index]))
-        return self._corpus.row(index + int(np.searchsorted(self._before, index, side="right")))
+        place = self._held_out[index] if self._inside else index + np.searchsorted(self._before, index, side="right")
+        return self._corpus.row(int(place))
 
     @property
     def fingerprint(self) -> str:
@@ -282,10 +281,9 @@ class LineEncoder:
         tokens: np.ndarray = np.fromiter(chain.from_iterable(rows), dtype=self.dtype, count=int(lengths.sum()))
         return tokens, lengths, starts
 
-    def _pieces(self, line: list) -> Iterator[list]:
+    def _pieces(self, line: list) -> list[list]:
         room = self.max_length - 2
-        for start in range(0, len(line), room):
-            yield line[start : start + room]
+        return [line[start : start + room] for start in range(0, len(line), room)]
 
 
 def _encode_in_order(

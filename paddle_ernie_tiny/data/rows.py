@@ -86,10 +86,8 @@ class EncodedRows:
         return len(self.input_ids)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        row: dict[str, Any] = {"input_ids": self.input_ids[index], "token_type_ids": self.token_type_ids[index]}
-        if self.labels is not None:
-            row["labels"] = self.labels[index]
-        return row
+        row = {"input_ids": self.input_ids[index], "token_type_ids": self.token_type_ids[index]}
+        return row if self.labels is None else {**row, "labels": self.labels[index]}
 
     def take(self, indices: Sequence[int] | np.ndarray) -> EncodedRows:
         """The rows at `indices`, in that order."""

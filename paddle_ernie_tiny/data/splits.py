@@ -83,16 +83,9 @@ def load_task_data(config: RunConfig) -> TaskData:
             remedy = "name a labelled split, or leave data.test out and the dev split is scored"
             raise InputError(what, where.get(name, "data.dev_from_train"), remedy)
     test = splits.get("test", splits["dev"])
-    return TaskData(
-        kind=kind,
-        labels=list(labels),
-        train=train,
-        dev=splits["dev"],
-        test=test,
-        test_is_dev="test" not in splits,
-        more_tests={name: splits[name] for name in data.more_tests},
-        fingerprints={name: _rows_hash(rows) for name, rows in {"train": train, "test": test, **scored}.items()},
-    )
+    more = {name: splits[name] for name in data.more_tests}
+    prints = {name: _rows_hash(rows) for name, rows in {"train": train, "test": test, **scored}.items()}
+    return TaskData(kind, list(labels), train, splits["dev"], test, "test" not in splits, more, prints)
 
 
 def _rows_hash(examples: Examples) -> str:

@@ -215,14 +215,13 @@ def _object_rows(
 def _position(column: str | int, header: list[str], where: str, optional: bool) -> int | None:
     """The place in a row of a column that is given by name or position; None if it is optional and not there."""
     names = [cell.strip() for cell in header]
-    found = [i for i, name in enumerate(names) if name == column] if isinstance(column, str) else [column]
-    if len(found) == 1 and 0 <= found[0] < len(names):
+    found = [place for place, name in enumerate(names) if column in (place, name)]
+    if len(found) == 1:
         return found[0]
-    if optional and len(found) < 2:
+    if optional and not found:
         return None
     if isinstance(column, int):
-        what = f"there is no column {column}: {len(names)} columns, counted from 0"
-        remedy = "correct the position"
+        what, remedy = f"there is no column {column}: {len(names)} columns, counted from 0", "correct the position"
     elif found:
         what, remedy = f"{len(found)} columns are called {column!r}", "give the position, from 0"
     else:

@@ -25,7 +25,7 @@ import numpy as np
 from tokenizers import AddedToken, Encoding, Regex, Tokenizer, models, normalizers, pre_tokenizers, processors
 
 from ..errors import InputError
-from ..files import write_text
+from ..files import read_json, write_text
 from .vocabulary import SPECIAL_TOKENS, learn_word_pieces, read_vocabulary
 
 _PIPELINE_VERSION = 1  # part of the fingerprint; raise it when the steps change
@@ -78,26 +78,21 @@ class WordPieceTokenizer:
         """
         folder = Path(folder)
         bundled, vocab = folder / "tokenizer.json", folder / "vocab.txt"
-        if bundled.is_file() and (tokenizer := cls._from_json(bundled)):
-            return tokenizer
+        if bundled.is_file():
+            try:
+                backend = Tokenizer.from_str(bundled.read_text(encoding="utf-8"))
+            except Exception as error:  # tokenizers raises plain Exception for whatever it cannot read
+                raise InputError(f"cannot be read: {error}", str(bundled), "export the bundle again") from None
+            written, vocabulary = json.loads(backend.to_str()), backend.get_vocab()
+            for lowercase in (True, False):
+                ours = json.loads(_build(SPECIAL_TOKENS, lowercase).to_str())
+                if all(written[part] == ours[part] for part in ("normalizer", "pre_tokenizer")):
+                    return cls(sorted(vocabulary, key=vocabulary.__getitem__), lowercase)
         if not vocab.is_file():
             found = "a tokenizer.json that this toolkit did not write and no" if bundled.is_file() else "no"
             what = f"{found} vocab.txt here" if folder.is_dir() else "no such folder"
             raise InputError(what, str(folder), _FOLDER_REMEDY)
         return cls.from_vocab_file(vocab, lowercase=_read_lowercase(folder / "tokenizer_config.json"))
-
-    @classmethod
-    def _from_json(cls, path: Path) -> WordPieceTokenizer | None:
-        try:
-            backend = Tokenizer.from_str(path.read_text(encoding="utf-8"))
-        except Exception as error:  # tokenizers raises plain Exception for whatever it cannot read
-            raise InputError(f"cannot be read: {error}", str(path), "export the bundle again") from None
-        written, vocabulary = json.loads(backend.to_str()), backend.get_vocab()
-        for lowercase in (True, False):
-            ours = json.loads(_build(SPECIAL_TOKENS, lowercase).to_str())
-            if all(written[part] == ours[part] for part in ("normalizer", "pre_tokenizer")):
-                return cls(sorted(vocabulary, key=vocabulary.__getitem__), lowercase)
-        return None
 
     def save(self, folder: str | Path) -> None:
         """Writes `tokenizer.json` and `vocab.txt` (BERT's shape), each atomically."""
@@ -122,8 +117,7 @@ class WordPieceTokenizer:
             raise InputError(f"max_length {max_length} leaves no room for text", remedy="give at least 8 tokens")
         if texts_b is not None and len(texts) != len(texts_b):
             raise ValueError(f"{len(texts)} first texts but {len(texts_b)} second texts")
-        first = self.encode_plain(texts)
-        second = None if texts_b is None else self.encode_plain(texts_b)
+        first, second = self.encode_plain(texts), None if texts_b is None else self.encode_plain(texts_b)
         encoded, room = Encoded([], [], 0), max_length - 2 - (second is not None)
         for row, a in enumerate(first):
             b = [] if second is None else second[row]
@@ -182,10 +176,9 @@ def pad_batch(rows: Sequence[Sequence[int]], pad_id: int, multiple_of: int = 1) 
 
 
 def train_vocabulary(lines: Iterable[str], size: int, lowercase: bool = True) -> WordPieceTokenizer:
-    """Learns a vocabulary of at most `size` tokens from text; the same text always gives the same one.
+    """Learns a vocabulary of at most `size` tokens from text. Raises InputError as `learn_word_pieces` does.
 
-    Special tokens take ids 0 to 4; each Chinese character is a word. Memory grows with the number of
-    different words, not with the text. Raises InputError as `learn_word_pieces` does.
+    Each Chinese character is a word. Memory grows with the number of different words, not with the text.
     """
     splitter = WordPieceTokenizer(SPECIAL_TOKENS, lowercase)
     counts: Counter[str] = Counter()
@@ -199,14 +192,11 @@ def _build(tokens: Sequence[str], lowercase: bool) -> Tokenizer:
     backend = Tokenizer(models.WordPiece(vocabulary, unk_token="[UNK]", max_input_chars_per_word=100))
     no_control = normalizers.Replace(_CONTROL, "")
     no_accents = [normalizers.NFD(), normalizers.Replace(Regex(r"\p{Mn}"), "")]
-    backend.normalizer = normalizers.Sequence(
-        [normalizers.Lowercase(), no_control, *no_accents] if lowercase else [no_control]
-    )
-    backend.pre_tokenizer = pre_tokenizers.Sequence(
-        [pre_tokenizers.WhitespaceSplit(), pre_tokenizers.Split(_SINGLE, "isolated")]
-    )
-    specials = [AddedToken(token, special=True, normalized=False) for token in SPECIAL_TOKENS]
-    backend.add_special_tokens(specials)
+    steps = [normalizers.Lowercase(), no_control, *no_accents] if lowercase else [no_control]
+    backend.normalizer = normalizers.Sequence(steps)
+    splits = [pre_tokenizers.WhitespaceSplit(), pre_tokenizers.Split(_SINGLE, "isolated")]
+    backend.pre_tokenizer = pre_tokenizers.Sequence(splits)
+    backend.add_special_tokens([AddedToken(token, special=True, normalized=False) for token in SPECIAL_TOKENS])
     # We add the special tokens ourselves; this is for other users of tokenizer.json.
     backend.post_processor = processors.BertProcessing(("[SEP]", vocabulary["[SEP]"]), ("[CLS]", vocabulary["[CLS]"]))
     return backend
@@ -223,11 +213,10 @@ def _read_lowercase(path: Path) -> bool:
     """`do_lower_case` of a tokenizer_config.json (true if it does not say, as in PaddleNLP)."""
     if not path.is_file():
         return True
-    try:
-        options = json.loads(path.read_text(encoding="utf-8"))
-        name = options.get("tokenizer_class") or options.get("init_class") or "BertTokenizer"
-    except (ValueError, AttributeError):
-        raise InputError("not a JSON object", str(path), "restore the model's own file") from None
+    options = read_json(path)
+    if not isinstance(options, dict):
+        raise InputError("not a JSON object", str(path), "restore the model's own file")
+    name = options.get("tokenizer_class") or options.get("init_class") or "BertTokenizer"
     lowercase = bool(options.get("do_lower_case", True))
     supported: dict[str, list] = {
         "do_basic_tokenize": [True],

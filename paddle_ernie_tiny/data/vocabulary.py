@@ -88,12 +88,13 @@ def _tokens_with_ids(path: Path, lines: list[str]) -> list[str]:
 def learn_word_pieces(word_counts: Mapping[str, int], size: int) -> list[str]:
     """Learns a word piece vocabulary of at most `size` tokens, special tokens first.
 
-    Single characters come first, by frequency, each also as `##c` if it continues a word; characters
-    for which there is no room become `[UNK]`. The rest of `size` goes to the pieces that the trainer of
-    `tokenizers` merges. The same counts always give the same vocabulary: the trainer's own result depends
-    on the order of a hash map, so the characters are given to it with fixed ids. Raises InputError for no words, or a
-    `size` that has no room for a single character.
+    Then single characters, by frequency, each also as `##c` if it continues a word; those for which there is no room
+    become `[UNK]`. The rest of `size` goes to the pieces that the trainer of `tokenizers` merges. The same counts
+    always give the same vocabulary: the trainer's own result depends on the order of a hash map, so the characters are
+    given to it with fixed ids. Raises InputError for no words, or a `size` without room for a character.
     """
+    from tokenizers import Tokenizer, models, pre_tokenizers, trainers
+
     if size <= len(SPECIAL_TOKENS):
         raise InputError(f"a vocabulary of {size} tokens has no room for text", remedy="give at least a few hundred")
     if not word_counts:
@@ -106,23 +107,8 @@ def learn_word_pieces(word_counts: Mapping[str, int], size: int) -> list[str]:
 
     words = {word: count for word, count in word_counts.items() if len(word) > 1 and is_spelt(word)}
     fixed = [*SPECIAL_TOKENS, *alphabet]
-    return _merge(words, fixed, size) if words and len(fixed) < size else fixed
-
-
-def _alphabet(word_counts: Mapping[str, int], room: int) -> list[str]:
-    counts: Counter[str] = Counter()
-    for word, count in word_counts.items():
-        counts[word[0]] += count
-        for character in word[1:]:
-            # The plain character is counted too, so that it never ranks below its own `##` form.
-            counts[character] += count
-            counts[f"##{character}"] += count
-    return sorted(counts, key=lambda piece: (-counts[piece], len(piece), piece))[:room]
-
-
-def _merge(words: Mapping[str, int], fixed: list[str], size: int) -> list[str]:
-    from tokenizers import Tokenizer, models, pre_tokenizers, trainers
-
+    if not words or len(fixed) >= size:
+        return fixed
     tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))
     tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     trainer = trainers.WordPieceTrainer(
@@ -136,3 +122,14 @@ def _merge(words: Mapping[str, int], fixed: list[str], size: int) -> list[str]:
     tokenizer.train_from_iterator(lines, trainer)
     vocabulary = tokenizer.get_vocab()
     return sorted(vocabulary, key=vocabulary.__getitem__)
+
+
+def _alphabet(word_counts: Mapping[str, int], room: int) -> list[str]:
+    counts: Counter[str] = Counter()
+    for word, count in word_counts.items():
+        counts[word[0]] += count
+        for character in word[1:]:
+            # The plain character is counted too, so that it never ranks below its own `##` form.
+            counts[character] += count
+            counts[f"##{character}"] += count
+    return sorted(counts, key=lambda piece: (-counts[piece], len(piece), piece))[:room]
