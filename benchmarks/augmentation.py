@@ -56,7 +56,7 @@ def main() -> None:
 
 def measure(args: argparse.Namespace) -> dict:
     """Rates in words a second, their ratios, and what they were measured with."""
-    from paddle_ernie_tiny.augmentation.masked_words import WordPredictor, analyse
+    from paddle_ernie_tiny.augmentation.candidates import WordPredictor, analyse
     from paddle_ernie_tiny.data.tables import TableFormat
     from paddle_ernie_tiny.kinds import KINDS
     from paddle_ernie_tiny.models.build import load_masked_lm, load_tokenizer
@@ -118,7 +118,7 @@ def one_by_one(predictor, wanted, repeat: bool) -> list[list[str]]:
     """One forward a word, in the order of the text, through the model's own call."""
     import paddle
 
-    from paddle_ernie_tiny.augmentation.masked_words import place_row
+    from paddle_ernie_tiny.augmentation.candidates import place_row
 
     tokenizer, longest = predictor.tokenizer, predictor.model.config.max_position_embeddings
     found = []

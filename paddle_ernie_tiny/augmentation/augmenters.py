@@ -24,9 +24,8 @@ from ..distributed import main_first
 from ..errors import InputError
 from ..files import sha256
 from ..kinds.tags import entities
+from .candidates import Word, WordPredictor, analyse, cut_texts, nearest_words
 from .copies import Augmented, cached, distinct_copies
-from .masked_words import Word, WordPredictor, analyse, cut_texts
-from .vectors import nearest_words
 
 _VERSION = 1  # raise it when the same inputs give other rows
 # Rows that are augmented together: enough to fill batches of similar length, few enough to keep in memory.

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from ..files import write_text
-from .masked_words import script_of
+from .candidates import script_of
 
 _ATTEMPTS = 4
 _SAMPLES = 20
@@ -74,13 +74,11 @@ def distinct_copies(originals: Mapping[int, Any], copies: int, probability: floa
 def cached(folder: Path, inputs: dict[str, Any], make: Callable[[], Augmented], row_type: type) -> Augmented:
     """What `make()` returns, or what it returned for the same inputs before.
 
-    `inputs` is a JSON mapping, `row_type` the dataclass of the rows. The folder holds one file of JSON lines. The
-    first tells the SHA-256 of the inputs and of the other lines; if either does not fit, or the file cannot be
-    read, the rows are made and written again.
+    `inputs` is a JSON mapping, `row_type` the dataclass of the rows. The folder holds one file of JSON lines, the first
+    with the SHA-256 of the inputs and of the other lines. If either does not fit, the rows are made and written again.
     """
     path, fingerprint = folder / "augmented.jsonl", _sha256(json.dumps(inputs, sort_keys=True))
-    kept = _read(path, fingerprint, row_type)
-    if kept is not None:
+    if (kept := _read(path, fingerprint, row_type)) is not None:
         return kept
     result = make()
     rows = zip(result.origin, result.examples, strict=True)

@@ -99,9 +99,7 @@ class TextRows:
         return len(self._held_out) if self._inside else self._corpus.sequences - len(self._held_out)
 
     def __getitem__(self, index: int) -> dict[str, np.ndarray]:
-        if not -len(self) <= index < len(self):
-            raise IndexError(f"row {index} of {len(self)}")
-        index %= len(self)
+        index = range(len(self))[index]  # from the end, if negative
         place = self._held_out[index] if self._inside else index + np.searchsorted(self._before, index, side="right")
         return self._corpus.row(int(place))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import pkgutil
 import re
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -155,8 +156,6 @@ def read_paddlenlp(
 
 def _load_paddlenlp(name: str, split: str, subset: str | None) -> tuple[list[dict], list[str] | None, str]:
     """One split of a data set of `paddlenlp.datasets`: its rows, its label names, and its name for messages."""
-    import pkgutil
-
     import paddlenlp.datasets as known
 
     where = f"paddlenlp:{name}" + (f"/{subset}" if subset else "") + f"/{split}"

@@ -26,11 +26,6 @@ class Example:
         """What the row says, without its label."""
         return self.text, self.text_b
 
-    @property
-    def characters(self) -> int:
-        """Length of its text, or of both texts."""
-        return len(self.text) + len(self.text_b or "")
-
 
 @dataclass(frozen=True)
 class TokenExample:
@@ -56,10 +51,10 @@ class TokenExample:
         """What the row says, without its tags."""
         return self.words
 
-    @property
-    def characters(self) -> int:
-        """Length of its words together."""
-        return sum(map(len, self.words))
+
+def characters(row: Example | TokenExample) -> int:
+    """Length of the row's text, of both its texts, or of its words together."""
+    return sum(len(part or "") for part in row.content)
 
 
 @dataclass

@@ -68,9 +68,7 @@ def load_task_data(config: RunConfig) -> TaskData:
         held = max(1, int(round(len(order) * data.dev_from_train)))
         splits["dev"] = [splits["train"][i] for i in sorted(order[:held])]
         order = order[held:]
-    if data.train_limit:
-        order = order[: data.train_limit]
-    train = [splits["train"][i] for i in sorted(order)]
+    train = [splits["train"][i] for i in sorted(order[: data.train_limit])]
     where = {name: f"data.{name} ({split})" for name, split in paths.items()}
     if not train:
         raise InputError("no training row is left", where["train"], "give more rows, or hold out fewer")

@@ -73,8 +73,7 @@ class WordPieceTokenizer:
     def from_folder(cls, folder: str | Path) -> WordPieceTokenizer:
         """From a bundle's `tokenizer.json`, or a PaddleNLP folder's `vocab.txt` and `tokenizer_config.json`.
 
-        A `tokenizer.json` that another tool wrote is ignored, and `vocab.txt` read. Raises InputError if neither file
-        is there, or the folder's tokenizer is not like BERT's.
+        Another tool's `tokenizer.json` is passed over. Raises InputError for neither file, or a tokenizer not as BERT's.
         """
         folder = Path(folder)
         bundled, vocab = folder / "tokenizer.json", folder / "vocab.txt"

@@ -4,7 +4,7 @@ import numpy as np
 import paddle
 import pytest
 
-from paddle_ernie_tiny.augmentation.masked_words import WordPredictor, analyse, compose
+from paddle_ernie_tiny.augmentation.candidates import WordPredictor, analyse, compose
 from paddle_ernie_tiny.config import ModelShape
 from paddle_ernie_tiny.data.tokenization import WordPieceTokenizer
 from paddle_ernie_tiny.models.build import build_masked_lm

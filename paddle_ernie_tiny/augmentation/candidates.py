@@ -1,16 +1,20 @@
-"""The words of a text that augmentation replaces, and what a masked language model would put in their places."""
+"""Words of a text, and what may replace them: predictions of a masked language model, neighbours by word vectors."""
 
 from __future__ import annotations
 
+import itertools
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ..data.tokenization import WordPieceTokenizer, pad_batch
 from ..data.words import cut_words, word_counts
+from ..errors import InputError
+from ..files import utf8_lines
 
 _CHINESE = "\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0002fa1f"
 # A word is replaced by one of its own script; what has none (punctuation, symbols, `T恤`) is left alone.
@@ -25,6 +29,8 @@ _MAX_PIECES = 8  # longer words (links, serial numbers) are not predicted
 _CONTEXT_TOKENS = 64
 _BEAM = 64
 _PLACES = ("chinese", "letters", "##letters", "number", "##number")
+_BLOCK_LINES = 4096
+_REMEDY = "give word vectors as text: a word and its numbers per line"
 Candidates = list[tuple[str, float]]  # the pieces that a place may hold, with their logits
 
 
@@ -127,7 +133,7 @@ class WordPredictor:
                 allowed[_PLACES.index(place), index] = 0
         self.allowed = paddle.to_tensor(allowed)
 
-    def __call__(self, wanted: Sequence[Word], progress: Callable[[int], object] | None = None) -> list[list[str]]:
+    def __call__(self, wanted: Sequence[Word], progress: Callable[[int], object] = lambda _: None) -> list[list[str]]:
         """The replacements of each word, the most probable first; at most `candidates` of each.
 
         Runs `rows_per_batch` masked texts of similar length at a time; `progress` gets the number of words of each.
@@ -138,8 +144,7 @@ class WordPredictor:
             batch = groups[start : start + self.rows_per_batch]
             places, words = iter(self._forward(batch)), [word for group in batch for word in group]
             result.update({word: self.words(word, [next(places) for _ in range(word.pieces)]) for word in words})
-            if progress:
-                progress(len(words))
+            progress(len(words))
         return [result[word] for word in wanted]
 
     def groups(self, wanted: Sequence[Word]) -> list[list[Word]]:
@@ -206,8 +211,7 @@ class WordPredictor:
 def compose(places: Sequence[Candidates], known: dict[str, int] | None = None) -> list[str]:
     """Words made of one piece for each place, the highest sum of the pieces' scores first (a beam of 64).
 
-    `known` keeps to words with a count above 0; beginnings of words occur in it too. Logits rank the words as
-    log-probabilities do: the difference is the same for all of them.
+    `known` keeps to words with a count above 0; beginnings of words are in it too. Logits rank as log-probabilities do.
     """
     beam = [("", 0.0)]
     for place in places:
@@ -221,3 +225,63 @@ def compose(places: Sequence[Candidates], known: dict[str, int] | None = None) -
 def place_row(script: str, index: int) -> int:
     """The row of `WordPredictor.allowed` for piece `index` of a word of this script."""
     return _PLACES.index(script if index == 0 or script == "chinese" else f"##{script}")
+
+
+def nearest_words(path: Path, words: Iterable[str], count: int) -> dict[str, list[str]]:
+    """The `count` nearest words of the same script for each of `words` (lower case), by cosine, the nearest first.
+
+    `path` is text in word2vec's or GloVe's shape, UTF-8: a word and its numbers per line, separated by single spaces,
+    with or without a first line of the two counts. Case is folded; of equal words the first counts. It is read twice:
+    for the vectors of `words`, then for their neighbours, so memory holds only the former (words x dimensions x 4
+    bytes, float32) and a block of 4,096 lines with its cosines (words x 4,096 x 4 bytes). A word that is not in it has
+    no neighbours. Raises InputError for no such file, a line without its numbers, or none of `words` in the file.
+    """
+    if not path.is_file():
+        raise InputError("no such file of word vectors", str(path), "check augmentation.word_vectors")
+    wanted = set(words)
+    if not wanted:
+        return {}
+    own = dict(_unit_vectors(path, wanted))
+    if not own:
+        what = f"none of the {len(wanted)} different words of the task text has a vector here"
+        remedy = "give vectors of the task's language, for words as augmentation.language cuts them"
+        raise InputError(what, str(path), remedy)
+    best: dict[str, list[tuple[float, str]]] = {word: [] for word in own}  # (minus the cosine, neighbour), sorted
+    matrix, vectors = np.stack(list(own.values())), _unit_vectors(path)
+    while block := list(itertools.islice(vectors, _BLOCK_LINES)):
+        scripts = np.array([script_of(word) for word, _ in block])
+        for word, cosines in zip(best, matrix @ np.stack([vector for _, vector in block]).T, strict=True):
+            least = -best[word][-1][0] if len(best[word]) == count else -np.inf
+            better = np.flatnonzero((cosines > least) & (scripts == script_of(word)))
+            if len(better) > count:  # and one more, which may be the word itself
+                better = better[np.argpartition(-cosines[better], count)[: count + 1]]
+            new = [(-float(cosines[i]), block[i][0]) for i in better if block[i][0] != word]
+            best[word] = sorted(best[word] + new)[:count]
+    return {word: [near for _, near in ranked] for word, ranked in best.items()}
+
+
+def _unit_vectors(path: Path, wanted: set[str] | None = None) -> Iterator[tuple[str, np.ndarray]]:
+    """Words in lower case and their vectors [dimensions] at length 1; of `wanted` only, if given."""
+    seen: set[str] = set()
+    width = 0
+    for number, line in utf8_lines(path):
+        if isinstance(line, InputError):
+            continue  # published files hold broken words
+        parts = line.rstrip().split(" ")
+        if number == 1 and len(parts) == 2 and all(part.isdigit() for part in parts):
+            continue
+        width = width or len(parts) - 1
+        if not width or len(parts) <= width:
+            raise InputError(f"{len(parts) - 1} numbers, the lines before have {width}", f"{path}:{number}", _REMEDY)
+        # a few published files hold "words" with a space inside
+        word = " ".join(parts[: len(parts) - width]).lower()
+        if word in seen or (wanted is not None and word not in wanted) or script_of(word) is None:
+            continue
+        try:
+            vector = np.array(parts[-width:], dtype=np.float32)
+        except ValueError:
+            vector = np.array([np.nan])
+        if not np.isfinite(vector).all():
+            raise InputError("not a word and its numbers", f"{path}:{number}", _REMEDY)
+        seen.add(word)
+        yield word, vector / max(float(np.linalg.norm(vector)), 1e-12)
