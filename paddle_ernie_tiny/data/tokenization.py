@@ -73,7 +73,7 @@ class WordPieceTokenizer:
     def from_folder(cls, folder: str | Path) -> WordPieceTokenizer:
         """From a bundle's `tokenizer.json`, or a PaddleNLP folder's `vocab.txt` and `tokenizer_config.json`.
 
-        Another tool's `tokenizer.json` is passed over. Raises InputError for neither file, or a tokenizer not as BERT's.
+        Another tool's `tokenizer.json` is passed over. Raises InputError for no file, or a tokenizer unlike BERT's.
         """
         folder = Path(folder)
         bundled, vocab = folder / "tokenizer.json", folder / "vocab.txt"
