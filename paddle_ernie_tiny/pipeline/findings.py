@@ -6,6 +6,7 @@ import numpy as np
 
 from ..config import TrainingSettings
 from ..data.corpus import corpus_files, read_lines
+from ..data.rows import characters
 from ..data.splits import TaskData
 from ..errors import Finding
 from ..models.weights import has_masked_lm_head
@@ -80,11 +81,11 @@ def _lengths(context: RunContext) -> list[Finding]:
         picked = np.random.default_rng(context.config.seed).permutation(len(rows))[:_SAMPLE]
         sample = [rows[i] for i in picked]
         if context.teacher_source is None:
-            lengths = [example.characters for example in sample]
+            lengths = list(map(characters, sample))
             unit = "characters (the tokenizer is not made yet)"
         else:
             texts = [example.text for example in sample]
-            pairs = [example.text_b or "" for example in sample] if data.pair else None
+            pairs = [example.text_b or "" for example in sample] if rows[0].text_b is not None else None
             encoded, _ = data.kind.tokenize(context.tokenizer, texts, pairs, 1 << 30)
             lengths, unit = [len(ids) for ids in encoded.input_ids], "tokens"
         cut = np.mean(np.array(lengths) > limit)

@@ -11,7 +11,7 @@ import numpy as np
 
 from ..config import StageSettings
 from ..data.corpus import TextRows, corpus_files
-from ..data.rows import EncodedRows
+from ..data.rows import EncodedRows, characters
 from ..distillation.objective import Objective, stage_objective
 from ..distillation.signals import Layout, SignalCache, rows_fingerprint
 from ..distillation.teacher import CachedTeacher, Teacher
@@ -126,7 +126,7 @@ def _tokens(context: RunContext, settings: StageSettings, stage: Stage) -> tuple
     else:
         rows = context.data.train
         picked = [rows[i] for i in np.random.default_rng(config.seed).permutation(len(rows))[:2000]]
-        length = np.mean([min(config.task.max_length_tokens, 3 + example.characters) for example in picked])
+        length = np.mean([min(config.task.max_length_tokens, 3 + characters(example)) for example in picked])
         copies = 1 + (config.augmentation.copies_per_row if config.augmentation else 0)
         tokens = float(length * len(rows) * copies)
         batch = training.per_device_train_batch_size * training.gradient_accumulation_steps

@@ -59,7 +59,7 @@ def export_request(context: RunContext, checkpoint: Path, out: Path) -> ExportRe
         kind=data.kind.name,
         texts=rows.texts,
         texts_b=rows.texts_b,
-        unit=data.unit,
+        unit=data.kind.unit(data.train),
         max_length_tokens=config.task.max_length_tokens,
         tolerance=config.export.tolerance,
         table={
