@@ -10,7 +10,7 @@ import numpy as np
 from ..config import AugmentationSettings
 from ..data.rows import TokenExample
 from ..errors import InputError
-from ..kinds.tags import entities
+from ..kinds.token_classification import entities
 from .copies import AugmentationTeacher, Augmented, distinct_copies
 
 

@@ -111,7 +111,7 @@ def export(
     labels = [names[key] for key in sorted(names, key=int)]
     kind = _kind_of(config.get("architectures") or [""], labels)
     texts, texts_b = read_texts(Path(rows))
-    unit = kind.unit_of_texts(texts)
+    unit = kind.unit(texts)
     pair = texts_b is not None
     return export_bundle(
         ExportRequest(
@@ -133,7 +133,8 @@ def export(
 
 def _kind_of(architectures: list[str], labels: list[str]) -> Kind:
     """The kind of task of a model folder: the first of the table with its head and as many outputs."""
-    fitting = [kind for kind in KINDS.values() if kind.head in architectures[0] and kind.fits_labels(labels)]
+    several = len(labels) > 1
+    fitting = [kind for kind in KINDS.values() if kind.head in architectures[0] and kind.has_labels == several]
     return fitting[0] if fitting else KINDS["classification"]
 
 

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import repeat
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from .metrics import METRICS, Scored, metrics_of
+from .metrics import METRICS, Scored, fidelity, metrics_of, softmax
 
 if TYPE_CHECKING:
     from paddle import Tensor
@@ -30,20 +31,21 @@ _FEW_ROWS = 5
 
 @dataclass(frozen=True)
 class Row:
-    """A tokenised row of raw text; of a tagger also its words (text, start, end) and their first pieces' places."""
+    """A tokenised row of raw text; of a tagger also its unit, and the places of its words' first pieces."""
 
     text: str
     input_ids: list[int]
     token_type_ids: list[int]
-    words: list[tuple[str, int, int]] | None = None
     places: np.ndarray | None = None
+    unit: str | None = None
 
 
 class Kind:
     """One kind of task. A subclass is one row of the table `KINDS`.
 
-    Shapes: `output` is what a model gives, [batch, labels], or [batch, length, labels] if `by_token`; `answers` are
-    those of one row, [answers, labels].
+    What is written out here is right for most kinds: a row has one answer, trained by cross-entropy. Shapes: `output`
+    is what a model gives, [batch, labels], or [batch, length, labels] if `by_token`; `answers` are those of one row,
+    [answers, labels].
     """
 
     name: ClassVar[str]
@@ -55,7 +57,7 @@ class Kind:
     shown_metrics: ClassVar[tuple[str, ...]] = ()  # what is usually read beside the task's own metric
     augmenter: ClassVar[str] = "words"  # a row of augmentation.AUGMENTERS
     unit_name: ClassVar[str] = "rows"  # what has a label
-    has_labels: ClassVar[bool] = True  # is the answer one of several labels?
+    has_labels: ClassVar[bool] = True  # is the answer one of several labels, not a number?
     no_label: ClassVar[dict[str, Any]] = {"label": None}  # the fields of an example that take its label away
 
     # --- labels and rows -------------------------------------------------------------------------------------------
@@ -66,6 +68,8 @@ class Kind:
             raise ValueError(f"metric {metric!r} does not score {self.name}; use {', '.join(metrics_of(self.name))}")
         if labels is None:
             return
+        if not self.has_labels:
+            raise ValueError(f"a {self.name} task has scores, not labels: leave labels out")
         if len(labels) < 2:
             raise ValueError(f"a {self.name} task needs at least two labels")
         if len(set(labels)) != len(labels):
@@ -75,34 +79,50 @@ class Kind:
             number = {2: "two"}.get(count, count)
             raise ValueError(f"metric {metric} is for {number} labels (the last is the positive one); use macro_f1")
 
-    def fits_labels(self, labels: Sequence[str]) -> bool:
-        """May a model with these label names be of this kind?"""
-        return len(labels) > 1
+    def parse_label(self, name: str, labels: Sequence[str] | None) -> int | float:
+        """The label with a name. Raises InputError, without a place, if there is none."""
+        raise NotImplementedError
 
     def read(
         self, path: str | Path, table: TableFormat, labels: list[str] | None, require_label: bool = True
     ) -> Examples:
         """The rows of a labelled file; labels become their places in `labels`. Raises InputError(s)."""
-        raise NotImplementedError
+        from ..data.readers import read_examples
+
+        names = labels if self.has_labels else None
+        return read_examples(path, table, lambda name: self.parse_label(name, labels), names, require_label)
 
     def read_dataset(self, name: str, split: str, table: TableFormat, subset: str | None) -> tuple[Examples, list[str]]:
         """One split of a data set of `paddlenlp.datasets`, and its label names. Raises InputError(s)."""
-        raise NotImplementedError
+        from ..data.readers import read_paddlenlp
+
+        return read_paddlenlp(name, split, table, subset, self.parse_label)
 
     def infer_labels(self, path: str | Path, table: TableFormat) -> list[str]:
         """The label names of a training file, in the order of their ids. Raises InputError(s)."""
-        raise NotImplementedError
+        from ..data.readers import infer_labels
+
+        return infer_labels(path, table)
 
     def check_training_rows(self, train: Examples, labels: Sequence[str], where: str) -> None:
         """Raises InputError if a model cannot learn the task from these rows."""
 
     def encode(self, tokenizer: WordPieceTokenizer, examples: Examples, max_length: int) -> EncodedRows:
         """Tokenised rows with their labels, for training and scoring."""
-        raise NotImplementedError
+        from ..data.rows import IGNORED, EncodedRows
+
+        texts: list[Any] = [e.text for e in examples]
+        pairs: Any = [e.text_b for e in examples] if examples and examples[0].text_b is not None else None
+        encoded = tokenizer.encode(texts, pairs, max_length=max_length)
+        missing, dtype = (IGNORED, np.int64) if self.has_labels else (np.nan, np.float32)
+        labels = np.array([missing if e.label is None else e.label for e in examples], dtype=dtype)
+        numbers: dict[Any, int] = {}
+        groups = np.array([numbers.setdefault(e.text, len(numbers)) for e in examples], dtype=np.int64)
+        return EncodedRows(encoded.input_ids, encoded.token_type_ids, labels, labels, groups=groups)
 
     def describe_labels(self, labels: Sequence[str]) -> str:
         """What the model answers with, for a line on the screen."""
-        return f"labels {', '.join(labels)}"
+        return f"labels {', '.join(labels)}" if self.has_labels else "scores"
 
     def findings(self, splits: dict[str, Examples], labels: Sequence[str]) -> list[Finding]:
         """What preflight says of the labels of the splits "train", "dev" and "test"."""
@@ -110,16 +130,12 @@ class Kind:
 
     def answer_of(self, example: Example | TokenExample) -> Any:
         """The label by which two rows with the same text contradict each other; None: they cannot."""
-        return example.label
+        return example.label if self.has_labels else None
 
     # --- raw text --------------------------------------------------------------------------------------------------
 
-    def unit(self, rows: Examples) -> str | None:
-        """How raw text is divided into what gets a label, seen from training rows; None: it is not divided."""
-        return None
-
-    def unit_of_texts(self, texts: Sequence[str]) -> str | None:
-        """The same, seen from raw text."""
+    def unit(self, rows: Examples | Sequence[str]) -> str | None:
+        """How raw text is divided into what gets a label, seen from rows or raw text; None: it is not divided."""
         return None
 
     def split(self, text: str, unit: str | None) -> Any:
@@ -141,22 +157,19 @@ class Kind:
         unit: str | None,
     ) -> list[Row]:
         """Tokenised rows of raw text, for `decode`."""
-        encoded, _ = self.tokenize(tokenizer, texts, texts_b, max_length)
-        return [Row(*row) for row in zip(texts, encoded.input_ids, encoded.token_type_ids)]  # noqa: B905 (3.9)
+        encoded, places = self.tokenize(tokenizer, [self.split(text, unit) for text in texts], texts_b, max_length)
+        rows = zip(texts, encoded.input_ids, encoded.token_type_ids, places or repeat(None))  # noqa: B905 (3.9)
+        return [Row(*row, unit) for row in rows]
 
     # --- a model's output ------------------------------------------------------------------------------------------
 
     def answers(self, output: np.ndarray, places: np.ndarray | None) -> np.ndarray:
         """One row's answers [answers, labels] in the model's output for it, [labels] or [length, labels]."""
-        return output[None]
-
-    def stack(self, answers: list[np.ndarray]) -> Any:
-        """The rows' answers as `Predictor.logits` gives them: [rows, labels]."""
-        return np.concatenate(answers)
+        return output[None] if places is None else output[places]
 
     def states(self, hidden: np.ndarray, places: np.ndarray | None) -> np.ndarray:
         """The states that a row's answers are made from, [answers, hidden], in its last layer [length, hidden]."""
-        return hidden[:1]
+        return hidden[:1] if places is None else hidden[places]
 
     def decode(self, row: Row, answers: np.ndarray, labels: Sequence[str]) -> Any:
         """A row's answer, as `Predictor.predict` gives it."""
@@ -166,57 +179,64 @@ class Kind:
         """An answer's fields as JSON values; probabilities and scores have six decimals."""
         raise NotImplementedError
 
-    @property
-    def answer_fields(self) -> dict[str, Any]:
-        """The type of each field that `as_json` gives, for OpenAPI."""
-        raise NotImplementedError
-
-    @property
-    def example_answer(self) -> str:
-        """The shape of an answer, for a README."""
-        raise NotImplementedError
+    answer_fields: ClassVar[dict[str, Any]]  # the type of each field that `as_json` gives, for OpenAPI
+    example_answer: ClassVar[str]  # its shape, for a README
 
     # --- learning --------------------------------------------------------------------------------------------------
 
     hard_symbol: ClassVar[str] = "CE(labels, student)"
-    soft_unit: ClassVar[str] = "rows"  # what the soft label's loss is a mean over; see Term.unit
+    soft_unit: ClassVar[str] = "rows"  # what the soft label's loss is a mean over, "rows" or "labelled"; see Term.unit
 
     def labelled(self, labels: Tensor) -> Tensor:
         """Which labels are there: bool, shaped as `labels`."""
-        raise NotImplementedError
+        from ..data.rows import IGNORED
+
+        return labels != IGNORED
 
     def hard_label(self, output: Tensor, labels: Tensor) -> Tensor:
-        """The task's own loss, a scalar in float32: mean over what is labelled; 0 if nothing is."""
-        raise NotImplementedError
+        """The task's own loss, a scalar in float32: mean over what is labelled; 0 if nothing is.
+
+        Cross-entropy: output [batch, (length,) labels], labels int64 [batch, (length)] (IGNORED: no label).
+        """
+        import paddle.nn.functional as F
+
+        from ..data.rows import IGNORED
+        from ..terms.losses import mean_over
+
+        losses = F.cross_entropy(output.astype("float32"), labels, ignore_index=IGNORED, reduction="none", axis=-1)
+        return mean_over(losses.reshape(labels.shape), self.labelled(labels))
 
     def soft_label(self, loss: str, student: Tensor, teacher: Tensor, temperature: float, labels: Tensor) -> Tensor:
         """Distance to the teacher's output, a scalar: one of `soft_losses`, Hinton (arXiv 1503.02531)."""
         from ..terms import losses
 
+        counted = self.labelled(labels) if self.soft_unit == "labelled" else None
         if loss == "mse":
-            return losses.logits_mse(student, teacher, self.soft_mask(labels))
+            return losses.logits_mse(student, teacher, counted)
         compare = losses.soft_kl if loss == "kl" else losses.soft_cross_entropy
-        return compare(student, teacher, temperature, self.soft_mask(labels))
-
-    def soft_mask(self, labels: Tensor) -> Tensor | None:
-        """Where in the output the soft label counts; None: everywhere."""
-        return None
+        return compare(student, teacher, temperature, counted)
 
     # --- measuring -------------------------------------------------------------------------------------------------
 
     def probe(self, states: np.ndarray, targets: np.ndarray, test_states: np.ndarray, labels: int) -> np.ndarray:
-        """Logits [answers, labels] of a linear model on frozen states, fitted on `states` and `targets`."""
-        raise NotImplementedError
+        """Logits [answers, labels] of a linear model on frozen states, fitted on `states` and `targets`.
+
+        Here the log-probabilities of a logistic regression; labels that it never saw get none.
+        """
+        from sklearn.linear_model import LogisticRegression
+
+        model = LogisticRegression(max_iter=300, C=0.1).fit(states, targets)
+        logits = np.full((len(test_states), labels), -np.inf)
+        logits[:, model.classes_] = model.predict_log_proba(test_states)
+        return logits
 
     def fidelity(self, own: np.ndarray, teacher: np.ndarray) -> dict[str, Any]:
         """How close a model's outputs are to its teacher's, both logits [answers, labels]."""
-        from .metrics import fidelity, softmax
-
         return fidelity(softmax(own), softmax(teacher))
 
     def agreement(self, own: np.ndarray, other: np.ndarray) -> float | None:
         """The share of answers with the same most likely label, of logits [answers, labels]; None: no labels."""
-        return float((own.argmax(-1) == other.argmax(-1)).mean())
+        return float((own.argmax(-1) == other.argmax(-1)).mean()) if self.has_labels else None
 
     def score(self, metric: str, scored: Scored) -> float:
         """The task's metric; 1 is best."""
@@ -225,12 +245,6 @@ class Kind:
     def scores(self, metric: str, scored: Scored) -> dict[str, float]:
         """The task's metric first, then what is usually read beside it."""
         return {name: METRICS[name](scored) for name in dict.fromkeys((metric, *self.shown_metrics))}
-
-    def confusion(self, scored: Scored) -> str:
-        """Gold labels against predicted ones as a text table."""
-        from .metrics import confusion_matrix
-
-        return confusion_matrix(scored)
 
 
 def balance(counts: dict[str, int], labels: Sequence[str], unit: str) -> list[Finding]:

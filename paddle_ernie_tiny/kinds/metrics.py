@@ -150,19 +150,15 @@ def _accuracy(scored: Scored) -> float:
     return (scored.predictions == scored.targets).mean()
 
 
-def _f1(average: str) -> Value:
-    def value(scored: Scored) -> float:
-        from sklearn.metrics import f1_score
+def _sklearn(name: str, **options: Any) -> Value:
+    """A function of sklearn.metrics by name."""
 
-        return f1_score(scored.targets, scored.predictions, average=average, zero_division=0)
+    def value(scored: Scored) -> float:
+        from sklearn import metrics
+
+        return getattr(metrics, name)(scored.targets, scored.predictions, **options)
 
     return value
-
-
-def _matthews(scored: Scored) -> float:
-    from sklearn.metrics import matthews_corrcoef
-
-    return matthews_corrcoef(scored.targets, scored.predictions)
 
 
 def _correlation(*names: str) -> Value:
@@ -185,7 +181,7 @@ def _mrr(scored: Scored) -> float:
 
 def _entity_f1(scored: Scored) -> float:
     """Micro F1 over entities; words that were cut off count as O."""
-    from .tags import entity_f1
+    from .token_classification import entity_f1
 
     names, tags, gold = scored.labels, [], []
     for output, row in zip(scored.outputs, scored.gold):  # noqa: B905 (Python 3.9)
@@ -236,13 +232,14 @@ def _margin(expected: float, answers: int) -> float:
 
 
 _CLASSES, _SCORES = ("classification",), ("regression",)
+_F1, _MACRO_F1 = (_sklearn("f1_score", average=average, zero_division=0) for average in ("binary", "macro"))
 METRICS: dict[str, Metric] = {
     metric.name: metric
     for metric in (
         Metric("accuracy", _CLASSES, _accuracy, _best_constant(_accuracy)),
-        Metric("f1", _CLASSES, _f1("binary"), _best_constant(_f1("binary")), label_count=2),
-        Metric("macro_f1", _CLASSES, _f1("macro"), _best_constant(_f1("macro"))),
-        Metric("matthews", _CLASSES, _matthews, _zero),
+        Metric("f1", _CLASSES, _F1, _best_constant(_F1), label_count=2),
+        Metric("macro_f1", _CLASSES, _MACRO_F1, _best_constant(_MACRO_F1)),
+        Metric("matthews", _CLASSES, _sklearn("matthews_corrcoef"), _zero),
         Metric("mrr", _CLASSES, _mrr, _random_order, label_count=2),
         Metric("pearson_spearman", _SCORES, _correlation("pearsonr", "spearmanr"), _zero),
         Metric("pearson", _SCORES, _correlation("pearsonr"), _zero),

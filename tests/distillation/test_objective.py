@@ -94,7 +94,7 @@ def test_captured_q_and_k_give_the_models_own_attention(family):
     states = capture.take()
     for layer in (0, 2, 3):
         np.testing.assert_allclose(states.hidden[layer].numpy(), output.hidden_states[layer].numpy(), atol=1e-6)
-    scores = losses.scaled_scores(losses.split_heads(states.query[2], 4), losses.split_heads(states.key[2], 4))
+    scores = losses.head_scores(states.query[2], states.key[2], 4)
     hide = (1 - inputs["attention_mask"]).unsqueeze([1, 2]) * -1e9
     own = paddle.nn.functional.softmax(scores + hide, axis=-1)
     np.testing.assert_allclose(own.numpy(), output.attentions[1].numpy(), atol=1e-6)

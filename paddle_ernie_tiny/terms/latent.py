@@ -1,7 +1,8 @@
-"""The attention term: how the mapped layers of both models attend."""
+"""The latent terms: how the layers of both models attend, and how far the student's states are from the teacher's."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Literal
 
 from pydantic import Field, model_validator
@@ -9,8 +10,6 @@ from pydantic import Field, model_validator
 from ..errors import InputError
 from ..sections import PositiveInt, Weight
 from .term import Needs, Pair, Term, TermSettings
-
-_WHERE = "objective.attention"
 
 
 class AttentionSettings(TermSettings):
@@ -47,8 +46,7 @@ class Attention(Term):
 
     @property
     def symbol(self):
-        names = {"query": "q-q", "key": "k-k", "value": "v-v"}
-        relations = ", ".join(names[part] for part in self.settings.relations)
+        relations = ", ".join(f"{part[0]}-{part[0]}" for part in self.settings.relations)
         compared = {
             "kl": "KL(A_T || A_S)",
             "mse": "MSE(S_S, S_T)",
@@ -63,14 +61,14 @@ class Attention(Term):
                 if width % self.relation_heads:
                     raise InputError(
                         f"the {owner}'s width {width} cannot be split into {self.relation_heads} relation heads",
-                        f"{_WHERE}.relation_heads",
+                        "objective.attention.relation_heads",
                         "choose a number that divides both widths",
                     )
         elif self.student_heads != self.teacher_heads:
             raise InputError(
                 f"attention loss {self.settings.loss!r} needs equal head counts, the student has "
                 f"{self.student_heads} and the teacher {self.teacher_heads}",
-                f"{_WHERE}.loss",
+                "objective.attention.loss",
                 "set objective.attention.loss=relation (MiniLMv2), or give the student the teacher's head count",
             )
 
@@ -102,3 +100,60 @@ class Attention(Term):
             own, others = (losses.head_scores(x, x, self.relation_heads) for x in (s, t))
             values.append(losses.distribution_kl(own, others, mask))
         return sum(values) / len(values)
+
+
+class DistanceSettings(TermSettings):
+    """Distance of projected student states and teacher states."""
+
+    weight: Weight = 1.0
+    loss: Literal["mse", "cosine"] = "mse"
+
+
+class Hidden(Term):
+    """MSE(H_S W, H_T) (TinyBERT, arXiv 1909.10351, eq. 8), or 1 - cosine; mean over the mapped layers."""
+
+    name = "hidden"
+    letter = "H"
+    Settings = DistanceSettings
+
+    @property
+    def symbol(self):
+        return f"{self._distance} over {len(self.pair.layers)} layers"
+
+    @property
+    def _distance(self) -> str:
+        projected = "" if self.pair.projection == "none" else " W"
+        compared = f"{self.letter}_S{projected}, {self.letter}_T"
+        return f"MSE({compared})" if self.settings.loss == "mse" else f"1 - cos({compared})"
+
+    def check(self):
+        student, teacher = self.pair.student.hidden_size, self.pair.teacher.hidden_size
+        if self.pair.projection == "none" and student != teacher:
+            raise InputError(
+                f"states {student} and {teacher} wide cannot be compared without a projection",
+                "objective.projection",
+                "set objective.projection=per_layer, or give the student the teacher's hidden_size",
+            )
+
+    def needs(self, side):
+        return Needs(hidden=self.mapped(side))
+
+    def value(self, student, teacher, mask, labels):
+        from . import losses
+
+        compare = losses.hidden_mse if self.settings.loss == "mse" else losses.hidden_cosine
+        return self.mean_over_layers(lambda m, g: compare(student.hidden[m], teacher.hidden[g], mask))
+
+
+class Embedding(Hidden):
+    """The same for the embedding output (layer 0)."""
+
+    name = "embedding"
+    letter = "E"
+
+    def __init__(self, settings: DistanceSettings, pair: Pair):
+        super().__init__(settings, replace(pair, layers={0: 0}))
+
+    @property
+    def symbol(self):
+        return self._distance
