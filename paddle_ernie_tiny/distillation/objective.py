@@ -33,7 +33,8 @@ class Objective:
             else {}
         )
         pair = Pair(student, teacher, layers, settings.projection, kind)
-        self.kind, self.projection, self.layers = kind, settings.projection, layers
+        self.kind, self.projection = kind, settings.projection
+        self.layers: dict[Any, Any] = layers  # as it is printed
         self.terms: list[Term] = [term(settings.term(term.name), pair) for term in wanted]
         for term in self.terms:
             term.check()
@@ -45,10 +46,6 @@ class Objective:
     def equation(self) -> str:
         """The objective as one line, as it is printed when a stage starts."""
         return "loss = " + " + ".join(map(str, self.terms))
-
-    def layer_lines(self) -> str:
-        """The layer map as it is printed."""
-        return str(self.layers)
 
     def __call__(
         self, student: Any, teacher: Captured, mask: Tensor, labels: Tensor | None = None
@@ -75,6 +72,45 @@ class Objective:
             "labelled": lambda: self.kind.labelled(cast(Tensor, labels)).astype("float32").sum(),
         }
         return paddle.stack([by_unit[term.unit]() for term in self.terms])
+
+
+class JointObjective(Objective):
+    """The objectives of several students that share a teacher; their values have the names "student term"."""
+
+    def __init__(self, objectives: dict[str, Objective]):
+        self.objectives = objectives
+        self.layers = {name: objective.layers for name, objective in objectives.items()}
+
+    def needs(self, side: Side) -> Needs:
+        """What all of them together need."""
+        return Needs.union(objective.needs(side) for objective in self.objectives.values())
+
+    def equation(self) -> str:
+        """One line per student."""
+        return "\n  ".join(f"{name}: {objective.equation()}" for name, objective in self.objectives.items())
+
+    def __call__(
+        self, student: dict[str, Captured], teacher: Captured, mask: Tensor, labels: Tensor | None = None
+    ) -> dict[str, Tensor]:
+        """As `Objective`, of each student by name."""
+        values = {}
+        for name, objective in self.objectives.items():
+            own = objective(student[name], teacher, mask, labels)
+            values.update({f"{name} {term}": value for term, value in own.items()})
+        return values
+
+    def total(self, values: dict[str, Tensor], progress: float = 0.0) -> Tensor:
+        """The sum of the students' losses; no gradient of one reaches another."""
+        losses = [objective.total(self.of(name, values), progress) for name, objective in self.objectives.items()]
+        return sum(losses[1:], losses[0])
+
+    def counts(self, mask: Tensor, labels: Tensor | None = None) -> Tensor:
+        """As `Objective.counts`, in the order of the values."""
+        return paddle.concat([objective.counts(mask, labels) for objective in self.objectives.values()])
+
+    def of(self, name: str, values: dict) -> dict:
+        """One student's share of values by term, under the terms' own names."""
+        return {key.removeprefix(f"{name} "): value for key, value in values.items() if key.startswith(f"{name} ")}
 
 
 def stage_objective(

@@ -43,20 +43,14 @@ class Layout:
         return self.labels if self.needs.logits else 0
 
     @property
-    def parts(self) -> list[tuple[str, int]]:
-        """("hidden" | "query" | "key" | "value", layer) in the order of a token's bytes."""
-        hidden = [("hidden", layer) for layer in self.needs.hidden]
-        return hidden + [(part, layer) for layer in self.needs.attention for part in self.needs.parts]
-
-    @property
     def bytes_per_token(self) -> int:
         """Bytes of states per token; logits come on top, 4 bytes each."""
-        return 2 * len(self.parts) * self.width
+        return 2 * len(self.needs.states) * self.width
 
     def as_key(self) -> dict[str, Any]:
         """The layout as JSON values."""
         return {
-            "states": [f"{part} {layer}" for part, layer in self.parts],
+            "states": [f"{part} {layer}" for part, layer in self.needs.states],
             "width": self.width,
             "logits": self.logits,
             "logits_by_token": self.by_token,
@@ -111,7 +105,7 @@ class SignalCache:
 
         Raises InputError if they cannot be written.
         """
-        parts = [getattr(states, part)[layer] for part, layer in self.layout.parts]
+        parts = [getattr(states, part)[layer] for part, layer in self.layout.needs.states]
         # NumPy rounds to the nearest half-precision number, Paddle's CPU kernel cuts off
         table = paddle.concat(parts, axis=-1).astype("float32").numpy().astype(np.float16) if parts else None
         answers = states.logits.astype("float32").numpy() if states.logits is not None else None
@@ -129,11 +123,11 @@ class SignalCache:
 
     def read(self, rows: np.ndarray) -> Captured:
         """Logits and states of rows, padded with zeros to the longest, float32."""
-        states, width, columns = Captured(), self.layout.width, len(self.layout.parts) * self.layout.width
+        states, width, columns = Captured(), self.layout.width, len(self.layout.needs.states) * self.layout.width
         first, lengths = self._first[rows], self.lengths[rows]
         if columns:
             table = self._read(self._states, np.float16, columns, first, lengths)
-            for number, (part, layer) in enumerate(self.layout.parts):
+            for number, (part, layer) in enumerate(self.layout.needs.states):
                 values = table[:, :, number * width : (number + 1) * width].astype(np.float32)
                 getattr(states, part)[layer] = paddle.to_tensor(values)
         if self.layout.logits and self.layout.by_token:

@@ -32,20 +32,17 @@ class Capture:
             )
         self._captured = Captured()
         self._handles = []
-        layers = encoder.encoder.layers
-        for number in dict.fromkeys(needs.hidden):  # an explicit map may name a teacher layer twice
-            source = encoder.embeddings if number == 0 else layers[number - 1]
-            self._handles.append(source.register_forward_post_hook(self._keep("hidden", number)))
-        for number in dict.fromkeys(needs.attention):
-            attention = layers[number - 1].self_attn
-            projections = {"query": attention.q_proj, "key": attention.k_proj, "value": attention.v_proj}
-            for part in needs.parts:
-                self._handles.append(projections[part].register_forward_post_hook(self._keep(part, number)))
+        projections = {"query": "q_proj", "key": "k_proj", "value": "v_proj"}
+        for part, number in needs.states:
+            source = encoder.embeddings if number == 0 else encoder.encoder.layers[number - 1]
+            if part in projections:
+                source = getattr(source.self_attn, projections[part])
+            self._handles.append(source.register_forward_post_hook(self._keep(part, number)))
 
-    def _keep(self, kind: str, number: int):
+    def _keep(self, part: str, number: int):
         def hook(_layer, _inputs, output):
             tensor = output[0] if isinstance(output, (tuple, list)) else output
-            getattr(self._captured, kind)[number] = tensor
+            getattr(self._captured, part)[number] = tensor
 
         return hook
 
@@ -58,7 +55,6 @@ class Capture:
         """Takes the hooks off the model."""
         for handle in self._handles:
             handle.remove()
-        self._handles = []
 
 
 def masked_token_logits(model: Any, inputs: dict[str, Tensor], positions: Tensor) -> Tensor:

@@ -15,11 +15,10 @@ from ..errors import InputError
 from ..kinds import Kind
 from .build import build_student, load_classifier, read_model_config
 from .layer_map import layer_map
-from .weights import read_weights, with_prefix
+from .weights import read_weights
 
 _SIZES = ("hidden_size", "num_attention_heads", "intermediate_size")
 _EMBEDDINGS = re.compile(r"embeddings\.\w+_embeddings\.weight")
-_LAYER = re.compile(r"encoder\.layers\.(\d+)\.(.+)")
 
 
 def initial_student(settings: StudentSettings, teacher_folder: Path, labels: list[str], kind: Kind, seed: int) -> Any:
@@ -38,29 +37,25 @@ def initial_student(settings: StudentSettings, teacher_folder: Path, labels: lis
     student = build_student(teacher_folder, settings.shape, labels, kind)
     if start.method != "random":
         prefix = f"{student.base_model_prefix}."
-        weights = with_prefix(read_weights(teacher_folder), prefix)
-        weights = {name.removeprefix(prefix): value for name, value in weights.items()}
-        taken = (
-            embeddings_by_svd(weights, settings.hidden_size)
-            if start.method == "teacher_embeddings"
-            else chosen_layers(
-                weights, layer_map(start.layers, settings.num_hidden_layers, teacher["num_hidden_layers"])
-            )
-        )
+        weights = {name.removeprefix(prefix): value for name, value in read_weights(teacher_folder).items()}
+        if start.method == "teacher_embeddings":
+            taken = embeddings_by_svd(weights, settings.hidden_size)
+        else:
+            layers = layer_map(start.layers, settings.num_hidden_layers, teacher["num_hidden_layers"])
+            taken = _chosen_layers(weights, layers)
         own = student.state_dict()
         taken = {prefix + name: value for name, value in taken.items() if prefix + name in own}
         student.set_state_dict({**own, **taken})
     return student
 
 
-def chosen_layers(weights: dict, layers: dict[int, int]) -> dict:
+def _chosen_layers(weights: dict, layers: dict[int, int]) -> dict:
     """Embeddings, pooler, and the teacher's layer g(m) as layer m, of an encoder's weights by name."""
     taken = {name: value for name, value in weights.items() if name.startswith(("embeddings.", "pooler."))}
-    for student_layer, teacher_layer in layers.items():
-        for name, value in weights.items():
-            match = _LAYER.fullmatch(name)
-            if match and int(match.group(1)) == teacher_layer - 1:
-                taken[f"encoder.layers.{student_layer - 1}.{match.group(2)}"] = value
+    for m, g in layers.items():
+        own, theirs = f"encoder.layers.{m - 1}.", f"encoder.layers.{g - 1}."
+        found = {own + name.removeprefix(theirs): name for name in weights if name.startswith(theirs)}
+        taken |= {name: weights[given] for name, given in found.items()}
     return taken
 
 

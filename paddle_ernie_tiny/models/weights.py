@@ -46,11 +46,7 @@ def read_weights(folder: Path, trusted: bool = False) -> dict:
 def has_masked_lm_head(folder: Path) -> bool:
     """Does the folder hold the head that predicts words? Reads no weights of a safetensors file, only names."""
     file = folder / WEIGHTS
-    if file.is_file():
-        with safe_open(str(file), "np") as weights:
-            names = list(weights.keys())
-    else:
-        names = list(read_weights(folder))
+    names = safe_open(str(file), "np").keys() if file.is_file() else read_weights(folder)
     return any(name.startswith(("cls.", "lm_head.")) for name in names)
 
 
@@ -60,20 +56,15 @@ def model_fingerprint(folder: Path) -> str:
     return sha256(*(folder / name for name in names if (folder / name).is_file()))
 
 
-def with_prefix(state: dict, prefix: str) -> dict:
-    """Weights of a bare encoder (`embeddings...`) under the names that they have inside a classifier."""
-    if any(name.startswith(prefix) for name in state):
-        return state
-    return {prefix + name: value for name, value in state.items()}
-
-
 def set_weights(model: Any, weights: dict, where: str, optional: tuple[str, ...] = ("pooler",)) -> list[str]:
-    """Gives a model its weights by name; returns the names of what is missing and not `optional`.
+    """Gives a model its weights, or those of a bare encoder; returns what is missing and not `optional`.
 
     A weight that goes by several names may be given under any of them. What is optional and missing keeps its value.
     Raises InputError for a weight of another shape, or two values for one weight.
     """
-    own = model.state_dict()
+    own, prefix = model.state_dict(), f"{model.base_model_prefix}."
+    if not any(name.startswith(prefix) for name in weights):
+        weights = {prefix + name: value for name, value in weights.items()}
     names_of: dict[int, list[str]] = {}
     for name, value in own.items():
         names_of.setdefault(id(value), []).append(name)
@@ -99,15 +90,15 @@ def set_weights(model: Any, weights: dict, where: str, optional: tuple[str, ...]
     return missing
 
 
-def load_state_strictly(layer: Any, arrays: dict, where: str) -> None:
-    """`set_state_dict` that raises InputError: Paddle itself only warns and keeps the old weights."""
-    own = layer.state_dict()
+def load_state_strictly(layer: Any, file: Path) -> None:
+    """`set_state_dict` from a file that raises InputError: Paddle itself only warns and keeps the old weights."""
+    own, arrays = layer.state_dict(), load_file(str(file))
     missing, unknown = sorted(set(own) - set(arrays)), sorted(set(arrays) - set(own))
     shapes = sorted(n for n in set(own) & set(arrays) if list(own[n].shape) != list(arrays[n].shape))
     if missing or unknown or shapes:
         raise InputError(
             f"weights do not fit: missing {missing[:3]}, unknown {unknown[:3]}, other shape {shapes[:3]}",
-            where,
+            str(file),
             "the file belongs to another model or configuration",
         )
     layer.set_state_dict(arrays)

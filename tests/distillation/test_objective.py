@@ -8,8 +8,8 @@ import pytest
 
 from paddle_ernie_tiny.config import ObjectiveSettings, RunConfig
 from paddle_ernie_tiny.distillation.objective import Objective, stage_objective
+from paddle_ernie_tiny.distillation.students import DistilledStudent
 from paddle_ernie_tiny.distillation.teacher import Teacher
-from paddle_ernie_tiny.distillation.trainers import distilled_student
 from paddle_ernie_tiny.errors import InputError
 from paddle_ernie_tiny.kinds import KINDS
 from paddle_ernie_tiny.models.capture import Capture
@@ -60,7 +60,7 @@ def values(padding=0, student_heads=2, **settings):
     settings = ObjectiveSettings(**settings)
     student_model, teacher_model = classifier(2, 8, student_heads), classifier(4, 16, 2)
     objective = Objective(settings, student_model.config, teacher_model.config, CLASSES, label_terms=True)
-    student = distilled_student(student_model, objective, 16)
+    student = DistilledStudent(student_model, objective, 16)
     student.eval()
     teacher = Teacher(teacher_model, objective.needs("teacher"))
     inputs = batch(padding)
@@ -239,7 +239,7 @@ def test_without_a_projection_equal_widths_are_compared_as_they_are():
     settings = ObjectiveSettings(projection="none")
     model = classifier(2, 8, 2)
     objective = Objective(settings, model.config, model.config, CLASSES, label_terms=False)
-    student, teacher = distilled_student(model, objective, 8), Teacher(model, objective.needs("teacher"))
+    student, teacher = DistilledStudent(model, objective, 8), Teacher(model, objective.needs("teacher"))
     inputs = batch()
     student.eval()
     assert not len(student.projections)
