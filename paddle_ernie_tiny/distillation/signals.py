@@ -72,10 +72,13 @@ class SignalCache:
     def __init__(self, folder: Path, key: dict[str, Any], layout: Layout, lengths: np.ndarray):
         self.folder, self.layout = Path(folder), layout
         self.lengths = np.asarray(lengths, dtype=np.int64)
-        self._first = np.cumsum(self.lengths) - self.lengths  # the first token of each row
         self._check_key({"version": _VERSION, **key, **layout.as_key(), "rows": len(self.lengths)})
-        self._states, self._logits, flags = (self._open(name) for name in ("states.bin", "logits.bin", "filled.bin"))
-        os.truncate(flags, len(self.lengths))
+        columns = len(layout.needs.states) * layout.width
+        self._states = _LineFile(self.folder / "states.bin", np.float16, columns, self.lengths)
+        lines = self.lengths if layout.by_token else np.ones_like(self.lengths)
+        self._logits = _LineFile(self.folder / "logits.bin", np.float32, layout.logits, lines)
+        with open(self.folder / "filled.bin", "ab") as flags:
+            flags.truncate(len(self.lengths))
         self._on_disk = np.memmap(self.folder / "filled.bin", dtype=np.uint8, mode="r+")
         self.filled = np.array(self._on_disk, dtype=bool)
 
@@ -93,9 +96,6 @@ class SignalCache:
             raise InputError("the folder holds other files", str(self.folder), "give an empty or a new folder")
         write_json(self.folder / _KEY, key)
 
-    def _open(self, name: str) -> int:
-        return os.open(self.folder / name, os.O_RDWR | os.O_CREAT, 0o644)
-
     def has(self, rows: np.ndarray) -> bool:
         """Are all of these rows here?"""
         return bool(self.filled[rows].all())
@@ -112,57 +112,58 @@ class SignalCache:
         for place, row in enumerate(rows.tolist()):
             if self.filled[row]:
                 continue
-            length = int(self.lengths[row])
             if table is not None:
-                self._write(self._states, table[place, :length], int(self._first[row]))
-            if answers is not None and self.layout.by_token:
-                self._write(self._logits, answers[place, :length], int(self._first[row]))
-            elif answers is not None:
-                self._write(self._logits, answers[place : place + 1], row)
+                self._states.write(row, table[place])
+            if answers is not None:
+                self._logits.write(row, answers[place] if self.layout.by_token else answers[place : place + 1])
             self.filled[row] = True
 
     def read(self, rows: np.ndarray) -> Captured:
         """Logits and states of rows, padded with zeros to the longest, float32."""
-        states, width, columns = Captured(), self.layout.width, len(self.layout.needs.states) * self.layout.width
-        first, lengths = self._first[rows], self.lengths[rows]
-        if columns:
-            table = self._read(self._states, np.float16, columns, first, lengths)
+        states, width = Captured(), self.layout.width
+        if self.layout.needs.states:
+            table = self._states.read(rows)
             for number, (part, layer) in enumerate(self.layout.needs.states):
                 values = table[:, :, number * width : (number + 1) * width].astype(np.float32)
                 getattr(states, part)[layer] = paddle.to_tensor(values)
-        if self.layout.logits and self.layout.by_token:
-            states.logits = paddle.to_tensor(self._read(self._logits, np.float32, self.layout.logits, first, lengths))
-        elif self.layout.logits:
-            answers = self._read(self._logits, np.float32, self.layout.logits, rows, np.ones_like(rows))
-            states.logits = paddle.to_tensor(answers[:, 0])
+        if self.layout.logits:
+            answers = self._logits.read(rows)
+            states.logits = paddle.to_tensor(answers if self.layout.by_token else answers[:, 0])
         return states
 
     def sync(self) -> None:
         """Marks what was stored as filled, once it is on disk."""
-        os.fsync(self._states)
-        os.fsync(self._logits)
+        os.fsync(self._states.file)
+        os.fsync(self._logits.file)
         self._on_disk[self.filled] = 1
         self._on_disk.flush()
 
-    def _write(self, file: int, lines: np.ndarray, first: int) -> None:
-        """Writes lines [lines, columns] from line number `first` on."""
-        data, offset = memoryview(np.ascontiguousarray(lines).tobytes()), first * lines[0].nbytes
+
+class _LineFile:
+    """Lines of `columns` numbers in a file, one row's after another's: of each row as many as `lengths` [rows] says."""
+
+    def __init__(self, path: Path, dtype: Any, columns: int, lengths: np.ndarray):
+        self.path, self.dtype, self.columns, self.lengths = path, np.dtype(dtype), columns, lengths
+        self.offsets = (np.cumsum(lengths) - lengths) * columns * self.dtype.itemsize
+        self.file = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+
+    def write(self, row: int, lines: np.ndarray) -> None:
+        data, offset = memoryview(lines[: self.lengths[row]].tobytes()), int(self.offsets[row])
         try:
             while len(data):
-                written = os.pwrite(file, data, offset)
+                written = os.pwrite(self.file, data, offset)
                 data, offset = data[written:], offset + written
         except OSError as error:
             what = f"the teacher signals cannot be written: {error.strerror}"
-            raise InputError(what, str(self.folder), "make room, or set teacher_signals: online") from None
+            raise InputError(what, str(self.path.parent), "make room, or set teacher_signals: online") from None
 
-    @staticmethod
-    def _read(file: int, dtype: Any, columns: int, first: np.ndarray, lengths: np.ndarray) -> np.ndarray:
-        """Lines [rows, longest, columns]: of each row `lengths` of them from `first` on, then zeros."""
-        table = np.zeros((len(first), int(lengths.max()), columns), dtype=dtype)
-        line = columns * table.itemsize
-        for place, (start, length) in enumerate(zip(first.tolist(), lengths.tolist(), strict=True)):
-            raw = os.pread(file, length * line, start * line)
-            table[place, :length] = np.frombuffer(raw, dtype=dtype).reshape(length, columns)
+    def read(self, rows: np.ndarray) -> np.ndarray:
+        """[rows, longest, columns], filled up with zeros."""
+        table = np.zeros((len(rows), int(self.lengths[rows].max()), self.columns), dtype=self.dtype)
+        for place, row in enumerate(rows):
+            lines = table[place, : self.lengths[row]]
+            raw = os.pread(self.file, lines.nbytes, int(self.offsets[row]))
+            lines[:] = np.frombuffer(raw, dtype=self.dtype).reshape(lines.shape)
         return table
 
 

@@ -23,14 +23,8 @@ class ProgressLine(TrainerCallback):
 
     def on_train_begin(self, args, state, control, **kwargs):
         self.first_step, self.start = state.global_step, time.time()
-        self.bar = tqdm(
-            total=state.max_steps,
-            initial=state.global_step,
-            desc=self.label,
-            unit="step",
-            disable=None,
-            leave=False,
-        )
+        total, done = state.max_steps, state.global_step
+        self.bar = tqdm(total=total, initial=done, desc=self.label, unit="step", disable=None, leave=False)
 
     def on_step_end(self, args, state, control, **kwargs):
         self.bar.update(1)
@@ -43,16 +37,13 @@ class ProgressLine(TrainerCallback):
         elif "loss" in logs:
             done = max(1, state.global_step - self.first_step)
             left = (time.time() - self.start) / done * (state.max_steps - state.global_step)
-            terms = "  ".join(
-                f"{name.removesuffix('_loss')} {value:.4f}" for name, value in logs.items() if name.endswith("_loss")
-            )
+            losses = {name: value for name, value in logs.items() if name.endswith("loss")}
             if self.watcher.on_progress is not None:
-                losses = {name: value for name, value in logs.items() if name.endswith("loss")}
-                steps = state.global_step, state.max_steps
-                self.watcher.on_progress(Progress(self.label, *steps, left, losses))
+                self.watcher.on_progress(Progress(self.label, state.global_step, state.max_steps, left, losses))
+            values = "  ".join(f"{name.removesuffix('_loss')} {value:.4f}" for name, value in losses.items())
             tqdm.write(
-                f"  {self.label}: step {state.global_step}/{state.max_steps}  loss {logs['loss']:.4f}"
-                f"{'  ' + terms if terms else ''}  lr {logs['learning_rate']:.1e}  left {format_seconds(left)}"
+                f"  {self.label}: step {state.global_step}/{state.max_steps}  {values}"
+                f"  lr {logs['learning_rate']:.1e}  left {format_seconds(left)}"
             )
 
     def on_train_end(self, args, state, control, **kwargs):

@@ -34,6 +34,9 @@ from .callbacks import AverageGradients, InterruptAfterStep, ProgressLine
 
 _COMPLETE = "complete"
 _BEST, _SCORE = "best", "score.json"
+# Settings that PaddleNLP's arguments have under the same names.
+_PASSED_ON = {"learning_rate", "lr_scheduler_type", "warmup_ratio", "weight_decay", "max_grad_norm"}
+_PASSED_ON |= {"per_device_train_batch_size", "gradient_accumulation_steps"}
 
 
 def total_steps(settings: TrainingSettings, rows: int) -> int:
@@ -52,20 +55,13 @@ def training_arguments(
     logging.getLogger("paddle").setLevel(logging.ERROR)
     steps = total_steps(settings, rows)
     save_steps = settings.save_steps or min(1000, math.ceil(steps / 10))
+    values = settings.model_dump(include=_PASSED_ON)
+    if settings.lr_scheduler_type == "constant":  # which leaves the warm-up out that `warmup_ratio` asks for
+        values["lr_scheduler_type"] = "constant_with_warmup"
     return TrainingArguments(
         output_dir=str(output_dir),
         logging_dir=str(vdl_dir),
         max_steps=steps,
-        learning_rate=settings.learning_rate,
-        per_device_train_batch_size=settings.per_device_train_batch_size,
-        gradient_accumulation_steps=settings.gradient_accumulation_steps,
-        warmup_ratio=settings.warmup_ratio,
-        weight_decay=settings.weight_decay,
-        max_grad_norm=settings.max_grad_norm,
-        # PaddleNLP's plain "constant" leaves the warm-up out that `warmup_ratio` asks for
-        lr_scheduler_type={"constant": "constant_with_warmup"}.get(
-            settings.lr_scheduler_type, settings.lr_scheduler_type
-        ),
         bf16=settings.precision == "bfloat16",
         fp16=settings.precision == "float16",
         fp16_opt_level="O1",  # of both: weights and optimiser states stay in float32
@@ -78,8 +74,8 @@ def training_arguments(
         disable_tqdm=True,  # our own progress line says the stage and the time left
         report_to=["visualdl"],
         remove_unused_columns=False,
-        # a bar of ours shows them; per-step timers would cost a line and a synchronisation each
-        skip_profile_timer=True,
+        skip_profile_timer=True,  # timers would cost a line and a synchronisation at every step
+        **values,
     )
 
 
