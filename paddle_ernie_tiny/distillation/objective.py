@@ -10,7 +10,7 @@ from paddle import Tensor
 from ..config import ObjectiveSettings, RunConfig, stage_objective_settings
 from ..errors import InputError
 from ..kinds import KINDS, Kind
-from ..models.layer_map import layer_map
+from ..models.initialise import layer_map
 from ..stages import STAGES
 from ..terms import TERMS, Captured, Needs, Pair, Term
 from ..terms.term import Side

@@ -58,15 +58,10 @@ class Layout:
 
 
 class SignalCache:
-    """Signals of the rows of one data set, by row number.
+    """Signals of the rows of one data set, by row number, in a folder that is made if it is not there yet.
 
-    Args:
-        folder: made if it is not there yet.
-        key: what decides the content: the teacher's weights, the data, the tokenizer.
-        layout: what is kept.
-        lengths: tokens of each row, int [rows].
-
-    Raises InputError when the folder holds signals of another teacher, data or objective.
+    key: what decides the content: the teacher's weights, the data, the tokenizer. lengths: tokens of each row, int
+    [rows]. Raises InputError when the folder holds signals of another teacher, data or objective.
     """
 
     def __init__(self, folder: Path, key: dict[str, Any], layout: Layout, lengths: np.ndarray):

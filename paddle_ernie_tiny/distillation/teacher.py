@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any
 
 import paddle
 from paddle.static import InputSpec
@@ -13,11 +13,7 @@ from ..models.capture import Capture
 from ..terms import Captured, Needs
 from .signals import SignalCache
 
-_INPUTS: dict[str, Literal["int64", "float32"]] = {
-    "input_ids": "int64",
-    "token_type_ids": "int64",
-    "attention_mask": "float32",
-}
+_INPUTS: dict[str, Any] = {"input_ids": "int64", "token_type_ids": "int64", "attention_mask": "float32"}
 
 
 class Teacher:

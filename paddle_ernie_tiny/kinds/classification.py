@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import dataclass
 from difflib import get_close_matches
 
-from .kind import Kind, balance
+from .kind import Kind
 from .metrics import softmax
 
 
@@ -52,9 +51,6 @@ class Classification(Kind):
         if absent:
             remedy = "add such rows, or take the label out of task.labels"
             raise InputError(f"no training row has the label {absent[0]!r}", where, remedy)
-
-    def findings(self, splits, labels):
-        return balance(Counter(labels[e.label] for e in splits["train"]), labels, self.unit_name)
 
     def decode(self, row, answers, labels):
         probabilities = softmax(answers[0])

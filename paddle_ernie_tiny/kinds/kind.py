@@ -6,6 +6,7 @@ import Paddle when they are called. Exported folders that stand alone hold copie
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import repeat
@@ -120,17 +121,19 @@ class Kind:
         groups = np.array([numbers.setdefault(e.text, len(numbers)) for e in examples], dtype=np.int64)
         return EncodedRows(encoded.input_ids, encoded.token_type_ids, labels, labels, groups=groups)
 
-    def describe_labels(self, labels: Sequence[str]) -> str:
-        """What the model answers with, for a line on the screen."""
-        return f"labels {', '.join(labels)}" if self.has_labels else "scores"
-
     def findings(self, splits: dict[str, Examples], labels: Sequence[str]) -> list[Finding]:
-        """What preflight says of the labels of the splits "train", "dev" and "test"."""
-        raise NotImplementedError
+        """What preflight says of the labels of the splits "train", "dev" and "test": how many, and which are rare."""
+        from ..errors import Finding
 
-    def answer_of(self, example: Example | TokenExample) -> Any:
-        """The label by which two rows with the same text contradict each other; None: they cannot."""
-        return example.label if self.has_labels else None
+        counts = Counter(labels[label] for example in splits["train"] for label in np.ravel([example.label]))
+        shares = ", ".join(f"{name} {count}" for name, count in counts.most_common(8))
+        what = f"{self.unit_name} per label: {shares}{' ...' if len(counts) > 8 else ''}"
+        found = [Finding("note", "labels", what, "data.train")]
+        rare = [name for name in labels if counts[name] < _FEW_ROWS]
+        if rare:
+            what = f"{len(rare)} labels have fewer than {_FEW_ROWS} {self.unit_name}: {', '.join(rare[:8])}"
+            found.append(Finding("warning", "labels", what, "data.train", "add rows, or merge labels"))
+        return found
 
     # --- raw text --------------------------------------------------------------------------------------------------
 
@@ -206,16 +209,6 @@ class Kind:
         losses = F.cross_entropy(output.astype("float32"), labels, ignore_index=IGNORED, reduction="none", axis=-1)
         return mean_over(losses.reshape(labels.shape), self.labelled(labels))
 
-    def soft_label(self, loss: str, student: Tensor, teacher: Tensor, temperature: float, labels: Tensor) -> Tensor:
-        """Distance to the teacher's output, a scalar: one of `soft_losses`, Hinton (arXiv 1503.02531)."""
-        from ..terms import losses
-
-        counted = self.labelled(labels) if self.soft_unit == "labelled" else None
-        if loss == "mse":
-            return losses.logits_mse(student, teacher, counted)
-        compare = losses.soft_kl if loss == "kl" else losses.soft_cross_entropy
-        return compare(student, teacher, temperature, counted)
-
     # --- measuring -------------------------------------------------------------------------------------------------
 
     def probe(self, states: np.ndarray, targets: np.ndarray, test_states: np.ndarray, labels: int) -> np.ndarray:
@@ -238,24 +231,6 @@ class Kind:
         """The share of answers with the same most likely label, of logits [answers, labels]; None: no labels."""
         return float((own.argmax(-1) == other.argmax(-1)).mean()) if self.has_labels else None
 
-    def score(self, metric: str, scored: Scored) -> float:
-        """The task's metric; 1 is best."""
-        return METRICS[metric](scored)
-
     def scores(self, metric: str, scored: Scored) -> dict[str, float]:
         """The task's metric first, then what is usually read beside it."""
         return {name: METRICS[name](scored) for name in dict.fromkeys((metric, *self.shown_metrics))}
-
-
-def balance(counts: dict[str, int], labels: Sequence[str], unit: str) -> list[Finding]:
-    """How often each label occurs, and which are rare."""
-    from ..errors import Finding
-
-    common = sorted(counts.items(), key=lambda item: -item[1])
-    shares = ", ".join(f"{name} {count}" for name, count in common[:8]) + (" ..." if len(counts) > 8 else "")
-    found = [Finding("note", "labels", f"{unit} per label: {shares}", "data.train")]
-    rare = [name for name in labels if counts.get(name, 0) < _FEW_ROWS]
-    if rare:
-        what = f"{len(rare)} labels have fewer than {_FEW_ROWS} {unit}: {', '.join(rare[:8])}"
-        found.append(Finding("warning", "labels", what, "data.train", "add rows, or merge labels"))
-    return found

@@ -5,6 +5,7 @@ Tags are `O` or a prefix and a type: BIO (`B-PER I-PER`), BIOES or BMES (`B-PER 
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .kind import Kind, balance
+from .kind import Kind
 from .metrics import softmax
 
 if TYPE_CHECKING:
@@ -77,7 +78,7 @@ class TokenClassification(Kind):
     def findings(self, splits, labels):
         from ..errors import Finding
 
-        found = balance(Counter(labels[tag] for e in splits["train"] for tag in e.tags), labels, self.unit_name)
+        found = super().findings(splits, labels)
         for name, examples in splits.items():
             wrong = misplaced_tags(examples, labels)
             if wrong:
@@ -138,25 +139,14 @@ def _bioes(tags: Sequence[str]) -> list[str]:
 
 def split_text(text: str, unit: str) -> list[tuple[str, int, int]]:
     """(word, start, end) of the units that a tagger labels: characters, or what stands between spaces."""
-    if unit == "character":
-        return [(character, at, at + 1) for at, character in enumerate(text) if not character.isspace()]
-    found, start = [], 0
-    for word in text.split():
-        start = text.index(word, start)
-        found.append((word, start, start + len(word)))
-        start += len(word)
-    return found
+    words = re.finditer(r"\S" if unit == "character" else r"\S+", text)
+    return [(word.group(), word.start(), word.end()) for word in words]
 
 
 def unit_of(rows: Iterable[Sequence[str]]) -> str:
     """ "character" where hardly a word of Chinese is longer than one character, else "word"."""
-    single = several = 0
-    for words in rows:
-        for word in words:
-            if any("\u4e00" <= character <= "\u9fff" for character in word):
-                single += len(word) == 1
-                several += len(word) > 1
-    return "character" if single and several <= 0.01 * single else "word"
+    lengths = Counter(min(len(word), 2) for words in rows for word in words if re.search("[\u4e00-\u9fff]", word))
+    return "character" if lengths[1] and lengths[2] <= 0.01 * lengths[1] else "word"
 
 
 def misplaced_tags(examples: Iterable[TokenExample], labels: Sequence[str]) -> list[tuple[int, str]]:

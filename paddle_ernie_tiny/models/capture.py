@@ -6,14 +6,13 @@ neither computed nor kept (`output_attentions=True` would make every layer keep 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import paddle
 
 from ..errors import InputError
 from ..terms import Captured, Needs
 from .build import base_model
-
-if TYPE_CHECKING:
-    from paddle import Tensor
 
 
 class Capture:
@@ -57,13 +56,11 @@ class Capture:
             handle.remove()
 
 
-def masked_token_logits(model: Any, inputs: dict[str, Tensor], positions: Tensor) -> Tensor:
+def masked_token_logits(model: Any, inputs: dict[str, paddle.Tensor], positions: paddle.Tensor) -> paddle.Tensor:
     """Vocabulary logits [masked, vocab] of a masked LM at int64 `positions` [masked] of the flattened batch only.
 
     The others are never computed.
     """
-    import paddle
-
     hidden = base_model(model)(**inputs)[0]
     head = model.lm_head if hasattr(model, "lm_head") else model.cls  # RoBERTa's, else BERT's and ERNIE's
     return head(paddle.gather(hidden.reshape([-1, hidden.shape[-1]]), positions))

@@ -21,7 +21,7 @@ from ..data.vocabulary import SPECIAL_TOKENS
 from ..errors import InputError
 from ..files import new_folder, require_replaceable, write_json
 from .build import load_tokenizer, read_model_config
-from .weights import CONFIG, WEIGHTS, read_weights
+from .weights import CONFIG, PROJECTIONS, WEIGHTS, read_weights
 
 _LINES = 2000  # tokenised at a time
 # Arrays with a row (or an entry) a token: the embeddings, and the head that predicts tokens.
@@ -52,7 +52,7 @@ def prune_vocabulary(model: Path, out: Path, lines: Iterable[str], keep: int = 0
         write_json(temporary / CONFIG, {**config, "vocab_size": len(kept)})
         save_file(pruned, str(temporary / WEIGHTS), metadata={"format": "np"})
         WordPieceTokenizer([tokenizer.tokens[i] for i in kept], tokenizer.lowercase).save(temporary)
-        for name in ("tokenizer_config.json", "projections.safetensors"):
+        for name in ("tokenizer_config.json", PROJECTIONS):
             if (model / name).is_file():
                 shutil.copy2(model / name, temporary / name)
     return {

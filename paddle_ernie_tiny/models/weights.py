@@ -16,7 +16,7 @@ from ..errors import InputError
 from ..files import new_folder, sha256, write_json
 
 ALLOW_PICKLE = "ERNIE_TINY_ALLOW_PICKLE"
-CONFIG, WEIGHTS = "config.json", "model.safetensors"
+CONFIG, WEIGHTS, PROJECTIONS = "config.json", "model.safetensors", "projections.safetensors"
 
 
 def read_weights(folder: Path, trusted: bool = False) -> dict:
@@ -109,11 +109,10 @@ def to_numpy(state: dict) -> dict:
     return {name: np.ascontiguousarray(value.numpy()) for name, value in state.items()}
 
 
-def save_model(model: Any, tokenizer: WordPieceTokenizer, folder: Path, extra: dict | None = None) -> None:
+def save_model(model: Any, tokenizer: WordPieceTokenizer, folder: Path, projections: dict | None = None) -> None:
     """Writes a PaddleNLP folder (config.json, model.safetensors, vocabulary), whole or not at all.
 
-    Of several processes only the main one writes. `extra` maps a file name to the arrays of one more safetensors
-    file, such as width projections.
+    Of several processes only the main one writes. `projections` are a student's width projections by name.
     """
     if not is_main():
         return
@@ -126,5 +125,5 @@ def save_model(model: Any, tokenizer: WordPieceTokenizer, folder: Path, extra: d
         special = {f"{name}_token": f"[{name.upper()}]" for name in ("unk", "sep", "pad", "cls", "mask")}
         options = {"do_lower_case": tokenizer.lowercase, "tokenizer_class": f"{family}Tokenizer", **special}
         write_json(temporary / "tokenizer_config.json", options)
-        for name, arrays in (extra or {}).items():
-            save_file(arrays, str(temporary / name))
+        if projections:
+            save_file(projections, str(temporary / PROJECTIONS))

@@ -35,7 +35,7 @@ def measure_classifier(context: RunContext, model_folder: Path, step: Path) -> d
     scored = _predict(context, model, "test")
     arrays = {"labels": scored.targets, "rows": scored.rows, "unseen": data.unseen[scored.rows]}
     np.savez_compressed(step / PREDICTIONS, logits=scored.logits, **arrays)
-    more = {name: data.kind.score(metric, _predict(context, model, name)) for name in data.more_tests}
+    more = {name: METRICS[metric](_predict(context, model, name)) for name in data.more_tests}
     return {"params": count_parameters(model), **_scores(context, scored), "more_tests": more}
 
 
@@ -77,10 +77,10 @@ def check_above_chance(metric: str, score: float, scored: Scored) -> None:
 
 def _scores(context: RunContext, scored: Scored) -> dict[str, Any]:
     """The metric on all test rows, and on those that do not also occur in train (null: there are none)."""
-    kind, metric, unseen = context.data.kind, context.config.task.metric or "", context.data.unseen
+    metric, unseen = context.config.task.metric or "", context.data.unseen
     return {
-        "score": kind.score(metric, scored),
-        "score_unseen": kind.score(metric, scored.take(unseen)) if unseen.any() else None,
+        "score": METRICS[metric](scored),
+        "score_unseen": METRICS[metric](scored.take(unseen)) if unseen.any() else None,
         "rows": len(scored.outputs),
         "rows_unseen": int(unseen.sum()),
     }

@@ -63,8 +63,13 @@ class SoftLabel(Term):
         return Needs(logits=True)
 
     def value(self, student, teacher, mask, labels):
-        kind, temperature = self.pair.kind, self.settings.temperature
-        return kind.soft_label(self.loss, student.logits, teacher.logits, temperature, labels)
+        from . import losses
+
+        counted = self.pair.kind.labelled(labels) if self.unit == "labelled" else None
+        if self.loss == "mse":
+            return losses.logits_mse(student.logits, teacher.logits, counted)
+        compare = losses.soft_kl if self.loss == "kl" else losses.soft_cross_entropy
+        return compare(student.logits, teacher.logits, self.settings.temperature, counted)
 
 
 class HardLabelSettings(TermSettings):

@@ -40,66 +40,59 @@ class Attention(Term):
 
     def __init__(self, settings: AttentionSettings, pair: Pair):
         super().__init__(settings, pair)
-        self.student_heads, self.teacher_heads = pair.student.num_attention_heads, pair.teacher.num_attention_heads
-        self.relation_heads = settings.relation_heads or self.student_heads
+        self.heads = {"student": pair.student.num_attention_heads, "teacher": pair.teacher.num_attention_heads}
+        self.compared = [("query", "key")]
+        if settings.loss == "relation":  # q-q, k-k and v-v relations, re-split into common heads
+            self.heads = dict.fromkeys(self.heads, settings.relation_heads or self.heads["student"])
+            self.compared = [(part, part) for part in settings.relations]
         self.unit = "pairs" if settings.loss == "mse" else "tokens"
 
     @property
     def symbol(self):
-        relations = ", ".join(f"{part[0]}-{part[0]}" for part in self.settings.relations)
+        relations = ", ".join(f"{left[0]}-{right[0]}" for left, right in self.compared)
         compared = {
             "kl": "KL(A_T || A_S)",
             "mse": "MSE(S_S, S_T)",
-            "relation": f"KL(R_T || R_S) of {relations} in {self.relation_heads} heads",
+            "relation": f"KL(R_T || R_S) of {relations} in {self.heads['student']} heads",
         }[self.settings.loss]
         return f"{compared} over {len(self.pair.layers)} layers"
 
     def check(self):
         if self.settings.loss == "relation":
-            for owner in ("student", "teacher"):
+            for owner, heads in self.heads.items():
                 width = getattr(self.pair, owner).hidden_size
-                if width % self.relation_heads:
+                if width % heads:
                     raise InputError(
-                        f"the {owner}'s width {width} cannot be split into {self.relation_heads} relation heads",
+                        f"the {owner}'s width {width} cannot be split into {heads} relation heads",
                         "objective.attention.relation_heads",
                         "choose a number that divides both widths",
                     )
-        elif self.student_heads != self.teacher_heads:
+        elif self.heads["student"] != self.heads["teacher"]:
             raise InputError(
                 f"attention loss {self.settings.loss!r} needs equal head counts, the student has "
-                f"{self.student_heads} and the teacher {self.teacher_heads}",
+                f"{self.heads['student']} and the teacher {self.heads['teacher']}",
                 "objective.attention.loss",
                 "set objective.attention.loss=relation (MiniLMv2), or give the student the teacher's head count",
             )
 
     def needs(self, side):
-        parts = tuple(self.settings.relations) if self.settings.loss == "relation" else ("query", "key")
-        return Needs(attention=self.mapped(side), parts=parts)
+        parts = dict.fromkeys(part for pair in self.compared for part in pair)
+        return Needs(attention=self.mapped(side), parts=tuple(parts))
 
     def value(self, student, teacher, mask, labels):
         from . import losses
 
-        if self.settings.loss == "relation":
-            return self.mean_over_layers(lambda m, g: self._relation(student, teacher, mask, m, g))
-        compare = losses.distribution_kl if self.settings.loss == "kl" else losses.scores_mse
-        return self.mean_over_layers(
-            lambda m, g: compare(
-                losses.head_scores(student.query[m], student.key[m], self.student_heads),
-                losses.head_scores(teacher.query[g], teacher.key[g], self.teacher_heads),
-                mask,
-            )
-        )
+        compare = losses.scores_mse if self.settings.loss == "mse" else losses.distribution_kl
 
-    def _relation(self, student, teacher, mask, m: int, g: int):
-        """q-q, k-k and v-v relations, re-split into common heads."""
-        from . import losses
+        def of_layers(m, g):
+            values = []
+            for left, right in self.compared:
+                own = losses.head_scores(getattr(student, left)[m], getattr(student, right)[m], self.heads["student"])
+                given = losses.head_scores(getattr(teacher, left)[g], getattr(teacher, right)[g], self.heads["teacher"])
+                values.append(compare(own, given, mask))
+            return sum(values) / len(values)
 
-        values = []
-        for part in self.settings.relations:
-            s, t = getattr(student, part)[m], getattr(teacher, part)[g]
-            own, others = (losses.head_scores(x, x, self.relation_heads) for x in (s, t))
-            values.append(losses.distribution_kl(own, others, mask))
-        return sum(values) / len(values)
+        return self.mean_over_layers(of_layers)
 
 
 class DistanceSettings(TermSettings):

@@ -43,7 +43,7 @@ class ProgressLine(TrainerCallback):
             values = "  ".join(f"{name.removesuffix('_loss')} {value:.4f}" for name, value in losses.items())
             tqdm.write(
                 f"  {self.label}: step {state.global_step}/{state.max_steps}  {values}"
-                f"  lr {logs['learning_rate']:.1e}  left {format_seconds(left)}"
+                f"  lr {logs['learning_rate']:.1e}  left {tqdm.format_interval(left)}"
             )
 
     def on_train_end(self, args, state, control, **kwargs):
@@ -97,13 +97,3 @@ class InterruptAfterStep(TrainerCallback):
     def on_train_end(self, args, state, control, **kwargs):
         for number, handler in self._previous.items():
             signal.signal(number, handler)
-
-
-def format_seconds(seconds: float) -> str:
-    """75 -> "1m15s"."""
-    seconds = int(round(seconds))
-    if seconds < 60:
-        return f"{seconds}s"
-    if seconds < 3600:
-        return f"{seconds // 60}m{seconds % 60:02d}s"
-    return f"{seconds // 3600}h{seconds % 3600 // 60:02d}m"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -53,19 +54,19 @@ class MaskedLMTrainer(ToolkitTrainer):
         return self.over_all({"masked_lm": loss}, paddle.to_tensor([float(len(targets))]))["masked_lm"]
 
 
+@dataclass
 class Masking:
     """Chooses tokens to predict: 80 % become [MASK], 10 % a random token, 10 % stay."""
 
-    def __init__(self, tokenizer: WordPieceTokenizer, probability: float, whole_words: bool):
-        self.pad_id, self.mask_id, self.vocab_size = tokenizer.pad_id, tokenizer.mask_id, tokenizer.vocab_size
-        self.special = np.array([tokenizer.cls_id, tokenizer.sep_id, tokenizer.pad_id])
-        self.probability, self.whole_words = probability, whole_words
+    tokenizer: WordPieceTokenizer
+    probability: float
+    whole_words: bool
 
     def __call__(self, rows: list[dict], rng: Any = np.random) -> dict[str, np.ndarray]:
         """Adds `positions` [masked] into the flattened batch and `targets` [masked] to a collated batch."""
-        batch = collate(rows, self.pad_id)
+        tokenizer, batch = self.tokenizer, collate(rows, self.tokenizer.pad_id)
         ids = batch["input_ids"]
-        candidates = ~np.isin(ids, self.special)
+        candidates = ~np.isin(ids, [tokenizer.cls_id, tokenizer.sep_id, tokenizer.pad_id])
         if self.whole_words:
             starts = np.ones_like(candidates)
             for index, row in enumerate(rows):
@@ -82,9 +83,9 @@ class Masking:
         flat = ids.reshape(-1)
         targets = flat[positions].copy()
         dice = rng.random_sample(len(positions))
-        flat[positions[dice < 0.8]] = self.mask_id
+        flat[positions[dice < 0.8]] = tokenizer.mask_id
         swap = positions[(dice >= 0.8) & (dice < 0.9)]
-        flat[swap] = rng.randint(0, self.vocab_size, size=len(swap))
+        flat[swap] = rng.randint(0, tokenizer.vocab_size, size=len(swap))
         batch["positions"], batch["targets"] = positions.astype(np.int64), targets.astype(np.int64)
         return batch
 

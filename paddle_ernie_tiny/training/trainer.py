@@ -120,15 +120,9 @@ class ToolkitTrainer(Trainer):
         return collate(rows, self.training.pad_id)
 
     def _get_train_sampler(self):
-        return LengthGroupedBatchSampler(
-            self.train_dataset.lengths,
-            self.args.per_device_train_batch_size,
-            self.args.seed,
-            replicas=self.args.dataset_world_size,
-            rank=self.args.dataset_rank,
-        )
-
-    # --- terms ---------------------------------------------------------------------------------------
+        args = self.args
+        size, replicas, rank = args.per_device_train_batch_size, args.dataset_world_size, args.dataset_rank
+        return LengthGroupedBatchSampler(self.train_dataset.lengths, size, args.seed, replicas, rank)
 
     def record(self, values: dict[str, paddle.Tensor]) -> None:
         """Adds the terms of one forward pass to the averages of the next log line, detached."""
@@ -155,8 +149,6 @@ class ToolkitTrainer(Trainer):
                 logs[f"{name}_loss"] = round(value / (self._term_count * processes()), 8)
             self._term_sums, self._term_count = {}, 0
         super().log(logs, **kwargs)
-
-    # --- training, resume, best model ------------------------------------------------------------------
 
     def fit(self) -> dict:
         """Trains from the last complete checkpoint, or from the start; the model is then the best one.
@@ -209,8 +201,6 @@ class ToolkitTrainer(Trainer):
             save_file(to_numpy(self.model.state_dict()), str(temporary / WEIGHTS))
             write_json(temporary / _SCORE, {"score": float(score), "step": self.state.global_step})
 
-    # --- several processes -----------------------------------------------------------------------------
-
     def _wrap_model(self, model, training=True):
         """Not Paddle's DataParallel, which expects a gradient for every weight: terms may leave some without.
 
@@ -222,8 +212,6 @@ class ToolkitTrainer(Trainer):
             for weight in model.state_dict().values():
                 paddle.distributed.broadcast(weight, src=0)
         return model
-
-    # --- checkpoints -----------------------------------------------------------------------------------
 
     def _save(self, output_dir=None, state_dict=None, merge_tensor_parallel=False):
         if not is_main():

@@ -11,6 +11,7 @@ from ...config import PretrainSettings, TrainingSettings
 from ...data.corpus import read_lines
 from ...data.tokenization import WordPieceTokenizer, train_vocabulary
 from ...distributed import main_first
+from ...kinds.metrics import METRICS
 from ...models.build import build_masked_lm
 from ...models.weights import save_model
 from ...training.batches import corpus_rows
@@ -188,6 +189,6 @@ def dev_score(context: RunContext, model: Any, settings: TrainingSettings) -> Ca
 
     def score() -> float:
         scored = predict(model, kind, rows, context.tokenizer.pad_id, labels, batch_size)
-        return kind.score(context.config.task.metric or "", scored)
+        return METRICS[context.config.task.metric or ""](scored)
 
     return score

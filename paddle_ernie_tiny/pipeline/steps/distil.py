@@ -106,5 +106,4 @@ def stage_trainer(
 
 def save_student(context: RunContext, student: DistilledStudent, folder: Path) -> None:
     """Writes the student's model folder, with its projections for the next stage."""
-    extra = {"projections.safetensors": student.projection_arrays()} if len(student.projections) else None
-    save_model(student.classifier, context.tokenizer, folder, extra)
+    save_model(student.classifier, context.tokenizer, folder, student.projection_arrays())
