@@ -27,11 +27,8 @@ class Objective:
     def __init__(self, settings: ObjectiveSettings, student: Any, teacher: Any, kind: Kind, label_terms: bool):
         wanted = [term for name, term in TERMS.items() if settings.term(name).wanted and (term.latent or label_terms)]
         # without a latent term no layers are compared, and the student may have more of them than the teacher
-        layers = (
-            layer_map(settings.layer_map, student.num_hidden_layers, teacher.num_hidden_layers)
-            if any(term.latent for term in wanted)
-            else {}
-        )
+        latent = any(term.latent for term in wanted)
+        layers = layer_map(settings.layer_map, student.num_hidden_layers, teacher.num_hidden_layers) if latent else {}
         pair = Pair(student, teacher, layers, settings.projection, kind)
         self.kind, self.projection = kind, settings.projection
         self.layers: dict[Any, Any] = layers  # as it is printed
@@ -125,9 +122,7 @@ def stage_objective(
     settings = stage_objective_settings(config, index)
     objective = Objective(settings, student, teacher, KINDS[config.task.kind], wanted)
     if not objective.terms and label_terms is None:
-        raise InputError(
-            f"every term has weight 0, so the stage {stage.name} learns nothing",
-            f"stages[{index}].objective",
-            "give at least one of its terms a weight above 0, or take the stage out",
-        )
+        what = f"every term has weight 0, so the stage {stage.name} learns nothing"
+        remedy = "give at least one of its terms a weight above 0, or take the stage out"
+        raise InputError(what, f"stages[{index}].objective", remedy)
     return objective

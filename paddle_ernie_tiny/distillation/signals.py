@@ -79,16 +79,13 @@ class SignalCache:
 
     def _check_key(self, key: dict[str, Any]) -> None:
         old = read_json(self.folder / _KEY)
-        if old is not None:
-            changed = [name for name in sorted({*old, *key}) if old.get(name) != key.get(name)]
-            if changed:
-                raise InputError(
-                    f"the teacher signals here were made with another {', '.join(changed)}",
-                    str(self.folder),
-                    "give another signals_folder, or remove this one",
-                )
-        elif self.folder.is_dir() and any(self.folder.iterdir()):
+        if old is None and self.folder.is_dir() and any(self.folder.iterdir()):
             raise InputError("the folder holds other files", str(self.folder), "give an empty or a new folder")
+        old = key if old is None else old
+        changed = [name for name in sorted({*old, *key}) if old.get(name) != key.get(name)]
+        if changed:
+            what = f"the teacher signals here were made with another {', '.join(changed)}"
+            raise InputError(what, str(self.folder), "give another signals_folder, or remove this one")
         write_json(self.folder / _KEY, key)
 
     def has(self, rows: np.ndarray) -> bool:

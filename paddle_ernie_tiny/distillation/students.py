@@ -45,15 +45,12 @@ class DistilledStudent(nn.Layer):
         """
         logits = self.classifier(input_ids, token_type_ids=token_type_ids, attention_mask=attention_mask)
         captured = self._capture.take()
-        captured.hidden = {number: self._project(number, state) for number, state in captured.hidden.items()}
         captured.logits = logits
-        return captured
-
-    def _project(self, number: int, state: paddle.Tensor) -> paddle.Tensor:
-        for name in (str(number), "shared"):
+        for number, state in captured.hidden.items():
+            name = "shared" if "shared" in self.projections else str(number)
             if name in self.projections:
-                return self.projections[name](state)
-        return state
+                captured.hidden[number] = self.projections[name](state)
+        return captured
 
     def projection_arrays(self) -> dict[str, np.ndarray]:
         """The projections' weights by name."""

@@ -26,7 +26,9 @@ if TYPE_CHECKING:
     from ..errors import Finding
 
     Examples = Sequence[Example] | Sequence[TokenExample]
+    Texts = Sequence[str]
 
+SCORE = "score"  # the one "label" of a kind without labels: the name of its output
 _FEW_ROWS = 5
 
 
@@ -97,13 +99,13 @@ class Kind:
         """One split of a data set of `paddlenlp.datasets`, and its label names. Raises InputError(s)."""
         from ..data.readers import read_paddlenlp
 
-        return read_paddlenlp(name, split, table, subset, self.parse_label)
+        return read_paddlenlp(name, split, table, subset, self.parse_label, None if self.has_labels else [SCORE])
 
     def infer_labels(self, path: str | Path, table: TableFormat) -> list[str]:
         """The label names of a training file, in the order of their ids. Raises InputError(s)."""
         from ..data.readers import infer_labels
 
-        return infer_labels(path, table)
+        return infer_labels(path, table) if self.has_labels else [SCORE]
 
     def check_training_rows(self, train: Examples, labels: Sequence[str], where: str) -> None:
         """Raises InputError if a model cannot learn the task from these rows."""
@@ -137,7 +139,7 @@ class Kind:
 
     # --- raw text --------------------------------------------------------------------------------------------------
 
-    def unit(self, rows: Examples | Sequence[str]) -> str | None:
+    def unit(self, rows: Examples | Texts) -> str | None:
         """How raw text is divided into what gets a label, seen from rows or raw text; None: it is not divided."""
         return None
 
@@ -146,18 +148,13 @@ class Kind:
         return text
 
     def tokenize(
-        self, tokenizer: WordPieceTokenizer, texts: Sequence[Any], texts_b: Sequence[str] | None, max_length: int
+        self, tokenizer: WordPieceTokenizer, texts: Sequence[Any], texts_b: Texts | None, max_length: int
     ) -> tuple[Encoded, list[np.ndarray] | None]:
         """Token ids of texts (or pairs), and the places of each row's answers (None: a row has one answer)."""
         return tokenizer.encode(texts, texts_b, max_length=max_length), None
 
     def rows(
-        self,
-        tokenizer: WordPieceTokenizer,
-        texts: Sequence[str],
-        texts_b: Sequence[str] | None,
-        max_length: int,
-        unit: str | None,
+        self, tokenizer: WordPieceTokenizer, texts: Texts, texts_b: Texts | None, max_length: int, unit: str | None
     ) -> list[Row]:
         """Tokenised rows of raw text, for `decode`."""
         encoded, places = self.tokenize(tokenizer, [self.split(text, unit) for text in texts], texts_b, max_length)
@@ -185,10 +182,9 @@ class Kind:
     answer_fields: ClassVar[dict[str, Any]]  # the type of each field that `as_json` gives, for OpenAPI
     example_answer: ClassVar[str]  # its shape, for a README
 
-    # --- learning --------------------------------------------------------------------------------------------------
+    # --- learning and measuring ------------------------------------------------------------------------------------
 
     hard_symbol: ClassVar[str] = "CE(labels, student)"
-    soft_unit: ClassVar[str] = "rows"  # what the soft label's loss is a mean over, "rows" or "labelled"; see Term.unit
 
     def labelled(self, labels: Tensor) -> Tensor:
         """Which labels are there: bool, shaped as `labels`."""
@@ -208,8 +204,6 @@ class Kind:
 
         losses = F.cross_entropy(output.astype("float32"), labels, ignore_index=IGNORED, reduction="none", axis=-1)
         return mean_over(losses.reshape(labels.shape), self.labelled(labels))
-
-    # --- measuring -------------------------------------------------------------------------------------------------
 
     def probe(self, states: np.ndarray, targets: np.ndarray, test_states: np.ndarray, labels: int) -> np.ndarray:
         """Logits [answers, labels] of a linear model on frozen states, fitted on `states` and `targets`.

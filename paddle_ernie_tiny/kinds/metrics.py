@@ -68,9 +68,6 @@ class Scored:
         return cls(list(values.reshape([len(values), 1, -1])), targets, labels, groups)
 
 
-Value = Callable[[Scored], float]
-
-
 @dataclass(frozen=True)
 class Metric:
     """One metric; 1 is best.
@@ -81,7 +78,7 @@ class Metric:
 
     name: str
     kinds: tuple[str, ...]
-    value: Value
+    value: Callable[[Scored], float]
     chance: Callable[[Scored], tuple[float, float]]
     label_count: int | None = None
 
@@ -180,7 +177,7 @@ def _entity_f1(scored: Scored) -> float:
     return entity_f1(tags, gold)
 
 
-def _best_constant(scored: Scored, value: Value) -> tuple[float, float]:
+def _best_constant(scored: Scored, value: Callable[[Scored], float]) -> tuple[float, float]:
     """The best answer that is the same for every row."""
     gold, labels = scored.targets, len(scored.labels)
     expected = max(float(value(Scored.of(np.full(len(gold), label), gold))) for label in range(labels))

@@ -10,8 +10,6 @@ import numpy as np
 from .kind import Kind
 from .metrics import METRICS, Scored
 
-SCORE = "score"  # the one "label" of a regression task: the name of its output
-
 
 @dataclass(frozen=True)
 class Score:
@@ -43,14 +41,6 @@ class Regression(Kind):
         if not math.isfinite(score):
             raise InputError(f"label {name!r} is not a number", None, "give a score, or list the task's labels")
         return score
-
-    def read_dataset(self, name, split, table, subset):
-        from ..data.readers import read_paddlenlp
-
-        return read_paddlenlp(name, split, table, subset, self.parse_label, labels=[SCORE])
-
-    def infer_labels(self, path, table):
-        return [SCORE]
 
     def findings(self, splits, labels):
         from ..errors import Finding

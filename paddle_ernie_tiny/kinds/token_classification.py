@@ -40,11 +40,10 @@ class TokenClassification(Kind):
     by_token = True
     may_pair = False
     augmenter = "entities"
-    answer_fields = {"entities": list[Entity]}
     unit_name = "words"
+    answer_fields = {"entities": list[Entity]}
     no_label = {"tags": None}
     hard_symbol = "CE(labels, student) over words"
-    soft_unit = "labelled"
     example_answer = '{"entities": [{"label": ..., "start": ..., "end": ..., "text": ..., "probability": ...}]}'
 
     def read(self, path, table, labels, require_label=True):

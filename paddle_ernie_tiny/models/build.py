@@ -26,11 +26,8 @@ def resolve_model(name_or_folder: str) -> Path:
     if folder.is_dir():
         if not (folder / "config.json").is_file() and not (folder / "model_config.json").is_file():
             found = ", ".join(sorted(p.name for p in folder.iterdir())[:8]) or "nothing"
-            raise InputError(
-                f"the folder holds no config.json (found: {found})",
-                str(folder),
-                "give a PaddleNLP model folder",
-            )
+            what = f"the folder holds no config.json (found: {found})"
+            raise InputError(what, str(folder), "give a PaddleNLP model folder")
         return folder
     if name_or_folder.startswith((".", "/", "~")) or name_or_folder.count("/") > 1:
         raise InputError("no such model folder", name_or_folder, "check the path of teacher.model")
@@ -47,7 +44,6 @@ def _download(name: str) -> Path:
     from paddlenlp.utils.log import logger
 
     logger.set_level("WARNING")
-
     target = Path(MODEL_HOME) / "paddle_ernie_tiny" / name.replace("/", "--")
     if (target / "config.json").is_file():
         return target
@@ -55,11 +51,8 @@ def _download(name: str) -> Path:
         tokenizer = AutoTokenizer.from_pretrained(name)
         model = AutoModel.from_pretrained(name)
     except Exception as error:  # PaddleNLP raises many kinds here: network, unknown name, bad archive
-        raise InputError(
-            f"PaddleNLP could not load the model: {type(error).__name__}: {str(error).splitlines()[0][:200]}",
-            name,
-            "check the name and the network, or give a local folder",
-        ) from error
+        what = f"PaddleNLP could not load the model: {type(error).__name__}: {str(error).splitlines()[0][:200]}"
+        raise InputError(what, name, "check the name and the network, or give a local folder") from error
     family = _family_of([type(model).__name__])
     if family is None:
         raise InputError(f"{type(model).__name__} is not supported", name, f"use a model of: {', '.join(FAMILIES)}")
@@ -109,11 +102,8 @@ def load_tokenizer(folder: Path) -> WordPieceTokenizer:
     tokenizer = WordPieceTokenizer.from_folder(folder)
     rows = read_model_config(folder).get("vocab_size")
     if rows is not None and tokenizer.vocab_size > rows:
-        raise InputError(
-            f"the vocabulary has {tokenizer.vocab_size} tokens, the model's embedding only {rows}",
-            str(folder),
-            "vocab.txt and the weights belong to different models",
-        )
+        what = f"the vocabulary has {tokenizer.vocab_size} tokens, the model's embedding only {rows}"
+        raise InputError(what, str(folder), "vocab.txt and the weights belong to different models")
     return tokenizer
 
 
@@ -163,11 +153,8 @@ def load_masked_lm(folder: Path) -> Any:
     missing = set_weights(model, read_weights(folder), str(folder))
     if missing:
         part = "encoder" if missing[0].startswith(f"{model.base_model_prefix}.") else "masked LM head"
-        raise InputError(
-            f"{len(missing)} weights are missing, the first is {missing[0]}, of the {part}",
-            str(folder),
-            "name a model with its masked LM head, or give augmentation.word_vectors",
-        )
+        what = f"{len(missing)} weights are missing, the first is {missing[0]}, of the {part}"
+        raise InputError(what, str(folder), "name a model with its masked LM head, or give augmentation.word_vectors")
     model.eval()
     return model
 

@@ -25,10 +25,9 @@ class Capture:
     def __init__(self, model: Any, needs: Needs):
         encoder = base_model(model)
         if not hasattr(encoder, "embeddings") or not hasattr(getattr(encoder, "encoder", None), "layers"):
-            raise InputError(
-                f"the states of {type(model).__name__} cannot be read: it has no embeddings and encoder.layers",
-                remedy="use a model that PaddleNLP builds as it builds BERT (ERNIE, RoBERTa, SKEP, TinyBERT, ...)",
-            )
+            what = f"the states of {type(model).__name__} cannot be read: it has no embeddings and encoder.layers"
+            remedy = "use a model that PaddleNLP builds as it builds BERT (ERNIE, RoBERTa, SKEP, TinyBERT, ...)"
+            raise InputError(what, remedy=remedy)
         self._captured = Captured()
         self._handles = []
         projections = {"query": "q_proj", "key": "k_proj", "value": "v_proj"}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,7 +16,6 @@ from .build import build_student, load_classifier, read_model_config
 from .weights import read_weights
 
 _SIZES = ("hidden_size", "num_attention_heads", "intermediate_size")
-_EMBEDDINGS = re.compile(r"embeddings\.\w+_embeddings\.weight")
 
 
 def layer_map(
@@ -36,11 +34,9 @@ def layer_map(
     """
     if isinstance(kind, str):
         if student_layers > teacher_layers:
-            raise InputError(
-                f"the student has {student_layers} layers, the teacher only {teacher_layers}",
-                "student.num_hidden_layers",
-                f"use at most {teacher_layers} layers, or an explicit layer_map",
-            )
+            what = f"the student has {student_layers} layers, the teacher only {teacher_layers}"
+            remedy = f"use at most {teacher_layers} layers, or an explicit layer_map"
+            raise InputError(what, "student.num_hidden_layers", remedy)
         first = {"top": teacher_layers - student_layers + 1, "bottom": 1}.get(kind)
         # floor(x + 1/2), not round(): Python rounds halves to even, which can skip and repeat layers
         targets = [
@@ -50,11 +46,8 @@ def layer_map(
     else:
         targets = list(kind)
     if len(targets) != student_layers:
-        raise InputError(
-            f"{targets} names {len(targets)} layers, the student has {student_layers}",
-            where,
-            "name one teacher layer for each student layer",
-        )
+        what = f"{targets} names {len(targets)} layers, the student has {student_layers}"
+        raise InputError(what, where, "name one teacher layer for each student layer")
     for target in targets:
         if not 1 <= target <= teacher_layers:
             raise InputError(f"teacher layer {target} does not exist", where, f"use 1 to {teacher_layers}")
@@ -95,8 +88,7 @@ def _chosen_layers(weights: dict, layers: dict[int, int]) -> dict:
     taken = {name: value for name, value in weights.items() if name.startswith(("embeddings.", "pooler."))}
     for m, g in layers.items():
         own, theirs = f"encoder.layers.{m - 1}.", f"encoder.layers.{g - 1}."
-        found = {own + name.removeprefix(theirs): name for name in weights if name.startswith(theirs)}
-        taken |= {name: weights[given] for name, given in found.items()}
+        taken |= {own + name.removeprefix(theirs): value for name, value in weights.items() if name.startswith(theirs)}
     return taken
 
 
@@ -106,7 +98,7 @@ def embeddings_by_svd(weights: dict, width: int) -> dict:
     Position and segment embeddings are turned into the same coordinates. Each table [rows, hidden_teacher]
     becomes [rows, width]; inner products of words change as little as they can.
     """
-    tables = {name: value for name, value in weights.items() if _EMBEDDINGS.fullmatch(name)}
+    tables = {name: value for name, value in weights.items() if name.endswith("_embeddings.weight")}
     words = tables["embeddings.word_embeddings.weight"].astype(np.float64)
     # the right singular vectors of E are the eigenvectors of the small matrix E^T E, in rising order
     basis = np.linalg.eigh(words.T @ words)[1][:, ::-1][:, :width]

@@ -30,17 +30,14 @@ def read_weights(folder: Path, trusted: bool = False) -> dict:
         return load_file(str(safetensors_file))
     if pdparams.is_file():
         if not trusted and os.environ.get(ALLOW_PICKLE) != "1":
-            raise InputError(
-                "these weights are a pickle, which can run any code when it is read",
-                str(pdparams),
-                f"give the model as model.safetensors, or set {ALLOW_PICKLE}=1 if you trust where the file comes from",
-            )
+            what = "these weights are a pickle, which can run any code when it is read"
+            remedy = f"give the model as {WEIGHTS}, or set {ALLOW_PICKLE}=1 if you trust where the file comes from"
+            raise InputError(what, str(pdparams), remedy)
         import paddle
 
         return paddle.load(str(pdparams), return_numpy=True)
-    raise InputError(
-        "no weights (model.safetensors or model_state.pdparams)", str(folder), "give a complete model folder"
-    )
+    what = "no weights (model.safetensors or model_state.pdparams)"
+    raise InputError(what, str(folder), "give a complete model folder")
 
 
 def has_masked_lm_head(folder: Path) -> bool:
@@ -68,7 +65,7 @@ def set_weights(model: Any, weights: dict, where: str, optional: tuple[str, ...]
     names_of: dict[int, list[str]] = {}
     for name, value in own.items():
         names_of.setdefault(id(value), []).append(name)
-    missing, complete = [], {}
+    missing, complete, remedy = [], {}, "config.json and the weights belong to different models"
     for names in names_of.values():
         given = [weights[name] for name in names if name in weights]
         if not given and not any(part in names[0] for part in optional):
@@ -76,15 +73,12 @@ def set_weights(model: Any, weights: dict, where: str, optional: tuple[str, ...]
         for value in given:
             shape, wanted = list(value.shape), list(own[names[0]].shape)
             if shape != wanted:
-                raise InputError(
-                    f"{names[0]} has shape {shape}, the configuration says {wanted}",
-                    where,
-                    "config.json and the weights belong to different models"
-                    + (", or the task has another number of labels" if "classifier" in names[0] else ""),
-                )
+                what = f"{names[0]} has shape {shape}, the configuration says {wanted}"
+                remedy += ", or the task has another number of labels" if "classifier" in names[0] else ""
+                raise InputError(what, where, remedy)
             if (value != given[0]).any():
                 what = f"{' = '.join(names)} should be one weight, but the values differ"
-                raise InputError(what, where, "config.json and the weights belong to different models")
+                raise InputError(what, where, remedy)
         complete.update({name: given[0] for name in names if given})
     model.set_state_dict({**own, **complete})
     return missing
@@ -96,11 +90,8 @@ def load_state_strictly(layer: Any, file: Path) -> None:
     missing, unknown = sorted(set(own) - set(arrays)), sorted(set(arrays) - set(own))
     shapes = sorted(n for n in set(own) & set(arrays) if list(own[n].shape) != list(arrays[n].shape))
     if missing or unknown or shapes:
-        raise InputError(
-            f"weights do not fit: missing {missing[:3]}, unknown {unknown[:3]}, other shape {shapes[:3]}",
-            str(file),
-            "the file belongs to another model or configuration",
-        )
+        what = f"weights do not fit: missing {missing[:3]}, unknown {unknown[:3]}, other shape {shapes[:3]}"
+        raise InputError(what, str(file), "the file belongs to another model or configuration")
     layer.set_state_dict(arrays)
 
 

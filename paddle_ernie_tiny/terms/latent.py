@@ -58,22 +58,18 @@ class Attention(Term):
         return f"{compared} over {len(self.pair.layers)} layers"
 
     def check(self):
-        if self.settings.loss == "relation":
+        loss, (own, given) = self.settings.loss, self.heads.values()
+        if loss == "relation":
             for owner, heads in self.heads.items():
                 width = getattr(self.pair, owner).hidden_size
                 if width % heads:
-                    raise InputError(
-                        f"the {owner}'s width {width} cannot be split into {heads} relation heads",
-                        "objective.attention.relation_heads",
-                        "choose a number that divides both widths",
-                    )
-        elif self.heads["student"] != self.heads["teacher"]:
-            raise InputError(
-                f"attention loss {self.settings.loss!r} needs equal head counts, the student has "
-                f"{self.heads['student']} and the teacher {self.heads['teacher']}",
-                "objective.attention.loss",
-                "set objective.attention.loss=relation (MiniLMv2), or give the student the teacher's head count",
-            )
+                    what = f"the {owner}'s width {width} cannot be split into {heads} relation heads"
+                    remedy = "choose a number that divides both widths"
+                    raise InputError(what, "objective.attention.relation_heads", remedy)
+        elif own != given:
+            what = f"attention loss {loss!r} needs equal head counts, the student has {own} and the teacher {given}"
+            remedy = "set objective.attention.loss=relation (MiniLMv2), or give the student the teacher's head count"
+            raise InputError(what, "objective.attention.loss", remedy)
 
     def needs(self, side):
         parts = dict.fromkeys(part for pair in self.compared for part in pair)
@@ -122,11 +118,9 @@ class Hidden(Term):
     def check(self):
         student, teacher = self.pair.student.hidden_size, self.pair.teacher.hidden_size
         if self.pair.projection == "none" and student != teacher:
-            raise InputError(
-                f"states {student} and {teacher} wide cannot be compared without a projection",
-                "objective.projection",
-                "set objective.projection=per_layer, or give the student the teacher's hidden_size",
-            )
+            what = f"states {student} and {teacher} wide cannot be compared without a projection"
+            remedy = "set objective.projection=per_layer, or give the student the teacher's hidden_size"
+            raise InputError(what, "objective.projection", remedy)
 
     def needs(self, side):
         return Needs(hidden=self.mapped(side))

@@ -60,9 +60,6 @@ class LengthGroupedBatchSampler(DistributedBatchSampler):
         for index in order:
             yield batches[index][self.local_rank :: self.nranks].tolist()
 
-    def __len__(self) -> int:
-        return -(-len(self.row_lengths) // (self.batch_size * self.nranks))
-
 
 def collate(rows: list[dict], pad_id: int) -> dict[str, np.ndarray]:
     """input_ids, token_type_ids [batch, longest] int64, attention_mask float32; rows and labels where given.

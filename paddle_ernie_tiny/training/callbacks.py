@@ -5,7 +5,6 @@ from __future__ import annotations
 import signal
 import threading
 import time
-from typing import Any
 
 import paddle
 from paddlenlp.trainer import TrainerCallback
@@ -30,8 +29,6 @@ class ProgressLine(TrainerCallback):
         self.bar.update(1)
 
     def on_log(self, args, state, control, logs=None, **kwargs):
-        if not state.is_local_process_zero or not logs:
-            return
         if "dev_score" in logs:
             tqdm.write(f"  {self.label}: dev score {logs['dev_score']:.4f} at step {state.global_step}")
         elif "loss" in logs:
@@ -53,13 +50,10 @@ class ProgressLine(TrainerCallback):
 class AverageGradients(TrainerCallback):
     """Before every optimiser step, each gradient becomes its average over the processes."""
 
-    def __init__(self, model: Any):
-        self.model = model
-
-    def on_optimizer_begin(self, args, state, control, **kwargs):
+    def on_optimizer_begin(self, args, state, control, model=None, **kwargs):
         from paddle.distributed.fleet.utils.hybrid_parallel_util import fused_allreduce_gradients
 
-        fused_allreduce_gradients([p for p in self.model.parameters() if not p.stop_gradient], None)
+        fused_allreduce_gradients([p for p in model.parameters() if not p.stop_gradient], None)
 
 
 class InterruptAfterStep(TrainerCallback):
@@ -92,7 +86,6 @@ class InterruptAfterStep(TrainerCallback):
         if self.requested:
             control.should_save = True
             control.should_training_stop = True
-        return control
 
     def on_train_end(self, args, state, control, **kwargs):
         for number, handler in self._previous.items():

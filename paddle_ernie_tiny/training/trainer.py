@@ -106,12 +106,11 @@ class ToolkitTrainer(Trainer):
         self._term_sums: dict[str, paddle.Tensor] = {}
         self._term_count = 0
         self._evaluated_at: int | None = None
-        rows = training.rows
-        super().__init__(model=model, args=training.args, train_dataset=rows, data_collator=self.make_batch)
+        super().__init__(model=model, args=training.args, train_dataset=training.rows, data_collator=self.make_batch)
         if is_main():
             self.add_callback(ProgressLine(training.label, training.watcher))
         if processes() > 1:
-            self.add_callback(AverageGradients(model))
+            self.add_callback(AverageGradients())
         self._interrupt = InterruptAfterStep(training.watcher)
         self.add_callback(self._interrupt)
 
