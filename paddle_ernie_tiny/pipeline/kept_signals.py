@@ -14,7 +14,7 @@ from ..data.corpus import TextRows, corpus_files
 from ..data.rows import EncodedRows, characters
 from ..distillation.objective import Objective, stage_objective
 from ..distillation.signals import Layout, SignalCache, rows_fingerprint
-from ..distillation.teacher import CachedTeacher, Teacher
+from ..distillation.teacher import Teacher
 from ..distributed import main_first
 from ..errors import Finding, InputError
 from ..files import free_bytes
@@ -34,7 +34,7 @@ def signal_layout(needs: Needs, teacher_width: int, stage: Stage, context: RunCo
 
 def stage_teacher(
     context: RunContext, model: Any, objective: Objective, stage: Stage, settings: StageSettings, rows: Any
-) -> Teacher | CachedTeacher:
+) -> Teacher:
     """The teacher of a stage: asked at every step, or with its signals for `rows` kept on disk.
 
     They are in the run folder, or in the configured `signals_folder`; stages with the same teacher, data and needs
@@ -55,7 +55,7 @@ def stage_teacher(
     }
     with main_first():
         cache = _open_cache(folder, key, layout, rows, own)
-    return CachedTeacher(Teacher(model, layout.needs, static), cache)
+    return Teacher(model, layout.needs, static, cache)
 
 
 def _open_cache(folder: Path, key: dict[str, str], layout: Layout, rows: TextRows | EncodedRows, own: bool):

@@ -16,7 +16,7 @@ from ..kinds.metrics import METRICS, Scored, confusion_matrix
 from ..models.build import count_parameters
 from ..stages import DataKind, TeacherKind
 from ..training.batches import corpus_rows
-from ..training.inference import predict, probe_states
+from ..training.inference import predict
 from .context import RunContext
 from .layout import METRICS as METRICS_FILE
 from .layout import PREDICTIONS
@@ -35,7 +35,7 @@ def measure_classifier(context: RunContext, model_folder: Path, step: Path) -> d
     scored = _predict(context, model, "test")
     arrays = {"labels": scored.targets, "rows": scored.rows, "unseen": data.unseen[scored.rows]}
     np.savez_compressed(step / PREDICTIONS, logits=scored.logits, **arrays)
-    more = {name: data.kind.score(metric, _predict(context, model, name)) for name in data.more_tests}
+    more = {name: METRICS[metric](_predict(context, model, name)) for name in data.more_tests}
     return {"params": count_parameters(model), **_scores(context, scored), "more_tests": more}
 
 
@@ -77,10 +77,10 @@ def check_above_chance(metric: str, score: float, scored: Scored) -> None:
 
 def _scores(context: RunContext, scored: Scored) -> dict[str, Any]:
     """The metric on all test rows, and on those that do not also occur in train (null: there are none)."""
-    kind, metric, unseen = context.data.kind, context.config.task.metric or "", context.data.unseen
+    metric, unseen = context.config.task.metric or "", context.data.unseen
     return {
-        "score": kind.score(metric, scored),
-        "score_unseen": kind.score(metric, scored.take(unseen)) if unseen.any() else None,
+        "score": METRICS[metric](scored),
+        "score_unseen": METRICS[metric](scored.take(unseen)) if unseen.any() else None,
         "rows": len(scored.outputs),
         "rows_unseen": int(unseen.sum()),
     }
@@ -106,12 +106,12 @@ def _linear_probe(context: RunContext, final: Path) -> dict[str, Any]:
     model = context.load_classifier(final)
     train, test = context.rows("train"), context.rows("test")
     subset = train.take(np.random.default_rng(context.config.seed).permutation(len(train))[:PROBE_TRAIN_ROWS])
-    fitted = probe_states(model, data.kind, subset, pad_id, data.labels)
+    fitted = predict(model, data.kind, subset, pad_id, data.labels, states=True)
     if len(np.unique(fitted.targets)) < 2:
         return {"score": None, "reason": "the probe's training rows hold one label only"}
     scaler = StandardScaler()
     states = scaler.fit_transform(fitted.logits)[:PROBE_ANSWERS]
-    tested = probe_states(model, data.kind, test, pad_id, data.labels)
+    tested = predict(model, data.kind, test, pad_id, data.labels, states=True)
     logits = data.kind.probe(states, fitted.targets[:PROBE_ANSWERS], scaler.transform(tested.logits), len(data.labels))
     ends = np.cumsum([len(output) for output in tested.outputs])[:-1]
     scored = Scored(np.split(logits, ends), tested.gold, data.labels, tested.groups)

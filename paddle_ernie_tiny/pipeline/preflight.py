@@ -16,7 +16,7 @@ from ..errors import InputError, InputErrors
 from ..files import free_bytes
 from ..kinds import KINDS
 from ..models.build import load_tokenizer, read_model_config, resolve_model
-from ..models.initialise import check_initialisation, check_start_folder
+from ..models.initialise import check_start
 from ..models.weights import has_masked_lm_head
 from .context import RunContext
 from .device import find_device
@@ -56,9 +56,7 @@ def preflight(config: RunConfig, say: Callable[[str], None] = print) -> dict[str
     for run in runs.values():
         if teacher is not None:
             attempt(partial(_check_objectives, run, teacher))
-            attempt(partial(check_initialisation, run.student, teacher))
-        if source is not None and run.student.init.method == "folder":
-            attempt(partial(check_start_folder, run.student, source))
+        attempt(partial(check_start, run.student, teacher, source))
     if config.augmentation is not None:
         attempt(lambda: _check_augmentation(config, source))
     attempt(lambda: _check_output(Path(config.output_dir)))
@@ -96,7 +94,7 @@ def _say_findings(
 ) -> dict[str, RunContext]:
     """The contexts of all students, with what preflight found in them; each finding is said."""
     rows = ", ".join(f"{len(examples)} {name}" for name, examples in data.splits.items())
-    answers = data.kind.describe_labels(data.labels)
+    answers = f"labels {', '.join(data.labels)}" if data.kind.has_labels else "scores"
     say(f"preflight: task {config.task.name!r} ({data.kind.name}), {rows} rows, {answers}")
     root = Path(config.output_dir)
     first = RunContext(config, data, source, RunFolder(root, root))

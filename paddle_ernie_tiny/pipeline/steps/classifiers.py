@@ -11,12 +11,13 @@ from ...config import PretrainSettings, TrainingSettings
 from ...data.corpus import read_lines
 from ...data.tokenization import WordPieceTokenizer, train_vocabulary
 from ...distributed import main_first
+from ...kinds.metrics import METRICS
 from ...models.build import build_masked_lm
 from ...models.weights import save_model
 from ...training.batches import corpus_rows
 from ...training.inference import predict
 from ...training.tasks import FinetuneTrainer, MaskedLMTrainer, Masking, masked_accuracy
-from ...training.trainer import remove_checkpoints, training_arguments
+from ...training.trainer import Training, remove_checkpoints, training_arguments
 from ..context import RunContext
 from ..layout import FINAL
 from ..measure import measure_classifier, require_above_chance
@@ -52,12 +53,9 @@ class PretrainTeacher(Step):
         paddle.seed(seed)
         model = build_masked_lm(tokenizer.vocab_size, settings.shape, pad_token_id=tokenizer.pad_id)
         args = training_arguments(settings.training, len(corpus.train), folder, context.folder.vdl(folder), seed)
-        masking = settings.mask_probability, settings.whole_word_masking
-        trainer = MaskedLMTrainer(model, args, corpus.train, tokenizer, "pre-training", *masking, context.watcher)
-        start = trainer.resume_point()
-        if trainer.steps_left:
-            trainer.train(resume_from_checkpoint=start)
-        result = trainer.conclude()
+        training = Training(args, corpus.train, tokenizer.pad_id, "pre-training", watcher=context.watcher)
+        masking = Masking(tokenizer, settings.mask_probability, settings.whole_word_masking)
+        result = MaskedLMTrainer(model, masking, training).fit()
         held_out = corpus_rows(corpus.held_out, range(len(corpus.held_out)))
         plain = Masking(tokenizer, settings.mask_probability, whole_words=False)
         result["held_out"] = masked_accuracy(model, held_out, plain, seed)
@@ -87,11 +85,8 @@ class Finetune(Step):
         rows, pad_id = context.rows("train"), context.tokenizer.pad_id
         args = training_arguments(settings, len(rows), folder, context.folder.vdl(folder), context.config.seed)
         score = dev_score(context, model, settings)
-        trainer = FinetuneTrainer(model, args, rows, pad_id, self.label, kind, score, context.watcher)
-        start = trainer.resume_point()
-        if trainer.steps_left:
-            trainer.train(resume_from_checkpoint=start)
-        result = trainer.conclude()
+        training = Training(args, rows, pad_id, self.label, score, context.watcher)
+        result = FinetuneTrainer(model, kind, training).fit()
         save_model(model, context.tokenizer, self.product)
         remove_checkpoints(folder)
         return result
@@ -194,6 +189,6 @@ def dev_score(context: RunContext, model: Any, settings: TrainingSettings) -> Ca
 
     def score() -> float:
         scored = predict(model, kind, rows, context.tokenizer.pad_id, labels, batch_size)
-        return kind.score(context.config.task.metric or "", scored)
+        return METRICS[context.config.task.metric or ""](scored)
 
     return score

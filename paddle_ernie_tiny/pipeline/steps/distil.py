@@ -7,12 +7,12 @@ from typing import Any
 
 from ...config import stage_objective_settings
 from ...distillation.objective import Objective
+from ...distillation.students import DistilledStudent
 from ...distillation.trainers import TRAINERS, DistillationTrainer
 from ...distributed import is_main
-from ...models.student import DistilledStudent
 from ...models.weights import save_model
 from ...terms import TERMS
-from ...training.trainer import remove_checkpoints, training_arguments
+from ...training.trainer import Training, remove_checkpoints, training_arguments
 from ..context import RunContext
 from ..kept_signals import stage_teacher
 from ..layout import FINAL
@@ -37,10 +37,7 @@ class Distil(Step):
         model = context.load_teacher(stage.teacher)
         objective, student = context.load_student(self.index, model, context.student_before(self.index))
         trainer = stage_trainer(context, self.index, self.folder, model, student, objective)
-        start = trainer.resume_point()
-        if trainer.steps_left:
-            trainer.train(resume_from_checkpoint=start)
-        result = {**trainer.conclude(), "objective": objective.equation()}
+        result = {**trainer.fit(), "objective": objective.equation()}
         trainer.teacher.sync()
         if stage.data == "task" and context.config.augmentation is not None:
             made = context.augmented
@@ -102,13 +99,11 @@ def stage_trainer(
     score = dev_score(context, student.classifier, settings.training) if stage.label_terms else None
     if is_main():
         print(f"  {objective.equation()}", flush=True)
-        print(f"  layer map (student: teacher) {objective.layer_lines()}", flush=True)
-    return TRAINERS[stage.name](
-        student, teacher, objective, args, rows, context.tokenizer.pad_id, score, context.watcher
-    )
+        print(f"  layer map (student: teacher) {objective.layers}", flush=True)
+    training = Training(args, rows, context.tokenizer.pad_id, stage.title, score, context.watcher)
+    return TRAINERS[stage.name](student, teacher, objective, training)
 
 
 def save_student(context: RunContext, student: DistilledStudent, folder: Path) -> None:
     """Writes the student's model folder, with its projections for the next stage."""
-    extra = {"projections.safetensors": student.projection_arrays()} if len(student.projections) else None
-    save_model(student.classifier, context.tokenizer, folder, extra)
+    save_model(student.classifier, context.tokenizer, folder, student.projection_arrays())

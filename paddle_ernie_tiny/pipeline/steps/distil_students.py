@@ -5,7 +5,8 @@ from __future__ import annotations
 import shutil
 from typing import Any
 
-from ...distillation.together import JointObjective, JointStudents
+from ...distillation.objective import JointObjective
+from ...distillation.students import JointStudents
 from ...distributed import is_main
 from ...training.trainer import remove_checkpoints
 from ..context import RunContext
@@ -58,10 +59,7 @@ class DistilStudents(Step):
         objective = JointObjective({name: pair[0] for name, pair in pairs.items()})
         students = JointStudents({name: pair[1] for name, pair in pairs.items()})
         trainer = stage_trainer(first, self.index, self.folder, model, students, objective)
-        start = trainer.resume_point()
-        if trainer.steps_left:
-            trainer.train(resume_from_checkpoint=start)
-        trained = trainer.conclude()
+        trained = trainer.fit()
         trainer.teacher.sync()
         for name, context in contexts.items():
             save_student(context, pairs[name][1], context.stage_folder(self.index) / FINAL)
