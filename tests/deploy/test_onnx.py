@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from paddle_ernie_tiny.deploy.bundle import read_manifest
-from paddle_ernie_tiny.deploy.onnx import OnnxRequest, export_onnx
 from paddle_ernie_tiny.deploy.engines import open_paddle
+from paddle_ernie_tiny.deploy.onnx import OnnxRequest, export_onnx
 from paddle_ernie_tiny.deploy.predictor import Predictor
 from paddle_ernie_tiny.errors import GateError, InputError
 
