@@ -27,7 +27,7 @@ import numpy as np
 from paddle_ernie_tiny.data.corpus import prepare_corpus
 from paddle_ernie_tiny.data.text_files import read_lines
 from paddle_ernie_tiny.data.tokenization import WordPieceTokenizer, train_vocabulary
-from paddle_ernie_tiny.runtime import cpu_cores
+from paddle_ernie_tiny.machine import cpu_cores
 
 
 def main() -> None:

@@ -32,7 +32,7 @@ import time
 from collections import Counter
 from pathlib import Path
 
-from paddle_ernie_tiny.runtime import import_paddle, tune_process
+from paddle_ernie_tiny.machine import import_paddle, tune_process
 
 SERVER_CORE, CLIENT_CORE = 0, 1
 

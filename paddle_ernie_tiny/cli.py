@@ -247,7 +247,7 @@ def bench(
 
 
 def _prepare() -> None:
-    from .runtime import import_paddle, tune_process
+    from .machine import import_paddle, tune_process
 
     tune_process()
     import_paddle()
