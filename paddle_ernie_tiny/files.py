@@ -135,17 +135,9 @@ def _replace(target: Path, temporary: Path, marker: str | None) -> None:
 
 def _remove_abandoned(target: Path) -> None:
     """Removes what processes of this machine that have ended left half written."""
+    import psutil  # not where Paddle Serving runs, which only reads files
+
     for folder in target.parent.glob(f".{target.name}.{os.uname().nodename}.*.tmp"):
         process = folder.name.removesuffix(".tmp").removesuffix(".old").rpartition(".")[2]
-        if process.isdigit() and (int(process) == os.getpid() or not _is_running(int(process))):
+        if process.isdigit() and (int(process) == os.getpid() or not psutil.pid_exists(int(process))):
             shutil.rmtree(folder, ignore_errors=True)
-
-
-def _is_running(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:
-        return True
-    return True

@@ -20,10 +20,9 @@ from ... import __version__
 from ..row_files import answer_row
 from .bundle_queue import BundleQueue
 from .messages import Models, ServedModel, State, answer_model, read_body, read_request, request_schemas, request_shapes
-from .middleware import Observed
+from .middleware import Metrics, Observed
 from .options import ServeOptions
 from .problems import Problem, documented
-from .prometheus import Metrics
 
 PAGE = {"": "text/html", "page.css": "text/css", "page.js": "text/javascript", "icon.svg": "image/svg+xml"}
 
