@@ -126,7 +126,8 @@ def tune_process() -> None:
 
 
 def import_paddle() -> None:
-    """Imports Paddle without its note that OMP_NUM_THREADS is not 1, which `tune_process` means."""
+    """Imports Paddle in a tuned process, without its note that OMP_NUM_THREADS is not 1, which `tune_process` means."""
+    tune_process()
     noise = io.StringIO()
     with contextlib.redirect_stderr(noise):
         import paddle  # noqa: F401
