@@ -14,8 +14,6 @@ from .errors import InputError
 from .files import read_json
 from .watch import Progress, Watcher
 
-__all__ = ["Distilled", "Progress", "bench", "distil"]
-
 
 @dataclass(frozen=True)
 class Distilled:
