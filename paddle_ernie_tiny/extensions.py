@@ -84,9 +84,8 @@ def kind_named(name: str, where: str) -> Kind:
     if name not in KINDS:
         _load_entry_points()
     if name not in KINDS:
-        raise InputError(
-            f"unknown kind of task {name!r}", where, f"known: {', '.join(KINDS)}; import the module that registers it"
-        )
+        remedy = f"known: {', '.join(KINDS)}; import the module that registers it"
+        raise InputError(f"unknown kind of task {name!r}", where, remedy)
     return KINDS[name]
 
 

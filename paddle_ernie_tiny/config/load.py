@@ -112,9 +112,8 @@ def _on_top_of(base: dict, over: dict, where: str) -> dict:
         names = [str(stage.get("stage")) for stage in stages]
         for name in changes:
             if name not in names:
-                raise InputError(
-                    f"the base has no stage {name!r}", f"{where}: stages", f"its stages: {', '.join(names)}"
-                )
+                remedy = f"its stages: {', '.join(names)}"
+                raise InputError(f"the base has no stage {name!r}", f"{where}: stages", remedy)
         merged = [_deep_merge(stage, changes.get(name, {})) for name, stage in zip(names, stages, strict=True)]
         over = {**over, "stages": merged}
     return _deep_merge(base, over)
@@ -177,9 +176,8 @@ def _list_position(node: list, part: str, override: str) -> int:
         return names.index(part)
     if part.isdigit() and int(part) < len(node):
         return int(part)
-    raise InputError(
-        f"no item {part!r} in a list of {len(node)}", override, f"use 0 to {len(node) - 1}, or a stage's name"
-    )
+    remedy = f"use 0 to {len(node) - 1}, or a stage's name"
+    raise InputError(f"no item {part!r} in a list of {len(node)}", override, remedy)
 
 
 def _merge_stage_objectives(raw: dict) -> None:

@@ -147,10 +147,9 @@ class ModelShape(Section):
 
     @model_validator(mode="after")
     def _heads_fit(self):
-        if self.hidden_size % self.num_attention_heads:
-            raise ValueError(
-                f"hidden_size {self.hidden_size} is not a multiple of num_attention_heads {self.num_attention_heads}"
-            )
+        width, heads = self.hidden_size, self.num_attention_heads
+        if width % heads:
+            raise ValueError(f"hidden_size {width} is not a multiple of num_attention_heads {heads}")
         return self
 
 
@@ -162,9 +161,7 @@ class StudentInit(Section):
         "teacher_layers: copies of whole layers (same width); teacher_embeddings: the teacher's embeddings at the "
         "student's width, by truncated SVD; folder: another model with the teacher's vocabulary",
     )
-    layers: Literal["uniform", "top", "bottom"] | list[PositiveInt] = key(
-        "uniform", "for teacher_layers: which of them, from 1"
-    )
+    layers: Literal["uniform", "top", "bottom"] | list[PositiveInt] = key("uniform", "which teacher_layers, from 1")
     folder: str | None = key(None, "for folder: a PaddleNLP model folder with the student's sizes")
 
     @model_validator(mode="after")
@@ -205,7 +202,7 @@ class TeacherSettings(Section):
     finetune: TrainingSettings | None = key(None, "null: the model is fine-tuned already")
     check_above_chance: bool = key(True, "stop if the teacher does no better than chance")
     static_graph: bool = key(
-        False, "compile the teacher's forward pass in the stages; the same answers, but a slower start"
+        False, "compile the teacher's forward pass in the stages; the same answers, a slower start"
     )
     hidden_dropout_prob: Fraction | None = key(None, "in fine-tuning; default: the model's own")
     attention_probs_dropout_prob: Fraction | None = key(None, "likewise")
@@ -225,12 +222,8 @@ ModelPart = Annotated[str, Field(pattern=r"^(embeddings|head|encoder\.layers\.\d
 class Int8Settings(Section):
     """An int8 bundle beside the fp32 one, for CPUs: calibrated on training rows, gated on the dev split."""
 
-    calibration_rows: PositiveInt = key(
-        defaults.CALIBRATION_ROWS, "training rows that the activations' scales are taken from"
-    )
-    max_drop_points: Weight = key(
-        defaults.MAX_DROP_POINTS, "hundredths of the metric that int8 may lose; more is refused"
-    )
+    calibration_rows: PositiveInt = key(defaults.CALIBRATION_ROWS, "training rows that give the scales of activations")
+    max_drop_points: Weight = key(defaults.MAX_DROP_POINTS, "hundredths of the metric that int8 may lose at most")
     auto: bool = key(True, "leave parts in fp32, the most sensitive first, until the gate passes")
     keep_fp32: list[ModelPart] = key([], "parts in fp32 from the start, such as encoder.layers.0.attention")
 
@@ -265,9 +258,7 @@ class StageSettings(Section):
         "cached: the teacher answers each row once, later passes read its answers from disk; preflight says how much "
         "space that takes",
     )
-    objective: ObjectiveSettings | None = key(
-        None, "keys given here replace those of the run's objective for this stage"
-    )
+    objective: ObjectiveSettings | None = key(None, "its keys replace those of the run's objective for this stage")
 
 
 class RunConfig(Section):
@@ -290,7 +281,7 @@ class RunConfig(Section):
     )
     objective: ObjectiveSettings = Field(default_factory=ObjectiveSettings)
     baseline: TrainingSettings | None = key(
-        None, "the student fine-tuned without distillation; null: no baseline in the report"
+        None, "the student fine-tuned without distillation, for the report; null: no"
     )
     stages: list[StageSettings] = Field(..., min_length=1)
     export: ExportSettings = Field(default_factory=ExportSettings)
@@ -330,13 +321,12 @@ class RunConfig(Section):
         if not STAGES[self.stages[-1].stage].label_terms:
             names = ", ".join(name for name, stage in STAGES.items() if stage.label_terms)
             raise ValueError(f"the last stage must be {names}: only it trains the classifier of the student")
+        layers = self.student.num_hidden_layers
         for part in self.export.int8.keep_fp32 if self.export.int8 else ():
-            if part.startswith("encoder") and int(part.split(".")[2]) >= self.student.num_hidden_layers:
-                raise ValueError(
-                    f"export.int8.keep_fp32: no {part} in a student of {self.student.num_hidden_layers} layers, from 0"
-                )
+            if part.startswith("encoder") and int(part.split(".")[2]) >= layers:
+                raise ValueError(f"export.int8.keep_fp32: no {part} in a student of {layers} layers, from 0")
         for index in range(len(self.stages)):
-            layer_map, layers = self.stage_objective(index).layer_map, self.student.num_hidden_layers
+            layer_map = self.stage_objective(index).layer_map
             if isinstance(layer_map, list) and len(layer_map) != layers:
                 mapped = f"stages[{index}]: layer_map names {len(layer_map)} teacher layers"
                 raise ValueError(f"{mapped}, the student has {layers}")
