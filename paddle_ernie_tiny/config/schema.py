@@ -201,9 +201,7 @@ class TeacherSettings(Section):
     pretrain: PretrainSettings | None = None
     finetune: TrainingSettings | None = key(None, "null: the model is fine-tuned already")
     check_above_chance: bool = key(True, "stop if the teacher does no better than chance")
-    static_graph: bool = key(
-        False, "compile the teacher's forward pass in the stages; the same answers, a slower start"
-    )
+    static_graph: bool = key(False, "compile the teacher's forward pass in the stages; same answers, a slower start")
     hidden_dropout_prob: Fraction | None = key(None, "in fine-tuning; default: the model's own")
     attention_probs_dropout_prob: Fraction | None = key(None, "likewise")
 
@@ -280,9 +278,7 @@ class RunConfig(Section):
         "teacher for all, and each gets a run folder of its own, output_dir/students/NAME",
     )
     objective: ObjectiveSettings = Field(default_factory=ObjectiveSettings)
-    baseline: TrainingSettings | None = key(
-        None, "the student fine-tuned without distillation, for the report; null: no"
-    )
+    baseline: TrainingSettings | None = key(None, "the student fine-tuned without distillation; null: no baseline")
     stages: list[StageSettings] = Field(..., min_length=1)
     export: ExportSettings = Field(default_factory=ExportSettings)
     benchmark: BenchmarkSettings | None = key(None, "speed of teacher and student; null: not measured")
