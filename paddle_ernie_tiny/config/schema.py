@@ -161,7 +161,9 @@ class StudentInit(Section):
         "teacher_layers: copies of whole layers (same width); teacher_embeddings: the teacher's embeddings at the "
         "student's width, by truncated SVD; folder: another model with the teacher's vocabulary",
     )
-    layers: Literal["uniform", "top", "bottom"] | list[PositiveInt] = key("uniform", "which teacher_layers, from 1")
+    layers: Literal["uniform", "top", "bottom"] | list[PositiveInt] = key(
+        "uniform", "for teacher_layers: which of them, from 1"
+    )
     folder: str | None = key(None, "for folder: a PaddleNLP model folder with the student's sizes")
 
     @model_validator(mode="after")
