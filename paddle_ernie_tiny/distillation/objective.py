@@ -7,7 +7,7 @@ from typing import Any, cast
 import paddle
 from paddle import Tensor
 
-from ..config import ObjectiveSettings, RunConfig, stage_objective_settings
+from ..config import ObjectiveSettings, RunConfig
 from ..errors import InputError
 from ..kinds import KINDS, Kind
 from ..models.initialise import layer_map
@@ -119,7 +119,7 @@ def stage_objective(
     """
     stage = STAGES[config.stages[index].stage]
     wanted = stage.label_terms if label_terms is None else label_terms
-    settings = stage_objective_settings(config, index)
+    settings = config.stage_objective(index)
     objective = Objective(settings, student, teacher, KINDS[config.task.kind], wanted)
     if not objective.terms and label_terms is None:
         what = f"every term has weight 0, so the stage {stage.name} learns nothing"

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from ...config import stage_objective_settings
 from ...distillation.objective import Objective
 from ...distillation.students import DistilledStudent
 from ...distillation.trainers import TRAINERS, DistillationTrainer
@@ -73,7 +72,7 @@ class Distil(Step):
     def _objective_inputs(self) -> dict[str, Any]:
         """Of the objective, only what this stage uses: a new temperature does not make a latent stage stale."""
         unused = {name for name, term in TERMS.items() if not (term.latent or self.stage.label_terms)}
-        return stage_objective_settings(self.context.config, self.index).model_dump(mode="json", exclude=unused)
+        return self.context.config.stage_objective(self.index).model_dump(mode="json", exclude=unused)
 
     def measure_inputs(self) -> dict[str, Any]:
         context, pairs = self.context, latent_settings(self.context)
