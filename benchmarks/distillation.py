@@ -158,8 +158,9 @@ def measure_cached(args) -> dict:
 
 def measure_students(args) -> dict:
     """A step of general distillation of three students together, against a step of each alone."""
-    from paddle_ernie_tiny.distillation.teacher import Teacher
     from paddle_ernie_tiny.distillation.together import JointObjective, JointStudents
+
+    from paddle_ernie_tiny.distillation.teacher import Teacher
 
     inputs, _ = _batch(args)
     pairs = {name: pair("general", name)[:2] for name in STUDENTS}
