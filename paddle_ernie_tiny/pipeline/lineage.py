@@ -41,22 +41,16 @@ class StepRecord:
     def __init__(self, folder: Path, inputs: dict[str, Any]):
         self.folder, self.inputs = folder, json.loads(json.dumps(inputs))
 
-    @property
-    def done(self) -> dict[str, Any] | None:
-        """What `finish` wrote; None before that."""
-        return read_json(self.folder / DONE)
-
     def state(self) -> tuple[str, list[str]]:
         """("done" | "resume" | "stale" | "new", what changed)."""
-        done = self.done
-        if done is not None:
-            changed = differences(done["inputs"], self.inputs)
-            return ("stale", changed) if changed else ("done", [])
-        started = read_json(self.folder / INPUTS)
-        if started is not None:
-            changed = differences(started, self.inputs)
-            return ("stale", changed) if changed else ("resume", [])
-        return ("new", [])
+        done = read_json(self.folder / DONE)
+        recorded = done["inputs"] if done is not None else read_json(self.folder / INPUTS)
+        if recorded is None:
+            return "new", []
+        changed = differences(recorded, self.inputs)
+        if changed:
+            return "stale", changed
+        return "resume" if done is None else "done", []
 
     def begin(self, fresh: bool) -> None:
         """Opens the folder; `fresh` removes what an earlier, different run left there."""

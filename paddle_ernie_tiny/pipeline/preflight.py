@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from ..config import RunConfig, TrainingSettings
+from ..config import RunConfig
 from ..data.corpus import corpus_files
 from ..data.splits import TaskData, load_task_data
 from ..distillation.objective import stage_objective
@@ -19,10 +18,9 @@ from ..models.build import load_tokenizer, read_model_config, resolve_model
 from ..models.initialise import check_initialisation, check_start_folder
 from ..models.weights import has_masked_lm_head
 from .context import RunContext
-from .device import find_device
-from .estimates import resource_findings
-from .findings import corpus_findings, data_findings, model_findings
-from .kept_signals import signals_findings
+from .estimates import corpus_findings, resource_findings, signals_findings
+from .findings import data_findings, model_findings
+from .launch import find_device
 from .layout import RunFolder
 
 _FREE_BYTES = 2 << 30
@@ -35,73 +33,54 @@ def preflight(config: RunConfig, say: Callable[[str], None] = print) -> dict[str
     """
     errors: list[InputError] = []
 
-    def attempt(check):
+    def attempt(check: Callable[..., Any], *arguments: Any) -> Any:
         try:
-            return check()
+            return check(*arguments)
         except InputErrors as several:
             errors.extend(several.errors)
         except InputError as error:
             errors.append(error)
         return None
 
-    runs = config.each_student
-    device = attempt(lambda: find_device(config.device))
-    if device == "cpu":
-        attempt(lambda: _check_precision(config))
-    data: TaskData | None = attempt(lambda: load_task_data(config))
+    if attempt(find_device, config.device) == "cpu":
+        attempt(_check_precision, config)
+    data = attempt(load_task_data, config)
     if config.general_corpus is not None:
-        pattern = config.general_corpus.path
-        attempt(lambda: corpus_files(pattern))
-    source, teacher = _find_teacher(config, data, attempt)
+        attempt(corpus_files, config.general_corpus.path)
+    pretrain, source = config.teacher.pretrain, None
+    teacher: Any = None
+    if pretrain is not None:
+        teacher = {**pretrain.shape.model_dump(), "vocab_size": pretrain.vocab_size}
+    else:
+        source = attempt(resolve_model, config.teacher.model)
+    if source is not None:
+        attempt(load_tokenizer, source)
+        teacher = attempt(read_model_config, source)
+    if source is not None and teacher is not None:
+        attempt(_check_teacher, config, source, teacher, data)
+    runs = config.each_student
     for run in runs.values():
         if teacher is not None:
-            attempt(partial(_check_objectives, run, teacher))
-            attempt(partial(check_initialisation, run.student, teacher))
+            attempt(_check_objectives, run, teacher)
+            attempt(check_initialisation, run.student, teacher)
         if source is not None and run.student.init.method == "folder":
-            attempt(partial(check_start_folder, run.student, source))
-    if config.augmentation is not None:
-        attempt(lambda: _check_augmentation(config, source))
-    attempt(lambda: _check_output(Path(config.output_dir)))
+            attempt(check_start_folder, run.student, source)
+    attempt(_check_augmentation, config, source)
+    attempt(_check_output, Path(config.output_dir))
     if errors:
         raise InputErrors(errors)
-    assert data is not None and teacher is not None, "no errors, so both were read"
-    return _say_findings(config, runs, data, source, teacher, say)
+    any_student = RunContext(config, data, source)
+    contexts = {name: any_student.for_student(name, run) for name, run in runs.items()}
+    _find(contexts, teacher, say)
+    return contexts
 
 
-def _find_teacher(
-    config: RunConfig, data: TaskData | None, attempt: Callable[[Callable[[], Any]], Any]
-) -> tuple[Path | None, dict[str, Any] | None]:
-    """The given teacher's folder (None: pretrained here) and its configuration, both checked."""
-    if config.teacher.pretrain is not None:
-        pretrain = config.teacher.pretrain
-        return None, {**pretrain.shape.model_dump(), "vocab_size": pretrain.vocab_size}
-    source: Path | None = attempt(lambda: resolve_model(config.teacher.model or ""))
-    teacher = None
-    if source is not None:
-        folder = source
-        attempt(lambda: load_tokenizer(folder))
-        teacher = attempt(lambda: read_model_config(folder))
-        if teacher is not None:
-            attempt(lambda: _check_teacher(config, folder, teacher, data))
-    return source, teacher
-
-
-def _say_findings(
-    config: RunConfig,
-    runs: dict[str, RunConfig],
-    data: TaskData,
-    source: Path | None,
-    teacher: dict[str, Any],
-    say: Callable[[str], None],
-) -> dict[str, RunContext]:
-    """The contexts of all students, with what preflight found in them; each finding is said."""
-    rows = ", ".join(f"{len(examples)} {name}" for name, examples in data.splits.items())
-    answers = data.kind.describe_labels(data.labels)
-    say(f"preflight: task {config.task.name!r} ({data.kind.name}), {rows} rows, {answers}")
-    root = Path(config.output_dir)
-    first = RunContext(config, data, source, RunFolder(root, root))
-    contexts = {name: first.for_student(name, run) for name, run in runs.items()}
+def _find(contexts: dict[str, RunContext], teacher: dict[str, Any], say: Callable[[str], None]) -> None:
+    """Gives all students' contexts what preflight found in them, and says each finding once."""
     first = next(iter(contexts.values()))
+    data, task = first.data, first.config.task
+    rows = ", ".join(f"{len(examples)} {name}" for name, examples in data.splits.items())
+    say(f"preflight: task {task.name!r} ({data.kind.name}), {rows} rows, {data.kind.describe_labels(data.labels)}")
     common = [
         *model_findings(first),
         *data_findings(first),
@@ -115,16 +94,18 @@ def _say_findings(
         context.findings = common + own
         for finding in own:
             say(f"preflight{f' of {name}' if name else ''}: {finding}")
-    return contexts
 
 
 def _check_precision(config: RunConfig) -> None:
-    trainings: dict[str, TrainingSettings | None] = {f"stages.{s.stage}.training": s.training for s in config.stages}
-    trainings["baseline"], trainings["teacher.finetune"] = config.baseline, config.teacher.finetune
+    trainings = {f"stages.{stage.stage}.training": stage.training for stage in config.stages}
+    if config.baseline is not None:
+        trainings["baseline"] = config.baseline
+    if config.teacher.finetune is not None:
+        trainings["teacher.finetune"] = config.teacher.finetune
     if config.teacher.pretrain is not None:
         trainings["teacher.pretrain.training"] = config.teacher.pretrain.training
     for where, training in trainings.items():
-        if training is not None and training.precision != "float32":
+        if training.precision != "float32":
             raise InputError(
                 f"mixed precision ({training.precision}) needs a GPU: Paddle has none on the CPU",
                 f"{where}.precision",
@@ -180,15 +161,15 @@ def _check_objectives(config: RunConfig, teacher: dict[str, Any]) -> None:
 def _check_output(folder: Path) -> None:
     if folder.exists() and not folder.is_dir():
         raise InputError("a file has the name of the run folder", str(folder), "choose another output_dir")
-    if folder.exists() and not RunFolder(folder, folder).resolved.is_file():
-        strangers = sorted(path.name for path in folder.iterdir() if not path.name.startswith("."))
-        if strangers:
-            # a run removes its folders when it runs again; what is in them must be its own
-            raise InputError(
-                f"the folder is not empty and was not made by a run (it holds {', '.join(strangers[:5])})",
-                str(folder),
-                "choose another output_dir, or empty the folder",
-            )
+    held = folder.iterdir() if folder.exists() and not RunFolder(folder).resolved.is_file() else ()
+    strangers = sorted(path.name for path in held if not path.name.startswith("."))
+    if strangers:
+        # a run removes its folders when it runs again; what is in them must be its own
+        raise InputError(
+            f"the folder is not empty and was not made by a run (it holds {', '.join(strangers[:5])})",
+            str(folder),
+            "choose another output_dir, or empty the folder",
+        )
     free, existing = free_bytes(folder)
     if free < _FREE_BYTES:
         raise InputError(

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import paddle
 
@@ -15,15 +16,15 @@ from ..config import RunConfig, dump_config
 from ..distributed import connect, is_main, wait_for_all
 from ..errors import InputError
 from ..files import write_json
+from ..machine import describe_machine, git_commit
 from ..watch import Watcher
 from .context import RunContext
-from .device import find_device
+from .launch import find_device
 from .layout import RunFolder
-from .plan import plan
 from .preflight import preflight
-from .provenance import run_header
 from .report import write_report
 from .step import Step
+from .steps import plan
 
 Say = Callable[[str], None]
 
@@ -42,8 +43,8 @@ def run(
     its last checkpoint; one whose inputs changed runs again, and what changed is said.
     Raises InputError for bad input, GateError if the export's parity gate fails, Interrupted on Ctrl-C.
     """
-    folder = RunFolder(Path(config.output_dir), Path(config.output_dir))
-    say = say if is_main() else _nothing
+    folder = RunFolder(Path(config.output_dir))
+    say = say if is_main() else lambda line: None  # of several processes, one speaks
     contexts = preflight(config, say)
     paddle.set_device(find_device(config.device))
     connect()
@@ -65,13 +66,16 @@ def run(
             if state == "done":
                 say(f"{title}: already done")
             else:
-                _announce(title, state, changed, say)
-                step.begin(fresh=state != "resume")
+                why = f": re-running: {'; '.join(changed[:3])}" if state == "stale" else ""
+                say(title + (": resuming" if state == "resume" else why))
+                if is_main():
+                    step.begin(fresh=state != "resume")
                 wait_for_all()
                 start = time.time()
                 with paddle.utils.unique_name.guard():  # see `Step.run`
                     result = step.run() if step.every_process or is_main() else {}
-                step.finish(result)
+                if is_main():
+                    step.finish(result)
                 say(f"{title}: done in {result.get('seconds', time.time() - start):.0f} s")
             if is_main():
                 for line in step.measure_if_needed():
@@ -81,17 +85,6 @@ def run(
                 say(f"stopped after {until}, as --until asks")
                 return None
         return write_report(folder.root, say) if is_main() else None
-
-
-def _nothing(_: str) -> None:
-    """Says nothing: of several processes, one speaks."""
-
-
-def _announce(title: str, state: str, changed: list[str], say: Say) -> None:
-    if state == "stale":
-        say(f"{title}: re-running: {'; '.join(changed[:3])}")
-    else:
-        say(title + (": resuming" if state == "resume" else ""))
 
 
 def _chosen_part(steps: list[Step], from_stage: str | None, until: str | None) -> int | None:
@@ -107,15 +100,23 @@ def _chosen_part(steps: list[Step], from_stage: str | None, until: str | None) -
 
 
 def _write_headers(config: RunConfig, contexts: dict[str, RunContext]) -> None:
-    """What decides the run, in its folder and in that of each student."""
+    """What decides the run beside its configuration, in its folder and in that of each student."""
+    first = next(iter(contexts.values()))
+    header: dict[str, Any] = {
+        "environment": {**describe_machine(), "device": paddle.get_device()},
+        "git_commit": git_commit(),
+        "data_fingerprints": first.data.fingerprints,
+        "labels": first.data.labels,
+    }
+    if config.general_corpus is not None:
+        header["general_corpus_fingerprint"] = first.corpus_inputs()["text"]
+    dump_config(config, RunFolder(first.folder.shared).resolved, header)
     for context in contexts.values():
         folder = context.folder
         folder.root.mkdir(parents=True, exist_ok=True)
-        header = run_header(context)
         if folder.root != folder.shared:
-            dump_config(config, RunFolder(folder.shared, folder.shared).resolved, header)
             header["shared_folder"] = "../.."  # teacher and prepared data, seen from output_dir/students/NAME
-        dump_config(context.config, folder.resolved, header)
+            dump_config(context.config, folder.resolved, header)
         write_json(folder.preflight, [asdict(finding) for finding in context.findings])
 
 

@@ -6,27 +6,26 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from ..distributed import is_main
 from ..files import read_json, write_json
 from .context import RunContext
-from .layout import METRICS
+from .layout import FINAL, METRICS
 from .lineage import StepRecord, differences, fingerprint, identity
 
 
 class Step:
     """One step of one student's run, or of the teacher.
 
-    `folder` holds its record and what it trains; `product` is what it leaves: if that is gone, the step runs again.
+    `folder` holds its record and what it trains. `settings` is its section of the configuration. `product` is what it
+    leaves (default: the model in its folder); if that is gone, the step runs again.
     """
 
     name: str
-    folder: Path
-    product: Path
     every_process = True  # do all processes of a distributed run take part?
+    record: StepRecord  # since `state` was asked
 
-    def __init__(self, context: RunContext):
-        self.context = context
-        self._record: StepRecord | None = None
+    def __init__(self, context: RunContext, folder: Path, settings: Any = None, product: Path | None = None):
+        self.context, self.folder, self.settings = context, folder, settings
+        self.product = product or folder / FINAL
 
     # --- what a subclass says ------------------------------------------------------------------------------------
 
@@ -63,23 +62,19 @@ class Step:
 
     def state(self) -> tuple[str, list[str]]:
         """("done" | "resume" | "stale" | "new", what changed since it was recorded)."""
-        self._record = StepRecord(self.folder, self.inputs())
-        state, changed = self._record.state()
+        self.record = StepRecord(self.folder, self.inputs())
+        state, changed = self.record.state()
         if state == "done" and not self.product.exists():
             return "stale", [f"{self.product} is gone"]
         return state, changed
 
     def begin(self, fresh: bool) -> None:
-        """Opens the folder; `fresh` removes what an earlier, different run left there."""
-        assert self._record is not None, "state() comes first"
-        if is_main():
-            self._record.begin(fresh)
+        """Opens the folder; `fresh` removes what an earlier, different run left there. In the main process alone."""
+        self.record.begin(fresh)
 
     def finish(self, result: dict[str, Any]) -> None:
-        """Records the step as done."""
-        assert self._record is not None, "state() comes first"
-        if is_main():
-            self._record.finish(result)
+        """Records the step as done. In the main process alone."""
+        self.record.finish(result)
 
     def remove(self) -> None:
         """Removes the step's work, so that it runs again."""

@@ -12,18 +12,18 @@ from ..files import read_json
 
 def print_summary(report_file: Path) -> None:
     """Prints teacher, baseline, each stage and the student (of every student), and the paths of everything."""
-    root, report = report_file.parent, read_json(report_file)
-    files = {name: root / student["report"] for name, student in report.get("students", {}).items()}
+    report = read_json(report_file)
+    students = report.get("students", {"": {"report": report_file.name}})
+    files = {name: report_file.parent / student["report"] for name, student in students.items()}
     table = Table(title=f"{report['task']}: {report['metric']} on {report['evaluated_on']}")
     for heading in ("model", "parameters", "score", "of teacher", "agrees with teacher"):
         table.add_column(heading, justify="left" if heading == "model" else "right")
-    teacher = report["teacher"]["score"]
-    _row(table, teacher, "teacher", report["teacher"]["params"], teacher)
-    for name, file in (files or {"": report_file}).items():
-        _student_rows(table, teacher, read_json(file), f" {name}" if name else "")
+    _add(table, report, "teacher", report["teacher"])
+    for name, file in files.items():
+        _add_student(table, read_json(file), f" {name}" if name else "")
     console = Console()
     console.print(table)
-    for name, file in (files or {"": report_file}).items():
+    for name, file in files.items():
         if name:
             console.print(f"[bold]{name}[/bold]")
         for what, place in (
@@ -34,29 +34,20 @@ def print_summary(report_file: Path) -> None:
             console.print(f"{what}   {place}", highlight=False, soft_wrap=True)
 
 
-def _student_rows(table: Table, teacher: float, report: dict, name: str) -> None:
-    fidelity = report["fidelity"]
+def _add_student(table: Table, report: dict, name: str) -> None:
     if report["baseline"]["score"] is not None:
-        agreement = fidelity["baseline"]["agreement"]
-        values = report["baseline"]["params"], report["baseline"]["score"], agreement
-        _row(table, teacher, f"baseline{name} (no distillation)", *values)
+        _add(table, report, f"baseline{name} (no distillation)", report["baseline"], report["fidelity"]["baseline"])
     for stage in report["stages"]:
         if stage["score_kind"] != "classifier":
-            _row(table, teacher, f"  after {stage['name']} (linear probe)", None, stage["score"], style="dim")
-    student = report["student"]
-    agreement = fidelity["student"]["agreement"]
-    _row(table, teacher, f"distilled student{name}", student["params"], student["score"], agreement, "bold")
+            _add(table, report, f"  after {stage['name']} (linear probe)", stage, style="dim")
+    _add(table, report, f"distilled student{name}", report["student"], report["fidelity"]["student"], "bold")
 
 
-def _row(
-    table: Table,
-    teacher: float,
-    name: str,
-    params: int | None,
-    score: float | None,
-    agreement: float | None = None,
-    style: str | None = None,
+def _add(
+    table: Table, report: dict, name: str, model: dict, fidelity: dict | None = None, style: str | None = None
 ) -> None:
+    params, score, teacher = model.get("params"), model["score"], report["teacher"]["score"]
+    agreement = fidelity and fidelity["agreement"]
     table.add_row(
         name,
         f"{params / 1e6:.2f} M" if params else "",

@@ -2,35 +2,38 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
-from ...config import stage_objective_settings
+import numpy as np
+
+from ...config import StageSettings, stage_objective_settings
+from ...data.corpus import TextRows
 from ...distillation.objective import Objective
+from ...distillation.signals import SignalCache, rows_fingerprint
+from ...distillation.teacher import CachedTeacher, Teacher
 from ...distillation.trainers import TRAINERS, DistillationTrainer
-from ...distributed import is_main
+from ...distributed import is_main, main_first
+from ...errors import InputError
 from ...models.student import DistilledStudent
-from ...models.weights import save_model
+from ...models.weights import model_fingerprint, save_model
 from ...terms import TERMS
 from ...training.trainer import remove_checkpoints, training_arguments
 from ..context import RunContext
-from ..kept_signals import stage_teacher
-from ..layout import FINAL
-from ..lineage import identity
-from ..measure import LATENT_SPLITS, latent_settings, measure_stage
+from ..lineage import fingerprint, identity
+from ..measure import LATENT_SPLITS, dev_score, latent_settings, measure_stage
 from ..step import Step
-from .classifiers import dev_score
 
 
 class Distil(Step):
     """One distillation stage of one student; `name` tells a stage that is repeated apart by a number."""
 
+    settings: StageSettings
+
     def __init__(self, context: RunContext, index: int, name: str):
-        super().__init__(context)
-        self.index, self.name = index, name
-        self.stage, self.settings = context.stage(index), context.config.stages[index]
-        self.folder = context.stage_folder(index)
-        self.product = self.folder / FINAL
+        super().__init__(context, context.stage_folder(index), context.config.stages[index])
+        self.index, self.name, self.stage = index, name, context.stage(index)
 
     def run(self) -> dict[str, Any]:
         context, stage = self.context, self.stage
@@ -97,7 +100,7 @@ def stage_trainer(
     """The trainer of a stage, with checkpoints in `folder`; `model` is the teacher. Prints the objective."""
     settings, stage = context.config.stages[index], context.stage(index)
     rows = context.stage_rows(index)
-    teacher = stage_teacher(context, model, objective, stage, settings, rows)
+    teacher = _stage_teacher(context, index, model, objective, rows)
     args = training_arguments(settings.training, len(rows), folder, context.folder.vdl(folder), context.config.seed)
     score = dev_score(context, student.classifier, settings.training) if stage.label_terms else None
     if is_main():
@@ -106,6 +109,39 @@ def stage_trainer(
     return TRAINERS[stage.name](
         student, teacher, objective, args, rows, context.tokenizer.pad_id, score, context.watcher
     )
+
+
+def _stage_teacher(
+    context: RunContext, index: int, model: Any, objective: Objective, rows: Any
+) -> Teacher | CachedTeacher:
+    """The teacher of a stage: asked at every step, or with its signals for `rows` kept on disk.
+
+    They are in the run folder, or in the configured `signals_folder`; stages with the same teacher, data and needs
+    share them. Signals in the run folder that belong to an earlier state of the run are made again; in a folder of the
+    user's they are refused (InputError).
+    """
+    stage, needs, config = context.stage(index), objective.needs("teacher"), context.config
+    if config.stages[index].teacher_signals == "online":
+        return Teacher(model, needs, config.teacher.static_graph)
+    layout = context.signal_layout(stage, needs, model.config.hidden_size)
+    base = Path(config.signals_folder or context.folder.prepared("signals"))
+    folder = base / f"{stage.data}-{stage.teacher}-{fingerprint(layout.as_key())[:8]}"
+    key = {
+        "teacher": model_fingerprint(context.teacher_model(stage.teacher)),
+        "data": rows.fingerprint if isinstance(rows, TextRows) else rows_fingerprint(rows),
+        "tokenizer": context.tokenizer.fingerprint,
+    }
+    lengths = np.asarray(rows.lengths)
+    with main_first():
+        try:
+            cache = SignalCache(folder, key, layout, lengths)
+        except InputError:
+            if config.signals_folder:
+                raise
+            print(f"  teacher signals: made again, those in {folder} are of an earlier state of this run", flush=True)
+            shutil.rmtree(folder)
+            cache = SignalCache(folder, key, layout, lengths)
+    return CachedTeacher(Teacher(model, layout.needs, config.teacher.static_graph), cache)
 
 
 def save_student(context: RunContext, student: DistilledStudent, folder: Path) -> None:
