@@ -96,10 +96,6 @@ class RunContext:
         """Where the stage at `index` works."""
         return self.folder.stage(index, self.config.stages[index].stage)
 
-    def student_before(self, index: int) -> Path | None:
-        """What a stage starts from: the model of the stage before it; None: the student's start."""
-        return self.stage_folder(index - 1) / FINAL if index else None
-
     def load_student(
         self, index: int, teacher: Any, folder: Path | None, label_terms: bool | None = None
     ) -> tuple[Objective, DistilledStudent]:

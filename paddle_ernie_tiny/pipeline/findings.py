@@ -1,15 +1,31 @@
-"""What preflight finds in the data and does not refuse: warnings and notes, shown and kept in the report."""
+"""What preflight finds and does not refuse: in the data, and by rough estimates of passes, disk, memory and time."""
 
 from __future__ import annotations
 
+import time
+from pathlib import Path
+from typing import Any
+
 import numpy as np
+import paddle
 
+from ..config import TrainingSettings
+from ..data.corpus import corpus_files, read_lines
 from ..data.splits import TaskData
-from ..errors import Finding
+from ..distillation.objective import Objective
+from ..errors import Finding, InputError
+from ..files import free_bytes
+from ..machine import available_memory
 from ..models.weights import has_masked_lm_head
+from ..terms import Needs
+from ..training.trainer import total_steps
 from .context import RunContext
+from .lineage import fingerprint
 
-_SAMPLE = 2000
+_SAMPLE = 2000  # lines or rows that are looked at
+_MANY_PASSES = 20
+_BYTES = 4  # a float32 weight
+_CHECKPOINTS = 3  # two that are kept, and one that is being written
 
 
 def found(check: str, what: str, where: str, warns: bool = False, remedy: str = "") -> Finding:
@@ -91,3 +107,182 @@ def _lengths(context: RunContext, split: str) -> Finding:
         f"half have up to {middle:.0f}, 90 % {most:.0f}, 99 % {longest:.0f}"
     )
     return found("lengths", what, f"data.{split}", bool(cut > 0.2), "raise task.max_length_tokens")
+
+
+def corpus_findings(context: RunContext) -> list[Finding]:
+    """How often each general stage will see the general corpus, by an estimate of its rows."""
+    config = context.config
+    if config.general_corpus is None:
+        return []
+    files, lines = corpus_files(config.general_corpus.path), _corpus_lines(context)
+    what = f"about {lines:,} lines in {len(files)} files, {context.corpus_bytes / 1e6:.1f} MB"
+    findings = [found("corpus", what, "general_corpus")]
+    for index, settings in enumerate(config.stages):
+        if context.stage(index).data == "general":
+            passes = _passes(settings.training, lines)
+            what, where = f"{passes:.3g} passes over the general corpus", f"stages[{index}] ({settings.stage})"
+            remedy = "give more text, or fewer steps: it will be learnt by heart"
+            findings.append(found("corpus", what, where, passes > _MANY_PASSES, remedy))
+    return findings
+
+
+def _corpus_lines(context: RunContext) -> int:
+    lines, sampled = 0, 0
+    for line in read_lines(context.corpus_settings.path):
+        lines, sampled = lines + 1, sampled + len(line.encode()) + 1
+        if lines == _SAMPLE:
+            break
+    return max(1, round(lines * context.corpus_bytes / max(1, sampled)))
+
+
+def _batch(training: TrainingSettings) -> int:
+    return training.per_device_train_batch_size * training.gradient_accumulation_steps
+
+
+def _passes(training: TrainingSettings, rows: int) -> float:
+    return training.num_train_epochs or (training.max_steps or 0) * _batch(training) / rows
+
+
+def signals_findings(
+    contexts: dict[str, RunContext], objectives: dict[str, list[Objective]], teacher_width: int
+) -> list[Finding]:
+    """What cached signals will take on disk, by an estimate of the tokens, and whether they are worth it.
+
+    `objectives` are those of each student's stages. Raises InputError if they do not fit on the disk.
+    """
+    context = next(iter(contexts.values()))
+    sizes, findings = {}, []
+    for index, settings in enumerate(context.config.stages):
+        if settings.teacher_signals == "online":
+            continue
+        stage, (tokens, passes) = context.stage(index), _tokens(context, index)
+        each = [own[index].needs("teacher") for own in objectives.values()]
+        # students that are trained together share theirs
+        for needs in [Needs.union(each)] if stage.data == "general" else each:
+            layout = context.signal_layout(stage, needs, teacher_width)
+            size = tokens * layout.bytes_per_token
+            sizes[stage.data, stage.teacher, fingerprint(layout.as_key())] = size
+            what = (
+                f"cached teacher signals: {layout.bytes_per_token / 1000:.1f} kB per token, about {tokens:,.0f} "
+                f"tokens, {size / 1e9:.1f} GB; {passes:.3g} passes over them"
+            )
+            once, remedy = passes <= 1, "set teacher_signals: online, unless a later stage or run reads them"
+            what += ": none is read twice" if once else ""
+            findings.append(found("signals", what, f"stages[{index}] ({settings.stage})", once, remedy))
+    need = sum(sizes.values())
+    free, folder = free_bytes(Path(context.config.signals_folder or context.folder.shared))
+    if need > free:
+        raise InputError(
+            f"cached teacher signals would take about {need / 1e9:.1f} GB, {free / 1e9:.1f} GB are free",
+            str(folder),
+            "make room, name another signals_folder, or set teacher_signals: online",
+        )
+    return findings
+
+
+def _tokens(context: RunContext, index: int) -> tuple[float, float]:
+    """About how many tokens the stage asks the teacher about, and how often it goes over them."""
+    config, train = context.config, context.data.train
+    if context.stage(index).data == "general":
+        # about three bytes per Chinese character, and a token per character
+        tokens, rows = context.corpus_bytes / 3, _corpus_lines(context)
+    else:
+        picked = np.random.default_rng(config.seed).permutation(len(train))[:_SAMPLE]
+        length = np.mean([min(config.task.max_length_tokens, 3 + train[i].characters) for i in picked])
+        rows = len(train) * (1 + (config.augmentation.copies_per_row if config.augmentation else 0))
+        tokens = float(length * rows)
+    passes = _passes(config.stages[index].training, rows)
+    return tokens * min(1.0, passes), passes
+
+
+def resource_findings(context: RunContext, teacher: dict[str, Any]) -> list[Finding]:
+    """Free disk and memory against an estimate, and the time of each step by this machine's speed.
+
+    `teacher` is its configuration.
+    """
+    student = context.config.student.shape.model_dump()
+    weights = [
+        encoder_parameters(shape) + (teacher["vocab_size"] + 512) * shape["hidden_size"] for shape in (teacher, student)
+    ]
+    return [_disk(context, *weights), _memory(*weights), _time(context, teacher, student)]
+
+
+def encoder_parameters(shape: dict) -> int:
+    """Weights of the layers, without embeddings: 4 h^2 + 2 h f per layer, and the biases and norms."""
+    h, f = shape["hidden_size"], shape["intermediate_size"]
+    return shape["num_hidden_layers"] * (4 * h * h + 2 * h * f + 9 * h + f)
+
+
+def _disk(context: RunContext, teacher: int, student: int) -> Finding:
+    config = context.config
+    trained = [teacher] * (bool(config.teacher.pretrain) + bool(config.teacher.finetune))
+    trained += [student] * (bool(config.baseline) + len(config.stages))
+    # finished models; and, of the largest, checkpoints of weights and two AdamW moments
+    need = _BYTES * (sum(trained) + 3 * _CHECKPOINTS * max(trained)) + context.corpus_bytes
+    free, _ = free_bytes(Path(config.output_dir))
+    what = f"about {need / 1e9:.1f} GB will be written, {free / 1e9:.1f} GB are free"
+    return found("disk", what, "output_dir", free < 1.2 * need, "make room, or choose another output_dir")
+
+
+def _memory(teacher: int, student: int) -> Finding:
+    free = available_memory()
+    # weights, gradients and two moments of what is trained, beside a teacher's weights; activations come on top
+    need = _BYTES * max(4 * teacher, 4 * student + teacher) + 1e9
+    what = (
+        f"about {need / 1e9:.1f} GB for models, optimiser and Paddle, without activations; {free / 1e9:.1f} GB are free"
+    )
+    return found("memory", what, "machine", free < need, "free memory, or use smaller models")
+
+
+def _time(context: RunContext, teacher: dict[str, Any], student: dict[str, Any]) -> Finding:
+    config, corpus, speed, seconds = context.config, context.config.general_corpus, machine_flops(), {}
+    # mean length and rows: batches are of similar lengths, and most rows are shorter than the longest
+    task = 0.6 * config.task.max_length_tokens, len(context.data.train)
+    # three bytes per Chinese character, and about forty characters per line
+    general = (0.6 * corpus.max_length_tokens, max(1, context.corpus_bytes // 120)) if corpus else task
+
+    def add(name: str, settings: TrainingSettings | None, data: tuple, trained: dict, watched: dict | None = None):
+        if settings is not None:
+            length, rows = data
+            flops = step_flops(trained, watched, _batch(settings) * length, length)
+            seconds[name] = total_steps(settings, rows) * flops / speed
+
+    if config.teacher.pretrain is not None:
+        add("pretrain", config.teacher.pretrain.training, general, teacher)
+    add("finetune", config.teacher.finetune, task, teacher)
+    add("baseline", config.baseline, task, student)
+    for index, stage in enumerate(config.stages):
+        data = general if context.stage(index).data == "general" else task
+        add(stage.stage, stage.training, data, student, teacher)
+    parts = ", ".join(f"{name} {value / 60:.0f}" for name, value in seconds.items())
+    what = (
+        f"very roughly {sum(seconds.values()) / 60:.0f} minutes of matrix products at {speed / 1e9:.0f} GFLOP/s "
+        f"({parts}); real training takes one and a half to three times that"
+    )
+    return found("time", what, "machine")
+
+
+def step_flops(student: dict, teacher: dict | None, tokens: float, length: float) -> float:
+    """FLOPs of one training step: 6 per weight and token for what is trained, 2 for a teacher's forward pass.
+
+    Attention adds 4 h per pair of tokens and layer to a forward pass, three times that to a training step.
+    """
+
+    def forward(shape: dict) -> float:
+        attention = 4.0 * shape["hidden_size"] * length * shape["num_hidden_layers"]
+        return tokens * (2.0 * encoder_parameters(shape) + attention)
+
+    return 3 * forward(student) + (forward(teacher) if teacher else 0.0)
+
+
+def machine_flops(seconds: float = 0.2) -> float:
+    """FLOP/s of float32 matrix products of a layer's size on Paddle's present device."""
+    a, b = paddle.rand([2048, 512]), paddle.rand([512, 512])
+    float(paddle.matmul(a, b).sum())
+    start, done = time.perf_counter(), 0
+    while time.perf_counter() - start < seconds:
+        for _ in range(4):
+            c = paddle.matmul(a, b)
+        float(c[0, 0])  # waits for the device
+        done += 4
+    return done * 2 * 2048 * 512 * 512 / (time.perf_counter() - start)

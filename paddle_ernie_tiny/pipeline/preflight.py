@@ -10,7 +10,7 @@ from typing import Any
 from ..config import RunConfig
 from ..data.corpus import corpus_files
 from ..data.splits import TaskData, load_task_data
-from ..distillation.objective import stage_objective
+from ..distillation.objective import Objective, stage_objective
 from ..errors import InputError, InputErrors
 from ..files import free_bytes
 from ..kinds import KINDS
@@ -18,8 +18,7 @@ from ..models.build import load_tokenizer, read_model_config, resolve_model
 from ..models.initialise import check_initialisation, check_start_folder
 from ..models.weights import has_masked_lm_head
 from .context import RunContext
-from .estimates import corpus_findings, resource_findings, signals_findings
-from .findings import data_findings, model_findings
+from .findings import corpus_findings, data_findings, model_findings, resource_findings, signals_findings
 from .launch import find_device
 from .layout import RunFolder
 
@@ -58,10 +57,10 @@ def preflight(config: RunConfig, say: Callable[[str], None] = print) -> dict[str
         teacher = attempt(read_model_config, source)
     if source is not None and teacher is not None:
         attempt(_check_teacher, config, source, teacher, data)
-    runs = config.each_student
-    for run in runs.values():
+    runs, objectives = config.each_student, {}
+    for name, run in runs.items():
         if teacher is not None:
-            attempt(_check_objectives, run, teacher)
+            objectives[name] = attempt(_objectives, run, teacher)
             attempt(check_initialisation, run.student, teacher)
         if source is not None and run.student.init.method == "folder":
             attempt(check_start_folder, run.student, source)
@@ -71,11 +70,16 @@ def preflight(config: RunConfig, say: Callable[[str], None] = print) -> dict[str
         raise InputErrors(errors)
     any_student = RunContext(config, data, source)
     contexts = {name: any_student.for_student(name, run) for name, run in runs.items()}
-    _find(contexts, teacher, say)
+    _find(contexts, objectives, teacher, say)
     return contexts
 
 
-def _find(contexts: dict[str, RunContext], teacher: dict[str, Any], say: Callable[[str], None]) -> None:
+def _find(
+    contexts: dict[str, RunContext],
+    objectives: dict[str, list[Objective]],
+    teacher: dict[str, Any],
+    say: Callable[[str], None],
+) -> None:
     """Gives all students' contexts what preflight found in them, and says each finding once."""
     first = next(iter(contexts.values()))
     data, task = first.data, first.config.task
@@ -85,7 +89,7 @@ def _find(contexts: dict[str, RunContext], teacher: dict[str, Any], say: Callabl
         *model_findings(first),
         *data_findings(first),
         *corpus_findings(first),
-        *signals_findings(contexts, teacher),
+        *signals_findings(contexts, objectives, teacher["hidden_size"]),
     ]
     for finding in common:
         say(f"preflight: {finding}")
@@ -153,9 +157,9 @@ def _check_augmentation(config: RunConfig, source: Path | None) -> None:
         )
 
 
-def _check_objectives(config: RunConfig, teacher: dict[str, Any]) -> None:
-    for index in range(len(config.stages)):
-        stage_objective(config, index, config.student, SimpleNamespace(**teacher))
+def _objectives(config: RunConfig, teacher: dict[str, Any]) -> list[Objective]:
+    stages = range(len(config.stages))
+    return [stage_objective(config, index, config.student, SimpleNamespace(**teacher)) for index in stages]
 
 
 def _check_output(folder: Path) -> None:

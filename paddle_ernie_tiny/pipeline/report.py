@@ -163,7 +163,7 @@ def _fidelities(student: Values, baseline: Values | None, teacher: Values, kind:
     unseen = teacher["unseen"]
     chosen = unseen if unseen.any() else np.ones_like(unseen)
     rows = {"rows": int(chosen.sum()), "rows_are_unseen": bool(unseen.any())}
-    values: Values = {"baseline": None}
+    values: Values = {"student": None, "baseline": None}
     for name, model in (("student", student), ("baseline", baseline)):
         if model is not None:
             values[name] = {**kind.fidelity(model["logits"][chosen], teacher["logits"][chosen]), **rows}

@@ -18,9 +18,10 @@ from ...distributed import is_main, main_first
 from ...errors import InputError
 from ...models.student import DistilledStudent
 from ...models.weights import model_fingerprint, save_model
-from ...terms import TERMS
+from ...terms import TERMS, Needs
 from ...training.trainer import remove_checkpoints, training_arguments
 from ..context import RunContext
+from ..layout import FINAL
 from ..lineage import fingerprint, identity
 from ..measure import LATENT_SPLITS, dev_score, latent_settings, measure_stage
 from ..step import Step
@@ -36,21 +37,74 @@ class Distil(Step):
         self.index, self.name, self.stage = index, name, context.stage(index)
 
     def run(self) -> dict[str, Any]:
-        context, stage = self.context, self.stage
-        model = context.load_teacher(stage.teacher)
-        objective, student = context.load_student(self.index, model, context.student_before(self.index))
-        trainer = stage_trainer(context, self.index, self.folder, model, student, objective)
+        context = self.context
+        model = context.load_teacher(self.stage.teacher)
+        objective, student = self.load(model)
+        trainer = self.trainer(model, student, objective, self.folder)
         start = trainer.resume_point()
         if trainer.steps_left:
             trainer.train(resume_from_checkpoint=start)
         result = {**trainer.conclude(), "objective": objective.equation()}
         trainer.teacher.sync()
-        if stage.data == "task" and context.config.augmentation is not None:
+        if self.stage.data == "task" and context.config.augmentation is not None:
             made = context.augmented
             result["augmentation"] = {"rows": len(made.examples), "given_up": made.given_up, "samples": made.samples}
-        save_student(context, student, self.product)
+        self.save(student)
         remove_checkpoints(self.folder)
         return result
+
+    def load(self, teacher: Any) -> tuple[Objective, DistilledStudent]:
+        """The stage's objective, and the student of the stage before it (or at its start)."""
+        before = self.context.stage_folder(self.index - 1) / FINAL if self.index else None
+        return self.context.load_student(self.index, teacher, before)
+
+    def trainer(self, model: Any, student: Any, objective: Objective, folder: Path) -> DistillationTrainer:
+        """The trainer of the stage, with checkpoints in `folder`; `model` is the teacher. Prints the objective."""
+        context, training, rows = self.context, self.settings.training, self.context.stage_rows(self.index)
+        teacher, pad_id = self._teacher(model, objective.needs("teacher"), rows), context.tokenizer.pad_id
+        args = training_arguments(training, len(rows), folder, context.folder.vdl(folder), context.config.seed)
+        score = dev_score(context, student.classifier, training) if self.stage.label_terms else None
+        if is_main():
+            print(f"  {objective.equation()}", flush=True)
+            print(f"  layer map (student: teacher) {objective.layer_lines()}", flush=True)
+        return TRAINERS[self.stage.name](student, teacher, objective, args, rows, pad_id, score, context.watcher)
+
+    def _teacher(self, model: Any, needs: Needs, rows: Any) -> Teacher | CachedTeacher:
+        """The teacher: asked at every step, or with its signals for `rows` kept on disk.
+
+        They are in the run folder, or in the configured `signals_folder`; stages with the same teacher, data and needs
+        share them. Signals in the run folder that belong to an earlier state of the run are made again; in a folder of
+        the user's they are refused (InputError).
+        """
+        context, config, stage = self.context, self.context.config, self.stage
+        if self.settings.teacher_signals == "online":
+            return Teacher(model, needs, config.teacher.static_graph)
+        layout = context.signal_layout(stage, needs, model.config.hidden_size)
+        base = Path(config.signals_folder or context.folder.prepared("signals"))
+        folder = base / f"{stage.data}-{stage.teacher}-{fingerprint(layout.as_key())[:8]}"
+        key = {
+            "teacher": model_fingerprint(context.teacher_model(stage.teacher)),
+            "data": rows.fingerprint if isinstance(rows, TextRows) else rows_fingerprint(rows),
+            "tokenizer": context.tokenizer.fingerprint,
+        }
+        lengths = np.asarray(rows.lengths)
+        with main_first():
+            try:
+                cache = SignalCache(folder, key, layout, lengths)
+            except InputError:
+                if config.signals_folder:
+                    raise
+                print(
+                    f"  teacher signals: made again, those in {folder} are of an earlier state of this run", flush=True
+                )
+                shutil.rmtree(folder)
+                cache = SignalCache(folder, key, layout, lengths)
+        return CachedTeacher(Teacher(model, layout.needs, config.teacher.static_graph), cache)
+
+    def save(self, student: DistilledStudent) -> None:
+        """Writes the student's model folder, with its projections for the next stage."""
+        extra = {"projections.safetensors": student.projection_arrays()} if len(student.projections) else None
+        save_model(student.classifier, self.context.tokenizer, self.product, extra)
 
     def inputs(self) -> dict[str, Any]:
         context, config, stage = self.context, self.context.config, self.stage
@@ -92,59 +146,3 @@ class Distil(Step):
 
     def measure(self) -> dict[str, Any]:
         return measure_stage(self.context, self.index, self.folder, self.product)
-
-
-def stage_trainer(
-    context: RunContext, index: int, folder: Path, model: Any, student: Any, objective: Objective
-) -> DistillationTrainer:
-    """The trainer of a stage, with checkpoints in `folder`; `model` is the teacher. Prints the objective."""
-    settings, stage = context.config.stages[index], context.stage(index)
-    rows = context.stage_rows(index)
-    teacher = _stage_teacher(context, index, model, objective, rows)
-    args = training_arguments(settings.training, len(rows), folder, context.folder.vdl(folder), context.config.seed)
-    score = dev_score(context, student.classifier, settings.training) if stage.label_terms else None
-    if is_main():
-        print(f"  {objective.equation()}", flush=True)
-        print(f"  layer map (student: teacher) {objective.layer_lines()}", flush=True)
-    return TRAINERS[stage.name](
-        student, teacher, objective, args, rows, context.tokenizer.pad_id, score, context.watcher
-    )
-
-
-def _stage_teacher(
-    context: RunContext, index: int, model: Any, objective: Objective, rows: Any
-) -> Teacher | CachedTeacher:
-    """The teacher of a stage: asked at every step, or with its signals for `rows` kept on disk.
-
-    They are in the run folder, or in the configured `signals_folder`; stages with the same teacher, data and needs
-    share them. Signals in the run folder that belong to an earlier state of the run are made again; in a folder of the
-    user's they are refused (InputError).
-    """
-    stage, needs, config = context.stage(index), objective.needs("teacher"), context.config
-    if config.stages[index].teacher_signals == "online":
-        return Teacher(model, needs, config.teacher.static_graph)
-    layout = context.signal_layout(stage, needs, model.config.hidden_size)
-    base = Path(config.signals_folder or context.folder.prepared("signals"))
-    folder = base / f"{stage.data}-{stage.teacher}-{fingerprint(layout.as_key())[:8]}"
-    key = {
-        "teacher": model_fingerprint(context.teacher_model(stage.teacher)),
-        "data": rows.fingerprint if isinstance(rows, TextRows) else rows_fingerprint(rows),
-        "tokenizer": context.tokenizer.fingerprint,
-    }
-    lengths = np.asarray(rows.lengths)
-    with main_first():
-        try:
-            cache = SignalCache(folder, key, layout, lengths)
-        except InputError:
-            if config.signals_folder:
-                raise
-            print(f"  teacher signals: made again, those in {folder} are of an earlier state of this run", flush=True)
-            shutil.rmtree(folder)
-            cache = SignalCache(folder, key, layout, lengths)
-    return CachedTeacher(Teacher(model, layout.needs, config.teacher.static_graph), cache)
-
-
-def save_student(context: RunContext, student: DistilledStudent, folder: Path) -> None:
-    """Writes the student's model folder, with its projections for the next stage."""
-    extra = {"projections.safetensors": student.projection_arrays()} if len(student.projections) else None
-    save_model(student.classifier, context.tokenizer, folder, extra)

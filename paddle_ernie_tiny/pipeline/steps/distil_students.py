@@ -10,7 +10,7 @@ from ...distillation.together import JointObjective, JointStudents
 from ...training.trainer import remove_checkpoints
 from ..lineage import StepRecord
 from ..step import Step
-from .distil import Distil, save_student, stage_trainer
+from .distil import Distil
 
 
 class DistilStudents(Step):
@@ -23,7 +23,7 @@ class DistilStudents(Step):
     def __init__(self, members: dict[str, Distil], folder: Path):
         first = next(iter(members.values()))
         super().__init__(first.context, folder)
-        self.members, self.index, self.name = members, first.index, first.name
+        self.members, self.name = members, first.name
         self.pending: list[str] = []
 
     @property
@@ -47,20 +47,20 @@ class DistilStudents(Step):
             self.members[name].begin(fresh=True)
 
     def run(self) -> dict[str, Any]:
-        index, contexts = self.index, {name: self.members[name].context for name in self.pending}
-        first = next(iter(contexts.values()))
-        model = first.load_teacher(first.stage(index).teacher)
-        pairs = {name: c.load_student(index, model, c.student_before(index)) for name, c in contexts.items()}
-        objective = JointObjective({name: own for name, (own, _) in pairs.items()})
-        students = JointStudents({name: student for name, (_, student) in pairs.items()})
-        trainer = stage_trainer(first, index, self.folder, model, students, objective)
+        steps = {name: self.members[name] for name in self.pending}
+        first = steps[self.pending[0]]
+        model = first.context.load_teacher(first.stage.teacher)
+        loaded = {name: step.load(model) for name, step in steps.items()}
+        objective = JointObjective({name: own for name, (own, _) in loaded.items()})
+        students = {name: student for name, (_, student) in loaded.items()}
+        trainer = first.trainer(model, JointStudents(students), objective, self.folder)
         start = trainer.resume_point()
         if trainer.steps_left:
             trainer.train(resume_from_checkpoint=start)
         trained = trainer.conclude()
         trainer.teacher.sync()
-        for name, context in contexts.items():
-            save_student(context, pairs[name][1], self.members[name].product)
+        for name, step in steps.items():
+            step.save(students[name])
         remove_checkpoints(self.folder)
         return {**trained, "students": {name: self._result(name, trained, objective) for name in self.pending}}
 
