@@ -6,6 +6,7 @@ from copy import copy
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import paddle
@@ -43,13 +44,13 @@ _PARALLEL_BYTES = 50_000_000
 class RunContext:
     """Shared by the steps of one student's run; everything is read once and kept.
 
-    `teacher_source` is the folder of the given teacher; None: it is pretrained here.
+    `teacher_source` is the folder of the given teacher; None: it is pretrained here. `teacher` is its configuration.
     """
 
     student = ""  # its name, if the run has several
 
-    def __init__(self, config: RunConfig, data: TaskData, teacher_source: Path | None):
-        self.config, self.data, self.teacher_source = config, data, teacher_source
+    def __init__(self, config: RunConfig, data: TaskData, teacher_source: Path | None, teacher: dict[str, Any]):
+        self.config, self.data, self.teacher_source, self.teacher = config, data, teacher_source, teacher
         self.folder = RunFolder(Path(config.output_dir))
         self.watcher = Watcher()
         self.findings: list[Finding] = []  # of preflight, for the report
@@ -95,6 +96,10 @@ class RunContext:
     def stage_folder(self, index: int) -> Path:
         """Where the stage at `index` works."""
         return self.folder.stage(index, self.config.stages[index].stage)
+
+    def planned_objective(self, index: int) -> Objective:
+        """The objective of stage `index` by the configurations, before there are models. Raises InputError."""
+        return stage_objective(self.config, index, self.config.student, SimpleNamespace(**self.teacher))
 
     def load_student(
         self, index: int, teacher: Any, folder: Path | None, label_terms: bool | None = None
@@ -215,15 +220,10 @@ class RunContext:
 
     def task_inputs(self) -> dict[str, Any]:
         """Of a step that trains on the task: seed, task and data."""
-        return {
-            "seed": self.config.seed,
-            "task": {
-                "kind": self.data.kind.name,
-                "labels": self.data.labels,
-                **self.config.task.model_dump(include={"metric", "max_length_tokens"}),
-            },
-            "data": {split: self.data.fingerprints[split] for split in ("train", "dev")},
-        }
+        task = {"kind": self.data.kind.name, "labels": self.data.labels}
+        task |= self.config.task.model_dump(include={"metric", "max_length_tokens"})
+        prints = {split: self.data.fingerprints[split] for split in ("train", "dev")}
+        return {"seed": self.config.seed, "task": task, "data": prints}
 
     def test_inputs(self) -> dict[str, Any]:
         """Of a step whose model is scored: all splits and the metric."""

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import time
+from itertools import islice
 from pathlib import Path
-from typing import Any
+from timeit import Timer
 
 import numpy as np
 import paddle
@@ -12,7 +12,6 @@ import paddle
 from ..config import TrainingSettings
 from ..data.corpus import corpus_files, read_lines
 from ..data.splits import TaskData
-from ..distillation.objective import Objective
 from ..errors import Finding, InputError
 from ..files import free_bytes
 from ..machine import available_memory
@@ -127,12 +126,8 @@ def corpus_findings(context: RunContext) -> list[Finding]:
 
 
 def _corpus_lines(context: RunContext) -> int:
-    lines, sampled = 0, 0
-    for line in read_lines(context.corpus_settings.path):
-        lines, sampled = lines + 1, sampled + len(line.encode()) + 1
-        if lines == _SAMPLE:
-            break
-    return max(1, round(lines * context.corpus_bytes / max(1, sampled)))
+    sample = [len(line.encode()) + 1 for line in islice(read_lines(context.corpus_settings.path), _SAMPLE)]
+    return max(1, round(len(sample) * context.corpus_bytes / max(1, sum(sample))))
 
 
 def _batch(training: TrainingSettings) -> int:
@@ -143,12 +138,10 @@ def _passes(training: TrainingSettings, rows: int) -> float:
     return training.num_train_epochs or (training.max_steps or 0) * _batch(training) / rows
 
 
-def signals_findings(
-    contexts: dict[str, RunContext], objectives: dict[str, list[Objective]], teacher_width: int
-) -> list[Finding]:
+def signals_findings(contexts: dict[str, RunContext]) -> list[Finding]:
     """What cached signals will take on disk, by an estimate of the tokens, and whether they are worth it.
 
-    `objectives` are those of each student's stages. Raises InputError if they do not fit on the disk.
+    Raises InputError if they do not fit on the disk.
     """
     context = next(iter(contexts.values()))
     sizes, findings = {}, []
@@ -156,10 +149,10 @@ def signals_findings(
         if settings.teacher_signals == "online":
             continue
         stage, (tokens, passes) = context.stage(index), _tokens(context, index)
-        each = [own[index].needs("teacher") for own in objectives.values()]
+        each = [student.planned_objective(index).needs("teacher") for student in contexts.values()]
         # students that are trained together share theirs
         for needs in [Needs.union(each)] if stage.data == "general" else each:
-            layout = context.signal_layout(stage, needs, teacher_width)
+            layout = context.signal_layout(stage, needs, context.teacher["hidden_size"])
             size = tokens * layout.bytes_per_token
             sizes[stage.data, stage.teacher, fingerprint(layout.as_key())] = size
             what = (
@@ -195,16 +188,27 @@ def _tokens(context: RunContext, index: int) -> tuple[float, float]:
     return tokens * min(1.0, passes), passes
 
 
-def resource_findings(context: RunContext, teacher: dict[str, Any]) -> list[Finding]:
-    """Free disk and memory against an estimate, and the time of each step by this machine's speed.
-
-    `teacher` is its configuration.
-    """
-    student = context.config.student.shape.model_dump()
-    weights = [
-        encoder_parameters(shape) + (teacher["vocab_size"] + 512) * shape["hidden_size"] for shape in (teacher, student)
-    ]
-    return [_disk(context, *weights), _memory(*weights), _time(context, teacher, student)]
+def resource_findings(context: RunContext) -> list[Finding]:
+    """Free disk and memory against an estimate, and the time of each step by this machine's speed."""
+    config = context.config
+    teacher, student = (
+        encoder_parameters(shape) + (context.teacher["vocab_size"] + 512) * shape["hidden_size"]
+        for shape in (context.teacher, config.student.model_dump())
+    )
+    trained = [teacher] * (bool(config.teacher.pretrain) + bool(config.teacher.finetune))
+    trained += [student] * (bool(config.baseline) + len(config.stages))
+    # finished models; and, of the largest, checkpoints of weights and two AdamW moments
+    need = _BYTES * (sum(trained) + 3 * _CHECKPOINTS * max(trained)) + context.corpus_bytes
+    free, _ = free_bytes(Path(config.output_dir))
+    what = f"about {need / 1e9:.1f} GB will be written, {free / 1e9:.1f} GB are free"
+    disk = found("disk", what, "output_dir", free < 1.2 * need, "make room, or choose another output_dir")
+    # weights, gradients and two moments of what is trained, beside a teacher's weights; activations come on top
+    need, free = _BYTES * max(4 * teacher, 4 * student + teacher) + 10**9, available_memory()
+    what = (
+        f"about {need / 1e9:.1f} GB for models, optimiser and Paddle, without activations; {free / 1e9:.1f} GB are free"
+    )
+    memory = found("memory", what, "machine", free < need, "free memory, or use smaller models")
+    return [disk, memory, _time(context)]
 
 
 def encoder_parameters(shape: dict) -> int:
@@ -213,29 +217,9 @@ def encoder_parameters(shape: dict) -> int:
     return shape["num_hidden_layers"] * (4 * h * h + 2 * h * f + 9 * h + f)
 
 
-def _disk(context: RunContext, teacher: int, student: int) -> Finding:
-    config = context.config
-    trained = [teacher] * (bool(config.teacher.pretrain) + bool(config.teacher.finetune))
-    trained += [student] * (bool(config.baseline) + len(config.stages))
-    # finished models; and, of the largest, checkpoints of weights and two AdamW moments
-    need = _BYTES * (sum(trained) + 3 * _CHECKPOINTS * max(trained)) + context.corpus_bytes
-    free, _ = free_bytes(Path(config.output_dir))
-    what = f"about {need / 1e9:.1f} GB will be written, {free / 1e9:.1f} GB are free"
-    return found("disk", what, "output_dir", free < 1.2 * need, "make room, or choose another output_dir")
-
-
-def _memory(teacher: int, student: int) -> Finding:
-    free = available_memory()
-    # weights, gradients and two moments of what is trained, beside a teacher's weights; activations come on top
-    need = _BYTES * max(4 * teacher, 4 * student + teacher) + 1e9
-    what = (
-        f"about {need / 1e9:.1f} GB for models, optimiser and Paddle, without activations; {free / 1e9:.1f} GB are free"
-    )
-    return found("memory", what, "machine", free < need, "free memory, or use smaller models")
-
-
-def _time(context: RunContext, teacher: dict[str, Any], student: dict[str, Any]) -> Finding:
-    config, corpus, speed, seconds = context.config, context.config.general_corpus, machine_flops(), {}
+def _time(context: RunContext) -> Finding:
+    config, teacher, student = context.config, context.teacher, context.config.student.model_dump()
+    corpus, speed, seconds = config.general_corpus, machine_flops(), {}
     # mean length and rows: batches are of similar lengths, and most rows are shorter than the longest
     task = 0.6 * config.task.max_length_tokens, len(context.data.train)
     # three bytes per Chinese character, and about forty characters per line
@@ -275,14 +259,8 @@ def step_flops(student: dict, teacher: dict | None, tokens: float, length: float
     return 3 * forward(student) + (forward(teacher) if teacher else 0.0)
 
 
-def machine_flops(seconds: float = 0.2) -> float:
-    """FLOP/s of float32 matrix products of a layer's size on Paddle's present device."""
+def machine_flops() -> float:
+    """FLOP/s of float32 matrix products of a layer's size on Paddle's present device, measured for under a second."""
     a, b = paddle.rand([2048, 512]), paddle.rand([512, 512])
-    float(paddle.matmul(a, b).sum())
-    start, done = time.perf_counter(), 0
-    while time.perf_counter() - start < seconds:
-        for _ in range(4):
-            c = paddle.matmul(a, b)
-        float(c[0, 0])  # waits for the device
-        done += 4
-    return done * 2 * 2048 * 512 * 512 / (time.perf_counter() - start)
+    products, seconds = Timer(lambda: float(paddle.matmul(a, b)[0, 0])).autorange()  # reading it waits for the device
+    return products * 2 * 2048 * 512 * 512 / seconds

@@ -41,7 +41,12 @@ def run_on_devices(config: RunConfig, devices: str, arguments: list[str]) -> int
     command = [sys.executable, "-m", "paddle.distributed.launch", "--log_level", "ERROR"]
     command += ["--log_dir", str(Path(config.output_dir) / LOGS)]
     if find_device(config.device) == "gpu":
-        _require_gpus([int(number) for number in numbers])
+        import paddle
+
+        there = paddle.device.cuda.device_count()
+        absent = [number for number in numbers if int(number) >= there]
+        if absent:
+            raise InputError(f"there is no GPU {absent[0]}; {there} are here", "--devices", f"use 0 to {there - 1}")
         command += ["--devices", ",".join(numbers)]
     else:
         command += ["--nproc_per_node", str(len(numbers))]
@@ -55,12 +60,3 @@ def run_on_devices(config: RunConfig, devices: str, arguments: list[str]) -> int
     if interrupted:
         raise Interrupted("interrupted; run the same command again to carry on")
     return process.returncode
-
-
-def _require_gpus(numbers: list[int]) -> None:
-    import paddle
-
-    there = paddle.device.cuda.device_count()
-    absent = [number for number in numbers if number >= there]
-    if absent:
-        raise InputError(f"there is no GPU {absent[0]}; {there} are here", "--devices", f"use 0 to {there - 1}")

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 from ..config import RunConfig
 from ..data.corpus import corpus_files
 from ..data.splits import TaskData, load_task_data
-from ..distillation.objective import Objective, stage_objective
 from ..errors import InputError, InputErrors
 from ..files import free_bytes
 from ..kinds import KINDS
@@ -57,44 +55,34 @@ def preflight(config: RunConfig, say: Callable[[str], None] = print) -> dict[str
         teacher = attempt(read_model_config, source)
     if source is not None and teacher is not None:
         attempt(_check_teacher, config, source, teacher, data)
-    runs, objectives = config.each_student, {}
-    for name, run in runs.items():
+    any_student = RunContext(config, data, source, teacher)
+    contexts = {name: any_student.for_student(name, run) for name, run in config.each_student.items()}
+    for context in contexts.values():
+        student = context.config.student
         if teacher is not None:
-            objectives[name] = attempt(_objectives, run, teacher)
-            attempt(check_initialisation, run.student, teacher)
-        if source is not None and run.student.init.method == "folder":
-            attempt(check_start_folder, run.student, source)
+            attempt(_check_objectives, context)
+            attempt(check_initialisation, student, teacher)
+        if source is not None and student.init.method == "folder":
+            attempt(check_start_folder, student, source)
     attempt(_check_augmentation, config, source)
     attempt(_check_output, Path(config.output_dir))
     if errors:
         raise InputErrors(errors)
-    any_student = RunContext(config, data, source)
-    contexts = {name: any_student.for_student(name, run) for name, run in runs.items()}
-    _find(contexts, objectives, teacher, say)
+    _find(contexts, say)
     return contexts
 
 
-def _find(
-    contexts: dict[str, RunContext],
-    objectives: dict[str, list[Objective]],
-    teacher: dict[str, Any],
-    say: Callable[[str], None],
-) -> None:
+def _find(contexts: dict[str, RunContext], say: Callable[[str], None]) -> None:
     """Gives all students' contexts what preflight found in them, and says each finding once."""
     first = next(iter(contexts.values()))
     data, task = first.data, first.config.task
     rows = ", ".join(f"{len(examples)} {name}" for name, examples in data.splits.items())
     say(f"preflight: task {task.name!r} ({data.kind.name}), {rows} rows, {data.kind.describe_labels(data.labels)}")
-    common = [
-        *model_findings(first),
-        *data_findings(first),
-        *corpus_findings(first),
-        *signals_findings(contexts, objectives, teacher["hidden_size"]),
-    ]
+    common = model_findings(first) + data_findings(first) + corpus_findings(first) + signals_findings(contexts)
     for finding in common:
         say(f"preflight: {finding}")
     for name, context in contexts.items():
-        own = resource_findings(context, teacher)
+        own = resource_findings(context)
         context.findings = common + own
         for finding in own:
             say(f"preflight{f' of {name}' if name else ''}: {finding}")
@@ -157,9 +145,9 @@ def _check_augmentation(config: RunConfig, source: Path | None) -> None:
         )
 
 
-def _objectives(config: RunConfig, teacher: dict[str, Any]) -> list[Objective]:
-    stages = range(len(config.stages))
-    return [stage_objective(config, index, config.student, SimpleNamespace(**teacher)) for index in stages]
+def _check_objectives(context: RunContext) -> None:
+    for index in range(len(context.config.stages)):
+        context.planned_objective(index)
 
 
 def _check_output(folder: Path) -> None:

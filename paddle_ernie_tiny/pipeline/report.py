@@ -36,10 +36,10 @@ def write_report(root: Path, say: Callable[[str], None] = print) -> Path:
     if students:
         reports = {name: write_report(folder.student(name), say) for name in students}
         write_json(folder.report, side_by_side(root, reports))
-        return folder.report
-    report = collect(root)
-    write_json(folder.report, report)
-    say(f"report: {write_pages(report, root)}")
+    else:
+        report = collect(root)
+        write_json(folder.report, report)
+        say(f"report: {write_pages(report, root)}")
     return folder.report
 
 
@@ -57,6 +57,7 @@ def collect(root: Path) -> Values:
     baseline = _classifier(folder.baseline) if config["baseline"] is not None else None
     student = _classifier(stages[-1][0])
     scored = ("params", "score", "score_unseen", "rows", "rows_unseen", "more_tests")
+    parity = ("max_abs_diff", "label_agreement", "rows", "tolerance")
     missing = {"score": None, "reason": "no baseline in the configuration"}
     report = {
         "task": config["task"]["name"],
@@ -69,10 +70,7 @@ def collect(root: Path) -> Values:
         "retention": student["score"] / teacher["score"] if teacher["score"] else None,
         "stages": [_stage(stage, settings) for stage, settings in stages],
         "latent": _latent(stages),
-        "export": {
-            **_pick(manifest["parity"], "max_abs_diff", "label_agreement", "rows", "tolerance"),
-            "bundle": folder.bundle.name,
-        },
+        "export": {**_pick(manifest["parity"], *parity), "bundle": folder.bundle.name},
         "int8": _int8(folder) if config["export"].get("int8") is not None else None,
         "fidelity": _fidelities(student, baseline, teacher, kind),
         "sizes": {

@@ -17,6 +17,7 @@ from ..distributed import connect, is_main, wait_for_all
 from ..errors import InputError
 from ..files import write_json
 from ..machine import describe_machine, git_commit
+from ..training.trainer import remove_checkpoints
 from ..watch import Watcher
 from .context import RunContext
 from .launch import find_device
@@ -74,6 +75,7 @@ def run(
                 start = time.time()
                 with paddle.utils.unique_name.guard():  # see `Step.run`
                     result = step.run() if step.every_process or is_main() else {}
+                remove_checkpoints(step.folder)  # what was trained is safe now
                 if is_main():
                     step.finish(result)
                 say(f"{title}: done in {result.get('seconds', time.time() - start):.0f} s")

@@ -9,7 +9,7 @@ from typing import Any
 from ..files import read_json, write_json
 from .context import RunContext
 from .layout import FINAL, METRICS
-from .lineage import StepRecord, differences, fingerprint, identity
+from .lineage import StepRecord, fingerprint, identity
 
 
 class Step:
@@ -85,11 +85,11 @@ class Step:
         inputs = self.measure_inputs()
         if inputs is None:
             return []
-        inputs = {"step": identity(self.folder), **inputs}
+        decisive = fingerprint({"step": identity(self.folder), **inputs})
         known = read_json(self.folder / METRICS)
-        if known is not None and not differences(known["inputs"], fingerprint(inputs)):
+        if known is not None and known["inputs"] == decisive:
             return []
         values = self.measure()
-        write_json(self.folder / METRICS, {"inputs": fingerprint(inputs), **values})
+        write_json(self.folder / METRICS, {"inputs": decisive, **values})
         score = values.get("score")
         return [] if score is None else [f"{self.title}: score {score:.4f} ({values.get('score_kind', 'classifier')})"]

@@ -14,7 +14,7 @@ from ...models.build import build_masked_lm
 from ...models.weights import save_model
 from ...training.batches import corpus_rows
 from ...training.tasks import FinetuneTrainer, MaskedLMTrainer, Masking, masked_accuracy
-from ...training.trainer import remove_checkpoints, training_arguments
+from ...training.trainer import training_arguments
 from ..measure import dev_score, measure_classifier, require_above_chance
 from ..step import Step
 
@@ -26,14 +26,9 @@ class PretrainTeacher(Step):
     settings: PretrainSettings
 
     def inputs(self) -> dict[str, Any]:
-        return {
-            "seed": self.context.config.seed,
-            "general_corpus": self.context.corpus_inputs(),
-            "teacher.pretrain": {
-                **self.settings.model_dump(mode="json"),
-                "training": self.settings.training.decisive(),
-            },
-        }
+        seed, corpus = self.context.config.seed, self.context.corpus_inputs()
+        settings = {**self.settings.model_dump(mode="json"), "training": self.settings.training.decisive()}
+        return {"seed": seed, "general_corpus": corpus, "teacher.pretrain": settings}
 
     def run(self) -> dict[str, Any]:
         context, settings, folder, seed = self.context, self.settings, self.folder, self.context.config.seed
@@ -52,7 +47,6 @@ class PretrainTeacher(Step):
         plain = Masking(tokenizer, settings.mask_probability, whole_words=False)
         result["held_out"] = masked_accuracy(model, held_out, plain, seed)
         save_model(model, tokenizer, self.product)
-        remove_checkpoints(folder)
         return result
 
     def _tokenizer(self) -> WordPieceTokenizer:
@@ -114,7 +108,6 @@ class Finetune(ClassifierStep):
             trainer.train(resume_from_checkpoint=start)
         result = trainer.conclude()
         save_model(model, tokenizer, self.product)
-        remove_checkpoints(folder)
         return result
 
 

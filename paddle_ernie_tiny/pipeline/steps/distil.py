@@ -19,7 +19,7 @@ from ...errors import InputError
 from ...models.student import DistilledStudent
 from ...models.weights import model_fingerprint, save_model
 from ...terms import TERMS, Needs
-from ...training.trainer import remove_checkpoints, training_arguments
+from ...training.trainer import training_arguments
 from ..context import RunContext
 from ..layout import FINAL
 from ..lineage import fingerprint, identity
@@ -50,7 +50,6 @@ class Distil(Step):
             made = context.augmented
             result["augmentation"] = {"rows": len(made.examples), "given_up": made.given_up, "samples": made.samples}
         self.save(student)
-        remove_checkpoints(self.folder)
         return result
 
     def load(self, teacher: Any) -> tuple[Objective, DistilledStudent]:
@@ -108,6 +107,7 @@ class Distil(Step):
 
     def inputs(self) -> dict[str, Any]:
         context, config, stage = self.context, self.context.config, self.stage
+        unused = {name for name, term in TERMS.items() if not (term.latent or stage.label_terms)}
         upstream = {f"{stage.teacher} teacher": context.teacher_identity(stage.teacher)}
         values = {
             "seed": config.seed,
@@ -116,7 +116,8 @@ class Distil(Step):
             "student": config.student.model_dump(mode="json"),
             "training": self.settings.training.decisive(),
             "teacher_signals": self.settings.teacher_signals,
-            "objective": self._objective_inputs(),
+            # only what this stage uses: a new temperature does not make a latent stage stale
+            "objective": stage_objective_settings(config, self.index).model_dump(mode="json", exclude=unused),
             "upstream": upstream,
         }
         if self.index:
@@ -129,11 +130,6 @@ class Distil(Step):
             values["augmentation"] = config.augmentation.model_dump(mode="json", exclude={"rows_per_batch"})
             upstream["masked language model"] = context.teacher_identity("pretrained")
         return {**values, **context.task_inputs()}
-
-    def _objective_inputs(self) -> dict[str, Any]:
-        """Of the objective, only what this stage uses: a new temperature does not make a latent stage stale."""
-        unused = {name for name, term in TERMS.items() if not (term.latent or self.stage.label_terms)}
-        return stage_objective_settings(self.context.config, self.index).model_dump(mode="json", exclude=unused)
 
     def measure_inputs(self) -> dict[str, Any]:
         context, pairs = self.context, latent_settings(self.context)

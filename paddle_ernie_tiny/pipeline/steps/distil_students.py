@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from ...distillation.together import JointObjective, JointStudents
-from ...training.trainer import remove_checkpoints
 from ..lineage import StepRecord
 from ..step import Step
 from .distil import Distil
@@ -61,7 +60,6 @@ class DistilStudents(Step):
         trainer.teacher.sync()
         for name, step in steps.items():
             step.save(students[name])
-        remove_checkpoints(self.folder)
         return {**trained, "students": {name: self._result(name, trained, objective) for name in self.pending}}
 
     def _result(self, name: str, trained: dict[str, Any], objective: JointObjective) -> dict[str, Any]:
