@@ -97,9 +97,10 @@ class RunContext:
         """Where the stage at `index` works."""
         return self.folder.stage(index, self.config.stages[index].stage)
 
-    def planned_objective(self, index: int) -> Objective:
-        """The objective of stage `index` by the configurations, before there are models. Raises InputError."""
-        return stage_objective(self.config, index, self.config.student, SimpleNamespace(**self.teacher))
+    def planned_objectives(self) -> list[Objective]:
+        """The objective of every stage by the configurations, before there are models. Raises InputError."""
+        student, teacher = self.config.student, SimpleNamespace(**self.teacher)
+        return [stage_objective(self.config, index, student, teacher) for index in range(len(self.config.stages))]
 
     def load_student(
         self, index: int, teacher: Any, folder: Path | None, label_terms: bool | None = None
@@ -209,11 +210,9 @@ class RunContext:
                 progress=bar.update,
             )
         if not len(corpus.held_out):
-            raise InputError(
-                f"the corpus has only {corpus.sequences} rows; one in 20 is held out to measure on",
-                f"general_corpus.path ({settings.path})",
-                "give at least 20 lines; general stages want millions",
-            )
+            what = f"the corpus has only {corpus.sequences} rows; one in 20 is held out to measure on"
+            remedy = "give at least 20 lines; general stages want millions"
+            raise InputError(what, f"general_corpus.path ({settings.path})", remedy)
         return corpus
 
     # --- what decides steps ----------------------------------------------------------------------------------------

@@ -149,7 +149,7 @@ def signals_findings(contexts: dict[str, RunContext]) -> list[Finding]:
         if settings.teacher_signals == "online":
             continue
         stage, (tokens, passes) = context.stage(index), _tokens(context, index)
-        each = [student.planned_objective(index).needs("teacher") for student in contexts.values()]
+        each = [student.planned_objectives()[index].needs("teacher") for student in contexts.values()]
         # students that are trained together share theirs
         for needs in [Needs.union(each)] if stage.data == "general" else each:
             layout = context.signal_layout(stage, needs, context.teacher["hidden_size"])
@@ -165,11 +165,8 @@ def signals_findings(contexts: dict[str, RunContext]) -> list[Finding]:
     need = sum(sizes.values())
     free, folder = free_bytes(Path(context.config.signals_folder or context.folder.shared))
     if need > free:
-        raise InputError(
-            f"cached teacher signals would take about {need / 1e9:.1f} GB, {free / 1e9:.1f} GB are free",
-            str(folder),
-            "make room, name another signals_folder, or set teacher_signals: online",
-        )
+        what = f"cached teacher signals would take about {need / 1e9:.1f} GB, {free / 1e9:.1f} GB are free"
+        raise InputError(what, str(folder), "make room, name another signals_folder, or set teacher_signals: online")
     return findings
 
 

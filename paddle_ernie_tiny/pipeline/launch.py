@@ -11,9 +11,6 @@ from ..config import RunConfig
 from ..errors import InputError, Interrupted
 from ..runtime import cpu_cores, import_paddle
 
-PROGRAM = Path(__file__).parents[1] / "__main__.py"
-LOGS = ".launch"  # in output_dir: what each process said
-
 
 def find_device(device: str) -> str:
     """ "cpu" or "gpu" ("auto": the GPU if Paddle finds one). Raises InputError for a GPU that is not there."""
@@ -39,7 +36,7 @@ def run_on_devices(config: RunConfig, devices: str, arguments: list[str]) -> int
     import_paddle()
     environment = dict(os.environ, OMP_NUM_THREADS=threads)
     command = [sys.executable, "-m", "paddle.distributed.launch", "--log_level", "ERROR"]
-    command += ["--log_dir", str(Path(config.output_dir) / LOGS)]
+    command += ["--log_dir", f"{config.output_dir}/.launch"]  # what each process said
     if find_device(config.device) == "gpu":
         import paddle
 
@@ -51,7 +48,8 @@ def run_on_devices(config: RunConfig, devices: str, arguments: list[str]) -> int
     else:
         command += ["--nproc_per_node", str(len(numbers))]
         environment["PADDLE_DISTRI_BACKEND"] = "gloo"
-    process, interrupted = subprocess.Popen([*command, str(PROGRAM), *arguments], env=environment), False
+    program = str(Path(__file__).parents[1] / "__main__.py")
+    process, interrupted = subprocess.Popen([*command, program, *arguments], env=environment), False
     while process.poll() is None:
         try:
             process.wait()

@@ -44,14 +44,14 @@ class RunFolder:
         """Data that several steps use: a tokenised corpus, augmented rows, teacher signals."""
         return self.shared / "data" / name
 
+    def student(self, name: str) -> Path:
+        """The folder of one of several students."""
+        return self.root / "students" / name
+
     def vdl(self, step: Path) -> Path:
         """The VisualDL log of a step's training."""
         root = self.root if step.is_relative_to(self.root) else self.shared
         return root / "vdl" / step.relative_to(root)
-
-    def student(self, name: str) -> Path:
-        """The folder of one of several students."""
-        return self.root / "students" / name
 
     def clear(self) -> None:
         """Removes all work of earlier runs."""

@@ -83,19 +83,7 @@ def _scores(context: RunContext, outputs: Scored) -> dict[str, Any]:
     }
 
 
-def measure_stage(context: RunContext, index: int, step: Path, final: Path) -> dict[str, Any]:
-    """Score of the stage's student (a linear probe if the stage has no labels) and its latent terms."""
-    if context.stage(index).label_terms:
-        measured = {**measure_classifier(context, final, step), "score_kind": "classifier"}
-    else:
-        measured = {**_linear_probe(context, final), "score_kind": "linear probe"}
-    if index == 0:
-        measured["latent_before"] = latent_terms(context, index, None)
-    measured["latent"] = latent_terms(context, index, final)
-    return measured
-
-
-def _linear_probe(context: RunContext, final: Path) -> dict[str, Any]:
+def linear_probe(context: RunContext, final: Path) -> dict[str, Any]:
     """A linear model on frozen states ([CLS], or each word's), fitted on a part of train, scored on test."""
     from sklearn.preprocessing import StandardScaler
 

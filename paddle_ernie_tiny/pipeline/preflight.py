@@ -60,7 +60,7 @@ def preflight(config: RunConfig, say: Callable[[str], None] = print) -> dict[str
     for context in contexts.values():
         student = context.config.student
         if teacher is not None:
-            attempt(_check_objectives, context)
+            attempt(context.planned_objectives)
             attempt(check_initialisation, student, teacher)
         if source is not None and student.init.method == "folder":
             attempt(check_start_folder, student, source)
@@ -98,11 +98,8 @@ def _check_precision(config: RunConfig) -> None:
         trainings["teacher.pretrain.training"] = config.teacher.pretrain.training
     for where, training in trainings.items():
         if training.precision != "float32":
-            raise InputError(
-                f"mixed precision ({training.precision}) needs a GPU: Paddle has none on the CPU",
-                f"{where}.precision",
-                f"set {where}.precision=float32",
-            )
+            what = f"mixed precision ({training.precision}) needs a GPU: Paddle has none on the CPU"
+            raise InputError(what, f"{where}.precision", f"set {where}.precision=float32")
 
 
 def _check_teacher(config: RunConfig, folder: Path, teacher: dict, data: TaskData | None) -> None:
@@ -116,19 +113,13 @@ def _check_teacher(config: RunConfig, folder: Path, teacher: dict, data: TaskDat
     if config.teacher.finetune is None and data is not None:
         names, head = teacher.get("id2label"), data.kind.head
         if not names or not any(head in a for a in teacher.get("architectures") or []):
-            raise InputError(
-                f"teacher.finetune is null, but the model is not fine-tuned for {data.kind.name} (no {head})",
-                str(folder),
-                "give teacher.finetune, or the folder of a fine-tuned model",
-            )
+            what = f"teacher.finetune is null, but the model is not fine-tuned for {data.kind.name} (no {head})"
+            raise InputError(what, str(folder), "give teacher.finetune, or the folder of a fine-tuned model")
         own = [names[key] for key in sorted(names, key=int)]
         generic = own == [f"LABEL_{i}" for i in range(len(own))]
         if len(own) != len(data.labels) or (not generic and own != data.labels):
-            raise InputError(
-                f"the teacher's labels are {own}, the task's are {data.labels}",
-                "task.labels",
-                "list task.labels in the teacher's order",
-            )
+            what = f"the teacher's labels are {own}, the task's are {data.labels}"
+            raise InputError(what, "task.labels", "list task.labels in the teacher's order")
 
 
 def _check_augmentation(config: RunConfig, source: Path | None) -> None:
@@ -138,16 +129,9 @@ def _check_augmentation(config: RunConfig, source: Path | None) -> None:
     if vectors is not None and not Path(vectors).is_file():
         raise InputError(f"no such file of word vectors: {vectors}", "augmentation.word_vectors", "check the path")
     if vectors is None and source is not None and not has_masked_lm_head(source):
-        raise InputError(
-            "the teacher has no masked LM head to draw replacements from (a fine-tuned model has lost it)",
-            f"augmentation ({source})",
-            "name the pretrained model and give teacher.finetune, or give augmentation.word_vectors",
-        )
-
-
-def _check_objectives(context: RunContext) -> None:
-    for index in range(len(context.config.stages)):
-        context.planned_objective(index)
+        what = "the teacher has no masked LM head to draw replacements from (a fine-tuned model has lost it)"
+        remedy = "name the pretrained model and give teacher.finetune, or give augmentation.word_vectors"
+        raise InputError(what, f"augmentation ({source})", remedy)
 
 
 def _check_output(folder: Path) -> None:
@@ -157,15 +141,9 @@ def _check_output(folder: Path) -> None:
     strangers = sorted(path.name for path in held if not path.name.startswith("."))
     if strangers:
         # a run removes its folders when it runs again; what is in them must be its own
-        raise InputError(
-            f"the folder is not empty and was not made by a run (it holds {', '.join(strangers[:5])})",
-            str(folder),
-            "choose another output_dir, or empty the folder",
-        )
+        what = f"the folder is not empty and was not made by a run (it holds {', '.join(strangers[:5])})"
+        raise InputError(what, str(folder), "choose another output_dir, or empty the folder")
     free, existing = free_bytes(folder)
     if free < _FREE_BYTES:
-        raise InputError(
-            f"only {free / 2**30:.1f} GiB are free, a run needs at least {_FREE_BYTES / 2**30:.0f}",
-            str(existing),
-            "make room, or choose another output_dir",
-        )
+        what = f"only {free / 2**30:.1f} GiB are free, a run needs at least {_FREE_BYTES / 2**30:.0f}"
+        raise InputError(what, str(existing), "make room, or choose another output_dir")

@@ -30,12 +30,21 @@ def write_pages(report: dict[str, Any], folder: Path) -> Path:
 
     The benchmark's pictures are taken from its folder there.
     """
-    pictures: dict[str, Any] = {
-        "scores": _inline(_scores_picture(report)),
-        "sizes": _inline(_sizes_picture(report)),
-        "latent": _inline(_latent_picture(report)),
-        "curves": _inline(_curves_picture(report)),
-        "benchmark": [_as_url(picture.read_bytes()) for picture in sorted((folder / "benchmark").glob("*.png"))],
+    baseline, teacher, student = (report[model]["score"] for model in ("baseline", "teacher", "student"))
+    gap = None if baseline is None else teacher - baseline
+    figures = {"scores": _scores(report), "sizes": _sizes(report), "latent": _latent(report), "curves": _curves(report)}
+    benchmark = sorted((folder / "benchmark").glob("*.png"))
+    view = {
+        "r": report,
+        "pictures": {name: figure and _url(_png(figure)) for name, figure in figures.items()},
+        "benchmark": [_url(picture.read_bytes()) for picture in benchmark],
+        # what is computed for reading only
+        "unit": kind_named(report["kind"], "report.json").unit_name,
+        "speed": tables(report["benchmark"]) if report.get("benchmark") else [],
+        "fewer": report["teacher"]["params"] / report["student"]["params"],
+        "gap": gap,
+        "closed": (student - baseline) / gap if gap is not None and gap > 0 else None,
+        "seconds": sum(entry["seconds"] for entry in report["training"]),
     }
     environment = Environment(
         loader=PackageLoader("paddle_ernie_tiny.pipeline", "templates"),
@@ -46,26 +55,8 @@ def write_pages(report: dict[str, Any], folder: Path) -> Path:
     environment.filters.update(_FILTERS)
     for name in ("report.md", "report.html"):
         template = environment.get_template(f"{name}.j2")
-        write_text(folder / name, template.render(pictures=pictures, **_view(report)))
+        write_text(folder / name, template.render(view))
     return folder / "report.html"
-
-
-def _view(report: dict[str, Any]) -> dict[str, Any]:
-    """The report and the few figures that are computed for reading only."""
-    baseline, teacher, student = (report[model]["score"] for model in ("baseline", "teacher", "student"))
-    gap = None if baseline is None else teacher - baseline
-    return {
-        "r": report,
-        "unit": kind_named(report["kind"], "report.json").unit_name,
-        "speed": tables(report["benchmark"]) if report.get("benchmark") else [],
-        "fewer": report["teacher"]["params"] / report["student"]["params"],
-        "gap": gap,
-        "closed": (student - baseline) / gap if gap is not None and gap > 0 else None,
-        "seconds": sum(entry["seconds"] for entry in report["training"]),
-    }
-
-
-# --- pictures ------------------------------------------------------------------------------------------------
 
 
 def _axes(width: float, height: float, columns: int = 1) -> tuple[Figure, list[Axes]]:
@@ -73,19 +64,17 @@ def _axes(width: float, height: float, columns: int = 1) -> tuple[Figure, list[A
     return figure, list(figure.subplots(1, columns, squeeze=False)[0])
 
 
-def _inline(figure: Figure | None) -> str:
-    if figure is None:
-        return ""
+def _png(figure: Figure) -> bytes:
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=130)
-    return _as_url(buffer.getvalue())
+    return buffer.getvalue()
 
 
-def _as_url(png: bytes) -> str:
+def _url(png: bytes) -> str:
     return "data:image/png;base64," + base64.b64encode(png).decode("ascii")
 
 
-def _scores_picture(report: dict[str, Any]) -> Figure:
+def _scores(report: dict[str, Any]) -> Figure:
     """A bar for each stage beside baseline (dashed) and teacher (solid line)."""
     stages = [stage for stage in report["stages"] if stage["score"] is not None]
     figure, (axis,) = _axes(7, 3.4)
@@ -93,14 +82,13 @@ def _scores_picture(report: dict[str, Any]) -> Figure:
     colours = [_STUDENT if stage["score_kind"] == "classifier" else _STAGE for stage in stages]
     bars = axis.bar(names, [stage["score"] for stage in stages], color=colours, width=0.6)
     axis.bar_label(bars, fmt="%.3f", fontsize=8)
-    lowest = min(stage["score"] for stage in stages)
-    highest = max(report["teacher"]["score"], *(stage["score"] for stage in stages))
+    shown = [stage["score"] for stage in stages]
     for name, colour, style in (("teacher", _TEACHER, "-"), ("baseline", _BASELINE, "--")):
         score = report[name]["score"]
         if score is not None:
             axis.axhline(score, color=colour, linestyle=style, linewidth=1.2, label=f"{name} {score:.3f}")
-            lowest = min(lowest, score)
-    axis.set_ylim(max(0.0, lowest - 0.1), min(1.02, highest + 0.05))
+            shown.append(score)
+    axis.set_ylim(max(0.0, min(shown) - 0.1), min(1.02, max(shown) + 0.05))
     axis.set_ylabel(report["metric"])
     axis.tick_params(axis="x", labelsize=8)
     axis.legend(fontsize=8, loc="lower right")
@@ -108,7 +96,7 @@ def _scores_picture(report: dict[str, Any]) -> Figure:
     return figure
 
 
-def _sizes_picture(report: dict[str, Any]) -> Figure:
+def _sizes(report: dict[str, Any]) -> Figure:
     figure, (axis,) = _axes(4.2, 3.4)
     sizes = [report["teacher"]["params"] / 1e6, report["student"]["params"] / 1e6]
     bars = axis.bar(["teacher", "student"], sizes, color=[_TEACHER, _STUDENT], width=0.5)
@@ -118,7 +106,7 @@ def _sizes_picture(report: dict[str, Any]) -> Figure:
     return figure
 
 
-def _latent_picture(report: dict[str, Any]) -> Figure | None:
+def _latent(report: dict[str, Any]) -> Figure | None:
     measured = [table for table in report["latent"] if table["split"] == "held_out" and len(table["after"][0]) > 1]
     if not measured:
         return None  # no latent term in the objective
@@ -136,7 +124,7 @@ def _latent_picture(report: dict[str, Any]) -> Figure | None:
     return figure
 
 
-def _curves_picture(report: dict[str, Any]) -> Figure:
+def _curves(report: dict[str, Any]) -> Figure:
     curves = {curve["name"]: [point for point in curve["points"] if "loss" in point] for curve in report["training"]}
     curves = {name: points for name, points in curves.items() if points}
     figure, axes = _axes(3.1 * len(curves), 3, len(curves))

@@ -13,6 +13,7 @@ from typing import Any
 import paddle
 
 from ..config import RunConfig, dump_config
+from ..deploy.bundle import MANIFEST
 from ..distributed import connect, is_main, wait_for_all
 from ..errors import InputError
 from ..files import write_json
@@ -25,9 +26,10 @@ from .layout import RunFolder
 from .preflight import preflight
 from .report import write_report
 from .step import Step
-from .steps import plan
-
-Say = Callable[[str], None]
+from .steps.classifiers import Baseline, FinetuneTeacher, GivenTeacher, PretrainTeacher
+from .steps.deliver import Benchmark, Export, Quantise
+from .steps.distil import Distil
+from .steps.distil_students import DistilStudents
 
 
 def run(
@@ -35,7 +37,7 @@ def run(
     from_stage: str | None = None,
     until: str | None = None,
     fresh: bool = False,
-    say: Say = print,
+    say: Callable[[str], None] = print,
     watcher: Watcher | None = None,
 ) -> Path | None:
     """Runs the pipeline in `config.output_dir`; returns the report's path (None if `until` stopped it).
@@ -87,6 +89,40 @@ def run(
                 say(f"stopped after {until}, as --until asks")
                 return None
         return write_report(folder.root, say) if is_main() else None
+
+
+def plan(contexts: dict[str, RunContext]) -> list[Step]:
+    """The teacher's steps, then of every student (by name) the baseline, the stages, and what follows training."""
+    first = next(iter(contexts.values()))
+    config, teacher, folder = first.config, first.config.teacher, first.folder
+    steps: list[Step] = []
+    if teacher.pretrain is not None:
+        steps.append(PretrainTeacher(first, folder.pretrained, teacher.pretrain))
+    if teacher.finetune is not None:
+        steps.append(FinetuneTeacher(first, folder.finetuned, teacher.finetune))
+    else:
+        steps.append(GivenTeacher(first, folder.given, product=first.teacher_model("finetuned")))
+    if config.baseline is not None:
+        steps += [Baseline(context, context.folder.baseline, config.baseline) for context in contexts.values()]
+    names = [settings.stage for settings in config.stages]
+    for index, name in enumerate(names):
+        times = names[: index + 1].count(name)
+        label = name if times == 1 else f"{name}-{times}"  # a stage that is repeated is told apart by its number
+        members = {student: Distil(context, index, label) for student, context in contexts.items()}
+        if len(members) > 1 and first.stage(index).data == "general":  # several students train together
+            steps.append(DistilStudents(members, RunFolder(folder.shared).stage(index, name)))
+        else:
+            steps += members.values()
+    for context in contexts.values():
+        folder = context.folder
+        steps.append(Export(context, folder.record("export"), config.export, folder.bundle / MANIFEST))
+        if config.export.int8 is not None:
+            product = folder.int8_bundle / MANIFEST
+            steps.append(Quantise(context, folder.record("quantize"), config.export.int8, product))
+        if config.benchmark is not None:
+            product = folder.benchmark / "result.json"
+            steps.append(Benchmark(context, folder.record("benchmark"), config.benchmark, product))
+    return steps
 
 
 def _chosen_part(steps: list[Step], from_stage: str | None, until: str | None) -> int | None:

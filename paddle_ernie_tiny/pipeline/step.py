@@ -27,8 +27,6 @@ class Step:
         self.context, self.folder, self.settings = context, folder, settings
         self.product = product or folder / FINAL
 
-    # --- what a subclass says ------------------------------------------------------------------------------------
-
     def inputs(self) -> dict[str, Any]:
         """What decides the result, as JSON values; asked for only after the steps before it are done."""
         raise NotImplementedError
@@ -51,8 +49,6 @@ class Step:
 
     def gate(self) -> None:
         """Raises GateError if later steps must not be built on what was measured."""
-
-    # --- what the run asks ---------------------------------------------------------------------------------------
 
     @property
     def title(self) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from ..files import read_json
 
@@ -15,12 +15,23 @@ def print_summary(report_file: Path) -> None:
     report = read_json(report_file)
     students = report.get("students", {"": {"report": report_file.name}})
     files = {name: report_file.parent / student["report"] for name, student in students.items()}
-    table = Table(title=f"{report['task']}: {report['metric']} on {report['evaluated_on']}")
-    for heading in ("model", "parameters", "score", "of teacher", "agrees with teacher"):
-        table.add_column(heading, justify="left" if heading == "model" else "right")
-    _add(table, report, "teacher", report["teacher"])
+    rows = [("teacher", report["teacher"], None, None)]
     for name, file in files.items():
-        _add_student(table, read_json(file), f" {name}" if name else "")
+        rows += _student_rows(read_json(file), f" {name}" if name else "")
+    scores = (
+        Column(heading, justify="right") for heading in ("parameters", "score", "of teacher", "agrees with teacher")
+    )
+    table = Table("model", *scores, title=f"{report['task']}: {report['metric']} on {report['evaluated_on']}")
+    for name, model, agreement, style in rows:
+        params, score, of = model.get("params"), model["score"], report["teacher"]["score"]
+        table.add_row(
+            name,
+            f"{params / 1e6:.2f} M" if params else "",
+            "–" if score is None else f"{score:.4f}",
+            "" if name == "teacher" else "–" if score is None or not of else f"{score / of:.1%}",
+            "" if agreement is None else f"{agreement:.1%}",
+            style=style,
+        )
     console = Console()
     console.print(table)
     for name, file in files.items():
@@ -34,25 +45,13 @@ def print_summary(report_file: Path) -> None:
             console.print(f"{what}   {place}", highlight=False, soft_wrap=True)
 
 
-def _add_student(table: Table, report: dict, name: str) -> None:
-    if report["baseline"]["score"] is not None:
-        _add(table, report, f"baseline{name} (no distillation)", report["baseline"], report["fidelity"]["baseline"])
+def _student_rows(report: dict, name: str) -> list[tuple]:
+    """(heading, what has its score, agreement with the teacher, style) of baseline, probed stages and student."""
+    baseline, student, fidelity = report["baseline"], report["student"], report["fidelity"]
+    rows: list[tuple] = []
+    if baseline["score"] is not None:
+        rows.append((f"baseline{name} (no distillation)", baseline, fidelity["baseline"]["agreement"], None))
     for stage in report["stages"]:
         if stage["score_kind"] != "classifier":
-            _add(table, report, f"  after {stage['name']} (linear probe)", stage, style="dim")
-    _add(table, report, f"distilled student{name}", report["student"], report["fidelity"]["student"], "bold")
-
-
-def _add(
-    table: Table, report: dict, name: str, model: dict, fidelity: dict | None = None, style: str | None = None
-) -> None:
-    params, score, teacher = model.get("params"), model["score"], report["teacher"]["score"]
-    agreement = fidelity and fidelity["agreement"]
-    table.add_row(
-        name,
-        f"{params / 1e6:.2f} M" if params else "",
-        "–" if score is None else f"{score:.4f}",
-        "" if name == "teacher" else "–" if score is None or not teacher else f"{score / teacher:.1%}",
-        "" if agreement is None else f"{agreement:.1%}",
-        style=style,
-    )
+            rows.append((f"  after {stage['name']} (linear probe)", stage, None, "dim"))
+    return [*rows, (f"distilled student{name}", student, fidelity["student"]["agreement"], "bold")]

@@ -10,7 +10,8 @@ from typing import Any
 from ...benchmark.bench import bench
 from ...benchmark.request import BenchRequest
 from ...benchmark.results import write_folder
-from ...config import BenchmarkSettings, ExportSettings, Int8Settings
+from ...config import BenchmarkSettings, Int8Settings
+from ...config.schema import ExportSettings
 from ...deploy.export import ExportRequest, export_bundle
 from ...deploy.quantize import QuantizeRequest, quantize_bundle
 from ...deploy.row_files import LabelledRows

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ...config import StageSettings, stage_objective_settings
+from ...config import StageSettings
 from ...data.corpus import TextRows
 from ...distillation.objective import Objective
 from ...distillation.signals import SignalCache, rows_fingerprint
@@ -23,7 +23,7 @@ from ...training.trainer import training_arguments
 from ..context import RunContext
 from ..layout import FINAL
 from ..lineage import fingerprint, identity
-from ..measure import LATENT_SPLITS, dev_score, latent_settings, measure_stage
+from ..measure import LATENT_SPLITS, dev_score, latent_settings, latent_terms, linear_probe, measure_classifier
 from ..step import Step
 
 
@@ -117,7 +117,7 @@ class Distil(Step):
             "training": self.settings.training.decisive(),
             "teacher_signals": self.settings.teacher_signals,
             # only what this stage uses: a new temperature does not make a latent stage stale
-            "objective": stage_objective_settings(config, self.index).model_dump(mode="json", exclude=unused),
+            "objective": (self.settings.objective or config.objective).model_dump(mode="json", exclude=unused),
             "upstream": upstream,
         }
         if self.index:
@@ -141,4 +141,11 @@ class Distil(Step):
         }
 
     def measure(self) -> dict[str, Any]:
-        return measure_stage(self.context, self.index, self.folder, self.product)
+        if self.stage.label_terms:
+            measured = {**measure_classifier(self.context, self.product, self.folder), "score_kind": "classifier"}
+        else:  # without labels there is no classifier to score
+            measured = {**linear_probe(self.context, self.product), "score_kind": "linear probe"}
+        if self.index == 0:
+            measured["latent_before"] = latent_terms(self.context, self.index, None)
+        measured["latent"] = latent_terms(self.context, self.index, self.product)
+        return measured

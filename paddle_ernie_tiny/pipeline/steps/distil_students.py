@@ -60,14 +60,12 @@ class DistilStudents(Step):
         trainer.teacher.sync()
         for name, step in steps.items():
             step.save(students[name])
-        return {**trained, "students": {name: self._result(name, trained, objective) for name in self.pending}}
-
-    def _result(self, name: str, trained: dict[str, Any], objective: JointObjective) -> dict[str, Any]:
-        """One student's share of the training, as its own record keeps it."""
-        history = [{"step": entry["step"], **objective.of(name, entry)} for entry in trained["history"]]
-        others = [other for other in self.pending if other != name]
-        equation = objective.objectives[name].equation()
-        return {**trained, "history": history, "objective": equation, "together_with": others}
+        results = {}  # each student's share of the training, as its own record keeps it
+        for name, (own, _) in loaded.items():
+            history = [{"step": entry["step"], **objective.of(name, entry)} for entry in trained["history"]]
+            others = [other for other in self.pending if other != name]
+            results[name] = {**trained, "history": history, "objective": own.equation(), "together_with": others}
+        return {**trained, "students": results}
 
     def finish(self, result: dict[str, Any]) -> None:
         for name in self.pending:
