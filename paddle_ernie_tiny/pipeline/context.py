@@ -35,7 +35,7 @@ from ..terms import Needs
 from ..training.inference import predict
 from ..watch import Watcher
 from .layout import FINAL, RunFolder
-from .lineage import identity
+from .step import identity
 
 # From here on cutting a corpus into words is shared by processes; below, starting them costs more.
 _PARALLEL_BYTES = 50_000_000
@@ -62,8 +62,6 @@ class RunContext:
         other.config, other.student = config, name
         other.folder = RunFolder(Path(config.output_dir), self.folder.shared)
         return other
-
-    # --- models ----------------------------------------------------------------------------------------------------
 
     def teacher_model(self, teacher: TeacherKind) -> Path:
         """Folder of the teacher before or after fine-tuning; one that was given fine-tuned is both."""
@@ -94,8 +92,8 @@ class RunContext:
         return STAGES[self.config.stages[index].stage]
 
     def stage_folder(self, index: int) -> Path:
-        """Where the stage at `index` works."""
-        return self.folder.stage(index, self.config.stages[index].stage)
+        """Where the stage at `index` works; -1: the last one."""
+        return self.folder.stage(index % len(self.config.stages), self.config.stages[index].stage)
 
     def planned_objectives(self) -> list[Objective]:
         """The objective of every stage by the configurations, before there are models. Raises InputError."""
@@ -127,8 +125,6 @@ class RunContext:
     def score(self, outputs: Scored) -> float:
         """The task's metric of a model's outputs."""
         return self.data.kind.score(self.config.task.metric or "", outputs)
-
-    # --- data ------------------------------------------------------------------------------------------------------
 
     @cached_property
     def tokenizer(self) -> WordPieceTokenizer:
@@ -214,8 +210,6 @@ class RunContext:
             remedy = "give at least 20 lines; general stages want millions"
             raise InputError(what, f"general_corpus.path ({settings.path})", remedy)
         return corpus
-
-    # --- what decides steps ----------------------------------------------------------------------------------------
 
     def task_inputs(self) -> dict[str, Any]:
         """Of a step that trains on the task: seed, task and data."""

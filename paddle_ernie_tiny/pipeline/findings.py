@@ -19,7 +19,7 @@ from ..models.weights import has_masked_lm_head
 from ..terms import Needs
 from ..training.trainer import total_steps
 from .context import RunContext
-from .lineage import fingerprint
+from .step import fingerprint
 
 _SAMPLE = 2000  # lines or rows that are looked at
 _MANY_PASSES = 20
@@ -130,12 +130,9 @@ def _corpus_lines(context: RunContext) -> int:
     return max(1, round(len(sample) * context.corpus_bytes / max(1, sum(sample))))
 
 
-def _batch(training: TrainingSettings) -> int:
-    return training.per_device_train_batch_size * training.gradient_accumulation_steps
-
-
 def _passes(training: TrainingSettings, rows: int) -> float:
-    return training.num_train_epochs or (training.max_steps or 0) * _batch(training) / rows
+    batch = training.per_device_train_batch_size * training.gradient_accumulation_steps
+    return training.num_train_epochs or (training.max_steps or 0) * batch / rows
 
 
 def signals_findings(contexts: dict[str, RunContext]) -> list[Finding]:
@@ -225,7 +222,8 @@ def _time(context: RunContext) -> Finding:
     def add(name: str, settings: TrainingSettings | None, data: tuple, trained: dict, watched: dict | None = None):
         if settings is not None:
             length, rows = data
-            flops = step_flops(trained, watched, _batch(settings) * length, length)
+            tokens = settings.per_device_train_batch_size * settings.gradient_accumulation_steps * length
+            flops = step_flops(trained, watched, tokens, length)
             seconds[name] = total_steps(settings, rows) * flops / speed
 
     if config.teacher.pretrain is not None:

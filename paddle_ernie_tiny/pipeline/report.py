@@ -174,8 +174,7 @@ def _fidelities(student: Values, baseline: Values | None, teacher: Values, kind:
 def _stage(folder: Path, settings: Values) -> Values:
     stage = STAGES[settings["stage"]]
     result, metrics = read_json(folder / DONE)["result"], _recorded(folder / METRICS, "the step was not measured")
-    shared = _pick(result, "together_with") if "together_with" in result else {}  # the seconds are those of all
-    reason = _pick(metrics, "reason") if metrics.get("reason") else {}
+    more = ("together_with", "reason")  # the students whose seconds these are too; why there is no score
     return {
         "name": stage.name,
         "teacher": stage.teacher,
@@ -184,8 +183,7 @@ def _stage(folder: Path, settings: Values) -> Values:
         "equation": result["objective"],
         **_pick(result, "steps", "seconds"),
         **{key: metrics.get(key) for key in ("score", "score_kind", "score_unseen")},
-        **shared,
-        **reason,
+        **{key: value for key, value in {**result, **metrics}.items() if key in more},
     }
 
 

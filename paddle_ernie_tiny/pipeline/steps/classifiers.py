@@ -116,22 +116,20 @@ class FinetuneTeacher(Finetune):
 
     name, label = "finetune", "teacher fine-tuning"
 
-    @property
-    def dropout(self) -> dict[str, float | None]:
-        """Of hidden states and of attention; None: the model's own."""
-        return self.context.config.teacher.model_dump(include={"hidden_dropout_prob", "attention_probs_dropout_prob"})
-
     def inputs(self) -> dict[str, Any]:
+        teacher = self.context.config.teacher
         return {
             **self.context.task_inputs(),
             "teacher.finetune": self.settings.decisive(),
-            "teacher.dropout": list(self.dropout.values()),
+            "teacher.dropout": [teacher.hidden_dropout_prob, teacher.attention_probs_dropout_prob],
             "upstream": {"pretrained teacher": self.context.teacher_identity("pretrained")},
         }
 
     def untrained(self) -> Any:
         paddle.seed(self.context.config.seed)
-        return self.context.load_classifier(self.context.teacher_model("pretrained"), self.dropout)
+        dropout = {"hidden_dropout_prob", "attention_probs_dropout_prob"}
+        changes = self.context.config.teacher.model_dump(include=dropout)
+        return self.context.load_classifier(self.context.teacher_model("pretrained"), changes)
 
     def gate(self) -> None:
         require_above_chance(self.context, self.folder)

@@ -18,8 +18,7 @@ from ...deploy.row_files import LabelledRows
 from ...models.weights import model_fingerprint
 from ..context import RunContext
 from ..layout import FINAL
-from ..lineage import fingerprint, identity
-from ..step import Step
+from ..step import Step, fingerprint, identity
 
 
 class Export(Step):
@@ -29,22 +28,18 @@ class Export(Step):
     every_process = False
     settings: ExportSettings
 
-    @property
-    def last_stage(self) -> Path:
-        """Folder of the step that trained the student."""
-        return self.context.stage_folder(len(self.context.config.stages) - 1)
-
     def inputs(self) -> dict[str, Any]:
         rows = self.context.data.test[: self.settings.rows]
         return {
             "export": self.settings.model_dump(mode="json", exclude={"int8"}),
             "task": self.context.config.task.model_dump(include={"name", "metric"}),
             "rows": fingerprint([example.content for example in rows]),
-            "upstream": {"student": identity(self.last_stage)},
+            "upstream": {"student": identity(self.context.stage_folder(-1))},
         }
 
     def run(self) -> dict[str, Any]:
-        return export_bundle(export_request(self.context, self.last_stage / FINAL, self.product.parent))
+        student = self.context.stage_folder(-1) / FINAL
+        return export_bundle(export_request(self.context, student, self.product.parent))
 
 
 def export_request(context: RunContext, checkpoint: Path, out: Path) -> ExportRequest:

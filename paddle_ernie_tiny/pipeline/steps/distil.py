@@ -22,9 +22,8 @@ from ...terms import TERMS, Needs
 from ...training.trainer import training_arguments
 from ..context import RunContext
 from ..layout import FINAL
-from ..lineage import fingerprint, identity
 from ..measure import LATENT_SPLITS, dev_score, latent_settings, latent_terms, linear_probe, measure_classifier
-from ..step import Step
+from ..step import Step, fingerprint, identity
 
 
 class Distil(Step):

@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ...distillation.together import JointObjective, JointStudents
-from ..lineage import StepRecord
-from ..step import Step
+from ..step import Step, StepRecord
 from .distil import Distil
 
 
