@@ -62,7 +62,7 @@ setup(
             "py.typed",
             "*.pyi",
             "**/*.j2",
-            "config/*.yaml",
+            "**/*.yaml",
             "deploy/server/page/*",
             "paddle_serving/*.textproto",
             "paddle_serving/folder/*",

@@ -56,8 +56,7 @@ def main() -> None:
 
 def measure(args: argparse.Namespace) -> dict:
     """Rates in words a second, their ratios, and what they were measured with."""
-    from paddle_ernie_tiny.augmentation.masked_words import WordPredictor
-    from paddle_ernie_tiny.augmentation.segments import analyse
+    from paddle_ernie_tiny.augmentation.candidates import WordPredictor, analyse
     from paddle_ernie_tiny.data.tables import TableFormat
     from paddle_ernie_tiny.kinds import KINDS
     from paddle_ernie_tiny.models.build import load_masked_lm, load_tokenizer
@@ -67,8 +66,8 @@ def measure(args: argparse.Namespace) -> dict:
     examples = kind.read(args.data, table, kind.infer_labels(args.data, table))[: args.rows]
     model, tokenizer = load_masked_lm(args.model), load_tokenizer(args.model)
     batched = WordPredictor(model, tokenizer, args.candidates, ROWS_PER_BATCH)
-    single = WordPredictor(model, tokenizer, args.candidates, 1, tokens_between=None)
-    one_word = WordPredictor(model, tokenizer, args.candidates, ROWS_PER_BATCH, tokens_between=None)
+    single = WordPredictor(model, tokenizer, args.candidates, 1, tokens_between=1 << 20)
+    one_word = WordPredictor(model, tokenizer, args.candidates, ROWS_PER_BATCH, tokens_between=1 << 20)
     ways = {
         "batched": batched,
         "tinybert": lambda wanted: one_by_one(batched, wanted, repeat=True),
@@ -119,7 +118,7 @@ def one_by_one(predictor, wanted, repeat: bool) -> list[list[str]]:
     """One forward a word, in the order of the text, through the model's own call."""
     import paddle
 
-    from paddle_ernie_tiny.augmentation.masked_words import place_row
+    from paddle_ernie_tiny.augmentation.candidates import place_row
 
     tokenizer, longest = predictor.tokenizer, predictor.model.config.max_position_embeddings
     found = []

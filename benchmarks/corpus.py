@@ -24,8 +24,7 @@ from pathlib import Path
 
 import numpy as np
 
-from paddle_ernie_tiny.data.corpus import prepare_corpus
-from paddle_ernie_tiny.data.text_files import read_lines
+from paddle_ernie_tiny.data.corpus import prepare_corpus, read_lines
 from paddle_ernie_tiny.data.tokenization import WordPieceTokenizer, train_vocabulary
 from paddle_ernie_tiny.runtime import cpu_cores
 

@@ -110,6 +110,15 @@ def diffs(project_root):
     ]
 
 
+def test_make_targets_and_markers_that_contributors_are_told_exist(project_root):
+    page, makefile = text_of(project_root, "CONTRIBUTING.md"), text_of(project_root, "Makefile")
+    targets = set(re.findall(r"(?:`|^)make ([a-z]+)", page, flags=re.MULTILINE))
+    assert {"setup", "quick", "test", "lint"} <= targets
+    assert targets <= set(re.findall(r"^([a-z]+):", makefile, flags=re.MULTILINE))
+    markers = re.findall(r'^    "([a-z0-9]+): ', text_of(project_root, "pyproject.toml"), flags=re.MULTILINE)
+    assert len(markers) == 3 and all(f"`{marker}`" in page for marker in markers)
+
+
 # --- private parts -------------------------------------------------------------------------------------------------
 
 

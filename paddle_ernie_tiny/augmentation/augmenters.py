@@ -1,99 +1,199 @@
-"""The table of augmenters, and their rows on disk, known by everything that decided them."""
+"""The augmenters: words of sentences and pairs are replaced, or entities of tagged rows.
+
+The former is TinyBERT's (arXiv 1909.10351, section 3.2 and algorithm 1).
+"""
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import json
+import re
 from collections.abc import Callable, Sequence
-from functools import partial
+from dataclasses import astuple, dataclass, replace
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from tqdm import tqdm
+
 from ..config import AugmentationSettings
-from ..data.words import jieba_version
+from ..data.rows import Example
+from ..data.tokenization import WordPieceTokenizer
 from ..distributed import main_first
-from ..files import sha256, write_text
-from ..kinds import Kind
-from .copies import AugmentationTeacher, Augmented
-from .entities import swap_entities
-from .sentences import replace_words
+from ..errors import InputError
+from ..files import sha256
+from ..kinds.tags import entities
+from .candidates import Word, WordPredictor, analyse, cut_texts, nearest_words
+from .copies import Augmented, cached, distinct_copies
 
-Augmenter = Callable[[Sequence, Sequence[str], AugmentationSettings, int, AugmentationTeacher], Augmented]
-AUGMENTERS: dict[str, Augmenter] = {"words": replace_words, "entities": swap_entities}
 _VERSION = 1  # raise it when the same inputs give other rows
+# Rows that are augmented together: enough to fill batches of similar length, few enough to keep in memory.
+_BLOCK_ROWS = 64
 
 
-def augmented_rows(
-    kind: Kind,
-    folder: Path,
-    train: Sequence,
-    labels: Sequence[str],
-    settings: AugmentationSettings,
-    seed: int,
-    teacher: AugmentationTeacher,
-) -> Augmented:
-    """Copies of the training rows by the kind's augmenter, made once for the same inputs and kept in `folder`.
+@dataclass(frozen=True)
+class AugmentationRequest:
+    """What is augmented and how; `masked_lm` loads the teacher's masked language model, or gives None without one."""
+
+    rows: Sequence
+    labels: Sequence[str]
+    settings: AugmentationSettings
+    seed: int
+    tokenizer: WordPieceTokenizer
+    masked_lm: Callable[[], Any | None]
+    model_fingerprint: str
+
+
+def replace_words(request: AugmentationRequest) -> Augmented:
+    """Up to `copies_per_row` copies of each row, with words replaced by others that fit their place.
+
+    Each word of a copy is replaced with `replace_probability` by one drawn uniformly from its candidates: what
+    the masked LM predicts for its place, and its nearest neighbours among the word vectors if those are given.
+    A word without candidates stays. Both texts of a pair start from the original. Labels are the originals'.
+    The same rows and seed give the same copies, whatever `rows_per_batch`. The teacher needs no masked LM if word
+    vectors are given. Raises InputError if both are missing, and as `nearest_words` does.
+    """
+    masked_lm, settings, rows = request.masked_lm(), request.settings, request.rows
+    predict, neighbours = None, {}
+    if masked_lm is not None:
+        predict = WordPredictor(masked_lm, request.tokenizer, settings.candidates, settings.rows_per_batch)
+    elif settings.word_vectors is None:
+        what = "there is neither a masked language model nor word vectors to draw replacements from"
+        remedy = "name a model with its masked LM head, or give augmentation.word_vectors"
+        raise InputError(what, "augmentation", remedy)
+    if settings.word_vectors is not None:
+        cut = cut_texts([text for row in rows for text in row.content if text is not None], settings.language)
+        words = {word.lower() for text in cut for _, word, _ in text}
+        neighbours = nearest_words(Path(settings.word_vectors), words, settings.candidates)
+    copies: list[tuple[int, Example]] = []
+    bar_format = "{desc}: {percentage:3.0f}%|{bar}| {elapsed}<{remaining}"
+    with tqdm(total=len(rows), desc="augmenting", bar_format=bar_format, disable=None, leave=False) as bar:
+        for start in range(0, len(rows), _BLOCK_ROWS):
+            block = dict(enumerate(rows[start : start + _BLOCK_ROWS], start))
+            copies += _copies_of_block(request, block, predict, neighbours, bar.update)
+            bar.n = start + len(block)
+            bar.refresh()
+    return Augmented.of(rows, copies, settings.copies_per_row)
+
+
+def _copies_of_block(
+    request: AugmentationRequest,
+    block: dict[int, Example],
+    predict: WordPredictor | None,
+    neighbours: dict[str, list[str]],
+    advance: Callable[[float], object],
+) -> list[tuple[int, Example]]:
+    """(row, copy) of the block's rows by place; `advance` is told how many rows' work is done."""
+    settings = request.settings
+    contents = {row: [text for text in example.content if text is not None] for row, example in block.items()}
+    texts = {row: analyse(content, request.tokenizer, settings.language) for row, content in contents.items()}
+    candidates: dict[Word, list[str]] = {}
+
+    def chosen(row: int, copy: int, probability: float, attempt: int) -> list[tuple[Word, float]]:
+        """The words that this copy replaces, each with the die in [0, 1) of its candidate."""
+        found = []
+        for side, text in enumerate(texts[row]):
+            rng = np.random.default_rng([request.seed, row, side, copy, attempt])
+            replaced, which = rng.random((2, len(text.words)))
+            found += [(text.words[i], float(which[i])) for i in np.flatnonzero(replaced < probability)]
+        return found
+
+    def draw(pending: list[tuple[int, int]], probability: float, attempt: int) -> list[Example]:
+        choices = [chosen(row, copy, probability, attempt) for row, copy in pending]
+        new = dict.fromkeys(word for choice in choices for word, _ in choice if word not in candidates)
+        candidates.update({word: sorted(neighbours.get(word.text.lower(), [])) for word in new})
+        wanted = [word for word in new if word.pieces]
+        if predict is not None and wanted:
+            share = len(block) / len(wanted) if attempt == 0 else 0.0
+            for word, found in zip(wanted, predict(wanted, lambda count: advance(count * share)), strict=True):
+                # in an order of its own: rounding may swap words that are equally probable
+                candidates[word] = sorted({*found, *candidates[word]})
+        drawn = []
+        for (row, _), choice in zip(pending, choices, strict=True):
+            of_word = [(word, candidates[word], die) for word, die in choice]
+            replacements = {word: others[int(die * len(others))] for word, others, die in of_word if others}
+            text, *text_b = [text.with_words(replacements) for text in texts[row]]
+            drawn.append(replace(block[row], text=text, text_b=text_b[0] if text_b else None))
+        return drawn
+
+    return distinct_copies(block, settings.copies_per_row, settings.replace_probability, draw)
+
+
+def swap_entities(request: AugmentationRequest) -> Augmented:
+    """Up to `copies_per_row` copies of each token row, with entities replaced by others of the same type.
+
+    Each entity is replaced with `replace_probability` by one drawn uniformly from the different entities of its type
+    in all rows, with tags in the scheme of the labels. Copies of rows without entities count as given up. The same
+    rows and seed give the same copies. The teacher is not asked. Raises InputError for tags of an unknown scheme.
+    """
+    rows, labels, settings = request.rows, request.labels, request.settings
+    wrong = [name for name in labels if name != "O" and not re.fullmatch(r"[BIMES]-.+", name)]
+    if wrong:
+        what = f"tag {wrong[0]!r} is of no scheme that is known here"
+        raise InputError(what, "task.labels", "use O and BIO, BIOES or BMES tags, such as B-PER and I-PER")
+    found = [entities([labels[tag] for tag in row.tags]) for row in rows]
+    pool: dict[str, dict[tuple[str, ...], tuple[int, ...]]] = {}  # by type: each entity's words, and their tags
+    for row, places in zip(rows, found, strict=True):
+        for entity_type, start, end in places:
+            tags = _entity_tags(labels, entity_type, end - start)
+            if tags is not None:
+                pool.setdefault(entity_type, {})[row.words[start:end]] = tags
+    ordered = {entity_type: sorted(words) for entity_type, words in pool.items()}
+
+    def draw(pending: list[tuple[int, int]], probability: float, attempt: int) -> list:
+        drawn = []
+        for row, copy in pending:
+            words, tags = list(rows[row].words), list(rows[row].tags)
+            dice = np.random.default_rng([request.seed, row, copy, attempt]).random((len(found[row]), 2))
+            # from the end, so that places before a replacement stay what they were
+            for (entity_type, start, end), (replaced, which) in reversed(list(zip(found[row], dice, strict=True))):
+                own = tuple(words[start:end])
+                others = [other for other in ordered.get(entity_type, []) if other != own]
+                if replaced < probability and others:
+                    other = others[int(which * len(others))]
+                    words[start:end], tags[start:end] = other, pool[entity_type][other]
+            drawn.append(replace(rows[row], words=tuple(words), tags=tuple(tags)))
+        return drawn
+
+    copies = distinct_copies(dict(enumerate(rows)), settings.copies_per_row, settings.replace_probability, draw)
+    return Augmented.of(rows, copies, settings.copies_per_row)
+
+
+def _entity_tags(labels: Sequence[str], entity_type: str, length: int) -> tuple[int, ...] | None:
+    """The tags of an entity of `length` words in the labels' scheme (BIO, BIOES or BMES); None if there is no such."""
+    letters = {name[0] for name in labels}
+    inside, single = "M" if "M" in letters else "I", "S" if "S" in letters else "B"
+    last = "E" if "E" in letters else inside
+    scheme = [single] if length == 1 else ["B", *[inside] * (length - 2), last]
+    names = [f"{letter}-{entity_type}" for letter in scheme]
+    return tuple(map(labels.index, names)) if set(names) <= set(labels) else None
+
+
+AUGMENTERS: dict[str, Callable[[AugmentationRequest], Augmented]] = {"words": replace_words, "entities": swap_entities}
+
+
+def augmented_rows(request: AugmentationRequest, augmenter: str, folder: Path) -> Augmented:
+    """Copies of the rows by the augmenter of that name, made once for the same inputs and kept in `folder`.
 
     No inputs are how many rows a forward pass has, and which labels the copies are trained on. Of several processes
     the main one makes the copies, and the others read its file. Raises InputError as the augmenter does.
     """
     digest = hashlib.sha256()
-    for example in train:
-        digest.update(json.dumps(dataclasses.astuple(example), ensure_ascii=False).encode("utf-8", "surrogatepass"))
-    vectors = settings.word_vectors
+    for row in request.rows:
+        digest.update(json.dumps(astuple(row), ensure_ascii=False).encode("utf-8", "surrogatepass"))
+    vectors = request.settings.word_vectors
     inputs = {
         "version": _VERSION,
         "rows": digest.hexdigest(),
-        "settings": settings.model_dump(exclude={"rows_per_batch", "labels", "word_vectors"}),
+        "settings": request.settings.model_dump(exclude={"rows_per_batch", "labels", "word_vectors"}),
         "word_vectors": sha256(vectors) if vectors is not None and Path(vectors).is_file() else None,
-        "jieba": jieba_version(),
-        "seed": seed,
-        "augmenter": kind.augmenter,
-        "labels": list(labels),
-        "masked_lm": teacher.model_fingerprint,
-        "tokenizer": teacher.tokenizer.fingerprint,
+        "jieba": version("jieba"),
+        "seed": request.seed,
+        "augmenter": augmenter,
+        "labels": list(request.labels),
+        "masked_lm": request.model_fingerprint,
+        "tokenizer": request.tokenizer.fingerprint,
     }
-    make = partial(AUGMENTERS[kind.augmenter], train, labels, settings, seed, teacher)
     with main_first():
-        return cached(folder, inputs, make, row_type=type(train[0]))
-
-
-def cached(folder: Path, inputs: dict[str, Any], make: Callable[[], Augmented], row_type: type) -> Augmented:
-    """What `make()` returns, or what it returned for the same inputs before.
-
-    `inputs` is a JSON mapping, `row_type` the dataclass of the rows. The folder holds one file of JSON lines. The
-    first tells the SHA-256 of the inputs and of the other lines; if either does not fit, or the file cannot be
-    read, the rows are made and written again.
-    """
-    path, fingerprint = folder / "augmented.jsonl", _sha256(json.dumps(inputs, sort_keys=True))
-    kept = _read(path, fingerprint, row_type)
-    if kept is not None:
-        return kept
-    result = make()
-    rows = zip(result.origin, result.examples, strict=True)
-    body = "".join(json.dumps({"origin": o, **dataclasses.asdict(e)}) + "\n" for o, e in rows)
-    head = {"fingerprint": fingerprint, "sha256": _sha256(body), "given_up": result.given_up, "samples": result.samples}
-    folder.mkdir(parents=True, exist_ok=True)
-    write_text(path, json.dumps(head) + "\n" + body)
-    return result
-
-
-def _read(path: Path, fingerprint: str, row_type: type) -> Augmented | None:
-    try:
-        head, _, body = path.read_text(encoding="utf-8").partition("\n")
-        head = json.loads(head)
-        if head["fingerprint"] != fingerprint or head["sha256"] != _sha256(body):
-            return None
-        rows: list[dict[str, Any]] = [
-            {name: tuple(value) if isinstance(value, list) else value for name, value in json.loads(line).items()}
-            for line in body.splitlines()
-        ]
-        origin = [row.pop("origin") for row in rows]
-        return Augmented([row_type(**row) for row in rows], origin, head["given_up"], head["samples"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-
-
-def _sha256(text: str) -> str:
-    return hashlib.sha256(text.encode("utf-8")).hexdigest()
+        return cached(folder, inputs, lambda: AUGMENTERS[augmenter](request), row_type=type(request.rows[0]))

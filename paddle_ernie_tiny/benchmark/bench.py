@@ -2,26 +2,31 @@
 
 from __future__ import annotations
 
+import time
 from contextlib import ExitStack
 from functools import partial
 from itertools import product
 from pathlib import Path
+
+import psutil
 
 from ..deploy.bundle import read_manifest
 from ..deploy.engines import ENGINES, check_engines, reads_onnx
 from ..deploy.row_files import evaluate
 from ..errors import InputError
 from ..files import write_json
-from .machine_load import describe, warnings
-from .named_shapes import POSITIONS
+from ..machine import cpu_flags, describe_machine, git_commit, versions
 from .operators import profile_model
 from .request import BenchRequest, Record, Say
 from .results import write_folder
-from .subjects import PRECISIONS, Subject, onnx_folder, resolve
+from .subjects import POSITIONS, PRECISIONS, Subject, onnx_folder, resolve
 from .texts import measure_texts, read_columns
 from .turns import Candidate, Turn, latency, own_process, take_turns, time_model, times_as_fast
 
 _WARM_UP_SECONDS = 0.3
+_ENGINE_PACKAGES = ("onnxruntime", "openvino", "paddle2onnx")
+_INSTRUCTION_SETS = ("avx2", "fma", "avx512f", "avx512_vnni", "avx_vnni", "avx512_bf16", "amx_int8", "amx_bf16")
+_BUSY_SHARE = 0.10  # of all cores, by other processes, from which on figures are not to be trusted
 
 
 def bench(request: BenchRequest, json_file: Path | None = None, out: Path | None = None, say: Say = print) -> Record:
@@ -32,7 +37,7 @@ def bench(request: BenchRequest, json_file: Path | None = None, out: Path | None
     """
     if json_file is not None and not json_file.parent.is_dir():
         raise InputError("no such folder", str(json_file.parent), "make it first")
-    check(request)
+    _check(request)
     texts = request.texts if request.text is None else read_columns(request.text, request.columns)
     named = [resolve(name, request.precisions, request.cache, say) for name in request.models]
     subjects = list(dict.fromkeys(subject for found in named for subject in found))
@@ -40,7 +45,7 @@ def bench(request: BenchRequest, json_file: Path | None = None, out: Path | None
     if texts is not None and usual.random:  # a shape as it is written, without the toolkit's shortcuts
         (usual,) = resolve(f"{usual.name}@fp32@plain", [], request.cache, say)
     pipelines = [("usual", usual), *(("toolkit", subject) for subject in subjects)]
-    environment = describe()
+    environment = describe_environment()
     records = measure_models(request, subjects, say) if request.bare else []
     text = measure_texts(request, pipelines, texts, say) if texts is not None else []
     profiles = []
@@ -63,8 +68,7 @@ def bench(request: BenchRequest, json_file: Path | None = None, out: Path | None
     return result
 
 
-def check(request: BenchRequest) -> None:
-    """Raises InputError for what cannot be measured."""
+def _check(request: BenchRequest) -> None:
     check_engines(request.engines)
     lists = {"--batch": request.batches, "--length": request.lengths, "--threads": request.threads}
     for option, values in lists.items():
@@ -79,10 +83,40 @@ def check(request: BenchRequest) -> None:
         raise InputError(f"unknown device {request.device!r}", "--device", "use cpu or gpu")
 
 
+def describe_environment() -> Record:
+    """CPU, instruction sets that decide speed, versions, commit, and the load just before the start."""
+    values = describe_machine()
+    values.pop("threads")  # each record has its own
+    return {
+        **values,
+        "instruction_sets": [name for name in _INSTRUCTION_SETS if name in cpu_flags()],
+        "versions": {**values["versions"], **versions(_ENGINE_PACKAGES)},
+        "git_commit": git_commit(),
+        "load_average": list(psutil.getloadavg()),
+        "busy_share": round(psutil.cpu_percent(interval=1.0) / 100, 3),  # while this process sleeps
+        "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+    }
+
+
+def warnings(environment: Record, records: list[Record]) -> list[str]:
+    """What makes the figures doubtful, in sentences."""
+    found = []
+    busy = environment["busy_share"]
+    if busy is not None and busy > _BUSY_SHARE:
+        found.append(f"other processes used {busy:.0%} of the machine at the start; run it again when it is idle")
+    shares = [r["cpu_share"] for r in records if r["threads"] == 1 and r["cpu_share"] is not None]
+    waited = [share for share in shares if share < 0.9]
+    if waited:
+        found.append(
+            f"{len(waited)} of {len(records)} measurements had to wait for a core (the worst had one for "
+            f"{min(waited):.0%} of its time): other processes were at work"
+        )
+    return found
+
+
 def measure_models(request: BenchRequest, subjects: list[Subject], say: Say) -> list[Record]:
     """A record for each model, engine, number of threads, batch and length (see `_record`)."""
     records = []
-    seconds = request.seconds / request.rounds
     for threads in request.threads:
         with ExitStack() as stack:
             running = load(request, subjects, threads, stack, say)
@@ -91,11 +125,16 @@ def measure_models(request: BenchRequest, subjects: list[Subject], say: Say) -> 
                 setting = {"device": request.device, "threads": threads, "batch": batch, "length": length}
                 for each in running:  # until caches, memory pools and the choice of kernels have settled
                     _time(batch, length, _WARM_UP_SECONDS, each)
-                turns = take_turns(request.rounds, running, partial(_time, batch, length, seconds))
+                measure = partial(_time, batch, length, request.seconds / request.rounds)
+                turns = take_turns(request.rounds, running, measure)
                 own = list(zip(running, turns, strict=True))
                 first = {each.runs_in: found for each, found in own if each.subject == subjects[0]}
                 records += [_record(each, found, first.get(each.runs_in), setting) for each, found in own]
     return records
+
+
+def _time(batch: int, length: int, seconds: float, candidate: Candidate, _round: int = 0) -> Turn:
+    return candidate.ask(time_model, candidate.subject.tokens, batch, length, seconds)
 
 
 def load(request: BenchRequest, subjects: list[Subject], threads: int, stack: ExitStack, say: Say) -> list[Candidate]:
@@ -113,10 +152,6 @@ def load(request: BenchRequest, subjects: list[Subject], threads: int, stack: Ex
         loaded["first_call_ms"] = ask(time_model, subject.tokens, 1, 16).samples_ms[0]
         running.append(Candidate(subject, engine, ask, loaded))
     return running
-
-
-def _time(batch: int, length: int, seconds: float, candidate: Candidate, _round: int = 0) -> Turn:
-    return candidate.ask(time_model, candidate.subject.tokens, batch, length, seconds)
 
 
 def _record(candidate: Candidate, turns: list[Turn], reference: list[Turn] | None, setting: Record) -> Record:

@@ -8,7 +8,6 @@ import os
 import re
 import tempfile
 from pathlib import Path
-from typing import Any
 
 from ..errors import ErnieTinyError
 from ..processes import in_child
@@ -16,7 +15,7 @@ from .request import Record
 from .subjects import Subject
 from .turns import inputs
 
-WARM_UP, CALLS = 3, 20
+_WARM_UP, _CALLS = 3, 20
 Report = dict[str, tuple[int, float]]  # operation: (calls, total ms)
 # An event of the profiler's report: name, calls, total (ms), least, most, average, share; children are indented.
 _EVENT = re.compile(r"^thread\d+::(\S+)\s+(\d+)\s+([\d.e+-]+)(?:\s+[\d.e+-]+){4}\s*$")
@@ -25,17 +24,17 @@ _EVENT = re.compile(r"^thread\d+::(\S+)\s+(\d+)\s+([\d.e+-]+)(?:\s+[\d.e+-]+){4}
 def profile_model(subject: Subject, device: str, batch: int, length: int) -> Record:
     """The operations of one call on one thread, by time: {"operations": [{"operation", "calls", "ms", "share"}]}.
 
-    Two processes are profiled, of which one makes `CALLS` more calls; the difference is free of loading and of the
-    first calls, in which kernels are made. Raises ErnieTinyError when the engine writes no profile.
+    Two processes are profiled, of which one makes 20 more calls; the difference is free of loading and of the first
+    calls, in which kernels are made. Raises ErnieTinyError when the engine writes no profile.
     """
     how = subject.folder.resolve(), device, subject.precision, subject.tokens, batch, length
     few, many = (
-        parse_report(in_child("profile", profiled_calls, *how, calls, environment={"OMP_NUM_THREADS": "1"}))
-        for calls in (WARM_UP, WARM_UP + CALLS)
+        parse_report(in_child("profile", _profiled_calls, *how, calls, environment={"OMP_NUM_THREADS": "1"}))
+        for calls in (_WARM_UP, _WARM_UP + _CALLS)
     )
     if not few or not many:
         raise ErnieTinyError("the profile failed: no profile was written", subject.label)
-    return {**subject.identity, "batch": batch, "length": length, "operations": difference(few, many, CALLS)}
+    return {**subject.identity, "batch": batch, "length": length, "operations": difference(few, many, _CALLS)}
 
 
 def parse_report(report: str) -> Report:
@@ -52,26 +51,20 @@ def difference(few: Report, many: Report, calls: int) -> list[Record]:
         if count > count_few:  # loading happens once in both
             ms = max(0.0, total - total_few) / calls  # noise may make a tiny one negative
             operations.append({"operation": name, "calls": (count - count_few) / calls, "ms": ms})
-    whole = sum(entry["ms"] for entry in operations)
-    for entry in operations:
-        entry["share"] = entry["ms"] / whole if whole else 0.0
-    return sorted(operations, key=lambda entry: -entry["ms"])
+    whole = sum(entry["ms"] for entry in operations) or 1.0
+    operations.sort(key=lambda entry: -entry["ms"])
+    return [{**entry, "share": entry["ms"] / whole} for entry in operations]
 
 
-def profiled_calls(folder: Path, device: str, precision: str, tokens: int, batch: int, length: int, calls: int) -> str:
-    """The profiler's text about some calls. Call it in a child process: it changes Paddle and the standard output."""
+def _profiled_calls(folder: Path, device: str, precision: str, tokens: int, batch: int, length: int, calls: int) -> str:
+    """In the child process: the profiler's text about some calls."""
     from paddle import inference
 
-    from ..deploy.engines import open_paddle
+    from ..deploy.engines import PaddleEngine, paddle_config
 
-    create = inference.create_predictor
-
-    def create_with_profile(config: Any) -> Any:
-        config.enable_profile()
-        return create(config)
-
-    inference.create_predictor = create_with_profile  # type: ignore[assignment]  # the settings that are served with, and the profiler
-    engine = open_paddle(folder, device, 1, precision)
+    config = paddle_config(folder, device, 1, precision)
+    config.enable_profile()
+    engine = PaddleEngine(inference.create_predictor(config))
     with tempfile.TemporaryDirectory() as scratch:
         os.chdir(scratch)  # the profiler also writes a profile.log where it is
         for _ in range(calls):

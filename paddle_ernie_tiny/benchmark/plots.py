@@ -4,104 +4,100 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from pathlib import Path
+from typing import Any
 
-from matplotlib.axes import Axes
+import numpy as np
+from matplotlib import rc_context
 from matplotlib.figure import Figure
+from matplotlib.rcsetup import cycler
 
 from .request import Record
-from .results import name_of
+from .results import named
 
 _COLOURS = ("#333333", "#c0392b", "#2e86c1", "#7d6608", "#7d3c98", "#117a65", "#d68910", "#7f8c8d")
 _PARTS = {"tokenise": "#2e86c1", "model": "#c0392b", "rest": "#bdc3c7"}
+_STYLE: Any = {
+    "axes.prop_cycle": cycler(color=_COLOURS),
+    "axes.titlesize": 10,
+    "figure.constrained_layout.use": True,
+    "grid.alpha": 0.3,
+}
 
 
 def write_plots(result: Record, folder: Path) -> list[str]:
     """Writes the plots as PNG; returns their names."""
-    figures = {
-        "speed-and-accuracy.png": _speed_and_accuracy(result),
-        "latency.png": result["records"] and _latency(result["records"]),
-        "text-to-label.png": result["text"] and _text_to_label(result["text"]),
-        "profile.png": result.get("profiles") and _profile(result["profiles"]),
-    }
+    with rc_context(_STYLE):
+        figures = {
+            "speed-and-accuracy.png": _speed_and_accuracy(result),
+            "latency.png": result["records"] and _latency(result["records"]),
+            "text-to-label.png": result["text"] and _text_to_label(result["text"]),
+            "profile.png": result.get("profiles") and _profile(result["profiles"]),
+        }
     drawn = {name: figure for name, figure in figures.items() if figure}
     for name, figure in drawn.items():
         figure.savefig(folder / name, dpi=130, metadata={"Software": None})
     return list(drawn)
 
 
-def _axes(width: float, height: float, columns: int = 1) -> tuple[Figure, list[Axes]]:
-    figure = Figure(figsize=(width, height), layout="constrained")
-    return figure, list(figure.subplots(1, columns, squeeze=False)[0])
-
-
 def _label(record: Record) -> str:
-    return f"{name_of(record)} {record['precision']}"
-
-
-def _candidate(record: Record) -> str:
-    return f"{_label(record)}, {record['engine']}, {record['threads']} thread(s)"
+    return "{model} {precision}".format(**named(record))
 
 
 def _speed_and_accuracy(result: Record) -> Figure | None:
     """A disc per scored model: throughput across, score upwards, area as the size of the files."""
-    speeds = {_label(r): r["items_per_second"] for r in result["text"] if r["pipeline"] == "toolkit"}
-    if not speeds and result["records"]:
+    measured = [r for r in result["text"] if r["pipeline"] == "toolkit"]
+    if not measured and result["records"]:
         keys, first = ("engine", "threads", "batch", "length"), result["records"][0]
-        same = [r for r in result["records"] if all(r[key] == first[key] for key in keys)]
-        speeds = {_label(r): r["items_per_second"] for r in same}
+        measured = [r for r in result["records"] if all(r[key] == first[key] for key in keys)]
+    speeds = {_label(r): r["items_per_second"] for r in measured}
     scored = [m for m in result["models"] if m.get("score") is not None and _label(m) in speeds]
     if not scored:
         return None
-    figure, (axis,) = _axes(6.4, 4.2)
-    for index, model in enumerate(scored):
+    figure = Figure(figsize=(6.4, 4.2))
+    axis = figure.subplots()
+    for model in scored:
         place = speeds[_label(model)], model["score"]
-        axis.scatter(*place, s=model["file_mb"] * 6, color=_COLOURS[index % len(_COLOURS)], alpha=0.6)
+        axis.scatter(*place, s=model["file_mb"] * 6, alpha=0.6)
         text = f"{_label(model)}\n{model['file_mb']:.1f} MB"
         axis.annotate(text, place, textcoords="offset points", xytext=(8, 6), fontsize=8)
-    axis.set_xscale("log")
+    axis.set(xscale="log", xlabel="texts per second (log)", ylabel="score")
+    axis.set_title("Speed against score; the area is the size of the files")
     axis.margins(0.3)
-    axis.set_xlabel("texts per second (log)")
-    axis.set_ylabel("score")
-    axis.set_title("Speed against score; the area is the size of the files", fontsize=10)
-    axis.grid(alpha=0.3)
+    axis.grid()
     return figure
 
 
 def _latency(records: list[Record]) -> Figure:
     """Median latency over batch and over length, if there are several; else a bar per candidate."""
+    names = [f"{_label(r)}, {r['engine']}, {r['threads']} thread(s)" for r in records]
+    medians = [r["latency_ms"]["p50"] for r in records]
     panels = [key for key in ("batch", "length") if len({r[key] for r in records}) > 1]
     if not panels:
-        return _latency_bars(records)
-    figure, axes = _axes(5.2 * len(panels), 4.0, len(panels))
+        meaning = f"ms per call of {records[0]['batch']} x {records[0]['length']} tokens (log)"
+        figure = _bars(names, [{"median": median} for median in medians], {"median": _COLOURS[1]}, meaning)
+        (axis,) = figure.axes
+        axis.set_xscale("log")
+        axis.bar_label(axis.containers[0], fmt="%.2f", fontsize=8)  # type: ignore[arg-type]
+        return figure
+    figure = Figure(figsize=(5.2 * len(panels), 4.0))
+    axes = figure.subplots(1, len(panels), squeeze=False)[0]
     for axis, key in zip(axes, panels, strict=True):
         other = "length" if key == "batch" else "batch"
         fixed = records[0][other]
         lines = defaultdict(list)
-        for r in records:
+        for r, name, median in zip(records, names, medians, strict=True):
             if r[other] == fixed:
-                lines[_candidate(r)].append((r[key], r["latency_ms"]["p50"]))
-        for index, (name, points) in enumerate(lines.items()):
-            axis.plot(*zip(*sorted(points), strict=True), marker="o", color=_COLOURS[index % len(_COLOURS)], label=name)
+                lines[name].append((r[key], median))
+        for name, points in lines.items():
+            axis.plot(*zip(*sorted(points), strict=True), marker="o", label=name)
         axis.set_xscale("log", base=2)
-        axis.set_yscale("log")
         ticks = sorted({r[key] for r in records})
         axis.set_xticks(ticks, [str(tick) for tick in ticks])
-        axis.set_xlabel("texts per call" if key == "batch" else "tokens per text")
-        axis.set_title(f"{fixed} tokens per text" if key == "batch" else f"{fixed} text(s) per call", fontsize=10)
-        axis.grid(alpha=0.3)
+        axis.set(yscale="log", xlabel="texts per call" if key == "batch" else "tokens per text")
+        axis.set_title(f"{fixed} tokens per text" if key == "batch" else f"{fixed} text(s) per call")
+        axis.grid()
     axes[0].set_ylabel("milliseconds per call, median (log)")
     axes[0].legend(fontsize=6)
-    return figure
-
-
-def _latency_bars(records: list[Record]) -> Figure:
-    medians = [{"median": r["latency_ms"]["p50"]} for r in records]
-    meaning = f"ms per call of {records[0]['batch']} x {records[0]['length']} tokens (log)"
-    figure = _bars([_candidate(r) for r in records], medians, {"median": _COLOURS[1]}, meaning)
-    (axis,) = figure.axes
-    axis.set_xscale("log")
-    for number, record in enumerate(records):
-        axis.text(record["latency_ms"]["p50"], number, f"{record['latency_ms']['p50']:.2f}", fontsize=8, va="center")
     return figure
 
 
@@ -120,18 +116,17 @@ def _profile(profiles: list[Record]) -> Figure:
     for of_one in shares:
         of_one["other"] = sum(share for name, share in of_one.items() if name not in largest)
     names = [f"{_label(p)}\n{p['batch']} x {p['length']}" for p in profiles]
-    colours = dict(zip([*largest, "other"], _COLOURS, strict=False))
-    return _bars(names, shares, colours, "share of the engine's time, %")
+    return _bars(names, shares, dict(zip([*largest, "other"], _COLOURS, strict=False)), "share of the engine's time, %")
 
 
 def _bars(names: list[str], parts: list[Record], colours: dict[str, str], meaning: str) -> Figure:
     """A bar per name, of its parts one after another, in the order of `colours`."""
-    figure, (axis,) = _axes(7.6, 0.5 * len(names) + 1.8)
-    left = [0.0] * len(names)
+    figure = Figure(figsize=(7.6, 0.5 * len(names) + 1.8))
+    axis, left = figure.subplots(), np.zeros(len(names))
     for part, colour in colours.items():
-        values = [of_one.get(part, 0.0) for of_one in parts]
+        values = np.array([of_one.get(part, 0.0) for of_one in parts])
         axis.barh(range(len(names)), values, left=left, color=colour, label=part)
-        left = [a + b for a, b in zip(left, values, strict=True)]
+        left = left + values
     axis.set_yticks(range(len(names)), names, fontsize=7)
     axis.invert_yaxis()
     axis.set_xlabel(meaning)

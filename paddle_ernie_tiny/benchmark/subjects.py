@@ -1,25 +1,94 @@
-"""What is benchmarked: bundles as they are, and plain shapes that are exported here with random weights."""
+"""What is benchmarked: bundles as they are, and shapes by name, exported here with random weights."""
 
 from __future__ import annotations
 
+import re
 import tempfile
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
-from ..data.vocabulary import SPECIAL_TOKENS
+from ..data.vocabulary import SPECIAL_TOKENS, read_vocabulary
 from ..defaults import MAX_LENGTH_TOKENS
 from ..deploy.bundle import MANIFEST, MODEL_STEM, ONNX_FILE, read_manifest
 from ..errors import ErnieTinyError, InputError
 from ..files import sha256
 from ..machine import versions
 from ..processes import in_child
-from .named_shapes import LABELS, Shape, flops, parameters, parse_shape
 from .request import Record, Say
 
 PRECISIONS = ("fp32", "int8")
+VOCABULARY = 21_128  # of BERT-base Chinese
+POSITIONS, TOKEN_TYPES, LABELS = 512, 2, 2
+_NAME = re.compile(r"(\d+)l-(\d+)h(?:-(\d+)heads)?(?:-(\d+)ffn)?")
 _SEED = 7
+
+
+@dataclass(frozen=True)
+class Shape:
+    """Size of a BERT-like encoder, named as in a manifest's `architecture`, and its sentence classifier's labels."""
+
+    num_hidden_layers: int
+    hidden_size: int
+    num_attention_heads: int
+    intermediate_size: int
+    vocab_size: int = VOCABULARY
+    labels: int = LABELS
+
+
+KNOWN = {
+    "bert-base": Shape(12, 768, 12, 3072),
+    "4l-312h": Shape(4, 312, 12, 1200),
+    "6l-768h": Shape(6, 768, 12, 3072),
+}
+
+
+def parse_shape(name: str) -> Shape:
+    """A known name, or `<layers>l-<hidden>h[-<heads>heads][-<n>ffn]`; either with `-<tokens>vocab` after it.
+
+    Without more, there are 12 heads (or the most below that divide the width) and an FFN of 4 times the width.
+    Raises InputError for a name that is neither, and for heads that do not divide the width.
+    """
+    name, last = name.lower(), re.search(r"-(\d+)vocab\Z", name.lower())
+    size, vocabulary = (name[: last.start()], int(last[1])) if last else (name, VOCABULARY)
+    if size in KNOWN:
+        return replace(KNOWN[size], vocab_size=vocabulary)
+    if not (found := _NAME.fullmatch(size)):
+        raise InputError(
+            "neither a bundle's folder nor the name of a shape",
+            name,
+            f"give a folder with a manifest.json, one of {', '.join(KNOWN)}, or a shape such as 3l-192h-12heads-768ffn",
+        )
+    layers, hidden = int(found[1]), int(found[2])
+    if not layers or not hidden:
+        raise InputError("a shape needs at least one layer and a width", name, "such as 3l-192h")
+    heads = int(found[3] or max(n for n in range(1, 13) if hidden % n == 0))
+    if not heads or hidden % heads:
+        raise InputError(f"{heads} heads do not divide the width {hidden}", name, "give a number that does")
+    return Shape(layers, hidden, heads, int(found[4] or 4 * hidden), vocabulary)
+
+
+def parameters(shape: Shape) -> int:
+    """Number of weights: embeddings, encoder, pooler and classifier."""
+    h, f = shape.hidden_size, shape.intermediate_size
+    embeddings = (shape.vocab_size + POSITIONS + TOKEN_TYPES) * h + 2 * h
+    layer = 4 * (h * h + h) + (h * f + f) + (f * h + h) + 2 * 2 * h
+    return embeddings + shape.num_hidden_layers * layer + (h * h + h) + (h * shape.labels + shape.labels)
+
+
+def flops(shape: Shape, length: int, first_token_only: bool = False) -> int:
+    """Floating-point operations of the matrix products of one row (a multiply and an add are two).
+
+    `first_token_only`: as exported for sentence tasks, where the last layer computes the first token alone
+    (deploy/graph.py). Element-wise work, softmax and LayerNorm are left out, as is usual.
+    """
+    h, f, n = shape.hidden_size, shape.intermediate_size, length
+    layer = 8 * n * h * h + 4 * n * n * h + 4 * n * h * f  # projections, attention, FFN
+    # query and output of one row; the key and value products of one row; each head meets the n states twice
+    one_row = 8 * h * h + 4 * n * h * shape.num_attention_heads + 4 * h * f
+    last = one_row if first_token_only else layer
+    return (shape.num_hidden_layers - 1) * layer + last + 2 * h * h + 2 * h * shape.labels
 
 
 @dataclass(frozen=True)
@@ -33,8 +102,8 @@ class Subject:
     parameters: int
     file_mb: float  # graph and weights, in 1e6 bytes
     shape: Shape | None  # None: a bundle of an older toolkit, which does not record it
-    random: bool
     tokens: int  # size of the vocabulary
+    random: bool = False
 
     @property
     def label(self) -> str:
@@ -92,13 +161,8 @@ def _bundle(folder: Path) -> Subject:
         parameters=manifest.parameters,
         file_mb=sum((folder / f"{MODEL_STEM}{end}").stat().st_size for end in (".pdmodel", ".pdiparams")) / 1e6,
         shape=Shape(**size, labels=len(manifest.labels)) if size else None,
-        random=False,
-        tokens=len(_tokens(folder)),
+        tokens=len(read_vocabulary(folder / "vocab.txt")),
     )
-
-
-def _tokens(bundle: Path) -> list[str]:
-    return (bundle / "vocab.txt").read_text(encoding="utf-8").removesuffix("\n").split("\n")
 
 
 def onnx_folder(subject: Subject, cache: Path) -> Path:
@@ -121,12 +185,14 @@ def onnx_folder(subject: Subject, cache: Path) -> Path:
     return folder
 
 
-# --- shapes with random weights ------------------------------------------------------------------------------------
-
-
 def _random(name: str, shape: Shape, precision: str, graph: str, cache: Path, say: Say) -> Subject:
     """The shape's bundle with random weights from the cache; exported now if it is not there."""
-    folder = cache / f"{name}-{graph}-{precision}-{_recipe()}"
+    from .. import deploy
+
+    # a name that changes with Paddle and the code that exports: older exports are then not used any more
+    paddle_version = "-".join(versions(("paddlepaddle", "paddlepaddle-gpu")).values())
+    code = sha256(*sorted(Path(deploy.__file__).parent.glob("*.py")), __file__)[:8]
+    folder = cache / f"{name}-{graph}-{precision}-{paddle_version}-{code}"
     if not (folder / MANIFEST).is_file():
         say(f"exporting {name} ({graph} graph, {precision}) with random weights to {folder}")
         cache.mkdir(parents=True, exist_ok=True)
@@ -138,14 +204,6 @@ def _random(name: str, shape: Shape, precision: str, graph: str, cache: Path, sa
     if subject.parameters != parameters(shape):
         raise AssertionError(f"{name}: {subject.parameters} weights exported, {parameters(shape)} counted")
     return replace(subject, name=name, random=True)
-
-
-def _recipe() -> str:
-    """Changes with Paddle and the code that exports; older exports are then not used any more."""
-    from .. import deploy
-
-    code = sorted(Path(deploy.__file__).parent.glob("*.py"))
-    return "-".join([*versions(("paddlepaddle", "paddlepaddle-gpu")).values(), sha256(*code, __file__)[:8]])
 
 
 def _export(shape: Shape, graph: str, folder: Path) -> None:
@@ -163,12 +221,11 @@ def _export(shape: Shape, graph: str, folder: Path) -> None:
     text = "".join(tokens[-200:])
     logger.set_level("WARNING")
     paddle.seed(_SEED)
-    with tempfile.TemporaryDirectory() as temporary:
-        checkpoint = Path(temporary) / "model"  # of an encoder: its classifier is added with random weights too
+    with tempfile.TemporaryDirectory() as checkpoint:  # of an encoder: its classifier gets random weights too
         model = build_masked_lm(len(tokens), ModelShape(**size))
-        save_model(model, WordPieceTokenizer(tokens, lowercase=True), checkpoint)
+        save_model(model, WordPieceTokenizer(tokens, lowercase=True), Path(checkpoint))
         request = ExportRequest(
-            checkpoint=str(checkpoint),
+            checkpoint=checkpoint,
             out=str(folder),
             task="benchmark",
             labels=[str(label) for label in labels],
@@ -202,7 +259,7 @@ def _quantise(bundle: Path, folder: Path) -> None:
     from ..deploy.row_files import LabelledRows
 
     rng = np.random.default_rng(_SEED)
-    characters = [token for token in _tokens(bundle) if len(token) == 1]
+    characters = [token for token in read_vocabulary(bundle / "vocab.txt") if len(token) == 1]
     texts = ["".join(rng.choice(characters, length)) for length in rng.integers(20, MAX_LENGTH_TOKENS - 2, 40)]
     rows = LabelledRows(texts, None, rng.integers(0, LABELS, len(texts)).tolist())
     request = QuantizeRequest(str(bundle), str(folder), calibration=rows, dev=rows, max_drop_points=100.0, auto=False)

@@ -43,93 +43,10 @@ def read_columns(file: Path, columns: list[str]) -> Texts:
         return read_texts(file)
     if len(columns) > 2:
         raise InputError(f"{len(columns)} columns", "--column", "give one, or two for pairs")
-    text, *second = [int(name) if name.isdigit() else name for name in columns]
-    table = TableFormat(text=text, text_b=second[0] if second else None, label=None)
+    text, text_b, *_ = [*(int(name) if name.isdigit() else name for name in columns), None]
+    table = TableFormat(text=text, text_b=text_b, label=None)
     rows = LabelledRows.of(KINDS["classification"].read(file, table, None, require_label=False))  # texts alone
     return rows.texts, rows.texts_b
-
-
-# --- in the pipeline's process -------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class TextTurn:
-    """One turn over `rows` texts: seconds in all, and of them in the tokenizer and in the model; memory after it."""
-
-    rows: int
-    seconds: float
-    cpu_seconds: float
-    tokenise: float
-    model: float
-    rss_mb: float
-    peak_rss_mb: float
-
-
-class TextPipeline:
-    """A way from text to label around a bundle, and the rows that it answers in turns, drawn in one fixed order."""
-
-    def __init__(self, name: str, bundle: Path, device: str, threads: int, texts: Texts):
-        self.name, self.texts = name, texts
-        self.order = np.random.default_rng(_SEED).permutation(len(texts[0]))
-        self.rows_per_turn = min(len(self.order), BATCH_SIZE)
-        self.stopwatch = {"tokenise": 0.0, "model": 0.0}
-        engine = self._timed(open_paddle(bundle, device, threads, read_manifest(bundle).precision), "model")
-        if name == "usual":
-            from paddlenlp.transformers import BertTokenizer
-            from paddlenlp.utils.log import logger
-
-            logger.set_level("ERROR")
-            tokenise = self._timed(BertTokenizer(str(bundle / "vocab.txt")), "tokenise")
-            self.answer: Callable[..., list[Any]] = partial(_answer_as_usual, tokenise, engine)
-        else:
-            predictor = Predictor(bundle, device, threads, engine=engine)
-            tokenizer, self.answer = predictor.tokenizer, predictor.predict
-            for method in ("encode", "encode_words"):
-                setattr(tokenizer, method, self._timed(getattr(tokenizer, method), "tokenise"))
-
-    def prepare(self, seconds: float) -> None:
-        """Warms it up, and finds how many rows it answers in `seconds`: whole batches, or all rows."""
-        total = len(self.order)
-        self.time(0)
-        turn = self.time(0)  # the first call sets the engine up
-        batches = max(_LEAST_BATCHES[self.name], round(seconds / turn.seconds * turn.rows / BATCH_SIZE))
-        self.rows_per_turn = min(total, batches * BATCH_SIZE)
-        if self.rows_per_turn == total:
-            self.time(0)  # over all lengths
-
-    def time(self, turn: int) -> TextTurn:
-        """Answers the rows of this turn (from 0)."""
-        places = np.arange(self.rows_per_turn) + turn * self.rows_per_turn
-        rows = np.take(self.order, places, mode="wrap")
-        texts, texts_b = (None if column is None else [column[row] for row in rows] for column in self.texts)
-        self.stopwatch.update(tokenise=0.0, model=0.0)
-        busy, start = time.process_time(), time.perf_counter()
-        self.answer(texts or [], texts_b)
-        seconds, busy = time.perf_counter() - start, time.process_time() - busy
-        return TextTurn(len(rows), seconds, busy, self.stopwatch["tokenise"], self.stopwatch["model"], *memory_mb())
-
-    def _timed(self, function: Callable[..., Any], part: str) -> Any:
-        def timed(*args: Any, **kwargs: Any) -> Any:
-            start = time.perf_counter()
-            result = function(*args, **kwargs)
-            self.stopwatch[part] += time.perf_counter() - start
-            return result
-
-        return timed
-
-
-def _answer_as_usual(tokenise: Any, engine: Engine, texts: list[str], texts_b: list[str] | None) -> list[Any]:
-    labels = []
-    for first in range(0, len(texts), BATCH_SIZE):
-        batch = slice(first, first + BATCH_SIZE)
-        pair = {} if texts_b is None else {"text_pair": texts_b[batch]}
-        rows = tokenise(texts[batch], **pair, max_length=MAX_LENGTH_TOKENS, padding="max_length", truncation=True)
-        ids, types = (np.asarray(rows[name], dtype=np.int64) for name in ("input_ids", "token_type_ids"))
-        labels += softmax(engine(ids, types)).argmax(-1).tolist()
-    return labels
-
-
-# --- in the parent's process ---------------------------------------------------------------------------------------
 
 
 def measure_texts(request: BenchRequest, chosen: list[tuple[str, Subject]], texts: Texts, say: Say) -> list[Record]:
@@ -166,7 +83,7 @@ def _record(candidate: Candidate, turns: list[TextTurn], reference: list[TextTur
         "rows": rows,
         "rows_a_turn": turns[0].rows,
         "items_per_second": rows / seconds,
-        "ms_a_text": {"total": seconds / rows * 1e3, **{part: value / rows * 1e3 for part, value in parts.items()}},
+        "ms_a_text": {part: value / rows * 1e3 for part, value in {"total": seconds, **parts}.items()},
         "share": {part: value / seconds for part, value in parts.items()},
         "times_as_fast": times_as_fast(*per_row),
         "cpu_share": sum(turn.cpu_seconds for turn in turns) / seconds,
@@ -175,3 +92,79 @@ def _record(candidate: Candidate, turns: list[TextTurn], reference: list[TextTur
         **candidate.loaded,
         "turns": [asdict(turn) for turn in turns],
     }
+
+
+@dataclass(frozen=True)
+class TextTurn:
+    """One turn over `rows` texts: seconds in all, and of them in the tokenizer and in the model; memory after it."""
+
+    rows: int
+    seconds: float
+    cpu_seconds: float
+    tokenise: float
+    model: float
+    rss_mb: float
+    peak_rss_mb: float
+
+
+class TextPipeline:
+    """In its process: a way from text to label around a bundle, and the rows that it answers, in one drawn order."""
+
+    def __init__(self, name: str, bundle: Path, device: str, threads: int, texts: Texts):
+        self.texts, self.least_batches = texts, _LEAST_BATCHES[name]
+        self.order = np.random.default_rng(_SEED).permutation(len(texts[0]))
+        self.rows_per_turn = min(len(self.order), BATCH_SIZE)
+        self.stopwatch = {"tokenise": 0.0, "model": 0.0}
+        engine = self._timed(open_paddle(bundle, device, threads, read_manifest(bundle).precision), "model")
+        if name == "usual":
+            from paddlenlp.transformers import BertTokenizer
+            from paddlenlp.utils.log import logger
+
+            logger.set_level("ERROR")
+            tokenise = self._timed(BertTokenizer(str(bundle / "vocab.txt")), "tokenise")
+            self.answer: Callable[..., list[Any]] = partial(_answer_as_usual, tokenise, engine)
+        else:
+            predictor = Predictor(bundle, device, threads, engine=engine)
+            tokenizer, self.answer = predictor.tokenizer, predictor.predict
+            for method in ("encode", "encode_words"):
+                setattr(tokenizer, method, self._timed(getattr(tokenizer, method), "tokenise"))
+
+    def prepare(self, seconds: float) -> None:
+        """Warms it up, and finds how many rows it answers in `seconds`: whole batches, or all rows."""
+        self.time(0)  # the first call sets the engine up
+        turn = self.time(0)
+        batches = max(self.least_batches, round(seconds / turn.seconds * turn.rows / BATCH_SIZE))
+        self.rows_per_turn = min(len(self.order), batches * BATCH_SIZE)
+        if self.rows_per_turn == len(self.order):
+            self.time(0)  # over all lengths
+
+    def time(self, turn: int) -> TextTurn:
+        """Answers the rows of this turn (from 0)."""
+        places = np.arange(self.rows_per_turn) + turn * self.rows_per_turn
+        rows = np.take(self.order, places, mode="wrap")
+        texts, texts_b = (None if column is None else [column[row] for row in rows] for column in self.texts)
+        self.stopwatch.update(tokenise=0.0, model=0.0)
+        busy, start = time.process_time(), time.perf_counter()
+        self.answer(texts, texts_b)
+        seconds, busy = time.perf_counter() - start, time.process_time() - busy
+        return TextTurn(len(rows), seconds, busy, self.stopwatch["tokenise"], self.stopwatch["model"], *memory_mb())
+
+    def _timed(self, function: Callable[..., Any], part: str) -> Any:
+        def timed(*args: Any, **kwargs: Any) -> Any:
+            start = time.perf_counter()
+            result = function(*args, **kwargs)
+            self.stopwatch[part] += time.perf_counter() - start
+            return result
+
+        return timed
+
+
+def _answer_as_usual(tokenise: Any, engine: Engine, texts: list[str], texts_b: list[str] | None) -> list[int]:
+    labels = []
+    for first in range(0, len(texts), BATCH_SIZE):
+        batch = slice(first, first + BATCH_SIZE)
+        pair = {} if texts_b is None else {"text_pair": texts_b[batch]}
+        rows = tokenise(texts[batch], **pair, max_length=MAX_LENGTH_TOKENS, padding="max_length", truncation=True)
+        ids, types = (np.asarray(rows[name], dtype=np.int64) for name in ("input_ids", "token_type_ids"))
+        labels += softmax(engine(ids, types)).argmax(-1).tolist()
+    return labels

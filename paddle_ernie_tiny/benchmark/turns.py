@@ -98,9 +98,7 @@ def times_as_fast(reference: Sequence[Sequence[float]], own: Sequence[Sequence[f
     return {"median": float(np.median(ratios)), "low": min(ratios), "high": max(ratios)}
 
 
-# --- in the process ------------------------------------------------------------------------------------------------
-
-_loaded: Any = None
+_loaded: Any = None  # in its process: what `build` gave
 
 
 @dataclass(frozen=True)

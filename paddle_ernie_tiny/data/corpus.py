@@ -10,25 +10,81 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterator
+import pickle
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future
 from contextlib import ExitStack
-from functools import cached_property
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from glob import glob, has_magic
+from importlib.metadata import version
+from itertools import chain, takewhile
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
 
 from ..errors import InputError
-from ..files import new_folder, read_json, write_json
-from .line_encoder import LineEncoder, encode_in_order
-from .text_files import corpus_files, corpus_fingerprint, read_lines
+from ..files import new_folder, read_json, sha256, utf8_lines, write_json
+from ..processes import Workers
+from .tables import listing
 from .tokenization import WordPieceTokenizer
-from .words import jieba_version
+from .words import cut_words, word_starts
 
 _VERSION = 1  # of the files' layout; part of the fingerprint
+_LINE_BYTES = 1 << 20  # a longer line is read in pieces
 _BATCH_LINES, _BATCH_CHARACTERS = 2000, 1 << 20
+_AHEAD = 4  # batches per process that wait or are worked on; they bound memory
 _HELD_OUT_SHARE = 0.05
 _ARRAYS, _META = ("tokens.bin", "ends.bin", "starts.bin"), "meta.json"
+Progress = Callable[[int], object]
+# Of encoded lines: the ids of all sequences [tokens], the lengths [sequences], and perhaps which tokens start a word.
+Arrays = tuple[np.ndarray, np.ndarray, np.ndarray | None]
+
+
+def corpus_files(pattern: str | Path) -> list[Path]:
+    """The files that a folder (every *.txt below it), a glob or a path names, sorted. Raises InputError for none."""
+    path = Path(pattern)
+    if path.is_dir():
+        files = sorted(found for found in path.rglob("*.txt") if found.is_file())
+        looked_for, found = "*.txt files in or below it", listing(path)
+    elif has_magic(str(pattern)) and not path.exists():
+        files = sorted(Path(found) for found in glob(str(pattern), recursive=True) if Path(found).is_file())
+        fixed = takewhile(lambda part: not has_magic(part), path.parts)
+        looked_for, found = "files that match this pattern", listing(Path(*fixed))
+    else:
+        files = [path] if path.is_file() else []
+        looked_for, found = "files of this name", listing(path.parent)
+    if not files:
+        raise InputError(f"there are no {looked_for}", str(pattern), f"correct the path; {found}")
+    if not any(file.stat().st_size for file in files):
+        raise InputError("the corpus is empty", str(pattern), "give text files with one passage a line")
+    return files
+
+
+def corpus_fingerprint(pattern: str | Path) -> str:
+    """SHA-256 over the contents of the files, in their order; names and places do not count."""
+    digest = hashlib.sha256()
+    for file in corpus_files(pattern):
+        status = file.stat()
+        digest.update(_file_fingerprint(str(file), status.st_size, status.st_mtime_ns).encode())
+    return digest.hexdigest()
+
+
+def read_lines(pattern: str | Path) -> Iterator[str]:
+    """The lines with text of all files; one over 1 MiB comes in pieces. Raises InputError at one that is not UTF-8."""
+    for file in corpus_files(pattern):
+        for _, line in utf8_lines(file, _LINE_BYTES):
+            if isinstance(line, InputError):
+                raise line
+            if line.strip():
+                yield line.rstrip("\r\n")
+
+
+@lru_cache(maxsize=4096)
+def _file_fingerprint(path: str, size: int, mtime_ns: int) -> str:
+    return sha256(path)
 
 
 class TextRows:
@@ -43,12 +99,9 @@ class TextRows:
         return len(self._held_out) if self._inside else self._corpus.sequences - len(self._held_out)
 
     def __getitem__(self, index: int) -> dict[str, np.ndarray]:
-        if not -len(self) <= index < len(self):
-            raise IndexError(f"row {index} of {len(self)}")
-        index %= len(self)
-        if self._inside:
-            return self._corpus.row(int(self._held_out[index]))
-        return self._corpus.row(index + int(np.searchsorted(self._before, index, side="right")))
+        index = range(len(self))[index]  # from the end, if negative
+        place = self._held_out[index] if self._inside else index + np.searchsorted(self._before, index, side="right")
+        return self._corpus.row(int(place))
 
     @property
     def fingerprint(self) -> str:
@@ -58,7 +111,7 @@ class TextRows:
     @cached_property
     def lengths(self) -> np.ndarray:
         """Tokens of each row, with [CLS] and [SEP]: int32 [rows]."""
-        lengths = self._corpus.lengths
+        lengths = np.diff(self._corpus.ends, prepend=0).astype(np.int32)
         return lengths[self._held_out] if self._inside else np.delete(lengths, self._held_out)
 
 
@@ -80,34 +133,25 @@ class TextCorpus:
         return TextCorpus, (self.folder,)
 
     @cached_property
-    def _ends(self) -> np.ndarray:
+    def ends(self) -> np.ndarray:
+        """Where each row of the file ends, in tokens: int64 [sequences]."""
         return np.memmap(self.folder / "ends.bin", dtype=np.int64, mode="r")
 
     @cached_property
-    def _tokens(self) -> BinaryIO:
-        return open(self.folder / "tokens.bin", "rb")
-
-    @cached_property
-    def _starts(self) -> BinaryIO:
-        return open(self.folder / "starts.bin", "rb")
-
-    @cached_property
-    def lengths(self) -> np.ndarray:
-        """Tokens of every row of the file: int32 [sequences]."""
-        return np.diff(self._ends, prepend=0).astype(np.int32)
+    def _files(self) -> dict[str, BinaryIO]:
+        return {name: open(self.folder / name, "rb") for name in _ARRAYS}
 
     def row(self, index: int) -> dict[str, np.ndarray]:
         """A row by its place in the file: `input_ids` int64 and, with word boundaries, `word_starts` bool."""
-        span = int(self._ends[index - 1]) if index else 0, int(self._ends[index])
-        row = {"input_ids": _read(self._tokens, self.meta["dtype"], *span).astype(np.int64)}
+        start, end = int(self.ends[index - 1]) if index else 0, int(self.ends[index])
+        row = {"input_ids": self._read("tokens.bin", self.meta["dtype"], start, end).astype(np.int64)}
         if self.meta["word_boundaries"]:
-            row["word_starts"] = _read(self._starts, "bool", *span)
+            row["word_starts"] = self._read("starts.bin", "bool", start, end)
         return row
 
-
-def _read(file: BinaryIO, dtype: str, start: int, end: int) -> np.ndarray:
-    size = np.dtype(dtype).itemsize
-    return np.frombuffer(os.pread(file.fileno(), size * (end - start), size * start), dtype=dtype)
+    def _read(self, name: str, dtype: str, start: int, end: int) -> np.ndarray:
+        size = np.dtype(dtype).itemsize
+        return np.frombuffer(os.pread(self._files[name].fileno(), size * (end - start), size * start), dtype=dtype)
 
 
 def prepare_corpus(
@@ -119,7 +163,7 @@ def prepare_corpus(
     seed: int = 42,
     word_boundaries: bool = False,
     num_proc: int | None = None,
-    progress: Callable[[int], object] | None = None,
+    progress: Progress | None = None,
 ) -> TextCorpus:
     """Tokenises a corpus into `out_dir`, or reuses what is there if text and settings are the same.
 
@@ -127,9 +171,7 @@ def prepare_corpus(
     skipped. `held_out` rows, at most 5 % of all, are drawn by `seed` and kept out of `train`. With
     `word_boundaries` each token says whether it starts a word of jieba's (for whole-word masking). `num_proc`
     processes tokenise (default: this one alone). `progress` is called with the bytes of text since its last call.
-
-    Raises:
-        InputError: no files, no text, text that is not UTF-8 (with `file:line`), or other files in `out_dir`.
+    Raises InputError for no files, no text, text that is not UTF-8 (with `file:line`), or other files in `out_dir`.
     """
     out_dir = Path(out_dir)
     settings = {
@@ -140,7 +182,7 @@ def prepare_corpus(
         "held_out": held_out,
         "seed": seed,
         "word_boundaries": word_boundaries,
-        "words": jieba_version() if word_boundaries else None,
+        "words": version("jieba") if word_boundaries else None,
     }
     fingerprint = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
     if _is_prepared(out_dir, fingerprint):
@@ -161,26 +203,22 @@ def prepare_corpus(
 
 
 def _write_arrays(
-    folder: Path,
-    pattern: str | Path,
-    encoder: LineEncoder,
-    num_proc: int | None,
-    progress: Callable[[int], object] | None,
+    folder: Path, pattern: str | Path, encoder: LineEncoder, num_proc: int | None, progress: Progress | None
 ) -> dict[str, int]:
     """Writes the arrays, and returns how much there is in them."""
     counts = {"files": len(corpus_files(pattern)), "lines": 0, "sequences": 0, "tokens": 0}
     with ExitStack() as stack:
         tokens, ends, starts = (stack.enter_context(open(folder / name, "wb")) for name in _ARRAYS)
-        for block in encode_in_order(_batches(read_lines(pattern)), encoder, num_proc):
-            tokens.write(block.tokens.tobytes())
-            ends.write((counts["tokens"] + np.cumsum(block.lengths)).tobytes())
-            if block.starts is not None:
-                starts.write(block.starts.tobytes())
-            counts["lines"] += block.lines
-            counts["sequences"] += len(block.lengths)
-            counts["tokens"] += int(block.lengths.sum())
+        for lines, (ids, lengths, flags) in _encode_in_order(_batches(read_lines(pattern)), encoder, num_proc):
+            tokens.write(ids.tobytes())
+            ends.write((counts["tokens"] + np.cumsum(lengths)).tobytes())
+            if flags is not None:
+                starts.write(flags.tobytes())
+            counts["lines"] += len(lines)
+            counts["sequences"] += len(lengths)
+            counts["tokens"] += len(ids)
             if progress:
-                progress(block.size)
+                progress(sum(len(line.encode(errors="ignore")) + 1 for line in lines))
         for file in (tokens, ends, starts):
             file.flush()
             os.fsync(file.fileno())
@@ -209,3 +247,63 @@ def _is_prepared(folder: Path, fingerprint: str) -> bool:
     sizes = (meta["tokens"] * width, meta["sequences"] * 8, meta["tokens"] * meta["word_boundaries"])
     files = [folder / name for name in _ARRAYS]
     return all(file.is_file() and file.stat().st_size == size for file, size in zip(files, sizes, strict=True))
+
+
+@dataclass
+class LineEncoder:
+    """Cuts lines into sequences [CLS] tokens [SEP] of at most `max_length` tokens. Can be pickled."""
+
+    tokenizer: WordPieceTokenizer
+    max_length: int
+    word_boundaries: bool
+
+    @property
+    def dtype(self) -> type:
+        """Of the token ids: two bytes if the vocabulary fits."""
+        return np.uint16 if self.tokenizer.vocab_size <= 1 << 16 else np.int32
+
+    def __call__(self, lines: list[str]) -> Arrays:
+        """One batch of lines. A line that is too long becomes several sequences."""
+        if self.word_boundaries:
+            encoded = self.tokenizer.encode_with_offsets(lines)
+            ids = [encoding.ids for encoding in encoded]
+            flags = map(word_starts, encoded, cut_words(lines))
+            # a sequence's first token starts a word, even if the line was cut inside one
+            marks = [[True, True, *piece[1:], True] for line in flags for piece in self._pieces(line)]
+            starts = np.fromiter(chain.from_iterable(marks), dtype=np.bool_)
+        else:
+            ids, starts = self.tokenizer.encode_plain(lines), None
+        first, last = self.tokenizer.cls_id, self.tokenizer.sep_id
+        rows = [[first, *piece, last] for line in ids for piece in self._pieces(line)]
+        lengths = np.fromiter(map(len, rows), dtype=np.int64, count=len(rows))
+        tokens: np.ndarray = np.fromiter(chain.from_iterable(rows), dtype=self.dtype, count=int(lengths.sum()))
+        return tokens, lengths, starts
+
+    def _pieces(self, line: list) -> list[list]:
+        room = self.max_length - 2
+        return [line[start : start + room] for start in range(0, len(line), room)]
+
+
+def _encode_in_order(
+    batches: Iterable[list[str]], encoder: LineEncoder, processes: int | None
+) -> Iterator[tuple[list[str], Arrays]]:
+    """Every batch with its arrays, in order; with `processes` above 1, that many share the work."""
+    if not processes or processes < 2:
+        yield from ((batch, encoder(batch)) for batch in batches)
+        return
+    pickled = pickle.dumps(encoder)
+    with Workers(processes, {"TOKENIZERS_PARALLELISM": "false"}) as workers:  # the processes are the parallelism
+        waiting: deque[tuple[list[str], Future[Arrays]]] = deque()
+        for batch in batches:
+            waiting.append((batch, workers.submit(_encode, pickled, batch)))
+            if len(waiting) >= _AHEAD * processes:
+                first, arrays = waiting.popleft()
+                yield first, arrays.result()
+        yield from ((first, arrays.result()) for first, arrays in waiting)
+
+
+_unpickled = lru_cache(maxsize=1)(pickle.loads)
+
+
+def _encode(encoder: bytes, lines: list[str]) -> Arrays:
+    return _unpickled(encoder)(lines)

@@ -1,11 +1,12 @@
-"""Labelled examples from tsv, csv and jsonl files, and from PaddleNLP's data sets by name."""
+"""Labelled rows, and rows of tagged words (named entities): from files, and from PaddleNLP's data sets by name."""
 
 from __future__ import annotations
 
+import itertools
+import pkgutil
 import re
 import unicodedata
-from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from difflib import get_close_matches
 from pathlib import Path
@@ -13,60 +14,54 @@ from typing import Any
 
 from ..errors import InputError, Problems
 from . import tables
-from .rows import Example
-from .tables import TableFormat
+from .rows import Example, TokenExample
+from .tables import Cells, TableFormat
 
-Parse = Callable[[str], int | float]  # a label's name to the label; raises InputError, without a place
+_JOINED = "\x02"  # between the words, and between the tags, in Baidu's files
+_WORDS_PER_ROW = 10_000  # more is a file whose rows are not separated
+_Row = tuple[int, list[str], list[tuple[int, str]]]  # its line, its words, and of each tag its line and name
+Parse = Callable[..., int | float]  # a label's name to the label; raises InputError, without a place
 
 
 def read_examples(
-    path: str | Path,
-    table: TableFormat,
-    parse: Parse,
-    labels: Sequence[str] | None = None,
-    require_label: bool = True,
+    path: str | Path, table: TableFormat, parse: Parse, labels: Sequence[str] | None = None, require_label: bool = True
 ) -> list[Example]:
     """Reads a file's rows; `parse` turns a label's name into the label, `labels` are the names that aliases stand for.
 
-    Without `require_label` the label, or its whole column, may be missing (None).
-
-    Raises:
-        InputError: no such file, no rows, or columns that do not fit.
-        InputErrors: up to 20 bad rows, each with `path:line`, the value and the remedy.
+    Without `require_label` the label, or its whole column, may be missing (None). Raises InputError for a file without
+    rows or with columns that do not fit, and InputErrors for up to 20 bad rows: `path:line`, value and remedy of each.
     """
     path, problems = Path(path), Problems()
     if labels is not None:
         tables.check_aliases(table, labels)
 
-    def is_header(first: list[str]) -> bool:
-        cell = (tables.cell_at(first, table.label) or "").strip()
+    def is_header(first: Cells) -> bool:
+        cell = _label_name(first.get("label"))
         try:
             parse(table.label_aliases.get(cell, cell))
         except InputError:
-            return tables.looks_like_header(first, table)
+            return tables.looks_like_header(first)
         return False
 
     rows = tables.labelled_rows(path, table, problems, is_header, require_label)
-    examples = [_example(row, line, f"{path}:{line}", table, parse, require_label, problems) for line, row in rows]
-    problems.finish()
+    examples = _examples(rows, f"{path}:", parse, problems, table.label_aliases, require_label)
     if not examples:
         raise InputError("no rows besides the header", str(path), "give a file with at least one row")
     return examples
 
 
 def infer_labels(path: str | Path, table: TableFormat) -> list[str]:
-    """The label names of a file, sorted (as numbers if all of them are).
+    """The label names of a file, sorted (as numbers if all of them are). Raises as `read_examples` does.
 
-    Raises InputError or InputErrors as `read_examples` does. With `header="auto"` and positions, a first
-    row whose label occurs nowhere else counts as a header if all its cells are single ASCII names.
+    With `header="auto"` and positions, a first row whose label occurs nowhere else counts as a header if all its
+    cells are single ASCII names.
     """
     path, problems = Path(path), Problems()
 
-    def is_header(first: list[str]) -> bool:
-        rows = (cells for _, cells in tables.read_rows(path, tables.file_format(path, table.format), Problems()))
-        counts = Counter(tables.cell_at(cells, table.label) for cells in rows)
-        name = tables.cell_at(first, table.label)
-        return tables.is_typical_name(name) or (counts[name] == 1 and tables.looks_like_header(first, table))
+    def is_header(first: Cells) -> bool:
+        rows = tables.labelled_rows(path, replace(table, header=False), Problems(), is_header, require_label=True)
+        once = sum(cells["label"] == first["label"] for _, cells in rows) == 1
+        return tables.is_typical_name(first["label"]) or (once and tables.looks_like_header(first))
 
     names = set()
     for line, row in tables.labelled_rows(path, table, problems, is_header, require_label=True):
@@ -80,34 +75,34 @@ def infer_labels(path: str | Path, table: TableFormat) -> list[str]:
     return sorted(names, key=int) if numeric else sorted(names)
 
 
-def _example(
-    row: dict[str, Any],
-    line: int,
-    where: str,
-    table: TableFormat,
-    parse: Parse,
-    require_label: bool,
-    problems: Problems,
-) -> Example:
-    """The row with its parts checked; what is wrong goes to `problems`."""
-    text = _checked_text(row["text"], "text", where, problems)
-    text_b = None if table.text_b is None else _checked_text(row["text_b"], "second text", where, problems)
-    name, label = _label_name(row.get("label")), None
-    name = table.label_aliases.get(name, name)
-    if name:
-        try:
-            label = parse(name)
-        except InputError as error:
-            problems.add(error.what, where, error.remedy)
-    elif require_label:
-        problems.add("no label", where, "give every row a label")
-    return Example(text, text_b, label, line)
+def _examples(
+    rows: Iterable[tuple[int, Cells]], place: str, parse: Parse, problems: Problems, aliases: dict, require_label: bool
+) -> list[Example]:
+    """Rows of (line, cells) with their parts checked; raises all problems at the end, `place` and the line of each."""
+    examples = []
+    for line, cells in rows:
+        where = f"{place}{line}"
+        text = _checked_text(cells["text"], "text", where, problems)
+        text_b = _checked_text(cells["text_b"], "second text", where, problems) if "text_b" in cells else None
+        name, label = _label_name(cells.get("label")), None
+        name = aliases.get(name, name)
+        if name:
+            try:
+                label = parse(name)
+            except InputError as error:
+                problems.add(error.what, where, error.remedy)
+        elif require_label:
+            problems.add("no label", where, "give every row a label")
+        examples.append(Example(text, text_b, label, line))
+    problems.finish()
+    return examples
 
 
 def _checked_text(value: Any, name: str, where: str, problems: Problems) -> str:
     if isinstance(value, list) and all(isinstance(part, str) for part in value):
         value = " ".join(value)  # a list of keywords
-    if isinstance(value, str) and any(_is_visible(character) for character in value):
+    # Cc and Cf: controls, and what has no width, such as U+200B
+    if isinstance(value, str) and any(not c.isspace() and unicodedata.category(c) not in ("Cc", "Cf") for c in value):
         if "\x00" in value:
             what = f"a NUL byte, a control character, in the {name}"
             problems.add(what, where, "restore the file: text holds none; it was cut or is no text")
@@ -118,66 +113,49 @@ def _checked_text(value: Any, name: str, where: str, problems: Problems) -> str:
     return ""
 
 
-def _is_visible(character: str) -> bool:
-    # Cc and Cf: controls, and what has no width, such as U+200B
-    return not character.isspace() and unicodedata.category(character) not in ("Cc", "Cf")
-
-
 def _label_name(value: Any) -> str:
     """A label cell or JSON value as text; empty if there is none."""
     return "" if value is None or isinstance(value, (list, dict)) else str(value).strip()
 
 
 def read_paddlenlp(
-    name: str,
-    split: str,
-    table: TableFormat,
-    subset: str | None,
-    parse: Callable[[str, Sequence[str]], int | float],
-    labels: Sequence[str] | None = None,
+    name: str, split: str, table: TableFormat, subset: str | None, parse: Parse, labels: Sequence[str] | None = None
 ) -> tuple[list[Example], list[str]]:
     """Reads one split of a data set of `paddlenlp.datasets`, from its cache or by download.
 
     Fields that `table` does not name (None, or a position, which these rows do not have) are found by their
-    usual names; a second text is looked for only if `text` is not given by name. A row's line is its place
-    in the split, from 1. Returns the examples and the label names: `labels`, or those in PaddleNLP's order; test
-    splits without labels give None for each. `parse` gets a label's name and the label names.
-
-    Raises:
-        InputError: unknown data set, split or field; nothing cached and no network.
-        InputErrors: up to 20 rows with an empty text or an unknown label.
+    usual names; a second text is looked for only if `text` is not given by name. A row's line is its place in the
+    split, from 1. Returns the examples and the label names: `labels`, or those in PaddleNLP's order; test splits
+    without labels give None for each. `parse` gets the label names too. Raises InputError for an unknown data set,
+    split or field, or nothing cached and no network; InputErrors for up to 20 bad rows.
     """
-    rows, known, where = load_paddlenlp(name, split, subset)
+    rows, known, where = _load_paddlenlp(name, split, subset)
     fields = list(rows[0])
-    text, text_b = field_named(table.text, tables.TEXT_NAMES, fields, where), table.text_b
+    text, text_b = _field_named(table.text, tables.TEXT_NAMES, fields, where), table.text_b
     if not isinstance(table.text, str):
         others = [field for field in fields if field != text]
-        text_b = field_named(table.text_b, tables.TEXT_B_NAMES, others, where, optional=True)
-    label = field_named(table.label, tables.LABEL_NAMES, fields, where, optional=True)
-    for field in filter(None, (text, text_b, label)):
-        if field not in fields:
-            raise InputError(f"no field {field!r}", where, f"its fields are {', '.join(fields)}")
+        text_b = _field_named(table.text_b, tables.TEXT_B_NAMES, others, where, optional=True)
+    label = _field_named(table.label, tables.LABEL_NAMES, fields, where, optional=True)
+    columns = {key: field for key, field in (("text", text), ("text_b", text_b), ("label", label)) if field}
+    unknown = [field for field in columns.values() if field not in fields]
+    if unknown:
+        raise InputError(f"no field {unknown[0]!r}", where, f"its fields are {', '.join(fields)}")
     names = list(labels or known or sorted({_label_name(row[label]) for row in rows if label} - {""}))
-    table, problems, examples = replace(table, text_b=text_b or None, label_aliases={}), Problems(), []
-    for number, row in enumerate(rows, start=1):
-        value = row.get(label)
+
+    def cells(row: dict[str, Any]) -> Cells:
+        found = {key: row.get(str(field)) for key, field in columns.items()}
+        value = found.get("label")
         if labels is None and isinstance(value, int):
             # PaddleNLP turns label names into ids itself; -1 means no label in its GLUE-like test splits.
-            value = None if value == -1 else names[value] if 0 <= value < len(names) else value
-        cells = {"text": row[text], "text_b": row.get(text_b), "label": value}
-        place = f"{where}, row {number}"
-        examples.append(_example(cells, number, place, table, lambda name: parse(name, names), False, problems))
-    problems.finish()
-    return examples, names
+            found["label"] = None if value == -1 else names[value] if 0 <= value < len(names) else value
+        return found
+
+    numbered = enumerate(map(cells, rows), start=1)
+    return _examples(numbered, f"{where}, row ", lambda name: parse(name, names), Problems(), {}, False), names
 
 
-def load_paddlenlp(name: str, split: str, subset: str | None) -> tuple[list[dict], list[str] | None, str]:
-    """One split of a data set of `paddlenlp.datasets`: its rows, its label names, and its name for messages.
-
-    Raises InputError for an unknown data set or split, and if there is neither a cached copy nor a network.
-    """
-    import pkgutil
-
+def _load_paddlenlp(name: str, split: str, subset: str | None) -> tuple[list[dict], list[str] | None, str]:
+    """One split of a data set of `paddlenlp.datasets`: its rows, its label names, and its name for messages."""
     import paddlenlp.datasets as known
 
     where = f"paddlenlp:{name}" + (f"/{subset}" if subset else "") + f"/{split}"
@@ -196,16 +174,116 @@ def load_paddlenlp(name: str, split: str, subset: str | None) -> tuple[list[dict
     return rows, dataset.label_list and [str(label) for label in dataset.label_list], where
 
 
-def field_named(
+def _field_named(
     given: str | int | None, usual: tuple[str, ...], fields: list[str], where: str, optional: bool = False
 ) -> str | None:
-    """The field that is given by name, or else the first of the usual names among `fields`.
+    """The field that is given by name, or else the first of the usual names among `fields`; None for lack of both."""
+    found = given if isinstance(given, str) else next((name for name in usual if name in fields), None)
+    if found is None and not optional:
+        raise InputError("which field holds the text?", where, f"name one of {', '.join(fields)}")
+    return found
 
-    Raises InputError if there is none and the field is not optional (then None).
+
+def read_token_examples(path: str | Path, table: TableFormat, labels: Sequence[str]) -> list[TokenExample]:
+    """Reads a file's rows of tagged words. Raises InputError and InputErrors as `read_examples` does.
+
+    conll: a word and its tag a line (first and last column, between blanks), with blank lines between rows.
+    tsv and csv: words in one column and tags in another, each joined by \\x02 or by blanks.
+    jsonl: lists in two fields; a text with a list of tags has a tag for each character.
     """
-    if isinstance(given, str):
-        return given
-    found = [name for name in usual if name in fields]
-    if found or optional:
-        return found[0] if found else None
-    raise InputError("which field holds the text?", where, f"name one of {', '.join(fields)}")
+    tables.check_aliases(table, labels)
+    problems, examples = Problems(), []
+    ids = {label: index for index, label in enumerate(labels)}
+    for line, words, tags in _tagged_rows(Path(path), table, problems):
+        for at, tag in tags:
+            if tag not in ids:
+                close = get_close_matches(tag, ids, n=1)
+                remedy = f"use one of {', '.join(ids)}" + (f" (did you mean {close[0]!r}?)" if close else "")
+                problems.add(f"unknown tag {tag!r}", f"{path}:{at}", remedy)
+        examples.append(TokenExample(tuple(words), tuple(ids.get(tag, -1) for _, tag in tags), line))
+    problems.finish()
+    if not examples:
+        raise InputError("no rows of tagged words", str(path), "give a file with at least one row")
+    return examples
+
+
+def infer_tags(path: str | Path, table: TableFormat) -> list[str]:
+    """The tags of a file: `O` first, then by entity type, and by prefix (B, I or M, E, S) within a type."""
+    problems = Problems()
+    found = {tag for _, _, tags in _tagged_rows(Path(path), table, problems) for _, tag in tags}
+    problems.finish()
+    return sorted(found | {"O"}, key=lambda tag: (tag != "O", tag[2:], "BIMES".find(tag[:1]), tag))
+
+
+def read_paddlenlp_tokens(
+    name: str, split: str, table: TableFormat, subset: str | None = None
+) -> tuple[list[TokenExample], list[str]]:
+    """As `read_paddlenlp`, one split of a tagged data set (msra_ner), and its tags in PaddleNLP's order."""
+    rows, labels, where = _load_paddlenlp(name, split, subset)
+    fields = list(rows[0])
+    text = _field_named(table.text, ("tokens", "words", "text"), fields, where)
+    label = _field_named(table.label, ("ner_tags", "tags", *tables.LABEL_NAMES), fields, where)
+    if not labels:
+        raise InputError("the data set names no tags", where, "use local files, or give task.labels")
+    problems, examples = Problems(), []
+    for number, row in enumerate(rows, start=1):
+        words, tags = list(row[text]), list(row[label])
+        if len(words) != len(tags) or not words:
+            problems.add(f"{len(words)} words, {len(tags)} tags", f"{where}, row {number}", "fix the cached files")
+        else:
+            ids = tuple(tag if isinstance(tag, int) else labels.index(tag) for tag in tags)
+            examples.append(TokenExample(tuple(map(str, words)), ids, number))
+    problems.finish()
+    return examples, list(labels)
+
+
+def _tagged_rows(path: Path, table: TableFormat, problems: Problems) -> Iterator[_Row]:
+    """Every row that is whole, with the tags' aliases replaced."""
+    conll = tables.file_format(path, table.format) == "conll"
+    for line, words, tags in _conll_rows(path, problems) if conll else _cell_rows(path, table, problems):
+        where = f"{path}:{line}"
+        if not words:
+            problems.add("empty text", where, "give every row its words, or take the row out")
+        elif len(words) != len(tags):
+            problems.add(f"{len(words)} words, but {len(tags)} tags", where, "give every word one tag")
+        elif len(words) > _WORDS_PER_ROW:
+            what = f"a row of {len(words)} words, more than {_WORDS_PER_ROW}"
+            problems.add(what, where, "separate the rows with blank lines")
+        elif not all(word.strip() for word in words):
+            problems.add("an empty word", where, "take the word and its tag out")
+        else:
+            yield line, words, [(at, table.label_aliases.get(tag, tag)) for at, tag in tags]
+
+
+def _conll_rows(path: Path, problems: Problems) -> Iterator[_Row]:
+    words: list[str] = []
+    tags: list[tuple[int, str]] = []
+    for number, line in itertools.chain(tables.decoded_lines(path, problems), [(0, "")]):  # the end is a blank line
+        cells = line.split()
+        if not cells or cells[0] == "-DOCSTART-":
+            if words:
+                yield tags[0][0], words, tags
+            words, tags = [], []
+        elif len(cells) < 2:
+            problems.add(f"one column only: {cells[0]!r}", f"{path}:{number}", "write a word, a blank and its tag")
+        else:
+            words.append(cells[0])
+            tags.append((number, cells[-1]))
+
+
+def _cell_rows(path: Path, table: TableFormat, problems: Problems) -> Iterator[_Row]:
+    def is_header(first: Cells) -> bool:
+        return "O" not in _split(first["label"])
+
+    for line, row in tables.labelled_rows(path, table, problems, is_header, require_label=True):
+        words, tags = row["text"], row["label"]
+        if isinstance(tags, list) and isinstance(words, str):
+            words = list(words)
+        yield line, _split(words), [(line, tag) for tag in _split(tags)]
+
+
+def _split(cell: Any) -> list[str]:
+    if isinstance(cell, list):
+        return [str(item) for item in cell]
+    cell = "" if cell is None else str(cell)
+    return cell.split(_JOINED) if _JOINED in cell else cell.split()

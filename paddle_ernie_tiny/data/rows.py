@@ -26,11 +26,6 @@ class Example:
         """What the row says, without its label."""
         return self.text, self.text_b
 
-    @property
-    def characters(self) -> int:
-        """Length of its text, or of both texts."""
-        return len(self.text) + len(self.text_b or "")
-
 
 @dataclass(frozen=True)
 class TokenExample:
@@ -56,10 +51,10 @@ class TokenExample:
         """What the row says, without its tags."""
         return self.words
 
-    @property
-    def characters(self) -> int:
-        """Length of its words together."""
-        return sum(map(len, self.words))
+
+def characters(row: Example | TokenExample) -> int:
+    """Length of the row's text, of both its texts, or of its words together."""
+    return sum(len(part or "") for part in row.content)
 
 
 @dataclass
@@ -86,10 +81,8 @@ class EncodedRows:
         return len(self.input_ids)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        row: dict[str, Any] = {"input_ids": self.input_ids[index], "token_type_ids": self.token_type_ids[index]}
-        if self.labels is not None:
-            row["labels"] = self.labels[index]
-        return row
+        row = {"input_ids": self.input_ids[index], "token_type_ids": self.token_type_ids[index]}
+        return row if self.labels is None else {**row, "labels": self.labels[index]}
 
     def take(self, indices: Sequence[int] | np.ndarray) -> EncodedRows:
         """The rows at `indices`, in that order."""

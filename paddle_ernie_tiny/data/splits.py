@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from ..config import DataSettings, RunConfig
+from ..config import RunConfig
 from ..errors import InputError
 from ..kinds import KINDS, Kind
 from .rows import Example, TokenExample
@@ -41,16 +41,6 @@ class TaskData:
         named: dict[str, Examples] = {"train": self.train, "dev": self.dev}
         return named if self.test_is_dev else {**named, "test": self.test}
 
-    @property
-    def pair(self) -> bool:
-        """Is a row two texts?"""
-        return self.train[0].text_b is not None
-
-    @cached_property
-    def unit(self) -> str | None:
-        """What a tagger labels in raw text: characters or words, as in the training rows; else None."""
-        return self.kind.unit(self.train)
-
     @cached_property
     def unseen(self) -> np.ndarray:
         """Which test rows do not occur, text for text, among the training rows: bool [rows]."""
@@ -59,12 +49,18 @@ class TaskData:
 
 
 def load_task_data(config: RunConfig) -> TaskData:
-    """Reads the splits, holds out a dev part or limits train if asked, and fingerprints what results.
-
-    Raises InputError or InputErrors that name file and line.
-    """
-    data, kind = config.data, KINDS[config.task.kind]
-    splits, labels = _read(config, kind)
+    """Reads the splits, and holds out a dev part or limits train if asked. Raises InputError(s) with file and line."""
+    data, kind, labels = config.data, KINDS[config.task.kind], config.task.labels
+    given = {"train": data.train, "dev": data.dev, "test": data.test, **data.more_tests}
+    paths = {name: path for name, path in given.items() if path is not None}
+    table = TableFormat(data.format, data.header, **data.columns.model_dump(), label_aliases=data.label_aliases)
+    splits: dict[str, Any]
+    if data.source == "files":
+        labels = labels or kind.infer_labels(data.train, table)
+        splits = {name: kind.read(path, table, labels) for name, path in paths.items()}
+    else:
+        read = {n: kind.read_dataset(data.dataset or "", split, table, data.subset) for n, split in paths.items()}
+        splits, labels = {name: rows for name, (rows, _) in read.items()}, labels or read["train"][1]
     if kind.has_labels and len(labels) < 2:
         raise InputError(f"only one label: {labels}", "data.train", f"a {kind.name} task needs at least two")
     order = np.random.default_rng(config.seed).permutation(len(splits["train"]))
@@ -72,59 +68,22 @@ def load_task_data(config: RunConfig) -> TaskData:
         held = max(1, int(round(len(order) * data.dev_from_train)))
         splits["dev"] = [splits["train"][i] for i in sorted(order[:held])]
         order = order[held:]
-    if data.train_limit:
-        order = order[: data.train_limit]
-    train = [splits["train"][i] for i in sorted(order)]
-    where = {name: f"data.{name} ({split})" for name, split in _named_splits(data).items()}
+    train = [splits["train"][i] for i in sorted(order[: data.train_limit])]
+    where = {name: f"data.{name} ({split})" for name, split in paths.items()}
     if not train:
         raise InputError("no training row is left", where["train"], "give more rows, or hold out fewer")
     kind.check_training_rows(train, labels, where["train"])
     scored = {name: rows for name, rows in splits.items() if name != "train"}
     for name, rows in scored.items():
-        _require_labels(rows, where.get(name, "data.dev_from_train"))
+        bare = sum(example.label is None for example in rows)
+        if bare:
+            what = f"{bare} of {len(rows)} rows have no label, so the split cannot be scored"
+            remedy = "name a labelled split, or leave data.test out and the dev split is scored"
+            raise InputError(what, where.get(name, "data.dev_from_train"), remedy)
     test = splits.get("test", splits["dev"])
-    return TaskData(
-        kind=kind,
-        labels=list(labels),
-        train=train,
-        dev=splits["dev"],
-        test=test,
-        test_is_dev="test" not in splits,
-        more_tests={name: splits[name] for name in data.more_tests},
-        fingerprints={name: _rows_hash(rows) for name, rows in {"train": train, "test": test, **scored}.items()},
-    )
-
-
-def table_format(data: DataSettings) -> TableFormat:
-    """How the labelled files are laid out."""
-    return TableFormat(
-        format=data.format, header=data.header, label_aliases=data.label_aliases, **data.columns.model_dump()
-    )
-
-
-def _named_splits(data: DataSettings) -> dict[str, str]:
-    own = {name: getattr(data, name) for name in ("train", "dev", "test") if getattr(data, name) is not None}
-    return {**own, **data.more_tests}
-
-
-def _read(config: RunConfig, kind: Kind) -> tuple[dict[str, Any], list[str]]:
-    data, labels, table = config.data, config.task.labels, table_format(config.data)
-    paths = _named_splits(data)
-    if data.source == "files":
-        labels = labels or kind.infer_labels(data.train, table)
-        return {name: kind.read(path, table, labels) for name, path in paths.items()}, labels
-    read = {name: kind.read_dataset(data.dataset or "", split, table, data.subset) for name, split in paths.items()}
-    return {name: rows for name, (rows, _) in read.items()}, labels or read["train"][1]
-
-
-def _require_labels(examples: Examples, where: str) -> None:
-    bare = sum(example.label is None for example in examples)
-    if bare:
-        raise InputError(
-            f"{bare} of {len(examples)} rows have no label, so the split cannot be scored",
-            where,
-            "name a labelled split, or leave data.test out and the dev split is scored",
-        )
+    more = {name: splits[name] for name in data.more_tests}
+    prints = {name: _rows_hash(rows) for name, rows in {"train": train, "test": test, **scored}.items()}
+    return TaskData(kind, list(labels), train, splits["dev"], test, "test" not in splits, more, prints)
 
 
 def _rows_hash(examples: Examples) -> str:

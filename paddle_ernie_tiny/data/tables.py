@@ -16,12 +16,9 @@ from ..errors import InputError, Problems
 from ..files import utf8_lines
 
 _FORMATS = {
-    ".tsv": "tsv",
-    ".txt": "tsv",
+    **dict.fromkeys((".tsv", ".txt"), "tsv"),
     ".csv": "csv",
-    ".jsonl": "jsonl",
-    ".ndjson": "jsonl",
-    ".json": "jsonl",
+    **dict.fromkeys((".jsonl", ".ndjson", ".json"), "jsonl"),
     **dict.fromkeys((".conll", ".bio", ".bmes", ".bioes", ".iob"), "conll"),
 }
 _JSON_REMEDY = "write one JSON object a line"
@@ -33,12 +30,10 @@ TEXT_NAMES = (
     "文本", "句子", "内容", "评论", "标题",
 )  # fmt: skip
 TEXT_B_NAMES = ("text_b", "sentence2", "title", "hypothesis", "question2", "文本2", "句子2")
-LABEL_NAMES = (
-    "label", "labels", "class", "category", "target", "score", "sentiment", "标签", "类别", "情感",
-)  # fmt: skip
+LABEL_NAMES = ("label", "labels", "class", "category", "target", "score", "sentiment", "标签", "类别", "情感")
 _TYPICAL_NAMES = {*TEXT_NAMES, *TEXT_B_NAMES, *LABEL_NAMES}
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.#-]{0,39}")
-Rows = Iterator[tuple[int, dict[str, Any]]]  # (line, the cells or fields that are used, by what they hold)
+Cells = dict[str, Any]  # the cells or fields of a row that are used, by what they hold: "text", "text_b", "label"
 
 
 @dataclass
@@ -58,12 +53,6 @@ class TableFormat:
     label: str | int | None = None
     label_aliases: dict[str, str] = field(default_factory=dict)
 
-    @property
-    def columns(self) -> dict[str, str | int]:
-        """The columns that are given, by what they hold: "text", "text_b", "label"."""
-        columns = {"text": self.text, "text_b": self.text_b, "label": self.label}
-        return {key: column for key, column in columns.items() if column is not None}
-
 
 def check_aliases(table: TableFormat, labels: Sequence[str]) -> None:
     """Raises InputError for an alias of something that is not a label."""
@@ -76,59 +65,37 @@ def check_aliases(table: TableFormat, labels: Sequence[str]) -> None:
 def require_file(path: Path) -> None:
     """Raises an InputError that lists what is there instead, unless `path` is a file with something in it."""
     if path.is_dir():
-        raise InputError("a folder, not a file", str(path), f"name a file in it; it holds {listing(path)}")
+        raise InputError("a folder, not a file", str(path), f"name a file in it; {listing(path)}")
     if not path.is_file():
-        raise InputError("no such file", str(path), f"check the path; {nearest_listing(path.parent)}")
+        raise InputError("no such file", str(path), f"check the path; {listing(path.parent)}")
     if path.stat().st_size == 0:
         raise InputError("the file is empty", str(path), "give a file with at least one row")
 
 
-def nearest_listing(folder: Path) -> str:
-    """What the nearest folder that exists holds, in words."""
+def listing(folder: Path) -> str:
+    """What the folder holds, or the nearest above it that exists, in words: the first names."""
     while not folder.is_dir():
         folder = folder.parent
-    return f"{folder.absolute()} holds {listing(folder)}"
-
-
-def listing(folder: Path) -> str:
-    """The first names in a folder, in words."""
     names = sorted(entry.name + "/" * entry.is_dir() for entry in folder.iterdir())
     more = f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
-    return ", ".join(names[:_LISTED]) + more or "nothing"
+    return f"{folder.absolute()} holds {', '.join(names[:_LISTED]) + more or 'nothing'}"
 
 
 def file_format(path: Path, given: str) -> str:
-    """`tsv`, `csv`, `jsonl` or `conll`: as given, or for `auto` by the file's suffix.
-
-    Raises InputError for a suffix that is not known.
-    """
-    if given != "auto":
-        return given
-    if path.suffix.lower() not in _FORMATS:
-        what, known = f"unknown file type {path.suffix!r}", ", ".join(_FORMATS)
-        raise InputError(what, str(path), f"use one of {known}, or say which format")
-    return _FORMATS[path.suffix.lower()]
-
-
-def read_rows(path: Path, layout: str, problems: Problems) -> Iterator[tuple[int, Any]]:
-    """(first line, cells or JSON object) of every row; blank lines are skipped.
-
-    Lines end at LF or CRLF only, and a byte order mark is dropped. In tsv a quote is text like any other;
-    csv follows the standard library's strict dialect, with quoted fields over several lines.
-    Raises InputError for UTF-16; what is wrong with a row goes to `problems`.
-    """
-    with path.open("rb") as file:
-        if file.read(2) in (b"\xff\xfe", b"\xfe\xff"):
-            raise InputError("UTF-16, not UTF-8", str(path), "save the file as UTF-8")
-    if layout == "csv":
-        return _csv_rows(path, problems)
-    if layout == "jsonl":
-        return _json_rows(path, problems)
-    return _tsv_rows(path, problems)
+    """`tsv`, `csv`, `jsonl` or `conll`: as given, or for `auto` by the suffix. Raises InputError as `require_file`."""
+    require_file(path)
+    suffix = path.suffix.lower()
+    if given == "auto" and suffix not in _FORMATS:
+        remedy = f"use one of {', '.join(_FORMATS)}, or say which format"
+        raise InputError(f"unknown file type {path.suffix!r}", str(path), remedy)
+    return _FORMATS[suffix] if given == "auto" else given
 
 
 def decoded_lines(path: Path, problems: Problems) -> Iterator[tuple[int, str]]:
-    """(number, text) of every line; a line that is not UTF-8 is a problem, and blank."""
+    """(number, text) of every line; a line that is not UTF-8 is a problem, and blank. Raises InputError for UTF-16."""
+    with path.open("rb") as file:
+        if file.read(2) in (b"\xff\xfe", b"\xfe\xff"):
+            raise InputError("UTF-16, not UTF-8", str(path), "save the file as UTF-8")
     for number, line in utf8_lines(path):
         if isinstance(line, InputError):
             problems.add(line.what, line.where, line.remedy)
@@ -168,7 +135,9 @@ def _json_rows(path: Path, problems: Problems) -> Iterator[tuple[int, dict]]:
             try:
                 value, end = decoder.raw_decode(pending)
             except json.JSONDecodeError as error:
-                if _goes_on(error, pending) and number - start < _JSON_LINES:
+                # an object that is not closed yet fails where its text ends; a string may not hold the line's end
+                goes_on = pending.startswith("{") and error.pos >= len(pending.rstrip())
+                if goes_on and number - start < _JSON_LINES:
                     break  # with the next line
                 problems.add(f"not JSON: {error}", f"{path}:{start}", _JSON_REMEDY)
                 # what was not closed may have swallowed the beginning of the next object
@@ -184,36 +153,57 @@ def _json_rows(path: Path, problems: Problems) -> Iterator[tuple[int, dict]]:
         problems.add("not JSON: the file ends inside an object", f"{path}:{start}", _JSON_REMEDY)
 
 
-def _goes_on(error: json.JSONDecodeError, text: str) -> bool:
-    # An object that is not closed yet fails where its text ends; a string may not hold the line's end.
-    return text.startswith("{") and error.pos >= len(text.rstrip())
-
-
 def labelled_rows(
-    path: Path, table: TableFormat, problems: Problems, is_header: Callable[[list[str]], bool], require_label: bool
-) -> Rows:
-    """(line, {"text", "text_b", "label"}) of every data row, with the columns that `table` gives.
+    path: Path, table: TableFormat, problems: Problems, is_header: Callable[[Cells], bool], require_label: bool
+) -> Iterator[tuple[int, Cells]]:
+    """(line, cells) of every data row, with the columns that `table` gives; blank lines are skipped.
 
-    Without `require_label` the label is None if it is not there. `is_header` is asked about the first row's cells
-    if the table is read by position. Raises InputError for a file that cannot be read and for columns that do not
-    fit; what is wrong with a row goes to `problems`.
+    Lines end at LF or CRLF only, and a byte order mark is dropped. In tsv a quote is text like any other; csv follows
+    the standard library's strict dialect, with quoted fields over several lines. Without `require_label` the label is
+    None if it is not there. `is_header` is asked about the first row if the table is read by position. Raises
+    InputError for a file that cannot be read and for columns that do not fit; a row's faults go to `problems`.
     """
-    require_file(path)
-    if require_label and table.label is None:
-        raise InputError("no label column is given", str(path), "say which column holds the label")
-    optional = "" if require_label else "label"
     layout = file_format(path, table.format)
-    rows = read_rows(path, layout, problems)
+    given = {"text": table.text, "text_b": table.text_b, "label": table.label}
+    columns = {key: column for key, column in given.items() if column is not None}
+    if require_label and "label" not in columns:
+        raise InputError("no label column is given", str(path), "say which column holds the label")
+    optional = None if require_label else "label"
     if layout == "jsonl":
-        return _object_rows(path, rows, table.columns, optional, problems)
-    return _table_rows(path, rows, table, optional, problems, is_header)
+        yield from _object_rows(path, columns, optional, problems)
+        return
+    rows = _csv_rows(path, problems) if layout == "csv" else _tsv_rows(path, problems)
+    first = next(rows, None)
+    if first is None:
+        problems.finish()
+        raise InputError("the file holds only blank lines", str(path), "give a file with at least one row")
+    named = any(isinstance(column, str) for column in columns.values())
+    if named and table.header is False:
+        what = "columns are given by name, but the file is said to have no header"
+        raise InputError(what, str(path), "give positions from 0, or set header to true")
+    line, header = first
+    places = {key: _position(column, header, f"{path}:{line}", key == optional) for key, column in columns.items()}
+
+    def cells(row: list[str]) -> Cells:
+        return {key: None if place is None else row[place] for key, place in places.items()}
+
+    has_header = (named or is_header(cells(header))) if table.header == "auto" else table.header
+    for number, row in rows if has_header else itertools.chain([first], rows):
+        if len(row) == len(header):
+            yield number, cells(row)
+        else:
+            what = f"expected {len(header)} columns as on line {line}, found {len(row)}: {_shorten(row)}"
+            remedy = "give every row the same columns; a text must not hold the separator"
+            problems.add(what, f"{path}:{number}", remedy)
 
 
-def _object_rows(path: Path, rows: Rows, columns: dict[str, Any], optional: str, problems: Problems) -> Rows:
+def _object_rows(
+    path: Path, columns: dict[str, Any], optional: str | None, problems: Problems
+) -> Iterator[tuple[int, Cells]]:
     for key, name in columns.items():
         if not isinstance(name, str):
             raise InputError(f"{key} is column {name}, but jsonl has names", str(path), "give the fields' names")
-    for line, fields in rows:
+    for line, fields in _json_rows(path, problems):
         missing = [name for key, name in columns.items() if name not in fields and key != optional]
         if missing:
             what = f"no field {missing[0]!r}; found {', '.join(map(repr, fields)) or 'none'}"
@@ -222,46 +212,16 @@ def _object_rows(path: Path, rows: Rows, columns: dict[str, Any], optional: str,
             yield line, {key: fields.get(name) for key, name in columns.items()}
 
 
-def _table_rows(
-    path: Path,
-    rows: Iterator[tuple[int, list[str]]],
-    table: TableFormat,
-    optional: str,
-    problems: Problems,
-    is_header: Callable[[list[str]], bool],
-) -> Rows:
-    first = next(rows, None)
-    if first is None:
-        problems.finish()
-        raise InputError("the file holds only blank lines", str(path), "give a file with at least one row")
-    named = any(isinstance(column, str) for column in table.columns.values())
-    if named and table.header is False:
-        what = "columns are given by name, but the file is said to have no header"
-        raise InputError(what, str(path), "give positions from 0, or set header to true")
-    line, cells = first
-    where, width = f"{path}:{line}", len(cells)
-    has_header = (named or is_header(cells)) if table.header == "auto" else table.header
-    positions = {key: _position(column, cells, where, key == optional) for key, column in table.columns.items()}
-    remedy = "give every row the same columns; a text must not hold the separator"
-    for number, row in rows if has_header else itertools.chain([first], rows):
-        if len(row) == width:
-            yield number, {key: cell_at(row, position) for key, position in positions.items()}
-        else:
-            what = f"expected {width} columns as on line {line}, found {len(row)}: {_shorten(row)}"
-            problems.add(what, f"{path}:{number}", remedy)
-
-
 def _position(column: str | int, header: list[str], where: str, optional: bool) -> int | None:
     """The place in a row of a column that is given by name or position; None if it is optional and not there."""
     names = [cell.strip() for cell in header]
-    found = [i for i, name in enumerate(names) if name == column] if isinstance(column, str) else [column]
-    if len(found) == 1 and 0 <= found[0] < len(names):
+    found = [place for place, name in enumerate(names) if column in (place, name)]
+    if len(found) == 1:
         return found[0]
-    if optional and len(found) < 2:
+    if optional and not found:
         return None
     if isinstance(column, int):
-        what = f"there is no column {column}: {len(names)} columns, counted from 0"
-        remedy = "correct the position"
+        what, remedy = f"there is no column {column}: {len(names)} columns, counted from 0", "correct the position"
     elif found:
         what, remedy = f"{len(found)} columns are called {column!r}", "give the position, from 0"
     else:
@@ -269,23 +229,19 @@ def _position(column: str | int, header: list[str], where: str, optional: bool) 
     raise InputError(what, where, remedy)
 
 
-def cell_at(row: list[str], position: int | str | None) -> str | None:
-    """The cell at a position; None if the row has no such place, or a name is given."""
-    return row[position] if isinstance(position, int) and 0 <= position < len(row) else None
-
-
-def looks_like_header(first: list[str], table: TableFormat) -> bool:
+def looks_like_header(first: Cells) -> bool:
     """Are the first row's cells names of columns, as `TableFormat` says?"""
-    label = cell_at(first, table.label)
-    used = [cell for cell in (cell_at(first, table.text), cell_at(first, table.text_b), label) if cell is not None]
-    if label is None:
+    used = [cell for cell in first.values() if cell is not None]
+    if first.get("label") is None:
         return all(map(is_typical_name, used))
-    return is_typical_name(label) or all(_NAME.fullmatch(cell.strip()) or is_typical_name(cell) for cell in used)
+    return is_typical_name(first["label"]) or all(
+        _NAME.fullmatch(cell.strip()) or is_typical_name(cell) for cell in used
+    )
 
 
-def is_typical_name(cell: str | None) -> bool:
+def is_typical_name(cell: str) -> bool:
     """Is this one of the usual names of a column?"""
-    return cell is not None and cell.strip().lower() in _TYPICAL_NAMES
+    return cell.strip().lower() in _TYPICAL_NAMES
 
 
 def _nearest(name: str, names: Iterable[str]) -> str:

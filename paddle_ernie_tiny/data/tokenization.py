@@ -25,8 +25,8 @@ import numpy as np
 from tokenizers import AddedToken, Encoding, Regex, Tokenizer, models, normalizers, pre_tokenizers, processors
 
 from ..errors import InputError
-from ..files import write_text
-from .vocabulary import SPECIAL_TOKENS, learn_word_pieces, read_vocabulary, write_vocabulary
+from ..files import read_json, write_text
+from .vocabulary import SPECIAL_TOKENS, learn_word_pieces, read_vocabulary
 
 _PIPELINE_VERSION = 1  # part of the fingerprint; raise it when the steps change
 _CHINESE = (
@@ -60,14 +60,9 @@ class WordPieceTokenizer:
     def __init__(self, tokens: Sequence[str], lowercase: bool = True):
         if len(set(tokens)) != len(tokens) or not set(SPECIAL_TOKENS) <= set(tokens):
             raise ValueError(f"a vocabulary needs {', '.join(SPECIAL_TOKENS)}, and every token once")
-        self._load(_build(list(tokens), lowercase), lowercase)
-
-    def _load(self, backend: Tokenizer, lowercase: bool) -> None:
-        vocabulary = backend.get_vocab()
-        self._backend = backend
-        self._tokens = sorted(vocabulary, key=vocabulary.__getitem__)
-        self.lowercase = lowercase
-        self.pad_id, self.unk_id, self.cls_id, self.sep_id, self.mask_id = map(vocabulary.__getitem__, SPECIAL_TOKENS)
+        self.tokens, self.vocab_size, self.lowercase = list(tokens), len(tokens), lowercase
+        self._backend = _build(self.tokens, lowercase)
+        self.pad_id, self.unk_id, self.cls_id, self.sep_id, self.mask_id = map(self.tokens.index, SPECIAL_TOKENS)
 
     @classmethod
     def from_vocab_file(cls, path: str | Path, lowercase: bool = True) -> WordPieceTokenizer:
@@ -78,59 +73,37 @@ class WordPieceTokenizer:
     def from_folder(cls, folder: str | Path) -> WordPieceTokenizer:
         """From a bundle's `tokenizer.json`, or a PaddleNLP folder's `vocab.txt` and `tokenizer_config.json`.
 
-        A `tokenizer.json` that another tool wrote is ignored, and `vocab.txt` read.
-
-        Raises:
-            InputError: neither file is there, or the folder's tokenizer is not like BERT's.
+        Another tool's `tokenizer.json` is passed over. Raises InputError for no file, or a tokenizer unlike BERT's.
         """
         folder = Path(folder)
         bundled, vocab = folder / "tokenizer.json", folder / "vocab.txt"
         if bundled.is_file():
-            if tokenizer := cls._from_json(bundled):
-                return tokenizer
+            try:
+                backend = Tokenizer.from_str(bundled.read_text(encoding="utf-8"))
+            except Exception as error:  # tokenizers raises plain Exception for whatever it cannot read
+                raise InputError(f"cannot be read: {error}", str(bundled), "export the bundle again") from None
+            written, vocabulary = json.loads(backend.to_str()), backend.get_vocab()
+            for lowercase in (True, False):
+                ours = json.loads(_build(SPECIAL_TOKENS, lowercase).to_str())
+                if all(written[part] == ours[part] for part in ("normalizer", "pre_tokenizer")):
+                    return cls(sorted(vocabulary, key=vocabulary.__getitem__), lowercase)
         if not vocab.is_file():
             found = "a tokenizer.json that this toolkit did not write and no" if bundled.is_file() else "no"
             what = f"{found} vocab.txt here" if folder.is_dir() else "no such folder"
             raise InputError(what, str(folder), _FOLDER_REMEDY)
         return cls.from_vocab_file(vocab, lowercase=_read_lowercase(folder / "tokenizer_config.json"))
 
-    @classmethod
-    def _from_json(cls, path: Path) -> WordPieceTokenizer | None:
-        try:
-            text = path.read_text(encoding="utf-8")
-            backend = Tokenizer.from_str(text)
-        except Exception as error:  # tokenizers raises plain Exception for whatever it cannot read
-            raise InputError(f"cannot be read: {error}", str(path), "export the bundle again") from None
-        written = json.loads(backend.to_str())
-        for lowercase in (True, False):
-            ours = json.loads(_build(list(SPECIAL_TOKENS), lowercase).to_str())
-            if all(written[part] == ours[part] for part in ("normalizer", "pre_tokenizer")):
-                tokenizer = cls.__new__(cls)
-                tokenizer._load(backend, lowercase)
-                return tokenizer
-        return None
-
     def save(self, folder: str | Path) -> None:
         """Writes `tokenizer.json` and `vocab.txt` (BERT's shape), each atomically."""
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
-        write_text(folder / "vocab.txt", write_vocabulary(self._tokens))
+        write_text(folder / "vocab.txt", "".join(f"{token}\n" for token in self.tokens))
         write_text(folder / "tokenizer.json", self._backend.to_str(pretty=True))
-
-    @property
-    def tokens(self) -> list[str]:
-        """The vocabulary by id."""
-        return list(self._tokens)
-
-    @property
-    def vocab_size(self) -> int:
-        """How many tokens the vocabulary has."""
-        return len(self._tokens)
 
     @property
     def fingerprint(self) -> str:
         """SHA-256 of the vocabulary in id order and of the options: equal means equal ids for any text."""
-        content = json.dumps([self._tokens, {"lowercase": self.lowercase, "pipeline": _PIPELINE_VERSION}])
+        content = json.dumps([self.tokens, {"lowercase": self.lowercase, "pipeline": _PIPELINE_VERSION}])
         return hashlib.sha256(content.encode()).hexdigest()
 
     def encode(self, texts: Sequence[str], texts_b: Sequence[str] | None = None, max_length: int = 128) -> Encoded:
@@ -143,8 +116,7 @@ class WordPieceTokenizer:
             raise InputError(f"max_length {max_length} leaves no room for text", remedy="give at least 8 tokens")
         if texts_b is not None and len(texts) != len(texts_b):
             raise ValueError(f"{len(texts)} first texts but {len(texts_b)} second texts")
-        first = self.encode_plain(texts)
-        second = None if texts_b is None else self.encode_plain(texts_b)
+        first, second = self.encode_plain(texts), None if texts_b is None else self.encode_plain(texts_b)
         encoded, room = Encoded([], [], 0), max_length - 2 - (second is not None)
         for row, a in enumerate(first):
             b = [] if second is None else second[row]
@@ -189,7 +161,7 @@ class WordPieceTokenizer:
 
     def split_words(self, text: str) -> list[str]:
         """The words of a text after normalising, before they are cut into pieces."""
-        normalized = self._backend.normalizer.normalize_str(text)
+        normalized = self._backend.normalizer.normalize_str(*_encodable([text]))
         return [word for word, _ in self._backend.pre_tokenizer.pre_tokenize_str(normalized)]
 
 
@@ -203,31 +175,27 @@ def pad_batch(rows: Sequence[Sequence[int]], pad_id: int, multiple_of: int = 1) 
 
 
 def train_vocabulary(lines: Iterable[str], size: int, lowercase: bool = True) -> WordPieceTokenizer:
-    """Learns a vocabulary of at most `size` tokens from text; the same text always gives the same one.
+    """Learns a vocabulary of at most `size` tokens from text. Raises InputError as `learn_word_pieces` does.
 
-    Special tokens take ids 0 to 4; each Chinese character is a word. Memory grows with the number of
-    different words, not with the text. Raises InputError as `learn_word_pieces` does.
+    Each Chinese character is a word. Memory grows with the number of different words, not with the text.
     """
     splitter = WordPieceTokenizer(SPECIAL_TOKENS, lowercase)
     counts: Counter[str] = Counter()
     for line in lines:
-        counts.update(splitter.split_words(_without_surrogates(line)))
+        counts.update(splitter.split_words(line))
     return WordPieceTokenizer(learn_word_pieces(counts, size), lowercase)
 
 
-def _build(tokens: list[str], lowercase: bool) -> Tokenizer:
+def _build(tokens: Sequence[str], lowercase: bool) -> Tokenizer:
     vocabulary = {token: index for index, token in enumerate(tokens)}
     backend = Tokenizer(models.WordPiece(vocabulary, unk_token="[UNK]", max_input_chars_per_word=100))
     no_control = normalizers.Replace(_CONTROL, "")
     no_accents = [normalizers.NFD(), normalizers.Replace(Regex(r"\p{Mn}"), "")]
-    backend.normalizer = normalizers.Sequence(
-        [normalizers.Lowercase(), no_control, *no_accents] if lowercase else [no_control]
-    )
-    backend.pre_tokenizer = pre_tokenizers.Sequence(
-        [pre_tokenizers.WhitespaceSplit(), pre_tokenizers.Split(_SINGLE, "isolated")]
-    )
-    specials = [AddedToken(token, special=True, normalized=False) for token in SPECIAL_TOKENS]
-    backend.add_special_tokens(specials)
+    steps = [normalizers.Lowercase(), no_control, *no_accents] if lowercase else [no_control]
+    backend.normalizer = normalizers.Sequence(steps)
+    splits = [pre_tokenizers.WhitespaceSplit(), pre_tokenizers.Split(_SINGLE, "isolated")]
+    backend.pre_tokenizer = pre_tokenizers.Sequence(splits)
+    backend.add_special_tokens([AddedToken(token, special=True, normalized=False) for token in SPECIAL_TOKENS])
     # We add the special tokens ourselves; this is for other users of tokenizer.json.
     backend.post_processor = processors.BertProcessing(("[SEP]", vocabulary["[SEP]"]), ("[CLS]", vocabulary["[CLS]"]))
     return backend
@@ -236,23 +204,18 @@ def _build(tokens: list[str], lowercase: bool) -> Tokenizer:
 def _encodable(texts: Sequence[str]) -> list[str]:
     if isinstance(texts, str):
         raise TypeError("expected a list of texts, got one string")
-    return [_without_surrogates(text) for text in texts]
-
-
-def _without_surrogates(text: str) -> str:
     # Half a surrogate pair (JSON can carry one) cannot be passed to Rust; PaddleNLP drops it as a control.
-    return text.encode(errors="ignore").decode()
+    return [text.encode(errors="ignore").decode() for text in texts]
 
 
 def _read_lowercase(path: Path) -> bool:
     """`do_lower_case` of a tokenizer_config.json (true if it does not say, as in PaddleNLP)."""
     if not path.is_file():
         return True
-    try:
-        options = json.loads(path.read_text(encoding="utf-8"))
-        name = options.get("tokenizer_class") or options.get("init_class") or "BertTokenizer"
-    except (ValueError, AttributeError):
-        raise InputError("not a JSON object", str(path), "restore the model's own file") from None
+    options = read_json(path)
+    if not isinstance(options, dict):
+        raise InputError("not a JSON object", str(path), "restore the model's own file")
+    name = options.get("tokenizer_class") or options.get("init_class") or "BertTokenizer"
     lowercase = bool(options.get("do_lower_case", True))
     supported: dict[str, list] = {
         "do_basic_tokenize": [True],

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 from ..errors import InputError, Problems
@@ -21,10 +21,8 @@ def read_vocabulary(path: str | Path) -> list[str]:
 
     Two shapes are told apart by their first line: one token a line (BERT), and `token<TAB>id` (ERNIE 1.0
     to 3.0; the lines in any order). A token that occurs twice, as `$` does in ERNIE 3.0's file, keeps its
-    last id, as in PaddleNLP; its earlier id is held by a placeholder that no text can produce.
-
-    Raises:
-        InputError: not there, not UTF-8, empty, an id given twice, a gap, or a special token missing.
+    last id, as in PaddleNLP; its earlier id is held by a placeholder that no text can produce. Raises InputError for a
+    file that is not there, not UTF-8 or empty, an id given twice, a gap, or a special token missing.
     """
     path = Path(path)
     lines = _vocabulary_lines(path)
@@ -36,11 +34,6 @@ def read_vocabulary(path: str | Path) -> list[str]:
     last = {token: index for index, token in enumerate(tokens)}
     # Brackets are always tokens of their own, so no text ever becomes this placeholder.
     return [token if last[token] == index else f"[duplicate{index}]" for index, token in enumerate(tokens)]
-
-
-def write_vocabulary(tokens: list[str]) -> str:
-    """The text of a vocabulary file in BERT's shape: one token a line, by id."""
-    return "".join(f"{token}\n" for token in tokens)
 
 
 def _vocabulary_lines(path: Path) -> list[str]:
@@ -95,31 +88,40 @@ def _tokens_with_ids(path: Path, lines: list[str]) -> list[str]:
 def learn_word_pieces(word_counts: Mapping[str, int], size: int) -> list[str]:
     """Learns a word piece vocabulary of at most `size` tokens, special tokens first.
 
-    Single characters come first, by frequency, each also as `##c` if it continues a word; characters
-    for which there is no room become `[UNK]`. The rest of `size` goes to the pieces that the trainer of
-    `tokenizers` merges. The same counts always give the same vocabulary: the trainer's own result depends
-    on the order of a hash map, so the characters are given to it with fixed ids.
-
-    Raises:
-        InputError: no words, or a `size` that has no room for a single character.
+    Then single characters, by frequency, each also as `##c` if it continues a word; those for which there is no room
+    become `[UNK]`. The rest of `size` goes to the pieces that the trainer of `tokenizers` merges. The same counts
+    always give the same vocabulary: the trainer's own result depends on the order of a hash map, so the characters are
+    given to it with fixed ids. Raises InputError for no words, or a `size` without room for a character.
     """
+    from tokenizers import Tokenizer, models, pre_tokenizers, trainers
+
     if size <= len(SPECIAL_TOKENS):
         raise InputError(f"a vocabulary of {size} tokens has no room for text", remedy="give at least a few hundred")
     if not word_counts:
         raise InputError("there is no text to learn a vocabulary from", remedy="give a corpus with text in it")
     alphabet = _alphabet(word_counts, size - len(SPECIAL_TOKENS))
     known = set(alphabet)
-    words = {
-        word: count
-        for word, count in word_counts.items()
-        if len(word) > 1 and all(piece in known for piece in _characters(word))
-    }
+
+    def is_spelt(word: str) -> bool:
+        return word[0] in known and all(f"##{character}" in known for character in word[1:])
+
+    words = {word: count for word, count in word_counts.items() if len(word) > 1 and is_spelt(word)}
     fixed = [*SPECIAL_TOKENS, *alphabet]
-    return _merge(words, fixed, size) if words and len(fixed) < size else fixed
-
-
-def _characters(word: str) -> list[str]:
-    return [word[0], *(f"##{character}" for character in word[1:])]
+    if not words or len(fixed) >= size:
+        return fixed
+    tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))
+    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    trainer = trainers.WordPieceTrainer(
+        vocab_size=size, min_frequency=_MIN_FREQUENCY, special_tokens=fixed, show_progress=False
+    )
+    lines = (
+        " ".join([word] * min(left, _WORDS_PER_LINE))
+        for word in sorted(words)
+        for left in range(words[word], 0, -_WORDS_PER_LINE)
+    )
+    tokenizer.train_from_iterator(lines, trainer)
+    vocabulary = tokenizer.get_vocab()
+    return sorted(vocabulary, key=vocabulary.__getitem__)
 
 
 def _alphabet(word_counts: Mapping[str, int], room: int) -> list[str]:
@@ -130,25 +132,4 @@ def _alphabet(word_counts: Mapping[str, int], room: int) -> list[str]:
             # The plain character is counted too, so that it never ranks below its own `##` form.
             counts[character] += count
             counts[f"##{character}"] += count
-    ranked = sorted(counts, key=lambda piece: (-counts[piece], len(piece), piece))
-    return ranked[:room]
-
-
-def _merge(words: Mapping[str, int], fixed: list[str], size: int) -> list[str]:
-    from tokenizers import Tokenizer, models, pre_tokenizers, trainers
-
-    tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))
-    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    trainer = trainers.WordPieceTrainer(
-        vocab_size=size, min_frequency=_MIN_FREQUENCY, special_tokens=fixed, show_progress=False
-    )
-    tokenizer.train_from_iterator(_repeated(words), trainer)
-    vocabulary = tokenizer.get_vocab()
-    return sorted(vocabulary, key=vocabulary.__getitem__)
-
-
-def _repeated(words: Mapping[str, int]) -> Iterator[str]:
-    for word in sorted(words):
-        whole, rest = divmod(words[word], _WORDS_PER_LINE)
-        for count in [_WORDS_PER_LINE] * whole + [rest] * bool(rest):
-            yield " ".join([word] * count)
+    return sorted(counts, key=lambda piece: (-counts[piece], len(piece), piece))[:room]

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import logging
 import warnings
+from collections.abc import Sequence
 from types import ModuleType
 
 from tokenizers import Encoding
 
 
-def cut_words(texts: list[str]) -> list[list[int]]:
-    """The lengths in characters of each text's words, from jieba's dictionary.
+def cut_words(texts: Sequence[str]) -> list[list[tuple[str, int, int]]]:
+    """(word, start, end) of each text's words, from jieba's dictionary.
 
     Its model for unknown words is off: it is slow, and what is in no dictionary is masked by character.
     """
     jieba = _jieba()
-    return [[len(word) for word in jieba.cut(text, HMM=False)] for text in texts]
+    return [list(jieba.tokenize(text, HMM=False)) for text in texts]
 
 
 def word_counts() -> dict[str, int]:
@@ -25,16 +26,11 @@ def word_counts() -> dict[str, int]:
     return jieba.dt.FREQ
 
 
-def jieba_version() -> str:
-    """Which dictionary the words are from."""
-    return _jieba().__version__
-
-
-def word_starts(encoding: Encoding, lengths: list[int]) -> list[bool]:
-    """For each token of a text whether it starts a word; `lengths` are its words' as `cut_words` gives them."""
-    word_of = [index for index, length in enumerate(lengths) for _ in range(length)]
-    words = [word_of[start] for start, _ in encoding.offsets]
-    return [index == 0 or word != words[index - 1] for index, word in enumerate(words)]
+def word_starts(encoding: Encoding, words: list[tuple[str, int, int]]) -> list[bool]:
+    """For each token of a text whether it starts a word; `words` are the text's as `cut_words` gives them."""
+    word_of = [index for index, (word, _, _) in enumerate(words) for _ in word]
+    of_tokens = [word_of[start] for start, _ in encoding.offsets]
+    return [before != word for before, word in zip([-1, *of_tokens], of_tokens, strict=False)]
 
 
 def _jieba() -> ModuleType:

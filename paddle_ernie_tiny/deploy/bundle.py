@@ -73,34 +73,20 @@ def read_manifest(folder: str | os.PathLike) -> Manifest:
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
         version = values["format_version"]
+        if version != FORMAT_VERSION:
+            what = f"bundle format {version} is not known (known: {FORMAT_VERSION})"
+            raise InputError(what, str(path), "use the toolkit's version that wrote it, or export again")
+        manifest = Manifest(**values)
     except (ValueError, TypeError, KeyError) as error:
         raise InputError(f"not a readable manifest: {error}", str(path), "export the bundle again") from None
-    if version != FORMAT_VERSION:
-        raise InputError(
-            f"bundle format {version} is not known (known: {FORMAT_VERSION})",
-            str(path),
-            "use the toolkit's version that wrote it, or export again",
-        )
-    try:
-        manifest = Manifest(**values)
-    except TypeError as error:
-        raise InputError(f"not a readable manifest: {error}", str(path), "export the bundle again") from None
-    _verify(folder, manifest.files)
-    return manifest
-
-
-def _verify(folder: Path, files: dict[str, str]) -> None:
-    """Every file as it was exported, and no other beside them (hidden ones apart: nothing reads those)."""
-    for name, digest in files.items():
+    for name, digest in manifest.files.items():
         file = folder / name
         if not file.is_file():
             raise InputError("a file of the bundle is missing", str(file), "copy the whole folder, or export again")
         if sha256(file) != digest:
-            raise InputError(
-                "the file was altered after export (its SHA-256 differs from the manifest's)",
-                str(file),
-                "copy the bundle again, or export again",
-            )
-    for file in sorted(folder.iterdir()):
-        if file.name not in files and file.name != MANIFEST and not file.name.startswith("."):
+            what = "the file was altered after export (its SHA-256 differs from the manifest's)"
+            raise InputError(what, str(file), "copy the bundle again, or export again")
+    for file in sorted(folder.iterdir()):  # hidden ones apart: nothing reads those
+        if file.name not in manifest.files and file.name != MANIFEST and not file.name.startswith("."):
             raise InputError("not a file of this bundle: the manifest does not name it", str(file), "take it out")
+    return manifest

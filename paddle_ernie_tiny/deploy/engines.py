@@ -5,6 +5,7 @@ Every call copies its input in and its output out, so a GPU has finished when it
 
 from __future__ import annotations
 
+import copy
 import importlib.util
 from collections.abc import Callable
 from pathlib import Path
@@ -59,23 +60,7 @@ def open_paddle(folder: Path, device: str, threads: int, precision: str) -> Padd
     """Paddle Inference with oneDNN (CPU), or on a GPU. Raises InputError for a GPU where this Paddle has none."""
     from paddle import inference
 
-    config = _paddle_config(folder)
-    if device == "gpu":
-        import paddle
-
-        if not paddle.is_compiled_with_cuda():
-            raise InputError("this Paddle has no GPU", "device gpu", "install a GPU build of Paddle, or use cpu")
-        half = inference.PrecisionType.Half if precision == "fp16" else inference.PrecisionType.Float32
-        config.enable_use_gpu(256, 0, half)
-    else:
-        config.disable_gpu()
-        config.enable_mkldnn()
-        config.set_cpu_math_library_num_threads(threads)
-        if precision == "int8":
-            config.enable_mkldnn_int8({"fc"})  # what was calibrated: other kinds lose accuracy, or speed
-        elif precision == "bf16":
-            config.enable_mkldnn_bfloat16()
-    return PaddleEngine(inference.create_predictor(config))
+    return PaddleEngine(inference.create_predictor(paddle_config(folder, device, threads, precision)))
 
 
 def open_paddle_tensorrt(folder: Path, device: str, threads: int, precision: str) -> PaddleEngine:
@@ -84,8 +69,7 @@ def open_paddle_tensorrt(folder: Path, device: str, threads: int, precision: str
 
     if device != "gpu":
         raise InputError("TensorRT runs on a GPU", "--engine paddle-tensorrt", "add --device gpu")
-    config = _paddle_config(folder)
-    config.enable_use_gpu(256, 0)
+    config = paddle_config(folder, device, threads, "fp32")
     config.enable_tensorrt_engine(
         workspace_size=1 << 30,
         max_batch_size=256,
@@ -99,7 +83,9 @@ def open_paddle_tensorrt(folder: Path, device: str, threads: int, precision: str
     return PaddleEngine(inference.create_predictor(config))
 
 
-def _paddle_config(folder: Path) -> Any:
+def paddle_config(folder: Path, device: str, threads: int, precision: str) -> Any:
+    """Paddle Inference's settings for a bundle. Raises InputError for a GPU where this Paddle has none."""
+    import paddle
     from paddle import inference
 
     stem = folder / MODEL_STEM
@@ -111,68 +97,75 @@ def _paddle_config(folder: Path) -> Any:
     if hasattr(config, "enable_new_ir"):
         config.enable_new_ir(False)
     config.enable_memory_optim()
+    if device == "gpu":
+        if not paddle.is_compiled_with_cuda():
+            raise InputError("this Paddle has no GPU", "device gpu", "install a GPU build of Paddle, or use cpu")
+        half = inference.PrecisionType.Half if precision == "fp16" else inference.PrecisionType.Float32
+        config.enable_use_gpu(256, 0, half)
+        return config
+    config.disable_gpu()
+    config.enable_mkldnn()
+    config.set_cpu_math_library_num_threads(threads)
+    if precision == "int8":
+        config.enable_mkldnn_int8({"fc"})  # what was calibrated: other kinds lose accuracy, or speed
+    elif precision == "bf16":
+        config.enable_mkldnn_bfloat16()
     return config
 
 
 class OnnxRuntimeEngine(Engine):
-    """ONNX Runtime; its sessions may be shared by threads."""
+    """ONNX Runtime with all of its graph optimisations, on `model.onnx`; threads may share it."""
 
-    def __init__(self, session: Any):
-        self._session = session
-        self._names = [entry.name for entry in session.get_inputs()]  # their order is the converter's
+    def __init__(self, folder: Path, device: str, threads: int, precision: str = "fp32"):
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
+        options.log_severity_level = 3
+        provider = "CUDAExecutionProvider" if device == "gpu" else "CPUExecutionProvider"
+        if provider not in onnxruntime.get_available_providers():
+            raise InputError(f"this onnxruntime has no {provider}", "--engine onnxruntime", "install onnxruntime-gpu")
+        self._session = onnxruntime.InferenceSession(str(folder / ONNX_FILE), options, providers=[provider])
+        self.input_names = [entry.name for entry in self._session.get_inputs()]  # their order is the converter's
 
     def __call__(self, input_ids: np.ndarray, token_type_ids: np.ndarray) -> np.ndarray:
         feeds = {"input_ids": input_ids, "token_type_ids": token_type_ids}
-        return self._session.run(None, {name: feeds[name] for name in self._names})[0]
+        return self._session.run(None, {name: feeds[name] for name in self.input_names})[0]
 
     def clone(self) -> OnnxRuntimeEngine:
-        return OnnxRuntimeEngine(self._session)
-
-
-def open_onnxruntime(folder: Path, device: str, threads: int, precision: str) -> OnnxRuntimeEngine:
-    """ONNX Runtime with all of its graph optimisations, on `model.onnx`."""
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
-    options.log_severity_level = 3
-    provider = "CUDAExecutionProvider" if device == "gpu" else "CPUExecutionProvider"
-    if provider not in onnxruntime.get_available_providers():
-        raise InputError(f"this onnxruntime has no {provider}", "--engine onnxruntime", "install onnxruntime-gpu")
-    return OnnxRuntimeEngine(onnxruntime.InferenceSession(str(folder / ONNX_FILE), options, providers=[provider]))
+        return self
 
 
 class OpenVinoEngine(Engine):
-    """OpenVINO; each clone has a request of its own on the one compiled model."""
+    """OpenVINO, tuned for latency, in float32 (on CPUs with bfloat16 units its own default is lower)."""
 
-    def __init__(self, model: Any):
-        self._model, self._request = model, model.create_infer_request()
+    def __init__(self, folder: Path, device: str, threads: int, precision: str = "fp32"):
+        import openvino
+
+        if device == "gpu":
+            remedy = "leave it out with --device gpu"
+            raise InputError("OpenVINO is measured on the CPU only", "--engine openvino", remedy)
+        settings = {"INFERENCE_NUM_THREADS": threads, "PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"}
+        self._model = openvino.compile_model(str(folder / ONNX_FILE), "CPU", settings)
+        self._request = self._model.create_infer_request()
 
     def __call__(self, input_ids: np.ndarray, token_type_ids: np.ndarray) -> np.ndarray:
         found = self._request.infer({"input_ids": input_ids, "token_type_ids": token_type_ids}, share_inputs=True)
         return found[0].copy()
 
     def clone(self) -> OpenVinoEngine:
-        return OpenVinoEngine(self._model)
+        twin = copy.copy(self)
+        twin._request = self._model.create_infer_request()
+        return twin
 
 
-def open_openvino(folder: Path, device: str, threads: int, precision: str) -> OpenVinoEngine:
-    """OpenVINO, tuned for latency, in float32 (on CPUs with bfloat16 units its own default is lower)."""
-    import openvino
-
-    if device == "gpu":
-        raise InputError("OpenVINO is measured on the CPU only", "--engine openvino", "leave it out with --device gpu")
-    settings = {"INFERENCE_NUM_THREADS": threads, "PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"}
-    return OpenVinoEngine(openvino.compile_model(str(folder / ONNX_FILE), "CPU", settings))
-
-
-# (folder, device, threads, precision) -> engine. To add one: a function, a row, and what it needs installed.
+# (folder, device, threads, precision) -> engine. To add one: a function or class, a row, and what it needs installed.
 ENGINES: dict[str, Callable[[Path, str, int, str], Engine]] = {
     "paddle": open_paddle,
     "paddle-tensorrt": open_paddle_tensorrt,
-    "onnxruntime": open_onnxruntime,
-    "openvino": open_openvino,
+    "onnxruntime": OnnxRuntimeEngine,
+    "openvino": OpenVinoEngine,
 }
 _MODULES = {"onnxruntime": ("onnxruntime", "paddle2onnx"), "openvino": ("openvino", "paddle2onnx")}
 

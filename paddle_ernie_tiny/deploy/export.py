@@ -19,13 +19,16 @@ from ..defaults import EXPORT_TOLERANCE, MAX_LENGTH_TOKENS
 from ..errors import GateError, InputError
 from ..extensions import kind_named
 from ..files import new_folder
-from ..kinds import KINDS, Kind
+from ..kinds import KINDS
 from ..kinds.metrics import metrics_of
 from ..processes import in_child
 from .bundle import MANIFEST, MODEL_STEM, Manifest, write_manifest
 from .row_files import read_texts
 
 OLD_FORMAT = {"FLAGS_enable_pir_api": "0"}  # Paddle then writes model.pdmodel, which Serving and CPU int8 need
+
+# what of a PaddleNLP configuration decides how much a forward pass computes
+_SIZE = ("num_hidden_layers", "hidden_size", "num_attention_heads", "intermediate_size", "vocab_size")
 
 
 @dataclass
@@ -62,7 +65,7 @@ def export_bundle(request: ExportRequest) -> dict[str, Any]:
     return parity
 
 
-def parity_of(kind: Kind, one: list[np.ndarray], other: list[np.ndarray], tolerance: float) -> dict[str, Any]:
+def parity_of(one: list[np.ndarray], other: list[np.ndarray], tolerance: float) -> dict[str, Any]:
     """How far two graphs' outputs are apart: each row's logits [answers, labels] of both."""
     first, second = np.concatenate(one), np.concatenate(other)
     return {
@@ -109,7 +112,9 @@ def export(
     if not names:
         raise InputError("config.json names no labels", str(folder), "give a fine-tuned classifier")
     labels = [names[key] for key in sorted(names, key=int)]
-    kind = _kind_of(config.get("architectures") or [""], labels)
+    head = (config.get("architectures") or [""])[0]
+    fitting = [kind for kind in KINDS.values() if kind.head in head and kind.fits_labels(labels)]
+    kind = fitting[0] if fitting else KINDS["classification"]
     texts, texts_b = read_texts(Path(rows))
     unit = kind.unit_of_texts(texts)
     pair = texts_b is not None
@@ -129,12 +134,6 @@ def export(
             table={"format": "auto", "header": "auto", "text": 0, "text_b": 1 if pair else None, "label": 1 + pair},
         )
     )
-
-
-def _kind_of(architectures: list[str], labels: list[str]) -> Kind:
-    """The kind of task of a model folder: the first of the table with its head and as many outputs."""
-    fitting = [kind for kind in KINDS.values() if kind.head in architectures[0] and kind.fits_labels(labels)]
-    return fitting[0] if fitting else KINDS["classification"]
 
 
 def _write_bundle(request: ExportRequest, folder: Path) -> dict[str, Any]:
@@ -174,7 +173,7 @@ def _write_bundle(request: ExportRequest, folder: Path) -> dict[str, Any]:
         metric=request.metric,
         precision="fp32",
         parameters=parameters,
-        architecture={**encoder_size(model.config), "graph": graph},
+        architecture={**{name: int(getattr(model.config, name)) for name in _SIZE}, "graph": graph},
         inputs=[{"name": spec.name, "dtype": "int64", "shape": [-1, -1]} for spec in inputs],
         outputs=[output],
         parity={},
@@ -183,7 +182,7 @@ def _write_bundle(request: ExportRequest, folder: Path) -> dict[str, Any]:
     )
     write_manifest(folder, manifest)
     served = Predictor(folder).outputs(request.texts, request.texts_b)
-    manifest.parity = parity_of(kind, served, dynamic, request.tolerance)
+    manifest.parity = parity_of(served, dynamic, request.tolerance)
     write_manifest(folder, manifest)
     return manifest.parity
 
@@ -200,9 +199,3 @@ def strip_call_stacks(program_file: Path) -> None:
             del operator.attrs[:]
             operator.attrs.extend(kept)
     program_file.write_bytes(program.SerializeToString())
-
-
-def encoder_size(config: Any) -> dict[str, int]:
-    """What of a PaddleNLP configuration decides how much a forward pass computes."""
-    names = ("num_hidden_layers", "hidden_size", "num_attention_heads", "intermediate_size", "vocab_size")
-    return {name: int(getattr(config, name)) for name in names}

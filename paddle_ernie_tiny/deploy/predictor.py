@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import copy
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ..data.tokenization import WordPieceTokenizer, pad_batch
+from ..data.tokenization import Encoded, WordPieceTokenizer, pad_batch
 from ..defaults import BATCH_SIZE
 from ..errors import InputError
 from ..kinds import Row
@@ -44,7 +45,7 @@ class Predictor:
         folder = Path(bundle)
         self.manifest: Manifest = read_manifest(folder)
         self.kind = self.manifest.kind
-        self.precision = checked_precision(self.manifest, str(bundle), device, precision)
+        self.precision = _checked_precision(self.manifest, str(bundle), device, precision)
         self.tokenizer = WordPieceTokenizer.from_folder(folder)
         self._engine = engine or open_paddle(folder, device, threads, self.precision)
 
@@ -76,7 +77,8 @@ class Predictor:
 
     def answer(self, rows: list[Row], multiple_of: int = 1) -> list[Any]:
         """The answers to rows from `encode`, by one forward pass; padded lengths are rounded up to `multiple_of`."""
-        outputs = self._forward([row.input_ids for row in rows], [row.token_type_ids for row in rows], multiple_of)
+        ids = pad_batch([row.input_ids for row in rows], self.tokenizer.pad_id, multiple_of)
+        outputs = self._engine(ids, pad_batch([row.token_type_ids for row in rows], 0, multiple_of))
         return [
             self.kind.decode(row, self.kind.answers(output, row.places), self.labels)
             for row, output in zip(rows, outputs, strict=True)
@@ -92,18 +94,21 @@ class Predictor:
             return np.zeros((0, len(self.labels)), dtype=np.float32)
         return self.kind.stack(self.outputs(texts, texts_b, batch_size))
 
-    def outputs(
-        self, texts: list[Any], texts_b: list[str] | None = None, batch_size: int = BATCH_SIZE
-    ) -> list[np.ndarray]:
-        """Each row's logits [answers, labels], of texts as `Kind.tokenize` takes them."""
+    def outputs(self, texts: list[Any], texts_b: list[str] | None = None, batch_size: int = BATCH_SIZE) -> list[Any]:
+        """Each row's logits [answers, labels] as an array, of texts as `Kind.tokenize` takes them."""
         self._check_pairs(texts_b)
         encoded, places = self.kind.tokenize(self.tokenizer, texts, texts_b, self.manifest.max_length_tokens)
-        answers: list[np.ndarray] = [np.empty(0)] * len(texts)
-        for indices in batches_by_length(encoded.input_ids, batch_size):
-            ids, types = ([column[i] for i in indices] for column in (encoded.input_ids, encoded.token_type_ids))
-            for index, output in zip(indices, self._forward(ids, types), strict=True):
+        answers: list[Any] = [None] * len(texts)
+        for indices, ids, types in self.feeds(encoded, batch_size):
+            for index, output in zip(indices, self._engine(ids, types), strict=True):
                 answers[index] = self.kind.answers(output, None if places is None else places[index])
         return answers
+
+    def feeds(self, encoded: Encoded, batch_size: int) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+        """Batches of rows of similar length: their indices, padded ids and token types, int64 [batch, length] both."""
+        for indices in batches_by_length(encoded.input_ids, batch_size):
+            ids, types = ([column[i] for i in indices] for column in (encoded.input_ids, encoded.token_type_ids))
+            yield indices, pad_batch(ids, self.tokenizer.pad_id), pad_batch(types, 0)
 
     def score(self, outputs: list[np.ndarray], gold: list[Any], texts: list[Any]) -> dict[str, float]:
         """The task's metric first, then what is usually read beside it, of outputs [answers, labels] of each row."""
@@ -114,10 +119,6 @@ class Predictor:
             need = "two texts per row" if self.manifest.pair else "one text per row"
             raise InputError(f"this bundle takes {need}", "texts", "see task_type in its manifest.json")
 
-    def _forward(self, input_ids: list[list[int]], token_type_ids: list[list[int]], multiple_of: int = 1) -> np.ndarray:
-        ids = pad_batch(input_ids, self.tokenizer.pad_id, multiple_of)
-        return self._engine(ids, pad_batch(token_type_ids, 0, multiple_of))
-
 
 def batches_by_length(rows: list[list[int]], batch_size: int) -> list[np.ndarray]:
     """Indices of the rows, shortest first, `batch_size` at a time."""
@@ -125,10 +126,9 @@ def batches_by_length(rows: list[list[int]], batch_size: int) -> list[np.ndarray
     return [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
 
 
-def checked_precision(manifest: Manifest, where: str, device: str, precision: str | None) -> str:
-    """The precision to run in. Raises InputError for one that bundle and device do not have together."""
+def _checked_precision(manifest: Manifest, where: str, device: str, precision: str | None) -> str:
     if device not in ("cpu", "gpu"):
-        raise InputError(f"unknown device {device!r}", where, "use cpu or gpu")
+        raise InputError(f"unknown device {device!r}", "device", "use cpu or gpu")
     chosen = precision or manifest.precision
     possible = ["int8"] if manifest.precision == "int8" else ["fp32", "bf16" if device == "cpu" else "fp16"]
     if manifest.precision == "int8" and device == "gpu":

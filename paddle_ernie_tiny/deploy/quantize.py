@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..data.tokenization import pad_batch
 from ..defaults import CALIBRATION_ROWS, MAX_DROP_POINTS
 from ..errors import GateError, InputError
 from ..files import new_folder
@@ -23,7 +22,7 @@ from ..machine import has_vnni
 from ..processes import in_child
 from .bundle import MANIFEST, MODEL_STEM, read_manifest, write_manifest
 from .export import OLD_FORMAT
-from .predictor import Predictor, batches_by_length
+from .predictor import Predictor
 from .row_files import LabelledRows, read_labelled
 
 if TYPE_CHECKING:
@@ -64,7 +63,7 @@ def quantize_bundle(request: QuantizeRequest) -> dict[str, Any]:
     with new_folder(out, marker=MANIFEST) as folder:
         result = in_child("quantize", _quantize, request, folder, environment=OLD_FORMAT)
         if not result["passed"]:
-            raise GateError(_refusal(manifest.metric, result, request), str(out), _remedy(result, request))
+            raise _refused(manifest.metric, result, request)
     return result["parity"]
 
 
@@ -97,8 +96,15 @@ def _quantize(request: QuantizeRequest, folder: Path) -> dict[str, Any]:
     from .static_int8 import Quantizer
 
     served, dev = Predictor(request.bundle), request.dev
-    quantizer = Quantizer(Path(request.bundle), _batches(served, request.calibration))
-    _check_parts(request.keep_fp32, list(quantizer.parts))
+    rows, length = request.calibration, served.manifest.max_length_tokens
+    encoded, _ = served.kind.tokenize(served.tokenizer, rows.texts, rows.texts_b, length)
+    feeds = [(ids, types) for _, ids, types in served.feeds(encoded, _BATCH)]  # by length: little is padding
+    quantizer = Quantizer(Path(request.bundle), feeds)
+    unknown = [name for name in request.keep_fp32 if name not in quantizer.parts]
+    if unknown:
+        raise InputError(f"no part {unknown[0]!r}", "keep_fp32", f"parts: {', '.join(quantizer.parts)}")
+    if set(quantizer.parts) <= set(request.keep_fp32):
+        raise InputError("every part is left in fp32", "keep_fp32", "leave at least one part out of it")
     fp32 = served.outputs(dev.texts, dev.texts_b)
     before = _metric(served, fp32, dev)
     kept = list(request.keep_fp32)
@@ -119,7 +125,8 @@ def _quantize(request: QuantizeRequest, folder: Path) -> dict[str, Any]:
             break
         kept.append(following)
     one, other = np.concatenate(fp32), np.concatenate(int8)
-    parity = {
+    manifest = read_manifest(folder)
+    manifest.parity = {
         "rows": len(dev.texts),
         "metric_fp32": before,
         "metric_int8": after,
@@ -128,19 +135,10 @@ def _quantize(request: QuantizeRequest, folder: Path) -> dict[str, Any]:
         "max_abs_diff": float(np.abs(one - other).max()),
         "label_agreement": served.kind.agreement(one, other),
     }
-    manifest = read_manifest(folder)
-    manifest.parity = parity
-    manifest.quantization = {**(manifest.quantization or {}), "tried": tried, "sensitivity": sensitivity}
+    made = {"tried": tried, "sensitivity": sensitivity}
+    manifest.quantization = {**(manifest.quantization or {}), **made}
     write_manifest(folder, manifest)
-    return {"passed": passed, "parity": parity, "tried": tried, "sensitivity": sensitivity}
-
-
-def _check_parts(keep_fp32: list[str], parts: list[str]) -> None:
-    unknown = [name for name in keep_fp32 if name not in parts]
-    if unknown:
-        raise InputError(f"no part {unknown[0]!r}", "keep_fp32", f"parts: {', '.join(parts)}")
-    if set(parts) <= set(keep_fp32):
-        raise InputError("every part is left in fp32", "keep_fp32", "leave at least one part out of it")
+    return {"passed": passed, "parity": manifest.parity, **made}
 
 
 def _write(quantizer: Quantizer, folder: Path, request: QuantizeRequest, keep_fp32: list[str]) -> None:
@@ -180,38 +178,23 @@ def _sensitivity(quantizer: Quantizer, folder: Path, request: QuantizeRequest, s
     return dict(sorted(changes.items(), key=lambda item: -item[1] if item[1] == item[1] else -np.inf))
 
 
-def _batches(served: Predictor, rows: LabelledRows) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Padded feeds of the calibration rows, int64 [batch, length] twice, by length so that little is padding."""
-    length, pad_id = served.manifest.max_length_tokens, served.tokenizer.pad_id
-    encoded, _ = served.kind.tokenize(served.tokenizer, rows.texts, rows.texts_b, length)
-    return [
-        (
-            pad_batch([encoded.input_ids[i] for i in picked], pad_id),
-            pad_batch([encoded.token_type_ids[i] for i in picked], 0),
-        )
-        for picked in batches_by_length(encoded.input_ids, _BATCH)
-    ]
-
-
 def _metric(served: Predictor, outputs: list[np.ndarray], rows: LabelledRows) -> float:
     if not np.isfinite(np.concatenate(outputs)).all():
         return float("nan")
     return served.score(outputs, rows.gold, rows.texts)[served.manifest.metric]
 
 
-def _refusal(metric: str, result: dict[str, Any], request: QuantizeRequest) -> str:
+def _refused(metric: str, result: dict[str, Any], request: QuantizeRequest) -> GateError:
     parity, tries = result["parity"], len(result["tried"])
-    return (
+    what = (
         f"{metric} on {parity['rows']} dev rows falls from {parity['metric_fp32']:.4f} to {parity['metric_int8']:.4f}, "
         f"{parity['drop_points']:.2f} points (allowed: {request.max_drop_points:g})"
         + (f", the last of {tries} attempts that left ever more in fp32" if tries > 1 else "")
         + "; nothing was written"
     )
-
-
-def _remedy(result: dict[str, Any], request: QuantizeRequest) -> str:
+    remedy = "serve the fp32 bundle, or give more calibration rows; int8 may need training that knows of it"
     worst = [name for name in result["sensitivity"] if name not in request.keep_fp32][:3]
     if not request.auto and worst:
         options = " ".join(f"--keep-fp32 {name}" for name in worst)
-        return f"leave the most sensitive parts in fp32: {options}, or use --auto"
-    return "serve the fp32 bundle, or give more calibration rows; int8 may need training that knows of it"
+        remedy = f"leave the most sensitive parts in fp32: {options}, or use --auto"
+    return GateError(what, request.out, remedy)

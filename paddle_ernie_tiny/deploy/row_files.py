@@ -114,8 +114,6 @@ def predict_rows(
     """The answers to one text (or pair), or to a file's rows, as JSON values. Raises InputError for wrong input."""
     if (text is None) == (file is None):
         raise InputError("give a text or --input FILE, not both and not neither", "predict", "see predict --help")
-    if device not in ("cpu", "gpu"):
-        raise InputError(f"unknown device {device!r}", "--device", "use cpu or gpu")
     texts_b: list[str] | None
     if file is not None:
         texts, texts_b = read_texts(file)

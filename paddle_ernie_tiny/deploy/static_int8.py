@@ -47,7 +47,7 @@ class Quantizer:
         with paddle.static.scope_guard(paddle.static.Scope()), paddle.utils.unique_name.guard():
             calibration = PostTrainingQuantization(
                 executor=self._executor,
-                data_loader=self._loader(),
+                data_loader=lambda: (dict(zip(self._feeds, batch, strict=True)) for batch in self._batches),
                 model_dir=str(self._bundle),
                 model_filename=f"{MODEL_STEM}.pdmodel",
                 params_filename=f"{MODEL_STEM}.pdiparams",
@@ -73,25 +73,6 @@ class Quantizer:
             )
         strip_call_stacks(folder / f"{MODEL_STEM}.pdmodel")
 
-    def _loader(self):
-        batches, program = self._batches, paddle.static.Program()
-
-        class Batches(paddle.io.Dataset):
-            def __len__(self):
-                return len(batches)
-
-            def __getitem__(self, index):
-                return batches[index]
-
-        with paddle.static.program_guard(program):
-            feeds = [paddle.static.data(name, [None, None], "int64") for name in self._feeds]
-        return paddle.io.DataLoader(
-            Batches(),
-            feed_list=feeds,
-            batch_size=None,  # type: ignore[arg-type]  # an item is a batch already; Paddle's types leave None out
-            return_list=False,
-        )
-
 
 def parts_of(program: Any) -> tuple[dict[str, list[str]], list[str]]:
     """Part to the weights of its matrix products; and the tensors of the products that have none.
@@ -102,28 +83,24 @@ def parts_of(program: Any) -> tuple[dict[str, list[str]], list[str]]:
     """
     block = program.global_block()
     layers = sum(op.type == "softmax" for op in block.ops)
-    parts: dict[str, list[str]] = {EMBEDDINGS: []}
+    of_products: list[str] = []  # the part of each product with weights, in the program's order
     for layer in range(layers):
-        parts[f"encoder.layers.{layer}.attention"] = []
-        parts[f"encoder.layers.{layer}.feed_forward"] = []
-    parts[HEAD] = []
-    number, without_weights = 0, []
+        of_products += [f"encoder.layers.{layer}.attention"] * 4 + [f"encoder.layers.{layer}.feed_forward"] * 2
+    parts: dict[str, list[str]] = {name: [] for name in (EMBEDDINGS, *of_products, HEAD)}
+    number, part, without_weights = 0, HEAD, []
     for op in block.ops:
         if op.type != _MATMUL:
             continue
         names = [*op.input("X"), *op.input("Y")]
         weights = [name for name in names if block.var(name).persistable]
-        if not weights:
+        if weights:
+            part = of_products[number] if number < len(of_products) else HEAD
+            number += 1
+        if not weights or any(len(block.var(name).shape) != 2 for name in weights):  # a product a head (graph.py)
             without_weights += names
-            continue
-        layer, place = divmod(number, 6)
-        number += 1
-        if any(len(block.var(name).shape) != 2 for name in weights):  # a product a head, of one row (graph.py)
-            without_weights += names
-            continue
-        part = f"encoder.layers.{layer}." + ("attention" if place < 4 else "feed_forward")
-        parts[part if layer < layers else HEAD] += weights
-    if not layers or number <= 6 * layers:
+        else:
+            parts[part] += weights
+    if not layers or number <= len(of_products):
         raise ErnieTinyError(f"not the graph of an encoder: {layers} softmax, {number} products with weights")
     return parts, without_weights
 
@@ -159,10 +136,8 @@ def quantize_table(program: Any) -> None:
     row = int8 row * scale, scale = largest absolute value of the row / 127. Changes `program` and the current scope.
     """
     block, scope = program.global_block(), paddle.static.global_scope()
-    index, op = max(
-        ((i, op) for i, op in enumerate(block.ops) if op.type == "lookup_table_v2"),
-        key=lambda found: block.var(found[1].input("W")[0]).shape[0],
-    )
+    lookups = [(index, op) for index, op in enumerate(block.ops) if op.type == "lookup_table_v2"]
+    index, op = max(lookups, key=lambda found: block.var(found[1].input("W")[0]).shape[0])
     name, out = op.input("W")[0], op.output("Out")[0]
     table = np.array(scope.find_var(name).get_tensor())
     scales = np.abs(table).max(axis=1, keepdims=True) / 127
@@ -170,34 +145,18 @@ def quantize_table(program: Any) -> None:
     _constant(block, f"{name}.int8", np.rint(table / scales).astype(np.int8))
     _constant(block, f"{name}.scale", scales.astype(np.float32))
     shape, ids = block.var(out).shape, op.input("Ids")[0]
-    looked_up = {
-        "int8": block.create_var(name=f"{out}.int8", shape=shape, dtype="int8"),
-        "scale": block.create_var(name=f"{out}.scale", shape=[*shape[:-1], 1], dtype="float32"),
-    }
+    rows = block.create_var(name=f"{out}.int8", shape=shape, dtype="int8")
+    scale = block.create_var(name=f"{out}.scale", shape=[*shape[:-1], 1], dtype="float32")
     as_float = block.create_var(name=f"{out}.float", shape=shape, dtype="float32")
     block._remove_op(index)
-    for offset, (part, target) in enumerate(looked_up.items()):
-        block._insert_op(
-            index + offset,
-            type="lookup_table_v2",
-            inputs={"W": [f"{name}.{part}"], "Ids": [ids]},
-            outputs={"Out": [target]},
-            attrs={"padding_idx": -1},
-        )
-    block._insert_op(
-        index + 2,
-        type="cast",
-        inputs={"X": [looked_up["int8"]]},
-        outputs={"Out": [as_float]},
-        attrs={"in_dtype": looked_up["int8"].dtype, "out_dtype": as_float.dtype},
-    )
-    block._insert_op(
-        index + 3,
-        type="elementwise_mul",
-        inputs={"X": [as_float], "Y": [looked_up["scale"]]},
-        outputs={"Out": [out]},
-        attrs={"axis": -1},
-    )
+    inserted = [
+        ("lookup_table_v2", {"W": [f"{name}.int8"], "Ids": [ids]}, rows, {"padding_idx": -1}),
+        ("lookup_table_v2", {"W": [f"{name}.scale"], "Ids": [ids]}, scale, {"padding_idx": -1}),
+        ("cast", {"X": [rows]}, as_float, {"in_dtype": rows.dtype, "out_dtype": as_float.dtype}),
+        ("elementwise_mul", {"X": [as_float], "Y": [scale]}, out, {"axis": -1}),
+    ]
+    for offset, (operator, inputs, target, attributes) in enumerate(inserted):
+        block._insert_op(index + offset, type=operator, inputs=inputs, outputs={"Out": [target]}, attrs=attributes)
 
 
 def _constant(block, name: str, value: np.ndarray) -> None:

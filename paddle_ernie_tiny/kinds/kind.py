@@ -53,7 +53,7 @@ class Kind:
     may_pair: ClassVar[bool] = True  # may a row be two texts?
     soft_losses: ClassVar[tuple[str, ...]] = ("cross_entropy", "kl", "mse")  # of the soft label; first the default
     shown_metrics: ClassVar[tuple[str, ...]] = ()  # what is usually read beside the task's own metric
-    augmenter: ClassVar[str] = "words"  # a row of augmentation.AUGMENTERS
+    augmenter: ClassVar[str] = "words"  # a row of augmentation.augmenters.AUGMENTERS
     unit_name: ClassVar[str] = "rows"  # what has a label
     has_labels: ClassVar[bool] = True  # is the answer one of several labels?
     no_label: ClassVar[dict[str, Any]] = {"label": None}  # the fields of an example that take its label away

@@ -40,17 +40,17 @@ class TokenClassification(Kind):
     soft_unit = "labelled"
 
     def read(self, path, table, labels, require_label=True):
-        from ..data.token_files import read_token_examples
+        from ..data.readers import read_token_examples
 
         return read_token_examples(path, table, labels)
 
     def read_dataset(self, name, split, table, subset):
-        from ..data.token_files import read_paddlenlp_tokens
+        from ..data.readers import read_paddlenlp_tokens
 
         return read_paddlenlp_tokens(name, split, table, subset)
 
     def infer_labels(self, path, table):
-        from ..data.token_files import infer_tags
+        from ..data.readers import infer_tags
 
         return infer_tags(path, table)
 

@@ -12,7 +12,8 @@ from typing import Any
 import paddle
 from tqdm import tqdm
 
-from ..augmentation import AugmentationTeacher, Augmented, augmented_rows
+from ..augmentation.augmenters import AugmentationRequest, augmented_rows
+from ..augmentation.copies import Augmented
 from ..config import RunConfig
 from ..config.schema import GeneralCorpusSettings
 from ..data.corpus import TextCorpus, corpus_files, corpus_fingerprint, prepare_corpus
@@ -161,12 +162,11 @@ class RunContext:
         def masked_lm() -> Any:
             return load_masked_lm(folder) if has_masked_lm_head(folder) else None
 
-        teacher = AugmentationTeacher(masked_lm, self.tokenizer, model_fingerprint(folder))
         data, settings = self.data, self.config.augmentation
         assert settings is not None, "asked for only where the configuration has it"
-        folder_of_copies = self.folder.prepared("augmented")
-        seed = self.config.seed
-        return augmented_rows(data.kind, folder_of_copies, data.train, data.labels, settings, seed, teacher)
+        teacher = self.tokenizer, masked_lm, model_fingerprint(folder)
+        request = AugmentationRequest(data.train, data.labels, settings, self.config.seed, *teacher)
+        return augmented_rows(request, data.kind.augmenter, self.folder.prepared("augmented"))
 
     @property
     def corpus_settings(self) -> GeneralCorpusSettings:

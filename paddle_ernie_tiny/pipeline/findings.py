@@ -11,6 +11,7 @@ import paddle
 
 from ..config import TrainingSettings
 from ..data.corpus import corpus_files, read_lines
+from ..data.rows import characters
 from ..data.splits import TaskData
 from ..errors import Finding, InputError
 from ..files import free_bytes
@@ -93,7 +94,7 @@ def _lengths(context: RunContext, split: str) -> Finding:
     data, rows, limit = context.data, context.data.splits[split], context.config.task.max_length_tokens
     sample = [rows[i] for i in np.random.default_rng(context.config.seed).permutation(len(rows))[:_SAMPLE]]
     if context.teacher_source is None:
-        lengths, unit = [example.characters for example in sample], "characters (the tokenizer is not made yet)"
+        lengths, unit = [characters(example) for example in sample], "characters (the tokenizer is not made yet)"
     else:
         pairs = [example.text_b or "" for example in sample] if rows[0].text_b is not None else None
         encoded, _ = data.kind.tokenize(context.tokenizer, [example.text for example in sample], pairs, 1 << 30)
@@ -175,7 +176,7 @@ def _tokens(context: RunContext, index: int) -> tuple[float, float]:
         tokens, rows = context.corpus_bytes / 3, _corpus_lines(context)
     else:
         picked = np.random.default_rng(config.seed).permutation(len(train))[:_SAMPLE]
-        length = np.mean([min(config.task.max_length_tokens, 3 + train[i].characters) for i in picked])
+        length = np.mean([min(config.task.max_length_tokens, 3 + characters(train[i])) for i in picked])
         rows = len(train) * (1 + (config.augmentation.copies_per_row if config.augmentation else 0))
         tokens = float(length * rows)
     passes = _passes(config.stages[index].training, rows)

@@ -2,7 +2,8 @@
 
 import pytest
 
-from paddle_ernie_tiny.augmentation.entities import swap_entities
+from paddle_ernie_tiny.augmentation import augmenters
+from paddle_ernie_tiny.augmentation.augmenters import AugmentationRequest
 from paddle_ernie_tiny.config import AugmentationSettings
 from paddle_ernie_tiny.data.rows import TokenExample
 from paddle_ernie_tiny.errors import InputError
@@ -19,6 +20,10 @@ def row(text, tags, labels, line=1):
 
 def settings(**values):
     return AugmentationSettings(**{"copies_per_row": 2, "replace_probability": 1.0, **values})
+
+
+def swap_entities(rows, labels, use, seed):
+    return augmenters.swap_entities(AugmentationRequest(rows, labels, use, seed, None, lambda: None, ""))
 
 
 def readable(example, labels):

@@ -4,8 +4,7 @@ import numpy as np
 import paddle
 import pytest
 
-from paddle_ernie_tiny.augmentation.masked_words import WordPredictor, compose
-from paddle_ernie_tiny.augmentation.segments import analyse
+from paddle_ernie_tiny.augmentation.candidates import WordPredictor, analyse, compose
 from paddle_ernie_tiny.config import ModelShape
 from paddle_ernie_tiny.data.tokenization import WordPieceTokenizer
 from paddle_ernie_tiny.models.build import build_masked_lm
@@ -105,7 +104,7 @@ def test_words_that_are_masked_together_stand_apart(model):
         assert all(b.first - a.last >= 8 for a, b in zip(group, group[1:], strict=False))
         ids, places = predictor.masked(group)
         assert len(ids) <= 64 and [ids[place] for place in places] == [TOKENIZER.mask_id] * len(group)
-    alone = WordPredictor(model, TOKENIZER, 5, 4, tokens_between=None)
+    alone = WordPredictor(model, TOKENIZER, 5, 4, tokens_between=1000)
     assert alone.groups(wanted) == [[word] for word in wanted]
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from paddle_ernie_tiny.augmentation.segments import analyse, script_of
+from paddle_ernie_tiny.augmentation.candidates import analyse, script_of
 from paddle_ernie_tiny.data.tokenization import WordPieceTokenizer
 
 TOKENS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *"酒店很好，。1天", "ip", "##ad", "good", "film", "##s", "12"]

@@ -3,8 +3,8 @@
 import paddle
 import pytest
 
-from paddle_ernie_tiny.augmentation import AugmentationTeacher
-from paddle_ernie_tiny.augmentation import sentences as module
+from paddle_ernie_tiny.augmentation import augmenters as module
+from paddle_ernie_tiny.augmentation.augmenters import AugmentationRequest
 from paddle_ernie_tiny.config import AugmentationSettings, ModelShape
 from paddle_ernie_tiny.data.rows import Example
 from paddle_ernie_tiny.data.tokenization import WordPieceTokenizer
@@ -33,7 +33,8 @@ def settings(**values):
 
 
 def augment(rows, use, masked_lm, tokenizer, seed):
-    return module.replace_words(rows, ["0", "1"], use, seed, AugmentationTeacher(lambda: masked_lm, tokenizer, ""))
+    request = AugmentationRequest(rows, ["0", "1"], use, seed, tokenizer, lambda: masked_lm, "")
+    return module.replace_words(request)
 
 
 class HandMade:

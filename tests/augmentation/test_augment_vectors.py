@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from paddle_ernie_tiny.augmentation import vectors as module
-from paddle_ernie_tiny.augmentation.vectors import nearest_words
+from paddle_ernie_tiny.augmentation import candidates as module
+from paddle_ernie_tiny.augmentation.candidates import nearest_words
 from paddle_ernie_tiny.errors import InputError
 
 # cosines with 酒店: 宾馆 0.995 (at ten times the length), 饭店 0.6, 价格 0; hotel is the nearest of all

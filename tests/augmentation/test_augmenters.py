@@ -4,9 +4,10 @@ import dataclasses
 
 import pytest
 
-from paddle_ernie_tiny import augmentation
-from paddle_ernie_tiny.augmentation import AUGMENTERS, AugmentationTeacher, Augmented, augmented_rows
-from paddle_ernie_tiny.augmentation.augmenters import cached as cached_rows
+from paddle_ernie_tiny.augmentation import augmenters
+from paddle_ernie_tiny.augmentation.augmenters import AUGMENTERS, AugmentationRequest, augmented_rows
+from paddle_ernie_tiny.augmentation.copies import Augmented
+from paddle_ernie_tiny.augmentation.copies import cached as cached_rows
 from paddle_ernie_tiny.config import AugmentationSettings
 from paddle_ernie_tiny.data.rows import Example, TokenExample
 from paddle_ernie_tiny.data.tokenization import WordPieceTokenizer
@@ -82,7 +83,7 @@ def counted(monkeypatch):
         asked.append(arguments)
         return Augmented([], [], len(asked), [])
 
-    monkeypatch.setattr(augmentation.augmenters, "AUGMENTERS", dict.fromkeys(AUGMENTERS, make))
+    monkeypatch.setattr(augmenters, "AUGMENTERS", dict.fromkeys(AUGMENTERS, make))
     return asked
 
 
@@ -90,32 +91,26 @@ def test_all_that_decides_the_rows_makes_them_again(tmp_path, counted):
     vectors = tmp_path / "v.txt"
     vectors.write_text("a 1\n", encoding="utf-8")
     settings = AugmentationSettings(word_vectors=str(vectors))
-    teacher = AugmentationTeacher(lambda: None, WordPieceTokenizer(SPECIALS), "m")
-    base = {
-        "kind": KINDS["classification"],
-        "train": [Example("甲", None, 0, 1)],
-        "labels": ["a"],
-        "settings": settings,
-    }
-    base |= {"seed": 1, "teacher": teacher}
+    tokenizer, rows = WordPieceTokenizer(SPECIALS), [Example("甲", None, 0, 1)]
+    request = AugmentationRequest(rows, ["a"], settings, 1, tokenizer, lambda: None, "m")
 
-    def made_again(**changed):
-        """Whether the rows are made again after those of `base`, which are there when it returns."""
+    def made_again(kind="classification", **changed):
+        """Whether the rows are made again after those of `request`, which are there when it returns."""
         before = len(counted)
-        augmented_rows(folder=tmp_path / "kept", **{**base, **changed})
+        augmented_rows(dataclasses.replace(request, **changed), KINDS[kind].augmenter, tmp_path / "kept")
         again = len(counted) > before
-        augmented_rows(folder=tmp_path / "kept", **base)
+        augmented_rows(request, "words", tmp_path / "kept")
         return again
 
     assert made_again() and not made_again()
     assert not made_again(settings=settings.model_copy(update={"rows_per_batch": 1, "labels": "teacher"}))
     for other in (
-        {"train": [Example("乙", None, 0, 1)]},
+        {"rows": [Example("乙", None, 0, 1)]},
         {"seed": 2},
-        {"kind": KINDS["token_classification"]},
+        {"kind": "token_classification"},
         {"labels": ["b"]},
-        {"teacher": dataclasses.replace(teacher, model_fingerprint="n")},
-        {"teacher": dataclasses.replace(teacher, tokenizer=WordPieceTokenizer([*SPECIALS, "a"]))},
+        {"model_fingerprint": "n"},
+        {"tokenizer": WordPieceTokenizer([*SPECIALS, "a"])},
         {"settings": settings.model_copy(update={"copies_per_row": 9})},
         {"settings": settings.model_copy(update={"word_vectors": None})},
     ):
@@ -134,8 +129,8 @@ def test_rows_of_each_kind_are_kept_as_what_they_are(tmp_path):
 
     settings = AugmentationSettings(copies_per_row=1, replace_probability=1.0)
     rows = [TokenExample(("王", "来"), (1, 0), 1), TokenExample(("李", "明", "去"), (1, 2, 0), 2)]
-    teacher = AugmentationTeacher(ask, WordPieceTokenizer(SPECIALS), "m")
-    arguments = (KINDS["token_classification"], tmp_path, rows, ["O", "B-PER", "I-PER"], settings, 0, teacher)
-    made = augmented_rows(*arguments)
+    labels, tokenizer = ["O", "B-PER", "I-PER"], WordPieceTokenizer(SPECIALS)
+    request = AugmentationRequest(rows, labels, settings, 0, tokenizer, ask, "m")
+    made = augmented_rows(request, KINDS["token_classification"].augmenter, tmp_path)
     assert made.examples == [TokenExample(("李", "明", "来"), (1, 2, 0), 1), TokenExample(("王", "去"), (1, 0), 2)]
-    assert augmented_rows(*arguments) == made
+    assert augmented_rows(request, "entities", tmp_path) == made

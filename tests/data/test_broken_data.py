@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 import pytest
 
 from paddle_ernie_tiny.config import check_config
+from paddle_ernie_tiny.data.readers import read_token_examples
 from paddle_ernie_tiny.data.splits import load_task_data
 from paddle_ernie_tiny.data.tables import TableFormat
-from paddle_ernie_tiny.data.token_files import read_token_examples
 from paddle_ernie_tiny.errors import InputError, InputErrors
 from paddle_ernie_tiny.kinds import KINDS
 from paddle_ernie_tiny.kinds.tags import misplaced_tags

@@ -9,9 +9,8 @@ import sys
 import numpy as np
 import pytest
 
-from paddle_ernie_tiny.data import text_files
-from paddle_ernie_tiny.data.corpus import TextCorpus, prepare_corpus
-from paddle_ernie_tiny.data.text_files import corpus_files, corpus_fingerprint, read_lines
+from paddle_ernie_tiny.data import corpus as module
+from paddle_ernie_tiny.data.corpus import TextCorpus, corpus_files, corpus_fingerprint, prepare_corpus, read_lines
 from paddle_ernie_tiny.data.tokenization import WordPieceTokenizer
 from paddle_ernie_tiny.errors import InputError
 
@@ -91,7 +90,7 @@ class TestLines:
 
     @pytest.mark.parametrize("size", [4, 5, 6, 7, 64])
     def test_a_very_long_line_comes_in_pieces(self, tmp_path, monkeypatch, size):
-        monkeypatch.setattr(text_files, "_LINE_BYTES", size)
+        monkeypatch.setattr(module, "_LINE_BYTES", size)
         (tmp_path / "a.txt").write_text("我们喜欢北京😀好\n短\n", encoding="utf-8")
         lines = list(read_lines(tmp_path))
         assert "".join(lines) == "我们喜欢北京😀好短" and lines[-1] == "短"

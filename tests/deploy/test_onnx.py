@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from paddle_ernie_tiny.deploy.bundle import read_manifest
-from paddle_ernie_tiny.deploy.onnx import OnnxRequest, export_onnx
 from paddle_ernie_tiny.deploy.engines import open_paddle
+from paddle_ernie_tiny.deploy.onnx import export_onnx
 from paddle_ernie_tiny.deploy.predictor import Predictor
 from paddle_ernie_tiny.errors import GateError, InputError
 
@@ -17,7 +17,7 @@ pytest.importorskip("paddle2onnx")
 def test_a_converted_bundle_answers_alike(name, request, tmp_path):
     bundle = request.getfixturevalue(name)
     out = tmp_path / "onnx"
-    parity = export_onnx(OnnxRequest(str(bundle.folder), str(out), bundle.texts, bundle.texts_b))
+    parity = export_onnx(bundle.folder, out, bundle.texts, bundle.texts_b)
     assert parity["max_abs_diff"] <= 1e-4 and parity["rows"] == 48
     assert sorted(read_manifest(out).files) == ["model.onnx", "tokenizer.json", "vocab.txt"]
     session = onnxruntime.InferenceSession(str(out / "model.onnx"), providers=["CPUExecutionProvider"])
@@ -33,13 +33,13 @@ def test_a_converted_bundle_answers_alike(name, request, tmp_path):
 
 def test_logits_beyond_the_tolerance_are_refused(classifier, tmp_path):
     with pytest.raises(GateError, match="nothing was written"):
-        export_onnx(OnnxRequest(str(classifier.folder), str(tmp_path / "onnx"), classifier.texts, None, 1e-12))
+        export_onnx(classifier.folder, tmp_path / "onnx", classifier.texts, None, 1e-12)
     assert not (tmp_path / "onnx").exists() and not list(tmp_path.glob("*.tmp"))
 
 
 def test_no_rows_and_a_missing_package_are_refused(classifier, tmp_path, monkeypatch):
     with pytest.raises(InputError, match="needs at least one row"):
-        export_onnx(OnnxRequest(str(classifier.folder), str(tmp_path / "onnx"), [], None))
+        export_onnx(classifier.folder, tmp_path / "onnx", [], None)
     monkeypatch.setattr("paddle_ernie_tiny.deploy.onnx.find_spec", lambda name: None)
     with pytest.raises(InputError, match="'paddle2onnx' is not installed"):
-        export_onnx(OnnxRequest(str(classifier.folder), str(tmp_path / "onnx"), classifier.texts, None))
+        export_onnx(classifier.folder, tmp_path / "onnx", classifier.texts, None)

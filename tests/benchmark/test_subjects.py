@@ -2,7 +2,7 @@
 
 import pytest
 
-from paddle_ernie_tiny.benchmark.named_shapes import KNOWN, Shape, flops, parameters, parse_shape
+from paddle_ernie_tiny.benchmark.subjects import KNOWN, Shape, flops, parameters, parse_shape
 from paddle_ernie_tiny.errors import InputError
 
 
