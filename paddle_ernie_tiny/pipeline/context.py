@@ -48,11 +48,10 @@ class RunContext:
     `teacher_source` is the folder of the given teacher; None: it is pretrained here. `teacher` is its configuration.
     """
 
-    student = ""  # its name, if the run has several
-
     def __init__(self, config: RunConfig, data: TaskData, teacher_source: Path | None, teacher: dict[str, Any]):
         self.config, self.data, self.teacher_source, self.teacher = config, data, teacher_source, teacher
         self.folder = RunFolder(Path(config.output_dir))
+        self.student = ""  # its name, if the run has several
         self.watcher = Watcher()
         self.findings: list[Finding] = []  # of preflight, for the report
         self._rows: dict[str, EncodedRows] = {}

@@ -153,12 +153,11 @@ def signals_findings(contexts: dict[str, RunContext]) -> list[Finding]:
             layout = context.signal_layout(stage, needs, context.teacher["hidden_size"])
             size = tokens * layout.bytes_per_token
             sizes[stage.data, stage.teacher, fingerprint(layout.as_key())] = size
+            once, remedy = passes <= 1, "set teacher_signals: online, unless a later stage or run reads them"
             what = (
                 f"cached teacher signals: {layout.bytes_per_token / 1000:.1f} kB per token, about {tokens:,.0f} "
-                f"tokens, {size / 1e9:.1f} GB; {passes:.3g} passes over them"
+                f"tokens, {size / 1e9:.1f} GB; {passes:.3g} passes over them{': none is read twice' if once else ''}"
             )
-            once, remedy = passes <= 1, "set teacher_signals: online, unless a later stage or run reads them"
-            what += ": none is read twice" if once else ""
             findings.append(found("signals", what, f"stages[{index}] ({settings.stage})", once, remedy))
     need = sum(sizes.values())
     free, folder = free_bytes(Path(context.config.signals_folder or context.folder.shared))

@@ -44,17 +44,16 @@ def preflight(config: RunConfig, say: Callable[[str], None] = print) -> dict[str
     data = attempt(load_task_data, config)
     if config.general_corpus is not None:
         attempt(corpus_files, config.general_corpus.path)
-    pretrain, source = config.teacher.pretrain, None
-    teacher: Any = None
+    pretrain = config.teacher.pretrain
+    source = attempt(resolve_model, config.teacher.model) if pretrain is None else None
+    teacher: Any = None  # its configuration
     if pretrain is not None:
         teacher = {**pretrain.shape.model_dump(), "vocab_size": pretrain.vocab_size}
-    else:
-        source = attempt(resolve_model, config.teacher.model)
-    if source is not None:
+    elif source is not None:
         attempt(load_tokenizer, source)
         teacher = attempt(read_model_config, source)
-    if source is not None and teacher is not None:
-        attempt(_check_teacher, config, source, teacher, data)
+        if teacher is not None:
+            attempt(_check_teacher, config, source, teacher, data)
     any_student = RunContext(config, data, source, teacher)
     contexts = {name: any_student.for_student(name, run) for name, run in config.each_student.items()}
     for context in contexts.values():
@@ -68,16 +67,10 @@ def preflight(config: RunConfig, say: Callable[[str], None] = print) -> dict[str
     attempt(_check_output, Path(config.output_dir))
     if errors:
         raise InputErrors(errors)
-    _find(contexts, say)
-    return contexts
-
-
-def _find(contexts: dict[str, RunContext], say: Callable[[str], None]) -> None:
-    """Gives all students' contexts what preflight found in them, and says each finding once."""
     first = next(iter(contexts.values()))
-    data, task = first.data, first.config.task
     rows = ", ".join(f"{len(examples)} {name}" for name, examples in data.splits.items())
-    say(f"preflight: task {task.name!r} ({data.kind.name}), {rows} rows, {data.kind.describe_labels(data.labels)}")
+    labels = data.kind.describe_labels(data.labels)
+    say(f"preflight: task {config.task.name!r} ({data.kind.name}), {rows} rows, {labels}")
     common = model_findings(first) + data_findings(first) + corpus_findings(first) + signals_findings(contexts)
     for finding in common:
         say(f"preflight: {finding}")
@@ -86,6 +79,7 @@ def _find(contexts: dict[str, RunContext], say: Callable[[str], None]) -> None:
         context.findings = common + own
         for finding in own:
             say(f"preflight{f' of {name}' if name else ''}: {finding}")
+    return contexts
 
 
 def _check_precision(config: RunConfig) -> None:

@@ -33,11 +33,10 @@ def write_pages(report: dict[str, Any], folder: Path) -> Path:
     baseline, teacher, student = (report[model]["score"] for model in ("baseline", "teacher", "student"))
     gap = None if baseline is None else teacher - baseline
     figures = {"scores": _scores(report), "sizes": _sizes(report), "latent": _latent(report), "curves": _curves(report)}
-    benchmark = sorted((folder / "benchmark").glob("*.png"))
     view = {
         "r": report,
         "pictures": {name: figure and _url(_png(figure)) for name, figure in figures.items()},
-        "benchmark": [_url(picture.read_bytes()) for picture in benchmark],
+        "benchmark": [_url(picture.read_bytes()) for picture in sorted((folder / "benchmark").glob("*.png"))],
         # what is computed for reading only
         "unit": kind_named(report["kind"], "report.json").unit_name,
         "speed": tables(report["benchmark"]) if report.get("benchmark") else [],

@@ -117,8 +117,9 @@ def plan(contexts: dict[str, RunContext]) -> list[Step]:
         folder = context.folder
         steps.append(Export(context, folder.record("export"), config.export, folder.bundle / MANIFEST))
         if config.export.int8 is not None:
-            product = folder.int8_bundle / MANIFEST
-            steps.append(Quantise(context, folder.record("quantize"), config.export.int8, product))
+            steps.append(
+                Quantise(context, folder.record("quantize"), config.export.int8, folder.int8_bundle / MANIFEST)
+            )
         if config.benchmark is not None:
             product = folder.benchmark / "result.json"
             steps.append(Benchmark(context, folder.record("benchmark"), config.benchmark, product))

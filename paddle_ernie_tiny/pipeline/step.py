@@ -1,7 +1,4 @@
-"""What a step of a run is, and its record, by which finished work is reused as long as nothing that decided it changes.
-
-The run is a loop over steps; each is one small class in `steps/`.
-"""
+"""What a step of a run is, and its record: finished work is reused while what decided it is the same."""
 
 from __future__ import annotations
 

@@ -15,9 +15,16 @@ def print_summary(report_file: Path) -> None:
     report = read_json(report_file)
     students = report.get("students", {"": {"report": report_file.name}})
     files = {name: report_file.parent / student["report"] for name, student in students.items()}
-    rows = [("teacher", report["teacher"], None, None)]
+    rows: list[tuple] = [("teacher", report["teacher"], None, None)]  # heading, scored, agreement with it, style
     for name, file in files.items():
-        rows += _student_rows(read_json(file), f" {name}" if name else "")
+        own, of = read_json(file), f" {name}" if name else ""
+        baseline, student, fidelity = own["baseline"], own["student"], own["fidelity"]
+        if baseline["score"] is not None:
+            rows.append((f"baseline{of} (no distillation)", baseline, fidelity["baseline"]["agreement"], None))
+        for stage in own["stages"]:
+            if stage["score_kind"] != "classifier":
+                rows.append((f"  after {stage['name']} (linear probe)", stage, None, "dim"))
+        rows.append((f"distilled student{of}", student, fidelity["student"]["agreement"], "bold"))
     scores = (
         Column(heading, justify="right") for heading in ("parameters", "score", "of teacher", "agrees with teacher")
     )
@@ -43,15 +50,3 @@ def print_summary(report_file: Path) -> None:
             ("curves", f"visualdl --logdir {file.with_name('vdl')}"),
         ):
             console.print(f"{what}   {place}", highlight=False, soft_wrap=True)
-
-
-def _student_rows(report: dict, name: str) -> list[tuple]:
-    """(heading, what has its score, agreement with the teacher, style) of baseline, probed stages and student."""
-    baseline, student, fidelity = report["baseline"], report["student"], report["fidelity"]
-    rows: list[tuple] = []
-    if baseline["score"] is not None:
-        rows.append((f"baseline{name} (no distillation)", baseline, fidelity["baseline"]["agreement"], None))
-    for stage in report["stages"]:
-        if stage["score_kind"] != "classifier":
-            rows.append((f"  after {stage['name']} (linear probe)", stage, None, "dim"))
-    return [*rows, (f"distilled student{name}", student, fidelity["student"]["agreement"], "bold")]

@@ -113,11 +113,10 @@ class Benchmark(Step):
         }
 
     def run(self) -> dict[str, Any]:
-        context, teacher, texts = self.context, self.folder / "teacher", None
+        context, teacher = self.context, self.folder / "teacher"
         export_bundle(export_request(context, context.teacher_model("finetuned"), teacher))
-        if self.settings.text and not context.data.kind.by_token:  # rows of words are not text
-            rows = LabelledRows.of(context.data.test)
-            texts = (rows.texts, rows.texts_b)
+        rows, wanted = LabelledRows.of(context.data.test), self.settings.text
+        texts = (rows.texts, rows.texts_b) if wanted and not context.data.kind.by_token else None  # words are not text
         models = [str(bundle) for bundle in (teacher, *self.bundles.values())]
         how = self.settings.model_dump(exclude={"text"})
         result = bench(BenchRequest(models, texts=texts, cache=self.folder, **how))

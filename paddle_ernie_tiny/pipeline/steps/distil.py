@@ -92,9 +92,8 @@ class Distil(Step):
             except InputError:
                 if config.signals_folder:
                     raise
-                print(
-                    f"  teacher signals: made again, those in {folder} are of an earlier state of this run", flush=True
-                )
+                what = f"those in {folder} are of an earlier state of this run"
+                print(f"  teacher signals: made again, {what}", flush=True)
                 shutil.rmtree(folder)
                 cache = SignalCache(folder, key, layout, lengths)
         return CachedTeacher(Teacher(model, layout.needs, config.teacher.static_graph), cache)
@@ -107,7 +106,8 @@ class Distil(Step):
     def inputs(self) -> dict[str, Any]:
         context, config, stage = self.context, self.context.config, self.stage
         unused = {name for name, term in TERMS.items() if not (term.latent or stage.label_terms)}
-        upstream = {f"{stage.teacher} teacher": context.teacher_identity(stage.teacher)}
+        start = {"student": identity(context.stage_folder(self.index - 1))} if self.index else context.start_inputs()
+        upstream = {f"{stage.teacher} teacher": context.teacher_identity(stage.teacher), **start}
         values = {
             "seed": config.seed,
             "kind": context.data.kind.name,
@@ -119,10 +119,6 @@ class Distil(Step):
             "objective": (self.settings.objective or config.objective).model_dump(mode="json", exclude=unused),
             "upstream": upstream,
         }
-        if self.index:
-            upstream["student"] = identity(context.stage_folder(self.index - 1))
-        else:
-            upstream.update(context.start_inputs())
         if stage.data == "general":
             return {**values, "general_corpus": context.corpus_inputs()}
         if config.augmentation is not None:
