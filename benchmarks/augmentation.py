@@ -27,7 +27,7 @@ import platform
 import time
 from pathlib import Path
 
-from paddle_ernie_tiny.runtime import cpu_cores, import_paddle, tune_process
+from paddle_ernie_tiny.machine import cpu_cores, import_paddle, tune_process
 
 ROWS_PER_BATCH, BLOCK_ROWS = 64, 64
 

@@ -8,7 +8,7 @@ import time
 
 import numpy as np
 
-from paddle_ernie_tiny.runtime import cpu_cores
+from paddle_ernie_tiny.machine import cpu_cores
 
 TEACHER = {"num_hidden_layers": 12, "hidden_size": 768, "num_attention_heads": 12, "intermediate_size": 3072}
 STUDENTS = {

@@ -26,7 +26,7 @@ import numpy as np
 
 from paddle_ernie_tiny.data.corpus import prepare_corpus, read_lines
 from paddle_ernie_tiny.data.tokenization import WordPieceTokenizer, train_vocabulary
-from paddle_ernie_tiny.runtime import cpu_cores
+from paddle_ernie_tiny.machine import cpu_cores
 
 
 def main() -> None:

@@ -24,7 +24,7 @@ from pathlib import Path
 import numpy as np
 from common import STUDENTS, TEACHER, VOCABULARY, alternate, classifier, machine, pair, rounded
 
-from paddle_ernie_tiny.runtime import import_paddle, tune_process
+from paddle_ernie_tiny.machine import import_paddle, tune_process
 
 
 def main() -> None:

@@ -32,7 +32,7 @@ import time
 from collections import Counter
 from pathlib import Path
 
-from paddle_ernie_tiny.runtime import import_paddle, tune_process
+from paddle_ernie_tiny.machine import import_paddle, tune_process
 
 SERVER_CORE, CLIENT_CORE = 0, 1
 
@@ -294,7 +294,7 @@ def memory_of_shapes(bundle: str, batch_size: int) -> None:
 
     from paddle_ernie_tiny.deploy.bundle import read_manifest
     from paddle_ernie_tiny.deploy.engines import open_paddle
-    from paddle_ernie_tiny.deploy.server.batching import LENGTH_MULTIPLE
+    from paddle_ernie_tiny.deploy.server.bundle_queue import LENGTH_MULTIPLE
 
     manifest, chance = read_manifest(bundle), np.random.default_rng(0)
     engine = open_paddle(Path(bundle), "cpu", 1, manifest.precision)

@@ -11,7 +11,7 @@ import platform
 import time
 from pathlib import Path
 
-from paddle_ernie_tiny.runtime import tune_process
+from paddle_ernie_tiny.machine import tune_process
 
 tune_process()
 

@@ -24,7 +24,7 @@ from statistics import median
 
 from common import machine
 
-from paddle_ernie_tiny.runtime import tune_process
+from paddle_ernie_tiny.machine import tune_process
 
 START = "-- calls --"
 WARM_UP = 20

@@ -36,8 +36,8 @@ from paddle_ernie_tiny.deploy.bundle import read_manifest
 from paddle_ernie_tiny.deploy.predictor import Predictor
 from paddle_ernie_tiny.errors import InputError
 from paddle_ernie_tiny.kinds.metrics import softmax
+from paddle_ernie_tiny.machine import tune_process
 from paddle_ernie_tiny.paddle_serving.serving_folder import export_paddle_serving
-from paddle_ernie_tiny.runtime import tune_process
 
 BATCH = 100  # rows a request
 

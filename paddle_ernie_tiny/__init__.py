@@ -5,38 +5,28 @@
     run = et.distil("configs/demo.yaml", output_dir="runs/demo")
     print(run.report["retention"], run.predictor().predict(["房间很宽敞"]))
 
-Names are imported when they are first used, and the process is then tuned for Paddle (see `runtime.tune_process`).
+Names are imported when they are first used, and the process is then tuned for Paddle (see `machine.tune_process`).
 """
 
 from __future__ import annotations
 
+import ast
 import importlib
+from pathlib import Path
 from typing import Any
 
 __version__ = "0.1.0"
 
-# Public name: the module that has it.
-_NAMES = {
-    **dict.fromkeys(("distil", "bench", "Distilled", "Progress"), "api"),
-    **dict.fromkeys(("load_config", "RunConfig"), "config"),
-    **dict.fromkeys(("evaluate",), "deploy.row_files"),
-    **dict.fromkeys(("Predictor",), "deploy.predictor"),
-    **dict.fromkeys(("export",), "deploy.export"),
-    **dict.fromkeys(("quantize",), "deploy.quantize"),
-    **dict.fromkeys(("STAGES", "Stage"), "stages"),
-    **dict.fromkeys(("TERMS", "Captured", "Needs", "Pair", "Term", "TermSettings"), "terms"),
-    **dict.fromkeys(("KINDS", "Entity", "Kind", "Prediction", "Score"), "kinds"),
-    **dict.fromkeys(("METRICS", "Metric", "Scored"), "kinds.metrics"),
-    **dict.fromkeys(("register_kind", "register_metric", "register_term"), "extensions"),
-    **dict.fromkeys(("ErnieTinyError", "GateError", "InputError", "InputErrors", "Interrupted"), "errors"),
-}
+# Public name: the module that has it. The stub, which type checkers read, lists them.
+_STUB = ast.parse(Path(__file__).with_suffix(".pyi").read_text(encoding="utf-8"))
+_NAMES = {alias.name: node.module for node in _STUB.body if isinstance(node, ast.ImportFrom) for alias in node.names}
 __all__ = ["__version__", *_NAMES]
 
 
 def __getattr__(name: str) -> Any:
     if name not in _NAMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    importlib.import_module(f"{__name__}.runtime").tune_process()
+    importlib.import_module(f"{__name__}.machine").tune_process()
     value = getattr(importlib.import_module(f"{__name__}.{_NAMES[name]}"), name)
     globals()[name] = value
     return value

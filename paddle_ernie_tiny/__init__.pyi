@@ -1,5 +1,4 @@
 from .api import Distilled as Distilled
-from .api import Progress as Progress
 from .api import bench as bench
 from .api import distil as distil
 from .config import RunConfig as RunConfig
@@ -32,5 +31,6 @@ from .terms import Needs as Needs
 from .terms import Pair as Pair
 from .terms import Term as Term
 from .terms import TermSettings as TermSettings
+from .watch import Progress as Progress
 
 __version__: str

@@ -8,13 +8,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from .config import RunConfig, config_from
+from .config import RunConfig, load_config
 from .deploy.predictor import Predictor
 from .errors import InputError
 from .files import read_json
 from .watch import Progress, Watcher
-
-__all__ = ["Distilled", "Progress", "bench", "distil"]
 
 
 @dataclass(frozen=True)
@@ -60,7 +58,7 @@ def distil(
     """
     from .pipeline.run import run
 
-    checked = config if isinstance(config, RunConfig) else config_from(config, overrides, sections)
+    checked = config if isinstance(config, RunConfig) else load_config(config, overrides, sections)
     if isinstance(config, RunConfig) and (overrides or sections):
         remedy = "give them with the path of a YAML file, or change the configuration itself"
         raise InputError("overrides and keywords go with a file, not with a checked configuration", "distil", remedy)

@@ -7,16 +7,20 @@ import os
 import sys
 import traceback
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
+from typer import Argument, Option
+
+import paddle_ernie_tiny as et
 
 from .benchmark.request import BenchRequest
 from .cli_options import with_options
 from .defaults import BATCH_SIZE, CALIBRATION_ROWS, EXPORT_TOLERANCE, MAX_DROP_POINTS, MAX_LENGTH_TOKENS
 from .deploy.server.options import ServeOptions, named_bundles
 from .distributed import let_main_fail_first, processes
-from .errors import ErnieTinyError
+from .errors import ErnieTinyError, InputError
+from .machine import has_vnni, import_paddle
 
 app = typer.Typer(
     add_completion=False,
@@ -24,13 +28,14 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Four-stage distillation of BERT and ERNIE models (ERNIE-Tiny, arXiv 2106.02241).",
 )
-Config = Annotated[Path, typer.Argument(help="YAML file of the run, such as configs/demo.yaml")]
-Overrides = Annotated[list[str] | None, typer.Argument(help="key.sub=value, in place of what the file says")]
-Bundle = Annotated[Path, typer.Argument(help="bundle folder")]
-Rows = Annotated[Path, typer.Option(help="text file, one row per line (pairs: tab between); rows to compare on")]
-Tolerance = Annotated[float, typer.Option(help="largest allowed difference of logits")]
-BatchSize = Annotated[int, typer.Option(min=1, help="rows per forward pass")]
-Threads = Annotated[int, typer.Option(min=1, help="CPU threads of a forward pass")]
+_DEBUG = os.environ.get("ERNIE_TINY_DEBUG") == "1"
+Config = Annotated[Path, Argument(help="YAML file of the run, such as configs/demo.yaml")]
+Overrides = Annotated[list[str] | None, Argument(help="key.sub=value, in place of what the file says")]
+Bundle = Annotated[Path, Argument(help="bundle folder")]
+Rows = Annotated[Path, Option(help="text file, one row per line (pairs: tab between); rows to compare on")]
+Tolerance = Annotated[float, Option(help="largest allowed difference of logits")]
+BatchSize = Annotated[int, Option(min=1, help="rows per forward pass")]
+Threads = Annotated[int, Option(min=1, help="CPU threads of a forward pass")]
 
 
 @app.command()
@@ -39,7 +44,7 @@ def validate(config: Config, overrides: Overrides = None) -> None:
     from .config import load_config
 
     checked = load_config(config, overrides or ())
-    _prepare()
+    import_paddle()
     from .pipeline.preflight import preflight
 
     preflight(checked)
@@ -50,11 +55,11 @@ def validate(config: Config, overrides: Overrides = None) -> None:
 def run(
     config: Config,
     overrides: Overrides = None,
-    from_stage: Annotated[str | None, typer.Option(help="run this step and all after it again")] = None,
-    until: Annotated[str | None, typer.Option(help="stop after this step")] = None,
-    fresh: Annotated[bool, typer.Option("--fresh", help="remove earlier work in output_dir first")] = False,
+    from_stage: Annotated[str | None, Option(help="run this step and all after it again")] = None,
+    until: Annotated[str | None, Option(help="stop after this step")] = None,
+    fresh: Annotated[bool, Option("--fresh", help="remove earlier work in output_dir first")] = False,
     devices: Annotated[
-        str | None, typer.Option(help="GPUs that train together, such as 0,1,2,3; on CPUs, one process per number")
+        str | None, Option(help="GPUs that train together, such as 0,1,2,3; on CPUs, one process per number")
     ] = None,
 ) -> None:
     """Run the whole pipeline; the same command again continues where it stopped."""
@@ -65,7 +70,7 @@ def run(
         from .pipeline.launch import run_on_devices
 
         raise typer.Exit(run_on_devices(checked, devices, sys.argv[1:]))
-    _prepare()
+    import_paddle()
     from .pipeline.run import run as run_pipeline
     from .pipeline.summary import print_summary
 
@@ -75,7 +80,7 @@ def run(
 
 
 @app.command()
-def report(run_dir: Annotated[Path, typer.Argument(help="output_dir of a finished run")]) -> None:
+def report(run_dir: Annotated[Path, Argument(help="output_dir of a finished run")]) -> None:
     """Write report.json, report.md and report.html again."""
     from .pipeline.report import write_report
     from .pipeline.summary import print_summary
@@ -85,31 +90,29 @@ def report(run_dir: Annotated[Path, typer.Argument(help="output_dir of a finishe
 
 @app.command()
 def export(
-    checkpoint: Annotated[Path, typer.Argument(help="folder of a fine-tuned classifier, such as a stage's final/")],
-    out: Annotated[Path, typer.Argument(help="the bundle to write")],
+    checkpoint: Annotated[Path, Argument(help="folder of a fine-tuned classifier, such as a stage's final/")],
+    out: Annotated[Path, Argument(help="the bundle to write")],
     input: Rows,
     tolerance: Tolerance = EXPORT_TOLERANCE,
-    max_length: Annotated[int, typer.Option(help="tokens per row, with [CLS] and [SEP]")] = MAX_LENGTH_TOKENS,
-    task: Annotated[str, typer.Option(help="name that goes into the manifest")] = "classification",
+    max_length: Annotated[int, Option(help="tokens per row, with [CLS] and [SEP]")] = MAX_LENGTH_TOKENS,
+    task: Annotated[str, Option(help="name that goes into the manifest")] = "classification",
 ) -> None:
     """Export a classifier to a static-graph bundle; nothing is written if the graphs differ."""
-    _prepare()
-    from .deploy.export import export as export_checkpoint
-
-    parity = export_checkpoint(checkpoint, out, input, tolerance, max_length, task)
+    import_paddle()
+    parity = et.export(checkpoint, out, input, tolerance, max_length, task)
     typer.echo(f"{out}: exported, logits differ by at most {parity['max_abs_diff']:.2e} on {parity['rows']} rows")
 
 
 @app.command()
 def export_serving(
     bundle: Bundle,
-    out: Annotated[Path, typer.Argument(help="the folder to write; its README.md says how to start it")],
-    http_port: Annotated[int, typer.Option(min=1024, max=65535, help="port of the HTTP gateway")] = 9292,
-    rpc_port: Annotated[int, typer.Option(min=1024, max=65535, help="port of gRPC")] = 9293,
+    out: Annotated[Path, Argument(help="the folder to write; its README.md says how to start it")],
+    http_port: Annotated[int, Option(min=1024, max=65535, help="port of the HTTP gateway")] = 9292,
+    rpc_port: Annotated[int, Option(min=1024, max=65535, help="port of gRPC")] = 9293,
     threads: Threads = 1,
 ) -> None:
     """Write a bundle as a folder for Paddle Serving 0.9 (unmaintained; `serve` is the first choice)."""
-    _prepare()
+    import_paddle()
     from .paddle_serving.serving_folder import export_paddle_serving
 
     export_paddle_serving(bundle, out, http_port, rpc_port, threads)
@@ -118,26 +121,20 @@ def export_serving(
 
 @app.command()
 def quantize(
-    bundle: Annotated[Path, typer.Argument(help="fp32 bundle")],
-    out: Annotated[Path, typer.Argument(help="the int8 bundle to write")],
-    calibrate: Annotated[Path, typer.Option(help="training file; scales of activations are taken from its rows")],
-    dev: Annotated[Path, typer.Option(help="labelled file on which int8 is compared with fp32")],
-    rows: Annotated[int, typer.Option(min=1, help="calibration rows, spread over the file")] = CALIBRATION_ROWS,
-    max_drop: Annotated[float, typer.Option(min=0, help="points of the metric that int8 may lose")] = MAX_DROP_POINTS,
-    auto: Annotated[
-        bool,
-        typer.Option("--auto/--no-auto", help="leave parts in fp32, the most sensitive first, until the gate passes"),
-    ] = True,
+    bundle: Annotated[Path, Argument(help="fp32 bundle")],
+    out: Annotated[Path, Argument(help="the int8 bundle to write")],
+    calibrate: Annotated[Path, Option(help="training file; scales of activations are taken from its rows")],
+    dev: Annotated[Path, Option(help="labelled file on which int8 is compared with fp32")],
+    rows: Annotated[int, Option(min=1, help="calibration rows, spread over the file")] = CALIBRATION_ROWS,
+    max_drop: Annotated[float, Option(min=0, help="points of the metric that int8 may lose")] = MAX_DROP_POINTS,
+    auto: Annotated[bool, Option(help="leave parts in fp32, the most sensitive first, until the gate passes")] = True,
     keep_fp32: Annotated[
-        list[str] | None, typer.Option(help="a part that stays in fp32, such as encoder.layers.0.attention; repeatable")
+        list[str] | None, Option(help="a part that stays in fp32, such as encoder.layers.0.attention; repeatable")
     ] = None,
 ) -> None:
     """Make an int8 bundle for CPUs; nothing is written if the task's metric falls too far."""
-    _prepare()
-    from .deploy.quantize import quantize as quantize_files
-    from .machine import has_vnni
-
-    parity = quantize_files(bundle, out, calibrate, dev, rows, max_drop, auto, keep_fp32)
+    import_paddle()
+    parity = et.quantize(bundle, out, calibrate, dev, rows, max_drop, auto, keep_fp32)
     scores = f"metric {parity['metric_int8']:.4f} against {parity['metric_fp32']:.4f} in fp32"
     typer.echo(f"{out}: int8, {scores} on {parity['rows']} rows")
     if not has_vnni():
@@ -146,13 +143,13 @@ def quantize(
 
 @app.command()
 def onnx(
-    bundle: Annotated[Path, typer.Argument(help="fp32 bundle")],
-    out: Annotated[Path, typer.Argument(help="folder to write: model.onnx, tokenizer, manifest")],
+    bundle: Annotated[Path, Argument(help="fp32 bundle")],
+    out: Annotated[Path, Argument(help="folder to write: model.onnx, tokenizer, manifest")],
     input: Rows,
     tolerance: Tolerance = EXPORT_TOLERANCE,
 ) -> None:
     """Convert a bundle to ONNX; nothing is written if ONNX Runtime answers differently."""
-    _prepare()
+    import_paddle()
     from .deploy.onnx import onnx as convert_bundle
 
     parity = convert_bundle(bundle, out, input, tolerance)
@@ -161,13 +158,13 @@ def onnx(
 
 @app.command()
 def prune_vocabulary(
-    model: Annotated[Path, typer.Argument(help="model folder: a teacher, or a stage's final/")],
-    out: Annotated[Path, typer.Argument(help="the smaller folder to write")],
-    corpus: Annotated[list[str], typer.Option(help="folder of .txt files, glob or file; repeatable")],
-    keep: Annotated[int, typer.Option(min=0, help="further tokens to keep, in the vocabulary's order")] = 0,
+    model: Annotated[Path, Argument(help="model folder: a teacher, or a stage's final/")],
+    out: Annotated[Path, Argument(help="the smaller folder to write")],
+    corpus: Annotated[list[str], Option(help="folder of .txt files, glob or file; repeatable")],
+    keep: Annotated[int, Option(min=0, help="further tokens to keep, in the vocabulary's order")] = 0,
 ) -> None:
     """Drop the tokens that a corpus does not use, from vocabulary and embeddings together."""
-    _prepare()
+    import_paddle()
     from .data.corpus import read_lines
     from .models.build import resolve_model
     from .models.prune import prune_vocabulary as prune
@@ -179,19 +176,17 @@ def prune_vocabulary(
 @app.command()
 def predict(
     bundle: Bundle,
-    text: Annotated[str | None, typer.Argument(help="the text, or the first of a pair")] = None,
-    text_b: Annotated[str | None, typer.Argument(help="the second of a pair")] = None,
-    input: Annotated[Path | None, typer.Option(help="text file, one row per line (pairs: tab between)")] = None,
-    output: Annotated[Path | None, typer.Option(help="JSON lines; default: standard output")] = None,
+    text: Annotated[str | None, Argument(help="the text, or the first of a pair")] = None,
+    text_b: Annotated[str | None, Argument(help="the second of a pair")] = None,
+    input: Annotated[Path | None, Option(help="text file, one row per line (pairs: tab between)")] = None,
+    output: Annotated[Path | None, Option(help="JSON lines; default: standard output")] = None,
     batch_size: BatchSize = BATCH_SIZE,
     threads: Threads = 1,
-    device: Annotated[str, typer.Option(help="cpu or gpu")] = "cpu",
-    precision: Annotated[
-        str | None, typer.Option(help="bf16 on a CPU, fp16 on a GPU; default: the bundle's own")
-    ] = None,
+    device: Annotated[str, Option(help="cpu or gpu")] = "cpu",
+    precision: Annotated[str | None, Option(help="bf16 on a CPU, fp16 on a GPU; default: the bundle's own")] = None,
 ) -> None:
     """Labels and probabilities of one text, or of a file."""
-    _prepare()
+    import_paddle()
     from .deploy.row_files import predict_rows, write_answers
 
     lines = predict_rows(bundle, text, text_b, input, batch_size, device, threads, precision)
@@ -201,31 +196,27 @@ def predict(
 @app.command()
 def evaluate(
     bundle: Bundle,
-    file: Annotated[Path, typer.Argument(help="labelled tsv, csv or jsonl file")],
-    text: Annotated[str | None, typer.Option(help="column of the text; default: as in training")] = None,
-    text_b: Annotated[str | None, typer.Option(help="column of the second text")] = None,
-    label: Annotated[str | None, typer.Option(help="column of the label")] = None,
+    file: Annotated[Path, Argument(help="labelled tsv, csv or jsonl file")],
+    text: Annotated[str | None, Option(help="column of the text; default: as in training")] = None,
+    text_b: Annotated[str | None, Option(help="column of the second text")] = None,
+    label: Annotated[str | None, Option(help="column of the label")] = None,
     batch_size: BatchSize = BATCH_SIZE,
     threads: Threads = 1,
 ) -> None:
     """Task metrics of a bundle on a labelled file, as JSON."""
-    _prepare()
-    from .deploy.row_files import evaluate as evaluate_bundle
-
-    typer.echo(json.dumps(evaluate_bundle(bundle, file, text, text_b, label, batch_size, threads), indent=1))
+    import_paddle()
+    typer.echo(json.dumps(et.evaluate(bundle, file, text, text_b, label, batch_size, threads), indent=1))
 
 
 @app.command()
 @with_options(ServeOptions, "options")
 def serve(
-    bundles: Annotated[
-        list[str], typer.Argument(help="bundle folders; name=FOLDER gives one a name", metavar="BUNDLE")
-    ],
+    bundles: Annotated[list[str], Argument(help="bundle folders; name=FOLDER gives one a name", metavar="BUNDLE")],
     options: ServeOptions,
 ) -> None:
     """Answer over HTTP: /v1/predict, a page to try texts at /, /openapi.json, /metrics."""
     named = named_bundles(bundles)
-    _prepare()
+    import_paddle()
     from .deploy.server.serve import serve as run_server
 
     run_server(named, options)
@@ -235,22 +226,15 @@ def serve(
 @with_options(BenchRequest, "request")
 def bench(
     request: BenchRequest,
-    json_file: Annotated[Path | None, typer.Option("--json", help="the result, raw samples included")] = None,
-    out: Annotated[Path | None, typer.Option(help="folder for result.json, tables.md and plots")] = None,
+    json_file: Annotated[Path | None, Option("--json", help="the result, raw samples included")] = None,
+    out: Annotated[Path | None, Option(help="folder for result.json, tables.md and plots")] = None,
 ) -> None:
     """Benchmark models side by side: latency, throughput, memory, size."""
-    _prepare()
+    import_paddle()
     from .benchmark.bench import bench as run_bench
     from .benchmark.results import print_tables
 
     print_tables(run_bench(request, json_file, out, say=lambda text: typer.echo(text, err=True)))
-
-
-def _prepare() -> None:
-    from .runtime import import_paddle, tune_process
-
-    tune_process()
-    import_paddle()
 
 
 def main() -> None:
@@ -260,17 +244,13 @@ def main() -> None:
         sys.exit(code if isinstance(code, int) else 0)
     except ErnieTinyError as error:
         let_main_fail_first()
-        _trace()
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(error.exit_code)
+        _fail(error)
     except KeyboardInterrupt:
         print("interrupted; run the same command again to continue", file=sys.stderr)
         sys.exit(130)
     except ModuleNotFoundError as error:
-        _trace()
         remedy = "install the toolkit with its cpu or gpu extra (serving is for predict and evaluate alone)"
-        print(f"error: the package {error.name!r} is not installed\n  remedy: {remedy}", file=sys.stderr)
-        sys.exit(2)
+        _fail(InputError(f"the package {error.name!r} is not installed", remedy=remedy))
     except Exception as error:
         # Typer brings classes of its own for wrong usage and for leaving; they differ between its versions.
         if hasattr(error, "show") and hasattr(error, "exit_code"):
@@ -278,19 +258,15 @@ def main() -> None:
             sys.exit(2)
         if type(error).__name__ in ("Abort", "Exit"):
             sys.exit(getattr(error, "exit_code", 130))
-        if not _trace():  # the last resort: one line, and the way to the traceback
-            remedy = "set ERNIE_TINY_DEBUG=1 for the traceback"
-            print(f"error: {type(error).__name__}: {error}\n  remedy: {remedy}", file=sys.stderr)
-        sys.exit(1)
+        if _DEBUG:
+            raise
+        what = f"{type(error).__name__}: {error}"
+        _fail(ErnieTinyError(what, remedy="set ERNIE_TINY_DEBUG=1 for the traceback"))
 
 
-def _trace() -> bool:
-    """Prints the traceback if the user asked for it."""
-    wanted = os.environ.get("ERNIE_TINY_DEBUG") == "1"
-    if wanted:
+def _fail(error: ErnieTinyError) -> NoReturn:
+    """Prints the error, after the traceback if the user asked for it, and ends the process."""
+    if _DEBUG:
         traceback.print_exc()
-    return wanted
-
-
-if __name__ == "__main__":
-    main()
+    print(f"error: {error}", file=sys.stderr)
+    sys.exit(error.exit_code)

@@ -11,6 +11,8 @@ from typing import Annotated, Any
 
 import typer
 
+from .errors import InputError
+
 
 def with_options(settings: type, parameter: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Decorates a verb whose argument `parameter` is a `settings` object: each field with a "help" is an option.
@@ -19,21 +21,21 @@ def with_options(settings: type, parameter: str) -> Callable[[Callable[..., None
     one text.
     """
     hints = typing.get_type_hints(settings)
-    fields = [field for field in dataclasses.fields(settings) if "help" in field.metadata]
+    fields = {field.name: field for field in dataclasses.fields(settings) if "help" in field.metadata}
 
     def decorate(verb: Callable[..., None]) -> Callable[..., None]:
         @functools.wraps(verb)
         def command(**given: Any) -> None:
-            values = {field.name: given.pop(field.name) for field in fields}
-            values = {name: value for name, value in values.items() if value is not None}
-            for field in fields:
+            values = {name: given.pop(name) for name in fields}
+            for name, field in fields.items():
                 if field.metadata.get("commas"):
-                    values[field.name] = _split(values[field.name], hints[field.name], field.name)
-            verb(**given, **{parameter: settings(**values)})
+                    values[name] = _split(values[name], hints[name], name)
+            options = settings(**{name: value for name, value in values.items() if value is not None})
+            verb(**given, **{parameter: options})
 
         own = [p for p in inspect.signature(verb, eval_str=True).parameters.values() if p.name != parameter]
-        options = [_option(field, hints[field.name]) for field in fields]
-        parameters = [p.replace(kind=p.KEYWORD_ONLY) for p in own] + options
+        parameters = [p.replace(kind=p.KEYWORD_ONLY) for p in own]
+        parameters += [_option(field, hints[name]) for name, field in fields.items()]
         command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
         command.__annotations__ = {p.name: p.annotation for p in parameters}
         return command
@@ -42,25 +44,22 @@ def with_options(settings: type, parameter: str) -> Callable[[Callable[..., None
 
 
 def _option(field: dataclasses.Field, hint: Any) -> inspect.Parameter:
-    known = field.metadata
-    names = [known["option"]] if known.get("option") else []
-    bounds = {key: known[key] for key in ("min", "max", "envvar") if known.get(key) is not None}
-    required = field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
-    default: Any = None if field.default is dataclasses.MISSING else field.default
+    known, default = field.metadata, field.default
+    bounds = {key: known[key] for key in ("min", "max", "envvar") if key in known}
     if known.get("commas"):
         assert field.default_factory is not dataclasses.MISSING, "a list's default is made by a function"
         hint, default = str, ",".join(map(str, field.default_factory()))
-    elif field.default is dataclasses.MISSING and not required:
-        hint = hint | None  # its own default is made when the object is
+    elif default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
+        default = inspect.Parameter.empty  # required
+    elif default is dataclasses.MISSING:
+        hint, default = hint | None, None  # its own default is made when the object is
+    names = [known["option"]] if "option" in known else []
     annotation = Annotated[hint, typer.Option(*names, help=known["help"], **bounds)]
-    shown = inspect.Parameter.empty if required else default
-    return inspect.Parameter(field.name, inspect.Parameter.KEYWORD_ONLY, default=shown, annotation=annotation)
+    return inspect.Parameter(field.name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
 
 
 def _split(text: str, hint: Any, name: str) -> list[Any]:
     """ "1,32" as the list of the field's type. Raises InputError for what is not a number."""
-    from .errors import InputError
-
     parts = [part.strip() for part in text.split(",") if part.strip()]
     (item,) = typing.get_args(hint)
     try:

@@ -25,14 +25,9 @@ def processes() -> int:
     return int(os.environ.get("PADDLE_TRAINERS_NUM") or 1)
 
 
-def rank() -> int:
-    """Which of them this one is, from 0."""
-    return int(os.environ.get("PADDLE_TRAINER_ID") or 0) if processes() > 1 else 0
-
-
 def is_main() -> bool:
-    """Is this the process that writes, measures and speaks?"""
-    return rank() == 0
+    """Is this the process that writes, measures and speaks: rank 0?"""
+    return processes() == 1 or int(os.environ.get("PADDLE_TRAINER_ID") or 0) == 0
 
 
 def connect() -> None:

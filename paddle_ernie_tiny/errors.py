@@ -44,25 +44,19 @@ class InputErrors(InputError):
         return InputErrors, (self.errors,)
 
 
-class Problems:
+class Problems(list[InputError]):
     """Gathers input errors and raises them together, at the latest when there are twenty."""
-
-    def __init__(self) -> None:
-        self._errors: list[InputError] = []
-
-    def __len__(self) -> int:
-        return len(self._errors)
 
     def add(self, what: str, where: str | None, remedy: str | None) -> None:
         """Takes in an error. Raises InputErrors if it is the twentieth."""
-        self._errors.append(InputError(what, where, remedy))
-        if len(self._errors) == 20:
+        self.append(InputError(what, where, remedy))
+        if len(self) == 20:
             self.finish()
 
     def finish(self) -> None:
         """Raises what was found, if anything, as InputErrors."""
-        if self._errors:
-            raise InputErrors(self._errors)
+        if self:
+            raise InputErrors(list(self))
 
 
 class GateError(ErnieTinyError):

@@ -9,8 +9,8 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import sys
-from collections.abc import Callable, Iterable
-from functools import cache, partial
+from collections.abc import Iterable
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 
@@ -63,16 +63,15 @@ def load_extensions(names: Iterable[str] = ()) -> None:
     """
     _load_entry_points()
     for name in names:
-        if name.endswith(".py"):
-            name = str(Path(name).resolve())
-            _import(name, partial(_import_file, Path(name)))
-        else:
-            _import(name, partial(importlib.import_module, name))
+        _import(str(Path(name).resolve()) if name.endswith(".py") else name)
 
 
-def _import(name: str, load: Callable[[], object]) -> None:
+def _import(name: str) -> None:
     try:
-        load()
+        if name.endswith(".py"):
+            _import_file(Path(name))
+        else:
+            importlib.import_module(name)
     except Exception as error:  # whatever the module raises
         what = f"the extension {name!r} cannot be imported: {type(error).__name__}: {error}"
         raise InputError(what, "extensions", "name an installed module, or the path of a .py file") from error
@@ -84,16 +83,15 @@ def kind_named(name: str, where: str) -> Kind:
     if name not in KINDS:
         _load_entry_points()
     if name not in KINDS:
-        raise InputError(
-            f"unknown kind of task {name!r}", where, f"known: {', '.join(KINDS)}; import the module that registers it"
-        )
+        remedy = f"known: {', '.join(KINDS)}; import the module that registers it"
+        raise InputError(f"unknown kind of task {name!r}", where, remedy)
     return KINDS[name]
 
 
 @cache
 def _load_entry_points() -> None:
     for entry in metadata.entry_points(group="paddle_ernie_tiny.extensions"):
-        _import(entry.value.partition(":")[0], entry.load)
+        _import(entry.module)
 
 
 def _import_file(path: Path) -> None:

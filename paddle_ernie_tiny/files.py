@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import hashlib
 import json
 import os
@@ -60,27 +61,24 @@ def utf8_lines(path: Path, block_bytes: int = -1) -> Iterator[tuple[int, str | I
     Lines end at LF only and keep their end; a byte order mark is dropped. With `block_bytes`, a longer line comes in
     several blocks of at most that size, cut between characters.
     """
+    decoder, number = codecs.getincrementaldecoder("utf-8")(), 1
     with path.open("rb") as file:
-        number, rest, mark = 1, b"", b"\xef\xbb\xbf"
+        if file.read(3) != codecs.BOM_UTF8:
+            file.seek(0)
         while raw := file.readline(block_bytes):
             ended = raw.endswith(b"\n") or len(raw) != block_bytes
-            raw, rest = (rest + raw).removeprefix(mark), b""
             try:
-                text = raw.decode("utf-8")
+                text = decoder.decode(raw, final=ended)
             except UnicodeDecodeError as error:
-                if not ended and error.reason == "unexpected end of data":
-                    rest, text = raw[error.start :], raw[: error.start].decode("utf-8")
-                else:
-                    shown = raw[max(0, error.start - 10) : error.end + 10]
-                    yield number, InputError(f"not UTF-8 text, near {shown!r}", f"{path}:{number}", UTF8_REMEDY)
-                    text = ""
+                shown, text = error.object[max(0, error.start - 10) : error.end + 10], ""
+                yield number, InputError(f"not UTF-8 text, near {shown!r}", f"{path}:{number}", UTF8_REMEDY)
+                decoder.reset()
             if text:
                 yield number, text
-            if text or ended:
-                mark = b""  # only the file's first character can be a byte order mark
             number += ended
-        if rest:
-            yield number, InputError(f"not UTF-8 text, near {rest!r}", f"{path}:{number}", UTF8_REMEDY)
+    rest, _ = decoder.getstate()
+    if rest:
+        yield number, InputError(f"not UTF-8 text, near {rest!r}", f"{path}:{number}", UTF8_REMEDY)
 
 
 def free_bytes(folder: Path) -> tuple[int, Path]:
@@ -135,17 +133,9 @@ def _replace(target: Path, temporary: Path, marker: str | None) -> None:
 
 def _remove_abandoned(target: Path) -> None:
     """Removes what processes of this machine that have ended left half written."""
+    import psutil  # not where Paddle Serving runs, which only reads files
+
     for folder in target.parent.glob(f".{target.name}.{os.uname().nodename}.*.tmp"):
         process = folder.name.removesuffix(".tmp").removesuffix(".old").rpartition(".")[2]
-        if process.isdigit() and (int(process) == os.getpid() or not _is_running(int(process))):
+        if process.isdigit() and (int(process) == os.getpid() or not psutil.pid_exists(int(process))):
             shutil.rmtree(folder, ignore_errors=True)
-
-
-def _is_running(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:
-        return True
-    return True

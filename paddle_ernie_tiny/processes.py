@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from .errors import ErnieTinyError
-from .runtime import tune_process
+from .machine import tune_process
 
 T = TypeVar("T")
 _LOG_LINES = 20

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -16,3 +16,8 @@ class Section(BaseModel):
     """Base of every section: unknown keys and values of another type are errors (`true` is not a number)."""
 
     model_config = ConfigDict(extra="forbid", strict=True, validate_default=True, protected_namespaces=())
+
+
+def key(default: Any, description: str, **bounds: Any) -> Any:
+    """A key of a section: its default (`...`: none, it is required), what it means, and bounds as of pydantic."""
+    return Field(default, description=description, **bounds)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from paddle_ernie_tiny.runtime import tune_process
+from paddle_ernie_tiny.machine import tune_process
 
 tune_process()
 

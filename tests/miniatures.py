@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from paddle_ernie_tiny.config.task_table import TASKS
+from paddle_ernie_tiny.config.load import TASKS
 
 ZH = ["酒店", "房间", "服务", "很好", "很差", "价格", "怎么", "还款", "手机", "今天", "天气", "北京", "不错", "电影"]
 EN = ["the", "film", "is", "good", "bad", "a", "man", "plays", "guitar", "not", "really", "very", "long", "today"]

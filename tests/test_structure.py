@@ -24,7 +24,6 @@ sections
 stages
 defaults
 machine
-runtime
 processes
 watch
 distributed

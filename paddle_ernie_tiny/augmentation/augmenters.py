@@ -23,7 +23,7 @@ from ..data.tokenization import WordPieceTokenizer
 from ..distributed import main_first
 from ..errors import InputError
 from ..files import sha256
-from ..kinds.tags import entities
+from ..kinds.token_classification import entities
 from .candidates import Word, WordPredictor, analyse, cut_texts, nearest_words
 from .copies import Augmented, cached, distinct_copies
 

@@ -23,8 +23,8 @@ import psutil
 
 from ..deploy.engines import Engine
 from ..errors import ErnieTinyError
+from ..machine import import_paddle
 from ..processes import Workers
-from ..runtime import import_paddle
 from .subjects import Subject
 
 T = TypeVar("T")

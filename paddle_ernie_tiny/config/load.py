@@ -1,4 +1,4 @@
-"""Reads a run's YAML, applies `key.sub=value` overrides, and reports every mistake at once."""
+"""Reads a run's YAML, applies `key.sub=value` overrides and the task table, and reports every mistake at once."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import difflib
 import os
 import re
 import typing
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +19,21 @@ from pydantic.fields import FieldInfo
 from ..errors import InputError, InputErrors
 from ..extensions import load_extensions
 from ..files import write_text
-from .objective_settings import ObjectiveSettings, terms_section
+from .objective_settings import ObjectiveSettings, objective_section
 from .schema import RunConfig
-from .task_table import TASKS, fill_from_table
+
+
+@dataclass(frozen=True)
+class Task:
+    """A task: its title, and the values of `task` and `data` that a configuration need not repeat."""
+
+    title: str
+    task: dict[str, Any]
+    data: dict[str, Any]
+
+
+_TABLE = yaml.safe_load(Path(__file__).with_name("tasks.yaml").read_text(encoding="utf-8"))
+TASKS: dict[str, Task] = {name: Task(**row) for name, row in _TABLE.items()}  # the literature's tasks
 
 
 class _UniqueKeyLoader(yaml.SafeLoader):
@@ -56,19 +70,14 @@ def parse_yaml(text: str, where: str) -> Any:
         raise InputError(f"not valid YAML: {problem}", place, "correct the line (indentation, colon, quotes)") from None
 
 
-def load_config(path: str | os.PathLike, overrides: typing.Sequence[str] = ()) -> RunConfig:
-    """Reads and checks a run configuration.
+def load_config(
+    path: str | os.PathLike | None, overrides: Sequence[str] = (), sections: dict[str, Any] | None = None
+) -> RunConfig:
+    """Reads and checks a run configuration: a YAML file, `sections` on top of it (or alone), `overrides` on top.
 
     Relative paths inside the file stay as written: they are read from the working directory, as on any
     command line. Raises InputErrors with every mistake, each with its YAML path, value and remedy.
     """
-    return config_from(path, overrides)
-
-
-def config_from(
-    path: str | os.PathLike | None, overrides: typing.Sequence[str] = (), sections: dict[str, Any] | None = None
-) -> RunConfig:
-    """A run configuration from a YAML file, keyword arguments on top of it, or these alone. Raises InputErrors."""
     where = "keyword arguments" if path is None else str(path)
     raw = {} if path is None else _read_with_base(Path(path), ())
     raw = _on_top_of(raw, copy.deepcopy(sections or {}), where)
@@ -98,17 +107,15 @@ def _read_with_base(path: Path, above: tuple[Path, ...]) -> dict:
 
 
 def _on_top_of(base: dict, over: dict, where: str) -> dict:
-    changes = over.get("stages")
-    if isinstance(changes, dict) and isinstance(base.get("stages"), list):
-        stages = [dict(stage) for stage in base["stages"]]
-        for name, change in changes.items():
-            places = [index for index, stage in enumerate(stages) if stage.get("stage") == name]
-            if not places:
-                names = ", ".join(str(stage.get("stage")) for stage in stages)
-                raise InputError(f"the base has no stage {name!r}", f"{where}: stages", f"its stages: {names}")
-            for index in places:
-                stages[index] = _deep_merge(stages[index], change)
-        over = {**over, "stages": stages}
+    changes, stages = over.get("stages"), base.get("stages")
+    if isinstance(changes, dict) and isinstance(stages, list):
+        names = [str(stage.get("stage")) for stage in stages]
+        for name in changes:
+            if name not in names:
+                remedy = f"its stages: {', '.join(names)}"
+                raise InputError(f"the base has no stage {name!r}", f"{where}: stages", remedy)
+        merged = [_deep_merge(stage, changes.get(name, {})) for name, stage in zip(names, stages, strict=True)]
+        over = {**over, "stages": merged}
     return _deep_merge(base, over)
 
 
@@ -130,19 +137,16 @@ def _read_yaml(path: Path) -> dict:
 
 def check_config(raw: dict, where: str) -> RunConfig:
     """Validates a plain mapping. Raises InputErrors that list every mistake."""
-    load_extensions(_names_of_extensions(raw))
+    extensions = raw.get("extensions")
+    names = extensions if isinstance(extensions, list) else []
+    load_extensions(name for name in names if isinstance(name, str))
     _merge_stage_objectives(raw)
-    fill_from_table(raw)
+    _fill_from_table(raw)
     try:
         return RunConfig.model_validate(raw)
     except ValidationError as failure:
         errors = [_explain(item, where) for item in failure.errors()]
         raise InputErrors(errors) from None
-
-
-def _names_of_extensions(raw: dict) -> list[str]:
-    names = raw.get("extensions") or []
-    return [name for name in names if isinstance(name, str)] if isinstance(names, list) else []
 
 
 def _apply_override(raw: dict, override: str) -> None:
@@ -154,26 +158,15 @@ def _apply_override(raw: dict, override: str) -> None:
     node: Any = raw
     parts = key.strip().split(".")
     for depth, part in enumerate(parts):
-        last = depth == len(parts) - 1
-        if isinstance(node, list):
-            position = _list_position(node, part, override)
-            if last:
-                node[position] = value
-            else:
-                node = node[position]
-        elif isinstance(node, dict):
-            if last:
-                node[part] = value
-            else:
-                if node.get(part) is None:
-                    node[part] = {}
-                node = node[part]
-        else:
-            raise InputError(
-                f"{'.'.join(parts[:depth])} is a single value, it has no key {part!r}",
-                override,
-                "shorten the key",
-            )
+        if not isinstance(node, dict | list):
+            what = f"{'.'.join(parts[:depth])} is a single value, it has no key {part!r}"
+            raise InputError(what, override, "shorten the key")
+        place: Any = _list_position(node, part, override) if isinstance(node, list) else part
+        if depth == len(parts) - 1:
+            node[place] = value
+        elif isinstance(node, dict) and node.get(part) is None:
+            node[part] = {}
+        node = node[place]
 
 
 def _list_position(node: list, part: str, override: str) -> int:
@@ -183,20 +176,34 @@ def _list_position(node: list, part: str, override: str) -> int:
         return names.index(part)
     if part.isdigit() and int(part) < len(node):
         return int(part)
-    raise InputError(
-        f"no item {part!r} in a list of {len(node)}", override, f"use 0 to {len(node) - 1}, or a stage's name"
-    )
+    remedy = f"use 0 to {len(node) - 1}, or a stage's name"
+    raise InputError(f"no item {part!r} in a list of {len(node)}", override, remedy)
 
 
 def _merge_stage_objectives(raw: dict) -> None:
     """A stage's `objective` holds only what differs from the run's; both are merged before validation."""
-    base = raw.get("objective") or {}
-    stages = raw.get("stages")
-    if not isinstance(stages, list) or not isinstance(base, dict):
-        return
-    for stage in stages:
+    base, stages = raw.get("objective") or {}, raw.get("stages")
+    for stage in stages if isinstance(stages, list) and isinstance(base, dict) else ():
         if isinstance(stage, dict) and isinstance(stage.get("objective"), dict):
             stage["objective"] = _deep_merge(base, stage["objective"])
+
+
+def _fill_from_table(raw: dict) -> None:
+    """Completes `task` and `data` of a configuration whose task is in the table; its own values win.
+
+    Files of one's own (`data.source: files`, or paths without a source) keep the table's labels, metric, kind
+    and length, and lay out their columns themselves.
+    """
+    task, data = raw.get("task"), raw.get("data")
+    data = {} if data is None else data
+    if not isinstance(task, dict) or not isinstance(data, dict) or str(task.get("name")) not in TASKS:
+        return
+    known = TASKS[str(task.get("name"))]
+    raw["task"] = {**known.task, **task}
+    own_files = data.get("source") == "files" or ("source" not in data and "train" in data)
+    given = {"label_aliases": known.data.get("label_aliases", {})} if own_files else known.data
+    columns = {**given.get("columns", {}), **(data.get("columns") or {})}
+    raw["data"] = {**given, **data, **({"columns": columns} if columns else {})}
 
 
 def _deep_merge(base: dict, over: dict) -> dict:
@@ -211,78 +218,61 @@ def _deep_merge(base: dict, over: dict) -> dict:
 
 
 def _explain(item: Any, where: str) -> InputError:
-    location = [part for part in item["loc"]]
-    path = "".join(f"[{p}]" if isinstance(p, int) else f".{p}" for p in location).lstrip(".")
+    """One of pydantic's errors with its place, its value, and what the key is for."""
+    location, kind, value = item["loc"], item["type"], item.get("input")
+    path = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in location).lstrip(".")
     place = f"{where}: {path}" if path else where
-    kind, value = item["type"], item.get("input")
     if kind == "extra_forbidden":
-        known = _known_keys(location[:-1])
+        known = list(_fields_at(location[:-1]))
         near = difflib.get_close_matches(str(location[-1]), known, n=1, cutoff=0.5)
         remedy = f"did you mean {near[0]}?" if near else f"known keys here: {', '.join(known)}"
         return InputError("unknown key", place, remedy)
-    if kind == "missing" and location == ["data"]:
-        near = difflib.get_close_matches(str(item["input"].get("task", {}).get("name")), TASKS, n=1)
-        remedy = f"did you mean task.name: {near[0]}?" if near else f"known tasks bring it: {', '.join(TASKS)}"
-        return InputError("this key is required", place, remedy)
     if kind == "missing":
-        return InputError("this key is required", place, _describe(location) or "add the key")
+        remedy = _describe(location) or "add the key"
+        if location == ("data",):
+            near = difflib.get_close_matches(str(value.get("task", {}).get("name")), TASKS, n=1)
+            remedy = f"did you mean task.name: {near[0]}?" if near else f"known tasks bring it: {', '.join(TASKS)}"
+        return InputError("this key is required", place, remedy)
     message = item["msg"].removeprefix("Value error, ")
     shown = "" if isinstance(value, (dict, BaseModel)) else f" (value: {value!r})"
-    remedy = _describe(location) or "give a value that fits"
-    return InputError(f"{message}{shown}", place, remedy)
+    return InputError(f"{message}{shown}", place, _describe(location) or "give a value that fits")
 
 
-def _section_at(location: list) -> type[BaseModel] | None:
-    model: type[BaseModel] | None = RunConfig
+def _fields_at(location: Sequence[str | int]) -> dict[str, FieldInfo]:
+    """The fields of the section at a place of the configuration; the objective's terms are among its own."""
+    section: type[BaseModel] | None = RunConfig
     for part in location:
-        if isinstance(part, int):
-            continue
-        field = _fields(model).get(part)
-        model = _model_in(field.annotation) if field else None
-    return model
+        if isinstance(part, str):
+            field = _fields_of(section).get(part)
+            section = _section_in(field.annotation) if field else None
+    return _fields_of(section)
 
 
-def _fields(section: type[BaseModel] | None) -> dict[str, FieldInfo]:
-    """A section's fields by name; the objective's terms are among its own."""
-    if section is None:
-        return {}
-    terms = terms_section().model_fields if section is ObjectiveSettings else {}
-    return {**section.model_fields, **terms}
+def _fields_of(section: type[BaseModel] | None) -> dict[str, FieldInfo]:
+    if section is ObjectiveSettings:
+        section = objective_section()
+    return section.model_fields if section else {}
 
 
-def _model_in(annotation: Any) -> type[BaseModel] | None:
+def _section_in(annotation: Any) -> type[BaseModel] | None:
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return annotation
-    for inner in typing.get_args(annotation):
-        found = _model_in(inner)
-        if found:
-            return found
-    return None
+    found = (_section_in(inner) for inner in typing.get_args(annotation))
+    return next((section for section in found if section), None)
 
 
-def _known_keys(location: list) -> list[str]:
-    return list(_fields(_section_at(location)))
-
-
-def _describe(location: list) -> str:
+def _describe(location: Sequence[str | int]) -> str:
     names = [part for part in location if isinstance(part, str)]
     while names:
-        field = _fields(_section_at(names[:-1])).get(names[-1])
+        field = _fields_at(names[:-1]).get(names[-1])
         if field is not None:
             return f"{names[-1]}: {field.description}" if field.description else ""
-        names.pop()  # pydantic adds the name of a union's branch behind the key
+        names.pop()  # pydantic adds the name of a union's branch after the key
     return ""
 
 
 def dump_config(config: RunConfig, path: Path, header: dict) -> None:
     """Writes the resolved configuration, and under `run` what else decided the run (versions, fingerprints)."""
-    body = config.model_dump(mode="json")
-    text = "# Written by the run; every default is filled in.\n" + yaml.safe_dump(
-        {"config": body, "run": header}, allow_unicode=True, sort_keys=False
-    )
-    write_text(path, text)
-
-
-def stage_objective_settings(config: RunConfig, index: int) -> ObjectiveSettings:
-    """The objective's settings of stage `index`: its own if it has some, else the run's."""
-    return config.stages[index].objective or config.objective
+    values = {"config": config.model_dump(mode="json"), "run": header}
+    text = yaml.safe_dump(values, allow_unicode=True, sort_keys=False)
+    write_text(path, f"# Written by the run; every default is filled in.\n{text}")

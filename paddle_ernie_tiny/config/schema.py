@@ -10,37 +10,33 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from ..defaults import MAX_LENGTH_TOKENS
+from .. import defaults
 from ..kinds import KINDS
 from ..kinds.metrics import metrics_of
-from ..sections import Column, Fraction, PositiveInt, Section, Weight
+from ..sections import Column, Fraction, PositiveInt, Section, Weight, key
 from ..stages import STAGES
-from .deployment import BenchmarkSettings, ExportSettings
 from .objective_settings import ObjectiveSettings
 
 
 class TrainingSettings(Section):
     """How one training step of the pipeline runs. Give `max_steps` or `num_train_epochs`, not both."""
 
-    max_steps: PositiveInt | None = Field(None, description="optimiser steps; wins over epochs")
-    num_train_epochs: Annotated[float, Field(gt=0)] | None = Field(None, description="passes over the data")
-    learning_rate: Annotated[float, Field(gt=0)] = Field(5e-5, description="peak learning rate of AdamW")
-    per_device_train_batch_size: PositiveInt = Field(32, description="batch size per device")
-    per_device_eval_batch_size: PositiveInt = Field(
-        64, description="batch size per device in evaluation; changes no result"
+    max_steps: PositiveInt | None = key(None, "optimiser steps; wins over epochs")
+    num_train_epochs: Annotated[float, Field(gt=0)] | None = key(None, "passes over the data")
+    learning_rate: Annotated[float, Field(gt=0)] = key(5e-5, "peak learning rate of AdamW")
+    per_device_train_batch_size: PositiveInt = key(32, "batch size per device")
+    per_device_eval_batch_size: PositiveInt = key(64, "batch size per device in evaluation; changes no result")
+    gradient_accumulation_steps: PositiveInt = key(1, "forward passes per optimiser step")
+    warmup_ratio: Fraction = key(0.1, "share of the steps in which the rate rises from 0")
+    weight_decay: Weight = key(0.01, "AdamW weight decay")
+    max_grad_norm: Weight = key(1.0, "gradients are clipped to this global norm")
+    lr_scheduler_type: Literal["linear", "cosine", "constant"] = key("linear", "after warm-up")
+    precision: Literal["float32", "bfloat16", "float16"] = key(
+        "float32", "bfloat16, float16: automatic mixed precision, on GPUs; losses stay in float32"
     )
-    gradient_accumulation_steps: PositiveInt = Field(1, description="forward passes per optimiser step")
-    warmup_ratio: Fraction = Field(0.1, description="share of the steps in which the rate rises from 0")
-    weight_decay: Weight = Field(0.01, description="AdamW weight decay")
-    max_grad_norm: Weight = Field(1.0, description="gradients are clipped to this global norm")
-    lr_scheduler_type: Literal["linear", "cosine", "constant"] = Field("linear", description="after warm-up")
-    precision: Literal["float32", "bfloat16", "float16"] = Field(
-        "float32", description="bfloat16, float16: automatic mixed precision, on GPUs; losses stay in float32"
-    )
-    logging_steps: PositiveInt = Field(20, description="steps between two log lines and curve points")
-    save_steps: PositiveInt | None = Field(
-        None,
-        description="steps between two checkpoints and evaluations; default: a tenth of all, at most 1000",
+    logging_steps: PositiveInt = key(20, "steps between two log lines and curve points")
+    save_steps: PositiveInt | None = key(
+        None, "steps between two checkpoints and evaluations; default: a tenth of all, at most 1000"
     )
 
     @model_validator(mode="after")
@@ -59,17 +55,11 @@ class TrainingSettings(Section):
 class TaskSettings(Section):
     """What is learnt."""
 
-    name: str = Field(..., min_length=1, description="free name, shown in the report")
-    kind: str = Field(
-        "classification", description="; ".join(f"{name}: {kind.description}" for name, kind in KINDS.items())
-    )
-    labels: list[str] | None = Field(
-        None, description="label names in id order; default: the sorted labels of the training file"
-    )
-    metric: str | None = Field(None, description="score of a model; default: the first metric of the kind of task")
-    max_length_tokens: Annotated[int, Field(ge=8, le=512)] = Field(
-        MAX_LENGTH_TOKENS, description="with [CLS] and [SEP]"
-    )
+    name: str = key(..., "free name, shown in the report", min_length=1)
+    kind: str = key("classification", "; ".join(f"{name}: {kind.description}" for name, kind in KINDS.items()))
+    labels: list[str] | None = key(None, "label names in id order; default: the sorted labels of the training file")
+    metric: str | None = key(None, "score of a model; default: the first metric of the kind of task")
+    max_length_tokens: Annotated[int, Field(ge=8, le=512)] = key(defaults.MAX_LENGTH_TOKENS, "with [CLS] and [SEP]")
 
     @model_validator(mode="after")
     def _labels_fit(self):
@@ -83,33 +73,29 @@ class TaskSettings(Section):
 class ColumnSettings(Section):
     """Which columns hold the text and the label: names, or positions from 0."""
 
-    text: Column = Field(0, description="the sentence, or the first of a pair")
-    text_b: Column | None = Field(None, description="the second of a pair; null for single sentences")
-    label: Column = Field(1, description="label name or id")
+    text: Column = key(0, "the sentence, or the first of a pair")
+    text_b: Column | None = key(None, "the second of a pair; null for single sentences")
+    label: Column = key(1, "label name or id")
 
 
 class DataSettings(Section):
     """Labelled data: local files (tsv, csv, jsonl), or a data set of `paddlenlp.datasets` by name."""
 
     source: Literal["files", "paddlenlp"] = "files"
-    train: str = Field(..., description="file; for paddlenlp the split's name")
-    dev: str | None = Field(None, description="file or split that chooses the best checkpoint")
-    test: str | None = Field(None, description="file or split that is scored in the report; default: dev")
-    more_tests: dict[str, str] = Field(
-        default_factory=dict, description="further labelled files or splits that the report scores, by name"
+    train: str = key(..., "file; for paddlenlp the split's name")
+    dev: str | None = key(None, "file or split that chooses the best checkpoint")
+    test: str | None = key(None, "file or split that is scored in the report; default: dev")
+    more_tests: dict[str, str] = key({}, "further labelled files or splits that the report scores, by name")
+    dev_from_train: Fraction = key(0.0, "share of train that is held out as dev, by the run's seed")
+    train_limit: PositiveInt | None = key(None, "use only this many training rows, by the run's seed")
+    format: Literal["auto", "tsv", "csv", "jsonl", "conll"] = key(
+        "auto", "auto: from the file's suffix; conll: a word and its tag per line, blank lines between rows"
     )
-    dev_from_train: Fraction = Field(0.0, description="share of train that is held out as dev, by the run's seed")
-    train_limit: PositiveInt | None = Field(None, description="use only this many training rows, by the run's seed")
-    format: Literal["auto", "tsv", "csv", "jsonl", "conll"] = Field(
-        "auto", description="auto: from the file's suffix; conll: a word and its tag per line, blank lines between rows"
-    )
-    header: bool | Literal["auto"] = Field("auto", description="is the first row a header")
+    header: bool | Literal["auto"] = key("auto", "is the first row a header")
     columns: ColumnSettings = Field(default_factory=ColumnSettings)
-    label_aliases: dict[str, str] = Field(
-        default_factory=dict, description="labels as files write them: their name, such as {100: news_story}"
-    )
-    dataset: str | None = Field(None, description="name in paddlenlp.datasets, for source: paddlenlp")
-    subset: str | None = Field(None, description="configuration of that data set, such as a task of clue")
+    label_aliases: dict[str, str] = key({}, "labels as files write them: their name, such as {100: news_story}")
+    dataset: str | None = key(None, "name in paddlenlp.datasets, for source: paddlenlp")
+    subset: str | None = key(None, "configuration of that data set, such as a task of clue")
 
     @model_validator(mode="after")
     def _splits_fit(self):
@@ -130,23 +116,23 @@ class DataSettings(Section):
 class GeneralCorpusSettings(Section):
     """Unlabelled text of the general stages: one passage a line, UTF-8, of any size."""
 
-    path: str = Field(..., description="a folder of .txt files, a glob, or one file")
-    max_length_tokens: Annotated[int, Field(ge=8, le=512)] = Field(128, description="longer lines are cut up")
-    held_out_rows: PositiveInt = Field(512, description="rows kept aside to measure the latent terms")
+    path: str = key(..., "a folder of .txt files, a glob, or one file")
+    max_length_tokens: Annotated[int, Field(ge=8, le=512)] = key(128, "longer lines are cut up")
+    held_out_rows: PositiveInt = key(512, "rows kept aside to measure the latent terms")
 
 
 class AugmentationSettings(Section):
     """More task text for the stages on task data: words replaced by what fits their place (TinyBERT, section 3.2)."""
 
-    copies_per_row: PositiveInt = Field(5, description="augmented rows made from each training row")
-    replace_probability: Annotated[float, Field(gt=0, le=1)] = Field(0.4, description="of each word")
-    candidates: PositiveInt = Field(15, description="the masked language model's best, and as many neighbours")
-    language: Literal["zh", "en"] = Field("zh", description="zh: words as jieba cuts them; en: words between spaces")
-    word_vectors: str | None = Field(None, description="text file of word vectors; its neighbours are candidates too")
-    labels: Literal["original", "teacher"] = Field(
-        "original", description="original: the row's label; teacher: soft labels alone on augmented rows"
+    copies_per_row: PositiveInt = key(5, "augmented rows made from each training row")
+    replace_probability: Annotated[float, Field(gt=0, le=1)] = key(0.4, "of each word")
+    candidates: PositiveInt = key(15, "the masked language model's best, and as many neighbours")
+    language: Literal["zh", "en"] = key("zh", "zh: words as jieba cuts them; en: words between spaces")
+    word_vectors: str | None = key(None, "text file of word vectors; its neighbours are candidates too")
+    labels: Literal["original", "teacher"] = key(
+        "original", "original: the row's label; teacher: soft labels alone on augmented rows"
     )
-    rows_per_batch: PositiveInt = Field(64, description="masked rows per forward pass of the masked language model")
+    rows_per_batch: PositiveInt = key(64, "masked rows per forward pass of the masked language model")
 
 
 class ModelShape(Section):
@@ -161,25 +147,24 @@ class ModelShape(Section):
 
     @model_validator(mode="after")
     def _heads_fit(self):
-        if self.hidden_size % self.num_attention_heads:
-            raise ValueError(
-                f"hidden_size {self.hidden_size} is not a multiple of num_attention_heads {self.num_attention_heads}"
-            )
+        width, heads = self.hidden_size, self.num_attention_heads
+        if width % heads:
+            raise ValueError(f"hidden_size {width} is not a multiple of num_attention_heads {heads}")
         return self
 
 
 class StudentInit(Section):
     """What the student's weights start from; what is not taken from there is random, by the run's seed."""
 
-    method: Literal["random", "teacher_layers", "teacher_embeddings", "folder"] = Field(
+    method: Literal["random", "teacher_layers", "teacher_embeddings", "folder"] = key(
         "random",
-        description="teacher_layers: copies of whole layers (same width); teacher_embeddings: the teacher's "
-        "embeddings at the student's width, by truncated SVD; folder: another model with the teacher's vocabulary",
+        "teacher_layers: copies of whole layers (same width); teacher_embeddings: the teacher's embeddings at the "
+        "student's width, by truncated SVD; folder: another model with the teacher's vocabulary",
     )
-    layers: Literal["uniform", "top", "bottom"] | list[PositiveInt] = Field(
-        "uniform", description="for teacher_layers: which of them, from 1"
+    layers: Literal["uniform", "top", "bottom"] | list[PositiveInt] = key(
+        "uniform", "for teacher_layers: which of them, from 1"
     )
-    folder: str | None = Field(None, description="for folder: a PaddleNLP model folder with the student's sizes")
+    folder: str | None = key(None, "for folder: a PaddleNLP model folder with the student's sizes")
 
     @model_validator(mode="after")
     def _folder_fits(self):
@@ -204,25 +189,23 @@ class PretrainSettings(Section):
 
     shape: ModelShape
     training: TrainingSettings
-    vocab_file: str | None = Field(None, description="BERT or ERNIE vocabulary; default: built from the corpus")
-    vocab_size: Annotated[int, Field(ge=100)] = Field(8000, description="at most, when it is built here")
-    lowercase: bool = Field(True, description="fold case, when the vocabulary is built here")
-    mask_probability: Annotated[float, Field(gt=0, lt=1)] = Field(0.15, description="share of tokens predicted")
-    whole_word_masking: bool = Field(False, description="mask whole words as jieba cuts them")
+    vocab_file: str | None = key(None, "BERT or ERNIE vocabulary; default: built from the corpus")
+    vocab_size: Annotated[int, Field(ge=100)] = key(8000, "at most, when it is built here")
+    lowercase: bool = key(True, "fold case, when the vocabulary is built here")
+    mask_probability: Annotated[float, Field(gt=0, lt=1)] = key(0.15, "share of tokens predicted")
+    whole_word_masking: bool = key(False, "mask whole words as jieba cuts them")
 
 
 class TeacherSettings(Section):
     """The teacher: a PaddleNLP model by name or folder, or one that is pretrained here."""
 
-    model: str | None = Field(None, description="name on PaddleNLP's hub, or a local folder")
+    model: str | None = key(None, "name on PaddleNLP's hub, or a local folder")
     pretrain: PretrainSettings | None = None
-    finetune: TrainingSettings | None = Field(None, description="null: the model is fine-tuned already")
-    check_above_chance: bool = Field(True, description="stop if the teacher does no better than chance")
-    static_graph: bool = Field(
-        False, description="compile the teacher's forward pass in the stages; the same answers, but a slower start"
-    )
-    hidden_dropout_prob: Fraction | None = Field(None, description="in fine-tuning; default: the model's own")
-    attention_probs_dropout_prob: Fraction | None = Field(None, description="likewise")
+    finetune: TrainingSettings | None = key(None, "null: the model is fine-tuned already")
+    check_above_chance: bool = key(True, "stop if the teacher does no better than chance")
+    static_graph: bool = key(False, "compile the teacher's forward pass in the stages; same answers, a slower start")
+    hidden_dropout_prob: Fraction | None = key(None, "in fine-tuning; default: the model's own")
+    attention_probs_dropout_prob: Fraction | None = key(None, "likewise")
 
     @model_validator(mode="after")
     def _one_origin(self):
@@ -233,51 +216,76 @@ class TeacherSettings(Section):
         return self
 
 
+ModelPart = Annotated[str, Field(pattern=r"^(embeddings|head|encoder\.layers\.\d+\.(attention|feed_forward))$")]
+
+
+class Int8Settings(Section):
+    """An int8 bundle beside the fp32 one, for CPUs: calibrated on training rows, gated on the dev split."""
+
+    calibration_rows: PositiveInt = key(defaults.CALIBRATION_ROWS, "training rows that give the scales of activations")
+    max_drop_points: Weight = key(defaults.MAX_DROP_POINTS, "hundredths of the metric that int8 may lose at most")
+    auto: bool = key(True, "leave parts in fp32, the most sensitive first, until the gate passes")
+    keep_fp32: list[ModelPart] = key([], "parts in fp32 from the start, such as encoder.layers.0.attention")
+
+
+class ExportSettings(Section):
+    """Static graph and its parity gate."""
+
+    rows: PositiveInt = key(defaults.EXPORT_ROWS, "evaluation rows on which both graphs are compared")
+    tolerance: Annotated[float, Field(gt=0)] = key(defaults.EXPORT_TOLERANCE, "largest allowed difference of logits")
+    int8: Int8Settings | None = key(None, "also make bundle-int8/; null: no")
+
+
+class BenchmarkSettings(Section):
+    """Teacher and student side by side after the export, each in a process of its own."""
+
+    batches: list[PositiveInt] = key([1, 32], "batch sizes", min_length=1)
+    lengths: list[Annotated[int, Field(gt=0, le=512)]] = key([128], "tokens per text", min_length=1)
+    threads: list[PositiveInt] = key([1], "CPU threads", min_length=1)
+    engines: list[Literal["paddle", "onnxruntime", "openvino"]] = Field(["paddle"], min_length=1)
+    seconds: Annotated[float, Field(gt=0)] = key(defaults.BENCH_SECONDS, "of measuring for each model in each setting")
+    rounds: PositiveInt = key(defaults.BENCH_ROUNDS, "turns that the models take in each setting")
+    text: bool = key(True, "also from text to label, on the test split")
+
+
 class StageSettings(Section):
     """One distillation stage; the list's order is the order of training."""
 
     stage: Literal[tuple(STAGES)]  # type: ignore[valid-type]
     training: TrainingSettings
-    teacher_signals: Literal["online", "cached"] = Field(
+    teacher_signals: Literal["online", "cached"] = key(
         "online",
-        description="cached: the teacher answers each row once, later passes read its answers from disk; preflight "
-        "says how much space that takes",
+        "cached: the teacher answers each row once, later passes read its answers from disk; preflight says how much "
+        "space that takes",
     )
-    objective: ObjectiveSettings | None = Field(
-        None, description="keys given here replace those of the run's objective for this stage"
-    )
+    objective: ObjectiveSettings | None = key(None, "its keys replace those of the run's objective for this stage")
 
 
 class RunConfig(Section):
     """One run: from a teacher to an exported student and its report."""
 
-    output_dir: str = Field(..., min_length=1, description="the run folder")
-    extensions: list[str] = Field(
-        default_factory=list, description="modules (or .py files) that register terms, kinds of task or metrics"
-    )
+    output_dir: str = key(..., "the run folder", min_length=1)
+    extensions: list[str] = key([], "modules (or .py files) that register terms, kinds of task or metrics")
     seed: Annotated[int, Field(ge=0)] = 42
-    device: Literal["auto", "cpu", "gpu"] = Field("auto", description="auto: the GPU if there is one")
+    device: Literal["auto", "cpu", "gpu"] = key("auto", "auto: the GPU if there is one")
     task: TaskSettings
     data: DataSettings
-    general_corpus: GeneralCorpusSettings | None = Field(None, description="for pretrain and general stages")
-    augmentation: AugmentationSettings | None = Field(None, description="for stages on task data; null: none")
+    general_corpus: GeneralCorpusSettings | None = key(None, "for pretrain and general stages")
+    augmentation: AugmentationSettings | None = key(None, "for stages on task data; null: none")
     teacher: TeacherSettings
     student: StudentSettings = Field(default_factory=StudentSettings)
-    students: dict[Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")], StudentSettings] | None = Field(
+    students: dict[Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")], StudentSettings] | None = key(
         None,
-        description="in place of student: several by name; general stages train them together, with one forward pass "
-        "of the teacher for all, and each gets a run folder of its own, output_dir/students/NAME",
+        "in place of student: several by name; general stages train them together, with one forward pass of the "
+        "teacher for all, and each gets a run folder of its own, output_dir/students/NAME",
     )
     objective: ObjectiveSettings = Field(default_factory=ObjectiveSettings)
-    baseline: TrainingSettings | None = Field(
-        None, description="the student fine-tuned without distillation; null: no baseline in the report"
-    )
+    baseline: TrainingSettings | None = key(None, "the student fine-tuned without distillation; null: no baseline")
     stages: list[StageSettings] = Field(..., min_length=1)
     export: ExportSettings = Field(default_factory=ExportSettings)
-    benchmark: BenchmarkSettings | None = Field(None, description="speed of teacher and student; null: not measured")
-    signals_folder: str | None = Field(
-        None,
-        description="folder of the cached teacher signals; default: in output_dir; another one can serve many runs",
+    benchmark: BenchmarkSettings | None = key(None, "speed of teacher and student; null: not measured")
+    signals_folder: str | None = key(
+        None, "folder of the cached teacher signals; default: in output_dir; another one can serve many runs"
     )
 
     @property
@@ -285,27 +293,24 @@ class RunConfig(Section):
         """The run of every student by name; of a run with one student, itself under the name ""."""
         if self.students is None:
             return {"": self}
-        common = self.model_dump(exclude={"students"})
+        common = self.model_dump(exclude={"students", "student", "output_dir"})
         return {
-            name: RunConfig(
-                **{**common, "student": settings.model_dump(), "output_dir": f"{self.output_dir}/students/{name}"}
-            )
+            name: RunConfig(**common, student=settings, output_dir=f"{self.output_dir}/students/{name}")
             for name, settings in self.students.items()
         }
 
+    def stage_objective(self, index: int) -> ObjectiveSettings:
+        """The objective's settings of stage `index`: its own if it has some, else the run's."""
+        return self.stages[index].objective or self.objective
+
     @model_validator(mode="after")
-    def _students_fit(self):
+    def _parts_fit(self):
         if self.students is not None:
             if "student" in self.model_fields_set:
                 raise ValueError("give student or students, not both")
             if not self.students:
                 raise ValueError("students names none: give at least one, or student")
             _ = self.each_student  # each has to be a valid run
-        return self
-
-    @model_validator(mode="after")
-    def _parts_fit(self):
-        if self.students is not None:
             return self
         general = [s.stage for s in self.stages if STAGES[s.stage].data == "general"]
         if (general or self.teacher.pretrain) and self.general_corpus is None:
@@ -314,17 +319,13 @@ class RunConfig(Section):
         if not STAGES[self.stages[-1].stage].label_terms:
             names = ", ".join(name for name, stage in STAGES.items() if stage.label_terms)
             raise ValueError(f"the last stage must be {names}: only it trains the classifier of the student")
+        layers = self.student.num_hidden_layers
         for part in self.export.int8.keep_fp32 if self.export.int8 else ():
-            if part.startswith("encoder") and int(part.split(".")[2]) >= self.student.num_hidden_layers:
-                raise ValueError(
-                    f"export.int8.keep_fp32: no {part} in a student of {self.student.num_hidden_layers} layers, from 0"
-                )
-        for index, stage in enumerate(self.stages):
-            objective = stage.objective or self.objective
-            layer_map = objective.layer_map
-            if isinstance(layer_map, list) and len(layer_map) != self.student.num_hidden_layers:
-                raise ValueError(
-                    f"stages[{index}]: layer_map names {len(layer_map)} teacher layers, "
-                    f"the student has {self.student.num_hidden_layers}"
-                )
+            if part.startswith("encoder") and int(part.split(".")[2]) >= layers:
+                raise ValueError(f"export.int8.keep_fp32: no {part} in a student of {layers} layers, from 0")
+        for index in range(len(self.stages)):
+            layer_map = self.stage_objective(index).layer_map
+            if isinstance(layer_map, list) and len(layer_map) != layers:
+                mapped = f"stages[{index}]: layer_map names {len(layer_map)} teacher layers"
+                raise ValueError(f"{mapped}, the student has {layers}")
         return self

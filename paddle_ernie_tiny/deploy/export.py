@@ -113,10 +113,10 @@ def export(
         raise InputError("config.json names no labels", str(folder), "give a fine-tuned classifier")
     labels = [names[key] for key in sorted(names, key=int)]
     head = (config.get("architectures") or [""])[0]
-    fitting = [kind for kind in KINDS.values() if kind.head in head and kind.fits_labels(labels)]
+    fitting = [kind for kind in KINDS.values() if kind.head in head and kind.has_labels == (len(labels) > 1)]
     kind = fitting[0] if fitting else KINDS["classification"]
     texts, texts_b = read_texts(Path(rows))
-    unit = kind.unit_of_texts(texts)
+    unit = kind.unit(texts)
     pair = texts_b is not None
     return export_bundle(
         ExportRequest(

@@ -92,7 +92,8 @@ class Predictor:
         """
         if not texts:
             return np.zeros((0, len(self.labels)), dtype=np.float32)
-        return self.kind.stack(self.outputs(texts, texts_b, batch_size))
+        outputs = self.outputs(texts, texts_b, batch_size)
+        return outputs if self.kind.by_token else np.concatenate(outputs)
 
     def outputs(self, texts: list[Any], texts_b: list[str] | None = None, batch_size: int = BATCH_SIZE) -> list[Any]:
         """Each row's logits [answers, labels] as an array, of texts as `Kind.tokenize` takes them."""

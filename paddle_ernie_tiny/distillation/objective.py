@@ -7,10 +7,10 @@ from typing import Any, cast
 import paddle
 from paddle import Tensor
 
-from ..config import ObjectiveSettings, RunConfig, stage_objective_settings
+from ..config import ObjectiveSettings, RunConfig
 from ..errors import InputError
 from ..kinds import KINDS, Kind
-from ..models.layer_map import layer_map
+from ..models.initialise import layer_map
 from ..stages import STAGES
 from ..terms import TERMS, Captured, Needs, Pair, Term
 from ..terms.term import Side
@@ -27,13 +27,11 @@ class Objective:
     def __init__(self, settings: ObjectiveSettings, student: Any, teacher: Any, kind: Kind, label_terms: bool):
         wanted = [term for name, term in TERMS.items() if settings.term(name).wanted and (term.latent or label_terms)]
         # without a latent term no layers are compared, and the student may have more of them than the teacher
-        layers = (
-            layer_map(settings.layer_map, student.num_hidden_layers, teacher.num_hidden_layers)
-            if any(term.latent for term in wanted)
-            else {}
-        )
+        latent = any(term.latent for term in wanted)
+        layers = layer_map(settings.layer_map, student.num_hidden_layers, teacher.num_hidden_layers) if latent else {}
         pair = Pair(student, teacher, layers, settings.projection, kind)
-        self.kind, self.projection, self.layers = kind, settings.projection, layers
+        self.kind, self.projection = kind, settings.projection
+        self.layers: dict[Any, Any] = layers  # as it is printed
         self.terms: list[Term] = [term(settings.term(term.name), pair) for term in wanted]
         for term in self.terms:
             term.check()
@@ -45,10 +43,6 @@ class Objective:
     def equation(self) -> str:
         """The objective as one line, as it is printed when a stage starts."""
         return "loss = " + " + ".join(map(str, self.terms))
-
-    def layer_lines(self) -> str:
-        """The layer map as it is printed."""
-        return str(self.layers)
 
     def __call__(
         self, student: Any, teacher: Captured, mask: Tensor, labels: Tensor | None = None
@@ -77,6 +71,45 @@ class Objective:
         return paddle.stack([by_unit[term.unit]() for term in self.terms])
 
 
+class JointObjective(Objective):
+    """The objectives of several students that share a teacher; their values have the names "student term"."""
+
+    def __init__(self, objectives: dict[str, Objective]):
+        self.objectives = objectives
+        self.layers = {name: objective.layers for name, objective in objectives.items()}
+
+    def needs(self, side: Side) -> Needs:
+        """What all of them together need."""
+        return Needs.union(objective.needs(side) for objective in self.objectives.values())
+
+    def equation(self) -> str:
+        """One line per student."""
+        return "\n  ".join(f"{name}: {objective.equation()}" for name, objective in self.objectives.items())
+
+    def __call__(
+        self, student: dict[str, Captured], teacher: Captured, mask: Tensor, labels: Tensor | None = None
+    ) -> dict[str, Tensor]:
+        """As `Objective`, of each student by name."""
+        values = {}
+        for name, objective in self.objectives.items():
+            own = objective(student[name], teacher, mask, labels)
+            values.update({f"{name} {term}": value for term, value in own.items()})
+        return values
+
+    def total(self, values: dict[str, Tensor], progress: float = 0.0) -> Tensor:
+        """The sum of the students' losses; no gradient of one reaches another."""
+        losses = [objective.total(self.of(name, values), progress) for name, objective in self.objectives.items()]
+        return sum(losses[1:], losses[0])
+
+    def counts(self, mask: Tensor, labels: Tensor | None = None) -> Tensor:
+        """As `Objective.counts`, in the order of the values."""
+        return paddle.concat([objective.counts(mask, labels) for objective in self.objectives.values()])
+
+    def of(self, name: str, values: dict) -> dict:
+        """One student's share of values by term, under the terms' own names."""
+        return {key.removeprefix(f"{name} "): value for key, value in values.items() if key.startswith(f"{name} ")}
+
+
 def stage_objective(
     config: RunConfig, index: int, student: Any, teacher: Any, label_terms: bool | None = None
 ) -> Objective:
@@ -86,12 +119,10 @@ def stage_objective(
     """
     stage = STAGES[config.stages[index].stage]
     wanted = stage.label_terms if label_terms is None else label_terms
-    settings = stage_objective_settings(config, index)
+    settings = config.stage_objective(index)
     objective = Objective(settings, student, teacher, KINDS[config.task.kind], wanted)
     if not objective.terms and label_terms is None:
-        raise InputError(
-            f"every term has weight 0, so the stage {stage.name} learns nothing",
-            f"stages[{index}].objective",
-            "give at least one of its terms a weight above 0, or take the stage out",
-        )
+        what = f"every term has weight 0, so the stage {stage.name} learns nothing"
+        remedy = "give at least one of its terms a weight above 0, or take the stage out"
+        raise InputError(what, f"stages[{index}].objective", remedy)
     return objective

@@ -43,20 +43,14 @@ class Layout:
         return self.labels if self.needs.logits else 0
 
     @property
-    def parts(self) -> list[tuple[str, int]]:
-        """("hidden" | "query" | "key" | "value", layer) in the order of a token's bytes."""
-        hidden = [("hidden", layer) for layer in self.needs.hidden]
-        return hidden + [(part, layer) for layer in self.needs.attention for part in self.needs.parts]
-
-    @property
     def bytes_per_token(self) -> int:
         """Bytes of states per token; logits come on top, 4 bytes each."""
-        return 2 * len(self.parts) * self.width
+        return 2 * len(self.needs.states) * self.width
 
     def as_key(self) -> dict[str, Any]:
         """The layout as JSON values."""
         return {
-            "states": [f"{part} {layer}" for part, layer in self.parts],
+            "states": [f"{part} {layer}" for part, layer in self.needs.states],
             "width": self.width,
             "logits": self.logits,
             "logits_by_token": self.by_token,
@@ -64,43 +58,35 @@ class Layout:
 
 
 class SignalCache:
-    """Signals of the rows of one data set, by row number.
+    """Signals of the rows of one data set, by row number, in a folder that is made if it is not there yet.
 
-    Args:
-        folder: made if it is not there yet.
-        key: what decides the content: the teacher's weights, the data, the tokenizer.
-        layout: what is kept.
-        lengths: tokens of each row, int [rows].
-
-    Raises InputError when the folder holds signals of another teacher, data or objective.
+    key: what decides the content: the teacher's weights, the data, the tokenizer. lengths: tokens of each row, int
+    [rows]. Raises InputError when the folder holds signals of another teacher, data or objective.
     """
 
     def __init__(self, folder: Path, key: dict[str, Any], layout: Layout, lengths: np.ndarray):
         self.folder, self.layout = Path(folder), layout
         self.lengths = np.asarray(lengths, dtype=np.int64)
-        self._first = np.cumsum(self.lengths) - self.lengths  # the first token of each row
         self._check_key({"version": _VERSION, **key, **layout.as_key(), "rows": len(self.lengths)})
-        self._states, self._logits, flags = (self._open(name) for name in ("states.bin", "logits.bin", "filled.bin"))
-        os.truncate(flags, len(self.lengths))
+        columns = len(layout.needs.states) * layout.width
+        self._states = _LineFile(self.folder / "states.bin", np.float16, columns, self.lengths)
+        lines = self.lengths if layout.by_token else np.ones_like(self.lengths)
+        self._logits = _LineFile(self.folder / "logits.bin", np.float32, layout.logits, lines)
+        with open(self.folder / "filled.bin", "ab") as flags:
+            flags.truncate(len(self.lengths))
         self._on_disk = np.memmap(self.folder / "filled.bin", dtype=np.uint8, mode="r+")
         self.filled = np.array(self._on_disk, dtype=bool)
 
     def _check_key(self, key: dict[str, Any]) -> None:
         old = read_json(self.folder / _KEY)
-        if old is not None:
-            changed = [name for name in sorted({*old, *key}) if old.get(name) != key.get(name)]
-            if changed:
-                raise InputError(
-                    f"the teacher signals here were made with another {', '.join(changed)}",
-                    str(self.folder),
-                    "give another signals_folder, or remove this one",
-                )
-        elif self.folder.is_dir() and any(self.folder.iterdir()):
+        if old is None and self.folder.is_dir() and any(self.folder.iterdir()):
             raise InputError("the folder holds other files", str(self.folder), "give an empty or a new folder")
+        old = key if old is None else old
+        changed = [name for name in sorted({*old, *key}) if old.get(name) != key.get(name)]
+        if changed:
+            what = f"the teacher signals here were made with another {', '.join(changed)}"
+            raise InputError(what, str(self.folder), "give another signals_folder, or remove this one")
         write_json(self.folder / _KEY, key)
-
-    def _open(self, name: str) -> int:
-        return os.open(self.folder / name, os.O_RDWR | os.O_CREAT, 0o644)
 
     def has(self, rows: np.ndarray) -> bool:
         """Are all of these rows here?"""
@@ -111,64 +97,65 @@ class SignalCache:
 
         Raises InputError if they cannot be written.
         """
-        parts = [getattr(states, part)[layer] for part, layer in self.layout.parts]
+        parts = [getattr(states, part)[layer] for part, layer in self.layout.needs.states]
         # NumPy rounds to the nearest half-precision number, Paddle's CPU kernel cuts off
         table = paddle.concat(parts, axis=-1).astype("float32").numpy().astype(np.float16) if parts else None
         answers = states.logits.astype("float32").numpy() if states.logits is not None else None
         for place, row in enumerate(rows.tolist()):
             if self.filled[row]:
                 continue
-            length = int(self.lengths[row])
             if table is not None:
-                self._write(self._states, table[place, :length], int(self._first[row]))
-            if answers is not None and self.layout.by_token:
-                self._write(self._logits, answers[place, :length], int(self._first[row]))
-            elif answers is not None:
-                self._write(self._logits, answers[place : place + 1], row)
+                self._states.write(row, table[place])
+            if answers is not None:
+                self._logits.write(row, answers[place] if self.layout.by_token else answers[place : place + 1])
             self.filled[row] = True
 
     def read(self, rows: np.ndarray) -> Captured:
         """Logits and states of rows, padded with zeros to the longest, float32."""
-        states, width, columns = Captured(), self.layout.width, len(self.layout.parts) * self.layout.width
-        first, lengths = self._first[rows], self.lengths[rows]
-        if columns:
-            table = self._read(self._states, np.float16, columns, first, lengths)
-            for number, (part, layer) in enumerate(self.layout.parts):
+        states, width = Captured(), self.layout.width
+        if self.layout.needs.states:
+            table = self._states.read(rows)
+            for number, (part, layer) in enumerate(self.layout.needs.states):
                 values = table[:, :, number * width : (number + 1) * width].astype(np.float32)
                 getattr(states, part)[layer] = paddle.to_tensor(values)
-        if self.layout.logits and self.layout.by_token:
-            states.logits = paddle.to_tensor(self._read(self._logits, np.float32, self.layout.logits, first, lengths))
-        elif self.layout.logits:
-            answers = self._read(self._logits, np.float32, self.layout.logits, rows, np.ones_like(rows))
-            states.logits = paddle.to_tensor(answers[:, 0])
+        if self.layout.logits:
+            answers = self._logits.read(rows)
+            states.logits = paddle.to_tensor(answers if self.layout.by_token else answers[:, 0])
         return states
 
     def sync(self) -> None:
         """Marks what was stored as filled, once it is on disk."""
-        os.fsync(self._states)
-        os.fsync(self._logits)
+        os.fsync(self._states.file)
+        os.fsync(self._logits.file)
         self._on_disk[self.filled] = 1
         self._on_disk.flush()
 
-    def _write(self, file: int, lines: np.ndarray, first: int) -> None:
-        """Writes lines [lines, columns] from line number `first` on."""
-        data, offset = memoryview(np.ascontiguousarray(lines).tobytes()), first * lines[0].nbytes
+
+class _LineFile:
+    """Lines of `columns` numbers in a file, one row's after another's: of each row as many as `lengths` [rows] says."""
+
+    def __init__(self, path: Path, dtype: Any, columns: int, lengths: np.ndarray):
+        self.path, self.dtype, self.columns, self.lengths = path, np.dtype(dtype), columns, lengths
+        self.offsets = (np.cumsum(lengths) - lengths) * columns * self.dtype.itemsize
+        self.file = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+
+    def write(self, row: int, lines: np.ndarray) -> None:
+        data, offset = memoryview(lines[: self.lengths[row]].tobytes()), int(self.offsets[row])
         try:
             while len(data):
-                written = os.pwrite(file, data, offset)
+                written = os.pwrite(self.file, data, offset)
                 data, offset = data[written:], offset + written
         except OSError as error:
             what = f"the teacher signals cannot be written: {error.strerror}"
-            raise InputError(what, str(self.folder), "make room, or set teacher_signals: online") from None
+            raise InputError(what, str(self.path.parent), "make room, or set teacher_signals: online") from None
 
-    @staticmethod
-    def _read(file: int, dtype: Any, columns: int, first: np.ndarray, lengths: np.ndarray) -> np.ndarray:
-        """Lines [rows, longest, columns]: of each row `lengths` of them from `first` on, then zeros."""
-        table = np.zeros((len(first), int(lengths.max()), columns), dtype=dtype)
-        line = columns * table.itemsize
-        for place, (start, length) in enumerate(zip(first.tolist(), lengths.tolist(), strict=True)):
-            raw = os.pread(file, length * line, start * line)
-            table[place, :length] = np.frombuffer(raw, dtype=dtype).reshape(length, columns)
+    def read(self, rows: np.ndarray) -> np.ndarray:
+        """[rows, longest, columns], filled up with zeros."""
+        table = np.zeros((len(rows), int(self.lengths[rows].max()), self.columns), dtype=self.dtype)
+        for place, row in enumerate(rows):
+            lines = table[place, : self.lengths[row]]
+            raw = os.pread(self.file, lines.nbytes, int(self.offsets[row]))
+            lines[:] = np.frombuffer(raw, dtype=self.dtype).reshape(lines.shape)
         return table
 
 

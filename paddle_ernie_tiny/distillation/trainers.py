@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import numpy as np
 import paddle
 
 from ..data.rows import EncodedRows
-from ..models.student import DistilledStudent
 from ..stages import STAGES, Stage
-from ..training.batches import NumberedRows, collate, sorted_batches
-from ..training.trainer import ToolkitTrainer
-from ..watch import Watcher
+from ..training.batches import NumberedRows, input_batches
+from ..training.trainer import ToolkitTrainer, Training
 from .objective import Objective
-from .teacher import CachedTeacher, Teacher
+from .students import ClipEachStudent, DistilledStudent, JointStudents, students_of
+from .teacher import Teacher
 
 
 class DistillationTrainer(ToolkitTrainer):
@@ -23,21 +23,14 @@ class DistillationTrainer(ToolkitTrainer):
     stage: ClassVar[Stage]
 
     def __init__(
-        self,
-        student: DistilledStudent,
-        teacher: Teacher | CachedTeacher,
-        objective: Objective,
-        args: Any,
-        rows: Any,
-        pad_id: int,
-        evaluate_with: Any = None,
-        watcher: Watcher | None = None,
+        self, student: DistilledStudent | JointStudents, teacher: Teacher, objective: Objective, training: Training
     ):
         self.teacher, self.objective = teacher, objective
-        for classifier in student.classifiers:
-            for parameter in _head_parameters(classifier):
-                parameter.stop_gradient = not self.stage.label_terms
-        super().__init__(student, args, NumberedRows(rows), pad_id, self.stage.title, evaluate_with, watcher)
+        for each in students_of(student):
+            for name, parameter in each.classifier.named_parameters():
+                if "classifier" in name or "pooler" in name:  # latent terms give them no gradient
+                    parameter.stop_gradient = not self.stage.label_terms
+        super().__init__(student, replace(training, rows=NumberedRows(training.rows)))
 
     def compute_loss(self, model: Any, inputs: dict[str, paddle.Tensor], return_outputs: bool = False) -> paddle.Tensor:
         """The loss of one batch, a scalar.
@@ -55,10 +48,10 @@ class DistillationTrainer(ToolkitTrainer):
         return self.objective.total(values, self.state.global_step / self.args.max_steps)
 
     def create_optimizer(self, lr_scheduler: Any = None) -> Any:
-        """PaddleNLP's AdamW, with the student's own way of clipping gradients."""
+        """PaddleNLP's AdamW, with the gradients of each student clipped alone."""
         optimizer = super().create_optimizer(lr_scheduler)
         if self.args.max_grad_norm > 0:
-            optimizer._grad_clip = self.model.gradient_clip(self.args.max_grad_norm)
+            optimizer._grad_clip = ClipEachStudent(self.args.max_grad_norm, students_of(self.model))
         return optimizer
 
     def _save_checkpoint(self, model, metrics=None):
@@ -101,33 +94,15 @@ TRAINERS: dict[str, type[DistillationTrainer]] = {
 }
 
 
-def distilled_student(classifier: Any, objective: Objective, teacher_width: int) -> DistilledStudent:
-    """Wraps a student classifier with the captures and projections that the objective needs."""
-    return DistilledStudent(classifier, objective.needs("student"), teacher_width, objective.projection)
-
-
 def measure_terms(
-    student: DistilledStudent,
-    teacher: Teacher,
-    objective: Objective,
-    rows: EncodedRows,
-    pad_id: int,
-    batch_size: int = 32,
+    student: DistilledStudent, teacher: Teacher, objective: Objective, rows: EncodedRows, pad_id: int
 ) -> dict[str, float]:
     """Mean latent terms on given rows, dropout off; batches are weighted by their number of rows."""
     student.eval()
     sums: dict[str, float] = {}
     with paddle.no_grad():
-        for indices in sorted_batches(rows, batch_size):
-            batch = collate([rows[int(i)] for i in indices], pad_id)
-            batch.pop("labels", None)
-            inputs = {name: paddle.to_tensor(value) for name, value in batch.items()}
+        for indices, inputs in input_batches(rows, pad_id, 32):
             values = objective(student(**inputs), teacher(inputs), inputs["attention_mask"])
             for name, value in values.items():
                 sums[name] = sums.get(name, 0.0) + float(value) * len(indices)
     return {name: float(np.round(value / len(rows), 6)) for name, value in sums.items()}
-
-
-def _head_parameters(classifier):
-    """Classifier and pooler: latent terms give them no gradient, so only label terms train them."""
-    return [p for name, p in classifier.named_parameters() if "classifier" in name or "pooler" in name]

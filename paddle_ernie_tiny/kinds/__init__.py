@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from .classification import Classification, Prediction
-from .kind import Kind, Row
-from .regression import SCORE, Regression, Score
+from .kind import SCORE, Kind, Row
+from .regression import Regression, Score
 from .token_classification import Entity, TokenClassification
 
 KINDS: dict[str, Kind] = {kind.name: kind for kind in (Classification(), Regression(), TokenClassification())}

@@ -6,14 +6,16 @@ import Paddle when they are called. Exported folders that stand alone hold copie
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import repeat
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from .metrics import METRICS, Scored, metrics_of
+from .metrics import METRICS, Scored, fidelity, metrics_of, softmax
 
 if TYPE_CHECKING:
     from paddle import Tensor
@@ -24,26 +26,29 @@ if TYPE_CHECKING:
     from ..errors import Finding
 
     Examples = Sequence[Example] | Sequence[TokenExample]
+    Texts = Sequence[str]
 
+SCORE = "score"  # the one "label" of a kind without labels: the name of its output
 _FEW_ROWS = 5
 
 
 @dataclass(frozen=True)
 class Row:
-    """A tokenised row of raw text; of a tagger also its words (text, start, end) and their first pieces' places."""
+    """A tokenised row of raw text; of a tagger also its unit, and the places of its words' first pieces."""
 
     text: str
     input_ids: list[int]
     token_type_ids: list[int]
-    words: list[tuple[str, int, int]] | None = None
     places: np.ndarray | None = None
+    unit: str | None = None
 
 
 class Kind:
     """One kind of task. A subclass is one row of the table `KINDS`.
 
-    Shapes: `output` is what a model gives, [batch, labels], or [batch, length, labels] if `by_token`; `answers` are
-    those of one row, [answers, labels].
+    What is written out here is right for most kinds: a row has one answer, trained by cross-entropy. Shapes: `output`
+    is what a model gives, [batch, labels], or [batch, length, labels] if `by_token`; `answers` are those of one row,
+    [answers, labels].
     """
 
     name: ClassVar[str]
@@ -55,7 +60,7 @@ class Kind:
     shown_metrics: ClassVar[tuple[str, ...]] = ()  # what is usually read beside the task's own metric
     augmenter: ClassVar[str] = "words"  # a row of augmentation.augmenters.AUGMENTERS
     unit_name: ClassVar[str] = "rows"  # what has a label
-    has_labels: ClassVar[bool] = True  # is the answer one of several labels?
+    has_labels: ClassVar[bool] = True  # is the answer one of several labels, not a number?
     no_label: ClassVar[dict[str, Any]] = {"label": None}  # the fields of an example that take its label away
 
     # --- labels and rows -------------------------------------------------------------------------------------------
@@ -66,6 +71,8 @@ class Kind:
             raise ValueError(f"metric {metric!r} does not score {self.name}; use {', '.join(metrics_of(self.name))}")
         if labels is None:
             return
+        if not self.has_labels:
+            raise ValueError(f"a {self.name} task has scores, not labels: leave labels out")
         if len(labels) < 2:
             raise ValueError(f"a {self.name} task needs at least two labels")
         if len(set(labels)) != len(labels):
@@ -75,51 +82,65 @@ class Kind:
             number = {2: "two"}.get(count, count)
             raise ValueError(f"metric {metric} is for {number} labels (the last is the positive one); use macro_f1")
 
-    def fits_labels(self, labels: Sequence[str]) -> bool:
-        """May a model with these label names be of this kind?"""
-        return len(labels) > 1
+    def parse_label(self, name: str, labels: Sequence[str] | None) -> int | float:
+        """The label with a name. Raises InputError, without a place, if there is none."""
+        raise NotImplementedError
 
     def read(
         self, path: str | Path, table: TableFormat, labels: list[str] | None, require_label: bool = True
     ) -> Examples:
         """The rows of a labelled file; labels become their places in `labels`. Raises InputError(s)."""
-        raise NotImplementedError
+        from ..data.readers import read_examples
+
+        names = labels if self.has_labels else None
+        return read_examples(path, table, lambda name: self.parse_label(name, labels), names, require_label)
 
     def read_dataset(self, name: str, split: str, table: TableFormat, subset: str | None) -> tuple[Examples, list[str]]:
         """One split of a data set of `paddlenlp.datasets`, and its label names. Raises InputError(s)."""
-        raise NotImplementedError
+        from ..data.readers import read_paddlenlp
+
+        return read_paddlenlp(name, split, table, subset, self.parse_label, None if self.has_labels else [SCORE])
 
     def infer_labels(self, path: str | Path, table: TableFormat) -> list[str]:
         """The label names of a training file, in the order of their ids. Raises InputError(s)."""
-        raise NotImplementedError
+        from ..data.readers import infer_labels
+
+        return infer_labels(path, table) if self.has_labels else [SCORE]
 
     def check_training_rows(self, train: Examples, labels: Sequence[str], where: str) -> None:
         """Raises InputError if a model cannot learn the task from these rows."""
 
     def encode(self, tokenizer: WordPieceTokenizer, examples: Examples, max_length: int) -> EncodedRows:
         """Tokenised rows with their labels, for training and scoring."""
-        raise NotImplementedError
+        from ..data.rows import IGNORED, EncodedRows
 
-    def describe_labels(self, labels: Sequence[str]) -> str:
-        """What the model answers with, for a line on the screen."""
-        return f"labels {', '.join(labels)}"
+        texts: list[Any] = [e.text for e in examples]
+        pairs: Any = [e.text_b for e in examples] if examples and examples[0].text_b is not None else None
+        encoded = tokenizer.encode(texts, pairs, max_length=max_length)
+        missing, dtype = (IGNORED, np.int64) if self.has_labels else (np.nan, np.float32)
+        labels = np.array([missing if e.label is None else e.label for e in examples], dtype=dtype)
+        numbers: dict[Any, int] = {}
+        groups = np.array([numbers.setdefault(e.text, len(numbers)) for e in examples], dtype=np.int64)
+        return EncodedRows(encoded.input_ids, encoded.token_type_ids, labels, labels, groups=groups)
 
     def findings(self, splits: dict[str, Examples], labels: Sequence[str]) -> list[Finding]:
-        """What preflight says of the labels of the splits "train", "dev" and "test"."""
-        raise NotImplementedError
+        """What preflight says of the labels of the splits "train", "dev" and "test": how many, and which are rare."""
+        from ..errors import Finding
 
-    def answer_of(self, example: Example | TokenExample) -> Any:
-        """The label by which two rows with the same text contradict each other; None: they cannot."""
-        return example.label
+        counts = Counter(labels[label] for example in splits["train"] for label in np.ravel([example.label]))
+        shares = ", ".join(f"{name} {count}" for name, count in counts.most_common(8))
+        what = f"{self.unit_name} per label: {shares}{' ...' if len(counts) > 8 else ''}"
+        found = [Finding("note", "labels", what, "data.train")]
+        rare = [name for name in labels if counts[name] < _FEW_ROWS]
+        if rare:
+            what = f"{len(rare)} labels have fewer than {_FEW_ROWS} {self.unit_name}: {', '.join(rare[:8])}"
+            found.append(Finding("warning", "labels", what, "data.train", "add rows, or merge labels"))
+        return found
 
     # --- raw text --------------------------------------------------------------------------------------------------
 
-    def unit(self, rows: Examples) -> str | None:
-        """How raw text is divided into what gets a label, seen from training rows; None: it is not divided."""
-        return None
-
-    def unit_of_texts(self, texts: Sequence[str]) -> str | None:
-        """The same, seen from raw text."""
+    def unit(self, rows: Examples | Texts) -> str | None:
+        """How raw text is divided into what gets a label, seen from rows or raw text; None: it is not divided."""
         return None
 
     def split(self, text: str, unit: str | None) -> Any:
@@ -127,36 +148,28 @@ class Kind:
         return text
 
     def tokenize(
-        self, tokenizer: WordPieceTokenizer, texts: Sequence[Any], texts_b: Sequence[str] | None, max_length: int
+        self, tokenizer: WordPieceTokenizer, texts: Sequence[Any], texts_b: Texts | None, max_length: int
     ) -> tuple[Encoded, list[np.ndarray] | None]:
         """Token ids of texts (or pairs), and the places of each row's answers (None: a row has one answer)."""
         return tokenizer.encode(texts, texts_b, max_length=max_length), None
 
     def rows(
-        self,
-        tokenizer: WordPieceTokenizer,
-        texts: Sequence[str],
-        texts_b: Sequence[str] | None,
-        max_length: int,
-        unit: str | None,
+        self, tokenizer: WordPieceTokenizer, texts: Texts, texts_b: Texts | None, max_length: int, unit: str | None
     ) -> list[Row]:
         """Tokenised rows of raw text, for `decode`."""
-        encoded, _ = self.tokenize(tokenizer, texts, texts_b, max_length)
-        return [Row(*row) for row in zip(texts, encoded.input_ids, encoded.token_type_ids)]  # noqa: B905 (3.9)
+        encoded, places = self.tokenize(tokenizer, [self.split(text, unit) for text in texts], texts_b, max_length)
+        rows = zip(texts, encoded.input_ids, encoded.token_type_ids, places or repeat(None))  # noqa: B905 (3.9)
+        return [Row(*row, unit) for row in rows]
 
     # --- a model's output ------------------------------------------------------------------------------------------
 
     def answers(self, output: np.ndarray, places: np.ndarray | None) -> np.ndarray:
         """One row's answers [answers, labels] in the model's output for it, [labels] or [length, labels]."""
-        return output[None]
-
-    def stack(self, answers: list[np.ndarray]) -> Any:
-        """The rows' answers as `Predictor.logits` gives them: [rows, labels]."""
-        return np.concatenate(answers)
+        return output[None] if places is None else output[places]
 
     def states(self, hidden: np.ndarray, places: np.ndarray | None) -> np.ndarray:
         """The states that a row's answers are made from, [answers, hidden], in its last layer [length, hidden]."""
-        return hidden[:1]
+        return hidden[:1] if places is None else hidden[places]
 
     def decode(self, row: Row, answers: np.ndarray, labels: Sequence[str]) -> Any:
         """A row's answer, as `Predictor.predict` gives it."""
@@ -166,82 +179,52 @@ class Kind:
         """An answer's fields as JSON values; probabilities and scores have six decimals."""
         raise NotImplementedError
 
-    @property
-    def answer_fields(self) -> dict[str, Any]:
-        """The type of each field that `as_json` gives, for OpenAPI."""
-        raise NotImplementedError
+    answer_fields: ClassVar[dict[str, Any]]  # the type of each field that `as_json` gives, for OpenAPI
+    example_answer: ClassVar[str]  # its shape, for a README
 
-    @property
-    def example_answer(self) -> str:
-        """The shape of an answer, for a README."""
-        raise NotImplementedError
-
-    # --- learning --------------------------------------------------------------------------------------------------
+    # --- learning and measuring ------------------------------------------------------------------------------------
 
     hard_symbol: ClassVar[str] = "CE(labels, student)"
-    soft_unit: ClassVar[str] = "rows"  # what the soft label's loss is a mean over; see Term.unit
 
     def labelled(self, labels: Tensor) -> Tensor:
         """Which labels are there: bool, shaped as `labels`."""
-        raise NotImplementedError
+        from ..data.rows import IGNORED
+
+        return labels != IGNORED
 
     def hard_label(self, output: Tensor, labels: Tensor) -> Tensor:
-        """The task's own loss, a scalar in float32: mean over what is labelled; 0 if nothing is."""
-        raise NotImplementedError
+        """The task's own loss, a scalar in float32: mean over what is labelled; 0 if nothing is.
 
-    def soft_label(self, loss: str, student: Tensor, teacher: Tensor, temperature: float, labels: Tensor) -> Tensor:
-        """Distance to the teacher's output, a scalar: one of `soft_losses`, Hinton (arXiv 1503.02531)."""
-        from ..terms import losses
+        Cross-entropy: output [batch, (length,) labels], labels int64 [batch, (length)] (IGNORED: no label).
+        """
+        import paddle.nn.functional as F
 
-        if loss == "mse":
-            return losses.logits_mse(student, teacher, self.soft_mask(labels))
-        compare = losses.soft_kl if loss == "kl" else losses.soft_cross_entropy
-        return compare(student, teacher, temperature, self.soft_mask(labels))
+        from ..data.rows import IGNORED
+        from ..terms.losses import mean_over
 
-    def soft_mask(self, labels: Tensor) -> Tensor | None:
-        """Where in the output the soft label counts; None: everywhere."""
-        return None
-
-    # --- measuring -------------------------------------------------------------------------------------------------
+        losses = F.cross_entropy(output.astype("float32"), labels, ignore_index=IGNORED, reduction="none", axis=-1)
+        return mean_over(losses.reshape(labels.shape), self.labelled(labels))
 
     def probe(self, states: np.ndarray, targets: np.ndarray, test_states: np.ndarray, labels: int) -> np.ndarray:
-        """Logits [answers, labels] of a linear model on frozen states, fitted on `states` and `targets`."""
-        raise NotImplementedError
+        """Logits [answers, labels] of a linear model on frozen states, fitted on `states` and `targets`.
+
+        Here the log-probabilities of a logistic regression; labels that it never saw get none.
+        """
+        from sklearn.linear_model import LogisticRegression
+
+        model = LogisticRegression(max_iter=300, C=0.1).fit(states, targets)
+        logits = np.full((len(test_states), labels), -np.inf)
+        logits[:, model.classes_] = model.predict_log_proba(test_states)
+        return logits
 
     def fidelity(self, own: np.ndarray, teacher: np.ndarray) -> dict[str, Any]:
         """How close a model's outputs are to its teacher's, both logits [answers, labels]."""
-        from .metrics import fidelity, softmax
-
         return fidelity(softmax(own), softmax(teacher))
 
     def agreement(self, own: np.ndarray, other: np.ndarray) -> float | None:
         """The share of answers with the same most likely label, of logits [answers, labels]; None: no labels."""
-        return float((own.argmax(-1) == other.argmax(-1)).mean())
-
-    def score(self, metric: str, scored: Scored) -> float:
-        """The task's metric; 1 is best."""
-        return METRICS[metric](scored)
+        return float((own.argmax(-1) == other.argmax(-1)).mean()) if self.has_labels else None
 
     def scores(self, metric: str, scored: Scored) -> dict[str, float]:
         """The task's metric first, then what is usually read beside it."""
         return {name: METRICS[name](scored) for name in dict.fromkeys((metric, *self.shown_metrics))}
-
-    def confusion(self, scored: Scored) -> str:
-        """Gold labels against predicted ones as a text table."""
-        from .metrics import confusion_matrix
-
-        return confusion_matrix(scored)
-
-
-def balance(counts: dict[str, int], labels: Sequence[str], unit: str) -> list[Finding]:
-    """How often each label occurs, and which are rare."""
-    from ..errors import Finding
-
-    common = sorted(counts.items(), key=lambda item: -item[1])
-    shares = ", ".join(f"{name} {count}" for name, count in common[:8]) + (" ..." if len(counts) > 8 else "")
-    found = [Finding("note", "labels", f"{unit} per label: {shares}", "data.train")]
-    rare = [name for name in labels if counts.get(name, 0) < _FEW_ROWS]
-    if rare:
-        what = f"{len(rare)} labels have fewer than {_FEW_ROWS} {unit}: {', '.join(rare[:8])}"
-        found.append(Finding("warning", "labels", what, "data.train", "add rows, or merge labels"))
-    return found

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -68,9 +68,6 @@ class Scored:
         return cls(list(values.reshape([len(values), 1, -1])), targets, labels, groups)
 
 
-Value = Callable[[Scored], float]
-
-
 @dataclass(frozen=True)
 class Metric:
     """One metric; 1 is best.
@@ -81,7 +78,7 @@ class Metric:
 
     name: str
     kinds: tuple[str, ...]
-    value: Value
+    value: Callable[[Scored], float]
     chance: Callable[[Scored], tuple[float, float]]
     label_count: int | None = None
 
@@ -143,40 +140,25 @@ def confusion_matrix(scored: Scored) -> str:
     return "\n".join(lines)
 
 
-# --- values --------------------------------------------------------------------------------------------------------
-
-
 def _accuracy(scored: Scored) -> float:
     return (scored.predictions == scored.targets).mean()
 
 
-def _f1(average: str) -> Value:
-    def value(scored: Scored) -> float:
-        from sklearn.metrics import f1_score
+def _sklearn(scored: Scored, name: str, **options: Any) -> float:
+    """A function of sklearn.metrics by name."""
+    from sklearn import metrics
 
-        return f1_score(scored.targets, scored.predictions, average=average, zero_division=0)
-
-    return value
+    return getattr(metrics, name)(scored.targets, scored.predictions, **options)
 
 
-def _matthews(scored: Scored) -> float:
-    from sklearn.metrics import matthews_corrcoef
-
-    return matthews_corrcoef(scored.targets, scored.predictions)
-
-
-def _correlation(*names: str) -> Value:
+def _correlation(scored: Scored, names: Sequence[str]) -> float:
     """The mean of correlations of scipy.stats by name; with a constant it is 0."""
+    from scipy import stats
 
-    def value(scored: Scored) -> float:
-        from scipy import stats
-
-        predicted, gold = scored.predictions, scored.targets
-        if np.ptp(predicted) == 0 or np.ptp(gold) == 0:
-            return 0.0
-        return sum(getattr(stats, name)(predicted, gold)[0] for name in names) / len(names)
-
-    return value
+    predicted, gold = scored.predictions, scored.targets
+    if np.ptp(predicted) == 0 or np.ptp(gold) == 0:
+        return 0.0
+    return sum(getattr(stats, name)(predicted, gold)[0] for name in names) / len(names)
 
 
 def _mrr(scored: Scored) -> float:
@@ -185,7 +167,7 @@ def _mrr(scored: Scored) -> float:
 
 def _entity_f1(scored: Scored) -> float:
     """Micro F1 over entities; words that were cut off count as O."""
-    from .tags import entity_f1
+    from .token_classification import entity_f1
 
     names, tags, gold = scored.labels, [], []
     for output, row in zip(scored.outputs, scored.gold):  # noqa: B905 (Python 3.9)
@@ -195,18 +177,11 @@ def _entity_f1(scored: Scored) -> float:
     return entity_f1(tags, gold)
 
 
-# --- chance --------------------------------------------------------------------------------------------------------
-
-
-def _best_constant(value: Value) -> Callable[[Scored], tuple[float, float]]:
+def _best_constant(scored: Scored, value: Callable[[Scored], float]) -> tuple[float, float]:
     """The best answer that is the same for every row."""
-
-    def chance(scored: Scored) -> tuple[float, float]:
-        gold, labels = scored.targets, len(scored.labels)
-        expected = max(float(value(Scored.of(np.full(len(gold), label), gold))) for label in range(labels))
-        return expected, _margin(expected, len(gold))
-
-    return chance
+    gold, labels = scored.targets, len(scored.labels)
+    expected = max(float(value(Scored.of(np.full(len(gold), label), gold))) for label in range(labels))
+    return expected, _margin(expected, len(gold))
 
 
 def _zero(scored: Scored) -> tuple[float, float]:
@@ -236,17 +211,19 @@ def _margin(expected: float, answers: int) -> float:
 
 
 _CLASSES, _SCORES = ("classification",), ("regression",)
+_F1 = partial(_sklearn, name="f1_score", average="binary", zero_division=0)
+_MACRO_F1 = partial(_sklearn, name="f1_score", average="macro", zero_division=0)
 METRICS: dict[str, Metric] = {
     metric.name: metric
     for metric in (
-        Metric("accuracy", _CLASSES, _accuracy, _best_constant(_accuracy)),
-        Metric("f1", _CLASSES, _f1("binary"), _best_constant(_f1("binary")), label_count=2),
-        Metric("macro_f1", _CLASSES, _f1("macro"), _best_constant(_f1("macro"))),
-        Metric("matthews", _CLASSES, _matthews, _zero),
+        Metric("accuracy", _CLASSES, _accuracy, partial(_best_constant, value=_accuracy)),
+        Metric("f1", _CLASSES, _F1, partial(_best_constant, value=_F1), label_count=2),
+        Metric("macro_f1", _CLASSES, _MACRO_F1, partial(_best_constant, value=_MACRO_F1)),
+        Metric("matthews", _CLASSES, partial(_sklearn, name="matthews_corrcoef"), _zero),
         Metric("mrr", _CLASSES, _mrr, _random_order, label_count=2),
-        Metric("pearson_spearman", _SCORES, _correlation("pearsonr", "spearmanr"), _zero),
-        Metric("pearson", _SCORES, _correlation("pearsonr"), _zero),
-        Metric("spearman", _SCORES, _correlation("spearmanr"), _zero),
+        Metric("pearson_spearman", _SCORES, partial(_correlation, names=("pearsonr", "spearmanr")), _zero),
+        Metric("pearson", _SCORES, partial(_correlation, names=("pearsonr",)), _zero),
+        Metric("spearman", _SCORES, partial(_correlation, names=("spearmanr",)), _zero),
         Metric("entity_f1", ("token_classification",), _entity_f1, _nothing_found),
     )
 }

@@ -7,11 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .classification import encode_sentences
 from .kind import Kind
-from .metrics import METRICS, Scored, metrics_of
-
-SCORE = "score"  # the one "label" of a regression task: the name of its output
+from .metrics import METRICS, Scored
 
 
 @dataclass(frozen=True)
@@ -30,36 +27,20 @@ class Regression(Kind):
     soft_losses = ("mse",)
     shown_metrics = ("pearson", "spearman")
     hard_symbol = "MSE(labels, student)"
+    answer_fields = {"score": float}
+    example_answer = '{"score": ...}'
 
-    def check_labels(self, labels, metric):
-        if metric not in metrics_of(self.name):
-            raise ValueError(f"metric {metric!r} does not score {self.name}; use {', '.join(metrics_of(self.name))}")
-        if labels is not None:
-            raise ValueError("a regression task has scores, not labels: leave labels out")
+    def parse_label(self, name, labels):
+        """A finite number."""
+        from ..errors import InputError
 
-    def fits_labels(self, labels):
-        return len(labels) == 1
-
-    def read(self, path, table, labels, require_label=True):
-        from ..data.readers import read_examples
-
-        return read_examples(path, table, parse_score, None, require_label)
-
-    def read_dataset(self, name, split, table, subset):
-        from ..data.readers import read_paddlenlp
-
-        examples, _ = read_paddlenlp(name, split, table, subset, lambda value, _: parse_score(value), labels=[SCORE])
-        return examples, [SCORE]
-
-    def infer_labels(self, path, table):
-        return [SCORE]
-
-    def encode(self, tokenizer, examples, max_length):
-        scores = np.array([np.nan if e.label is None else e.label for e in examples], dtype=np.float32)
-        return encode_sentences(tokenizer, examples, scores, max_length)
-
-    def describe_labels(self, labels):
-        return "scores"
+        try:
+            score = float(name)
+        except ValueError:
+            score = math.nan
+        if not math.isfinite(score):
+            raise InputError(f"label {name!r} is not a number", None, "give a score, or list the task's labels")
+        return score
 
     def findings(self, splits, labels):
         from ..errors import Finding
@@ -68,22 +49,11 @@ class Regression(Kind):
         what = f"scores from {scores.min():g} to {scores.max():g}, mean {scores.mean():.3g}"
         return [Finding("note", "scores", what, "data.train")]
 
-    def answer_of(self, example):
-        return None
-
     def decode(self, row, answers, labels):
         return Score(float(answers[0, 0]))
 
     def as_json(self, answer):
         return {"score": round(answer.score, 6)}
-
-    @property
-    def answer_fields(self):
-        return {"score": float}
-
-    @property
-    def example_answer(self):
-        return '{"score": ...}'
 
     def labelled(self, labels):
         import paddle
@@ -114,22 +84,3 @@ class Regression(Kind):
             "pearson": METRICS["pearson"](Scored.of(own, teacher[:, 0])),
             "mse": float(np.square(own - teacher).mean()),
         }
-
-    def agreement(self, own, other):
-        return None
-
-    def confusion(self, scored):
-        return ""
-
-
-def parse_score(name: str) -> float:
-    """A finite number. Raises InputError, without a place, for anything else."""
-    from ..errors import InputError
-
-    try:
-        score = float(name)
-    except ValueError:
-        score = math.nan
-    if not math.isfinite(score):
-        raise InputError(f"label {name!r} is not a number", None, "give a score, or list the task's labels")
-    return score

@@ -1,17 +1,23 @@
-"""Token classification: one tag for each word, such as the named entities of a text."""
+"""Token classification: one tag for each word, such as the named entities of a text.
+
+Tags are `O` or a prefix and a type: BIO (`B-PER I-PER`), BIOES or BMES (`B-PER M-PER E-PER S-PER`).
+"""
 
 from __future__ import annotations
 
+import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .classification import cross_entropy, logistic_probe
-from .kind import Kind, Row, balance
+from .kind import Kind
 from .metrics import softmax
-from .tags import entities, misplaced_tags, split_text, unit_of
+
+if TYPE_CHECKING:
+    from ..data.rows import TokenExample
 
 
 @dataclass(frozen=True)
@@ -35,9 +41,10 @@ class TokenClassification(Kind):
     may_pair = False
     augmenter = "entities"
     unit_name = "words"
+    answer_fields = {"entities": list[Entity]}
     no_label = {"tags": None}
     hard_symbol = "CE(labels, student) over words"
-    soft_unit = "labelled"
+    example_answer = '{"entities": [{"label": ..., "start": ..., "end": ..., "text": ..., "probability": ...}]}'
 
     def read(self, path, table, labels, require_label=True):
         from ..data.readers import read_token_examples
@@ -70,7 +77,7 @@ class TokenClassification(Kind):
     def findings(self, splits, labels):
         from ..errors import Finding
 
-        found = balance(Counter(labels[tag] for e in splits["train"] for tag in e.tags), labels, self.unit_name)
+        found = super().findings(splits, labels)
         for name, examples in splits.items():
             wrong = misplaced_tags(examples, labels)
             if wrong:
@@ -84,10 +91,8 @@ class TokenClassification(Kind):
         return found
 
     def unit(self, rows):
-        return unit_of(e.words for e in rows)
-
-    def unit_of_texts(self, texts):
-        return unit_of(map(list, texts))  # Chinese is tagged by character
+        # a row that is raw text counts by its characters: Chinese is tagged by character
+        return unit_of(row if isinstance(row, str) else row.words for row in rows)
 
     def split(self, text, unit):
         return [word for word, _, _ in split_text(text, unit)]
@@ -95,26 +100,10 @@ class TokenClassification(Kind):
     def tokenize(self, tokenizer, texts, texts_b, max_length):
         return tokenizer.encode_words(texts, max_length)
 
-    def rows(self, tokenizer, texts, texts_b, max_length, unit):
-        words = [split_text(text, unit) for text in texts]
-        encoded, places = tokenizer.encode_words([[word for word, _, _ in row] for row in words], max_length)
-        columns = zip(texts, encoded.input_ids, encoded.token_type_ids, words, places)  # noqa: B905 (Python 3.9)
-        return [Row(*column) for column in columns]
-
-    def answers(self, output, places):
-        return output[places]
-
-    def stack(self, answers):
-        return answers
-
-    def states(self, hidden, places):
-        return hidden[places]
-
     def decode(self, row, answers, labels):
-        probabilities = softmax(answers)
-        found = []
+        probabilities, words, found = softmax(answers), split_text(row.text, row.unit), []
         for label, first, last in entities([labels[best] for best in probabilities.argmax(-1)]):
-            start, end = row.words[first][1], row.words[last - 1][2]
+            start, end = words[first][1], words[last - 1][2]
             mean = float(probabilities[first:last].max(axis=-1).mean())
             found.append(Entity(label, start, end, row.text[start:end], mean))
         return found
@@ -122,25 +111,51 @@ class TokenClassification(Kind):
     def as_json(self, answer: Sequence[Entity]):
         return {"entities": [{**asdict(entity), "probability": round(entity.probability, 6)} for entity in answer]}
 
-    @property
-    def answer_fields(self):
-        return {"entities": list[Entity]}
 
-    @property
-    def example_answer(self):
-        return '{"entities": [{"label": ..., "start": ..., "end": ..., "text": ..., "probability": ...}]}'
+def entities(tags: Sequence[str]) -> list[tuple[str, int, int]]:
+    """(type, first word, word after the last) of every entity, as seqeval's default mode reads the tags."""
+    from seqeval.metrics.sequence_labeling import get_entities
 
-    def labelled(self, labels):
-        from ..data.rows import IGNORED
+    return [(kind, start, last + 1) for kind, start, last in get_entities(_bioes(tags))]
 
-        return labels != IGNORED
 
-    def hard_label(self, output, labels):
-        """Cross-entropy at each labelled token: output [batch, length, labels], labels int64 [batch, length]."""
-        return cross_entropy(output, labels, self.labelled(labels))
+def entity_f1(predicted: Sequence[Sequence[str]], gold: Sequence[Sequence[str]]) -> float:
+    """Micro F1 over entities: an entity counts when type, start and end are all right (seqeval).
 
-    def soft_mask(self, labels):
-        return self.labelled(labels)
+    0 where neither holds an entity. Raises ValueError for rows of unequal length.
+    """
+    from seqeval.metrics import f1_score
 
-    def probe(self, states, targets, test_states, labels):
-        return logistic_probe(states, targets, test_states, labels)
+    if len(predicted) != len(gold) or any(len(p) != len(g) for p, g in zip(predicted, gold)):  # noqa: B905 (3.9)
+        raise ValueError("predicted and gold tags differ in length")
+    return float(f1_score([_bioes(row) for row in gold], [_bioes(row) for row in predicted], zero_division=0))
+
+
+def _bioes(tags: Sequence[str]) -> list[str]:
+    # BMES writes M for what BIOES and seqeval call I
+    return [f"I{tag[1:]}" if tag.startswith("M-") else tag for tag in tags]
+
+
+def split_text(text: str, unit: str) -> list[tuple[str, int, int]]:
+    """(word, start, end) of the units that a tagger labels: characters, or what stands between spaces."""
+    words = re.finditer(r"\S" if unit == "character" else r"\S+", text)
+    return [(word.group(), word.start(), word.end()) for word in words]
+
+
+def unit_of(rows: Iterable[Sequence[str]]) -> str:
+    """ "character" where hardly a word of Chinese is longer than one character, else "word"."""
+    lengths = Counter(min(len(word), 2) for words in rows for word in words if re.search("[\u4e00-\u9fff]", word))
+    return "character" if lengths[1] and lengths[2] <= 0.01 * lengths[1] else "word"
+
+
+def misplaced_tags(examples: Iterable[TokenExample], labels: Sequence[str]) -> list[tuple[int, str]]:
+    """(line, what) of tags that continue an entity that was not begun: `I-PER` after `O` or after `B-LOC`."""
+    found = []
+    for example in examples:
+        before = "O"
+        for word, tag in zip(example.words, [labels[i] for i in example.tags or ()]):  # noqa: B905 (Python 3.9)
+            goes_on = tag[:2] in ("I-", "M-", "E-")
+            if goes_on and (before[:2] not in ("B-", "I-", "M-") or before[2:] != tag[2:]):
+                found.append((example.line, f"{tag} at {word!r} after {before}"))
+            before = tag
+    return found

@@ -10,10 +10,10 @@ from ..config import ModelShape
 from ..data.tokenization import WordPieceTokenizer
 from ..errors import InputError
 from ..kinds import KINDS, Kind
-from .weights import read_weights, save_model, set_weights, with_prefix
+from .weights import read_weights, save_model, set_weights
 
 # Families whose encoder PaddleNLP builds alike (`encoder.layers[i].self_attn.{q,k,v}_proj`).
-FAMILIES = ("bert", "ernie", "roberta")
+FAMILIES = {"bert": "Bert", "ernie": "Ernie", "roberta": "Roberta"}
 _CLASSES = KINDS["classification"]
 
 
@@ -26,11 +26,8 @@ def resolve_model(name_or_folder: str) -> Path:
     if folder.is_dir():
         if not (folder / "config.json").is_file() and not (folder / "model_config.json").is_file():
             found = ", ".join(sorted(p.name for p in folder.iterdir())[:8]) or "nothing"
-            raise InputError(
-                f"the folder holds no config.json (found: {found})",
-                str(folder),
-                "give a PaddleNLP model folder",
-            )
+            what = f"the folder holds no config.json (found: {found})"
+            raise InputError(what, str(folder), "give a PaddleNLP model folder")
         return folder
     if name_or_folder.startswith((".", "/", "~")) or name_or_folder.count("/") > 1:
         raise InputError("no such model folder", name_or_folder, "check the path of teacher.model")
@@ -47,7 +44,6 @@ def _download(name: str) -> Path:
     from paddlenlp.utils.log import logger
 
     logger.set_level("WARNING")
-
     target = Path(MODEL_HOME) / "paddle_ernie_tiny" / name.replace("/", "--")
     if (target / "config.json").is_file():
         return target
@@ -55,11 +51,8 @@ def _download(name: str) -> Path:
         tokenizer = AutoTokenizer.from_pretrained(name)
         model = AutoModel.from_pretrained(name)
     except Exception as error:  # PaddleNLP raises many kinds here: network, unknown name, bad archive
-        raise InputError(
-            f"PaddleNLP could not load the model: {type(error).__name__}: {str(error).splitlines()[0][:200]}",
-            name,
-            "check the name and the network, or give a local folder",
-        ) from error
+        what = f"PaddleNLP could not load the model: {type(error).__name__}: {str(error).splitlines()[0][:200]}"
+        raise InputError(what, name, "check the name and the network, or give a local folder") from error
     family = _family_of([type(model).__name__])
     if family is None:
         raise InputError(f"{type(model).__name__} is not supported", name, f"use a model of: {', '.join(FAMILIES)}")
@@ -80,7 +73,6 @@ def _with_its_head(encoder, name: str):
     except InputError:  # weights in several files: what PaddleNLP has read of them is the encoder
         return encoder
     model = _new_model(encoder.config.to_dict(), MASKED_LM)
-    weights = with_prefix(weights, f"{model.base_model_prefix}.")
     return encoder if set_weights(model, weights, name) else model
 
 
@@ -110,33 +102,28 @@ def load_tokenizer(folder: Path) -> WordPieceTokenizer:
     tokenizer = WordPieceTokenizer.from_folder(folder)
     rows = read_model_config(folder).get("vocab_size")
     if rows is not None and tokenizer.vocab_size > rows:
-        raise InputError(
-            f"the vocabulary has {tokenizer.vocab_size} tokens, the model's embedding only {rows}",
-            str(folder),
-            "vocab.txt and the weights belong to different models",
-        )
+        what = f"the vocabulary has {tokenizer.vocab_size} tokens, the model's embedding only {rows}"
+        raise InputError(what, str(folder), "vocab.txt and the weights belong to different models")
     return tokenizer
 
 
 MASKED_LM = "ForMaskedLM"
 # Not taken over from a folder's config.json: what is given again for the task, and what changes the form in which a
 # model answers (tuples in place of tensors).
-_NOT_TAKEN = ("id2label", "label2id", "num_labels", "num_classes", "architectures", "paddlenlp_version") + (
-    "use_cache",
-    "output_hidden_states",
-    "output_attentions",
-    "return_dict",
-    "torchscript",
-)
+_NOT_TAKEN = {"model_type", "id2label", "label2id", "num_labels", "num_classes", "architectures", "paddlenlp_version"}
+_NOT_TAKEN |= {"use_cache", "output_hidden_states", "output_attentions", "return_dict", "torchscript"}
 
 
-def _new_model(values: dict, head: str, **changes):
+def _new_model(values: dict, head: str, labels: list[str] | None = None, **changes):
     """A PaddleNLP model with random weights, from a configuration as a mapping."""
     from paddlenlp import transformers as nlp
 
-    prefix = {"bert": "Bert", "ernie": "Ernie", "roberta": "Roberta"}[values["model_type"]]
-    taken = {key: value for key, value in values.items() if key not in (*_NOT_TAKEN, "model_type")}
-    return getattr(nlp, prefix + head)(getattr(nlp, f"{prefix}Config")(**{**taken, **changes}))
+    prefix = FAMILIES[values["model_type"]]
+    values = {**{key: value for key, value in values.items() if key not in _NOT_TAKEN}, **changes}
+    if labels is not None:
+        ids = {name: index for index, name in enumerate(labels)}
+        values |= {"num_labels": len(labels), "id2label": dict(enumerate(labels)), "label2id": ids}
+    return getattr(nlp, prefix + head)(getattr(nlp, f"{prefix}Config")(**values))
 
 
 def load_classifier(folder: Path, labels: list[str], kind: Kind = _CLASSES, dropout: dict | None = None) -> Any:
@@ -147,9 +134,8 @@ def load_classifier(folder: Path, labels: list[str], kind: Kind = _CLASSES, drop
     `attention_probs_dropout_prob`. Raises InputError when encoder weights are missing or shapes differ.
     """
     changes = {key: value for key, value in (dropout or {}).items() if value is not None}
-    model = _new_model(read_model_config(folder), kind.head, **changes, **label_maps(labels))
-    weights = with_prefix(read_weights(folder), f"{model.base_model_prefix}.")
-    missing = set_weights(model, weights, str(folder), optional=("classifier", "pooler"))
+    model = _new_model(read_model_config(folder), kind.head, labels, **changes)
+    missing = set_weights(model, read_weights(folder), str(folder), optional=("classifier", "pooler"))
     if missing:
         what = f"{len(missing)} encoder weights are missing, the first is {missing[0]}"
         raise InputError(what, str(folder), "give a folder whose weights belong to its config.json")
@@ -164,46 +150,27 @@ def load_masked_lm(folder: Path) -> Any:
     does not fit its configuration.
     """
     model = _new_model(read_model_config(folder), MASKED_LM)
-    prefix = f"{model.base_model_prefix}."
-    missing = set_weights(model, with_prefix(read_weights(folder), prefix), str(folder))
+    missing = set_weights(model, read_weights(folder), str(folder))
     if missing:
-        part = "encoder" if missing[0].startswith(prefix) else "masked LM head"
-        raise InputError(
-            f"{len(missing)} weights are missing, the first is {missing[0]}, of the {part}",
-            str(folder),
-            "name a model with its masked LM head, or give augmentation.word_vectors",
-        )
+        part = "encoder" if missing[0].startswith(f"{model.base_model_prefix}.") else "masked LM head"
+        what = f"{len(missing)} weights are missing, the first is {missing[0]}, of the {part}"
+        raise InputError(what, str(folder), "name a model with its masked LM head, or give augmentation.word_vectors")
     model.eval()
     return model
 
 
-def label_maps(labels: list[str]) -> dict:
-    """`num_labels`, `id2label` and `label2id` for a PaddleNLP configuration."""
-    return {
-        "num_labels": len(labels),
-        "id2label": dict(enumerate(labels)),
-        "label2id": {name: index for index, name in enumerate(labels)},
-    }
-
-
 def build_student(teacher_folder: Path, shape: ModelShape, labels: list[str], kind: Kind = _CLASSES) -> Any:
     """A student with random weights: the teacher's family and vocabulary, the given size and kind of task."""
-    return _new_model(read_model_config(teacher_folder), kind.head, **shape.model_dump(), **label_maps(labels))
+    return _new_model(read_model_config(teacher_folder), kind.head, labels, **shape.model_dump())
 
 
 def build_masked_lm(
     vocab_size: int, shape: ModelShape, max_position_embeddings: int = 512, pad_token_id: int = 0
 ) -> Any:
     """A BERT masked-LM model with random weights, for pre-training without any download."""
-    return _new_model(
-        {"model_type": "bert"},
-        MASKED_LM,
-        vocab_size=vocab_size,
-        max_position_embeddings=max_position_embeddings,
-        type_vocab_size=2,  # PaddleNLP's default of 16 fits no published checkpoint
-        pad_token_id=pad_token_id,
-        **shape.model_dump(),
-    )
+    sizes = {"vocab_size": vocab_size, "max_position_embeddings": max_position_embeddings, **shape.model_dump()}
+    sizes["type_vocab_size"] = 2  # PaddleNLP's default of 16 fits no published checkpoint
+    return _new_model({"model_type": "bert"}, MASKED_LM, pad_token_id=pad_token_id, **sizes)
 
 
 def base_model(model: Any) -> Any:
@@ -213,4 +180,4 @@ def base_model(model: Any) -> Any:
 
 def count_parameters(model: Any) -> int:
     """Number of weights."""
-    return int(sum(int(parameter.numel()) for parameter in model.parameters()))
+    return sum(int(parameter.numel()) for parameter in model.parameters())

@@ -6,14 +6,13 @@ neither computed nor kept (`output_attentions=True` would make every layer keep 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import paddle
 
 from ..errors import InputError
 from ..terms import Captured, Needs
 from .build import base_model
-
-if TYPE_CHECKING:
-    from paddle import Tensor
 
 
 class Capture:
@@ -26,26 +25,22 @@ class Capture:
     def __init__(self, model: Any, needs: Needs):
         encoder = base_model(model)
         if not hasattr(encoder, "embeddings") or not hasattr(getattr(encoder, "encoder", None), "layers"):
-            raise InputError(
-                f"the states of {type(model).__name__} cannot be read: it has no embeddings and encoder.layers",
-                remedy="use a model that PaddleNLP builds as it builds BERT (ERNIE, RoBERTa, SKEP, TinyBERT, ...)",
-            )
+            what = f"the states of {type(model).__name__} cannot be read: it has no embeddings and encoder.layers"
+            remedy = "use a model that PaddleNLP builds as it builds BERT (ERNIE, RoBERTa, SKEP, TinyBERT, ...)"
+            raise InputError(what, remedy=remedy)
         self._captured = Captured()
         self._handles = []
-        layers = encoder.encoder.layers
-        for number in dict.fromkeys(needs.hidden):  # an explicit map may name a teacher layer twice
-            source = encoder.embeddings if number == 0 else layers[number - 1]
-            self._handles.append(source.register_forward_post_hook(self._keep("hidden", number)))
-        for number in dict.fromkeys(needs.attention):
-            attention = layers[number - 1].self_attn
-            projections = {"query": attention.q_proj, "key": attention.k_proj, "value": attention.v_proj}
-            for part in needs.parts:
-                self._handles.append(projections[part].register_forward_post_hook(self._keep(part, number)))
+        projections = {"query": "q_proj", "key": "k_proj", "value": "v_proj"}
+        for part, number in needs.states:
+            source = encoder.embeddings if number == 0 else encoder.encoder.layers[number - 1]
+            if part in projections:
+                source = getattr(source.self_attn, projections[part])
+            self._handles.append(source.register_forward_post_hook(self._keep(part, number)))
 
-    def _keep(self, kind: str, number: int):
+    def _keep(self, part: str, number: int):
         def hook(_layer, _inputs, output):
             tensor = output[0] if isinstance(output, (tuple, list)) else output
-            getattr(self._captured, kind)[number] = tensor
+            getattr(self._captured, part)[number] = tensor
 
         return hook
 
@@ -58,16 +53,13 @@ class Capture:
         """Takes the hooks off the model."""
         for handle in self._handles:
             handle.remove()
-        self._handles = []
 
 
-def masked_token_logits(model: Any, inputs: dict[str, Tensor], positions: Tensor) -> Tensor:
+def masked_token_logits(model: Any, inputs: dict[str, paddle.Tensor], positions: paddle.Tensor) -> paddle.Tensor:
     """Vocabulary logits [masked, vocab] of a masked LM at int64 `positions` [masked] of the flattened batch only.
 
     The others are never computed.
     """
-    import paddle
-
     hidden = base_model(model)(**inputs)[0]
     head = model.lm_head if hasattr(model, "lm_head") else model.cls  # RoBERTa's, else BERT's and ERNIE's
     return head(paddle.gather(hidden.reshape([-1, hidden.shape[-1]]), positions))

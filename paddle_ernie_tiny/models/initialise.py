@@ -1,10 +1,9 @@
-"""What a student starts from: random weights, the teacher's layers or embeddings, or a model that is there."""
+"""What a student starts from, and which teacher layer each of its layers learns from or is copied from."""
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import paddle
@@ -14,53 +13,82 @@ from ..data.tokenization import WordPieceTokenizer
 from ..errors import InputError
 from ..kinds import Kind
 from .build import build_student, load_classifier, read_model_config
-from .layer_map import layer_map
-from .weights import read_weights, with_prefix
+from .weights import read_weights
 
 _SIZES = ("hidden_size", "num_attention_heads", "intermediate_size")
-_EMBEDDINGS = re.compile(r"embeddings\.\w+_embeddings\.weight")
-_LAYER = re.compile(r"encoder\.layers\.(\d+)\.(.+)")
+
+
+def layer_map(
+    kind: Literal["uniform", "top", "bottom"] | list[int],
+    student_layers: int,
+    teacher_layers: int,
+    where: str = "objective.layer_map",
+) -> dict[int, int]:
+    """Student layer m (from 1) to teacher layer g(m).
+
+    uniform: g(m) = m * teacher_layers / student_layers (TinyBERT, arXiv 1909.10351, section 4.1), rounded to
+    the nearest layer where it is not whole: 4 of 12 gives 3, 6, 9, 12. top: the teacher's last layers (9 to
+    12); bottom: its first (1 to 4). Layer 0, the embeddings, always learns from layer 0 and is not listed.
+
+    Raises InputError, naming the setting `where`, for a map that is too long, out of range, or not increasing.
+    """
+    if isinstance(kind, str):
+        if student_layers > teacher_layers:
+            what = f"the student has {student_layers} layers, the teacher only {teacher_layers}"
+            remedy = f"use at most {teacher_layers} layers, or an explicit layer_map"
+            raise InputError(what, "student.num_hidden_layers", remedy)
+        first = {"top": teacher_layers - student_layers + 1, "bottom": 1}.get(kind)
+        # floor(x + 1/2), not round(): Python rounds halves to even, which can skip and repeat layers
+        targets = [
+            (2 * m * teacher_layers + student_layers) // (2 * student_layers) if first is None else first + m - 1
+            for m in range(1, student_layers + 1)
+        ]
+    else:
+        targets = list(kind)
+    if len(targets) != student_layers:
+        what = f"{targets} names {len(targets)} layers, the student has {student_layers}"
+        raise InputError(what, where, "name one teacher layer for each student layer")
+    for target in targets:
+        if not 1 <= target <= teacher_layers:
+            raise InputError(f"teacher layer {target} does not exist", where, f"use 1 to {teacher_layers}")
+    if any(later < earlier for earlier, later in zip(targets, targets[1:], strict=False)):
+        raise InputError(f"{targets} is not monotonic", where, "teacher layers must not decrease")
+    return {m: target for m, target in enumerate(targets, start=1)}
 
 
 def initial_student(settings: StudentSettings, teacher_folder: Path, labels: list[str], kind: Kind, seed: int) -> Any:
     """A student classifier before any training; what is not taken from elsewhere is random, by the seed.
 
-    Raises InputError as `check_initialisation` does.
+    Raises InputError as `check_start` does.
     """
     teacher = read_model_config(teacher_folder)
-    check_initialisation(settings, teacher)
+    check_start(settings, teacher, teacher_folder)
     paddle.seed(seed)
     start = settings.init
     if start.folder is not None:
-        check_start_folder(settings, teacher_folder)
         dropout = settings.model_dump(include={"hidden_dropout_prob", "attention_probs_dropout_prob"})
         return load_classifier(Path(start.folder), labels, kind, dropout)
     student = build_student(teacher_folder, settings.shape, labels, kind)
     if start.method != "random":
         prefix = f"{student.base_model_prefix}."
-        weights = with_prefix(read_weights(teacher_folder), prefix)
-        weights = {name.removeprefix(prefix): value for name, value in weights.items()}
-        taken = (
-            embeddings_by_svd(weights, settings.hidden_size)
-            if start.method == "teacher_embeddings"
-            else chosen_layers(
-                weights, layer_map(start.layers, settings.num_hidden_layers, teacher["num_hidden_layers"])
-            )
-        )
+        weights = {name.removeprefix(prefix): value for name, value in read_weights(teacher_folder).items()}
+        if start.method == "teacher_embeddings":
+            taken = embeddings_by_svd(weights, settings.hidden_size)
+        else:
+            layers = layer_map(start.layers, settings.num_hidden_layers, teacher["num_hidden_layers"])
+            taken = _chosen_layers(weights, layers)
         own = student.state_dict()
         taken = {prefix + name: value for name, value in taken.items() if prefix + name in own}
         student.set_state_dict({**own, **taken})
     return student
 
 
-def chosen_layers(weights: dict, layers: dict[int, int]) -> dict:
+def _chosen_layers(weights: dict, layers: dict[int, int]) -> dict:
     """Embeddings, pooler, and the teacher's layer g(m) as layer m, of an encoder's weights by name."""
     taken = {name: value for name, value in weights.items() if name.startswith(("embeddings.", "pooler."))}
-    for student_layer, teacher_layer in layers.items():
-        for name, value in weights.items():
-            match = _LAYER.fullmatch(name)
-            if match and int(match.group(1)) == teacher_layer - 1:
-                taken[f"encoder.layers.{student_layer - 1}.{match.group(2)}"] = value
+    for m, g in layers.items():
+        own, theirs = f"encoder.layers.{m - 1}.", f"encoder.layers.{g - 1}."
+        taken |= {own + name.removeprefix(theirs): value for name, value in weights.items() if name.startswith(theirs)}
     return taken
 
 
@@ -70,7 +98,7 @@ def embeddings_by_svd(weights: dict, width: int) -> dict:
     Position and segment embeddings are turned into the same coordinates. Each table [rows, hidden_teacher]
     becomes [rows, width]; inner products of words change as little as they can.
     """
-    tables = {name: value for name, value in weights.items() if _EMBEDDINGS.fullmatch(name)}
+    tables = {name: value for name, value in weights.items() if name.endswith("_embeddings.weight")}
     words = tables["embeddings.word_embeddings.weight"].astype(np.float64)
     # the right singular vectors of E are the eigenvectors of the small matrix E^T E, in rising order
     basis = np.linalg.eigh(words.T @ words)[1][:, ::-1][:, :width]
@@ -78,45 +106,38 @@ def embeddings_by_svd(weights: dict, width: int) -> dict:
     return {name: (value.astype(np.float64) @ basis).astype(np.float32) for name, value in tables.items()}
 
 
-def check_initialisation(settings: StudentSettings, teacher: dict) -> None:
-    """Raises InputError where the student cannot start from this teacher (its configuration as a mapping)."""
+def check_start(settings: StudentSettings, teacher: dict | None, teacher_folder: Path | None) -> None:
+    """Raises InputError where the student cannot start as `settings.init` says.
+
+    teacher: its configuration as a mapping; teacher_folder: where its vocabulary is. What is None is not known yet.
+    """
     start = settings.init
-    if start.method == "teacher_embeddings" and settings.hidden_size > teacher["hidden_size"]:
-        raise InputError(
-            f"the student is {settings.hidden_size} wide, the teacher's embeddings only {teacher['hidden_size']}",
-            "student.init.method",
-            "use a narrower student, or method: random",
-        )
-    if start.method == "teacher_layers":
+    if start.method == "teacher_embeddings" and teacher and settings.hidden_size > teacher["hidden_size"]:
+        what = f"the student is {settings.hidden_size} wide, the teacher's embeddings only {teacher['hidden_size']}"
+        raise InputError(what, "student.init.method", "use a narrower student, or method: random")
+    if start.method == "teacher_layers" and teacher:
         layer_map(start.layers, settings.num_hidden_layers, teacher["num_hidden_layers"], "student.init.layers")
         for size in _SIZES:
-            if getattr(settings, size) != teacher[size]:
-                raise InputError(
-                    f"a layer of the teacher does not fit: {size} is {teacher[size]}, the student's "
-                    f"{getattr(settings, size)}",
-                    f"student.{size}",
-                    "give the student the teacher's sizes, or use method: teacher_embeddings",
-                )
+            own = getattr(settings, size)
+            if own != teacher[size]:
+                what = f"a layer of the teacher does not fit: {size} is {teacher[size]}, the student's {own}"
+                remedy = "give the student the teacher's sizes, or use method: teacher_embeddings"
+                raise InputError(what, f"student.{size}", remedy)
+    if start.folder is not None and teacher_folder is not None:
+        _check_folder(settings, Path(start.folder), teacher_folder)
 
 
-def check_start_folder(settings: StudentSettings, teacher_folder: Path) -> None:
-    """Raises InputError where the model in `init.folder` has other sizes, or another vocabulary than the teacher."""
-    assert settings.init.folder is not None, "the schema asks for it where it is used"
-    folder = Path(settings.init.folder)
+def _check_folder(settings: StudentSettings, folder: Path, teacher_folder: Path) -> None:
+    """The model there must have the sizes of the settings, and the teacher's vocabulary."""
     if not folder.is_dir():
         raise InputError("no such model folder", str(folder), "check student.init.folder")
     values = read_model_config(folder)
     for size in ("num_hidden_layers", *_SIZES):
         if values[size] != getattr(settings, size):
-            raise InputError(
-                f"{size} is {values[size]} here, and {getattr(settings, size)} in the configuration",
-                str(folder),
-                f"set student.{size}={values[size]}",
-            )
-    tokenizers = [WordPieceTokenizer.from_folder(path) for path in (folder, teacher_folder)]
-    if tokenizers[0].fingerprint != tokenizers[1].fingerprint:
-        raise InputError(
-            f"its vocabulary ({tokenizers[0].vocab_size} tokens) is not the teacher's ({tokenizers[1].vocab_size})",
-            str(folder),
-            "teacher and student must share the tokenizer: start from a model with the teacher's vocabulary",
-        )
+            what = f"{size} is {values[size]} here, and {getattr(settings, size)} in the configuration"
+            raise InputError(what, str(folder), f"set student.{size}={values[size]}")
+    own, given = (WordPieceTokenizer.from_folder(path) for path in (folder, teacher_folder))
+    if own.fingerprint != given.fingerprint:
+        what = f"its vocabulary ({own.vocab_size} tokens) is not the teacher's ({given.vocab_size})"
+        remedy = "teacher and student must share the tokenizer: start from a model with the teacher's vocabulary"
+        raise InputError(what, str(folder), remedy)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import shutil
 import string
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from itertools import islice
 from pathlib import Path
 
@@ -21,7 +21,7 @@ from ..data.vocabulary import SPECIAL_TOKENS
 from ..errors import InputError
 from ..files import new_folder, require_replaceable, write_json
 from .build import load_tokenizer, read_model_config
-from .weights import CONFIG, WEIGHTS, read_weights
+from .weights import CONFIG, PROJECTIONS, WEIGHTS, read_weights
 
 _LINES = 2000  # tokenised at a time
 # Arrays with a row (or an entry) a token: the embeddings, and the head that predicts tokens.
@@ -38,21 +38,23 @@ def prune_vocabulary(model: Path, out: Path, lines: Iterable[str], keep: int = 0
     """
     require_replaceable(out, marker=None)
     tokenizer, config = load_tokenizer(model), read_model_config(model)
-    counts = count_tokens(tokenizer, lines)
-    if not counts.any():
-        raise InputError("no text in the corpus", "corpus", "give text files, one passage a line")
-    kept = kept_ids(tokenizer, counts, keep)
+    counts = _token_counts(tokenizer, lines)
+    kept = _kept_ids(tokenizer, counts, keep)
     weights = read_weights(model)
     pruned = {name: _prune(name, value, config["vocab_size"], kept, model) for name, value in weights.items()}
     if all(pruned[name] is weights[name] for name in weights):
         raise InputError("no word embeddings among the weights", str(model), "give a BERT, ERNIE or RoBERTa folder")
     new_id = {int(old): new for new, old in enumerate(kept)}
-    config = {
-        key: new_id.get(value, value) if key.endswith("_token_id") and isinstance(value, int) else value
-        for key, value in config.items()
-    }
-    smaller = WordPieceTokenizer([tokenizer.tokens[i] for i in kept], tokenizer.lowercase)
-    _write(model, out, {**config, "vocab_size": len(kept)}, pruned, smaller)
+    for key, value in config.items():
+        if key.endswith("_token_id") and isinstance(value, int):
+            config[key] = new_id.get(value, value)
+    with new_folder(out) as temporary:
+        write_json(temporary / CONFIG, {**config, "vocab_size": len(kept)})
+        save_file(pruned, str(temporary / WEIGHTS), metadata={"format": "np"})
+        WordPieceTokenizer([tokenizer.tokens[i] for i in kept], tokenizer.lowercase).save(temporary)
+        for name in ("tokenizer_config.json", PROJECTIONS):
+            if (model / name).is_file():
+                shutil.copy2(model / name, temporary / name)
     return {
         "tokens_before": tokenizer.vocab_size,
         "tokens_after": len(kept),
@@ -62,17 +64,19 @@ def prune_vocabulary(model: Path, out: Path, lines: Iterable[str], keep: int = 0
     }
 
 
-def count_tokens(tokenizer: WordPieceTokenizer, lines: Iterable[str]) -> np.ndarray:
+def _token_counts(tokenizer: WordPieceTokenizer, lines: Iterable[str]) -> np.ndarray:
     """How often each token occurs in the texts: int64 [vocabulary]."""
-    counts = np.zeros(tokenizer.vocab_size, dtype=np.int64)
-    for batch in _batches(lines):
+    counts, rest = np.zeros(tokenizer.vocab_size, dtype=np.int64), iter(lines)
+    while batch := list(islice(rest, _LINES)):
         ids = [np.asarray(row, dtype=np.int64) for row in tokenizer.encode_plain(batch)]
         counts += np.bincount(np.concatenate(ids), minlength=len(counts))
+    if not counts.any():
+        raise InputError("no text in the corpus", "corpus", "give text files, one passage a line")
     return counts
 
 
-def kept_ids(tokenizer: WordPieceTokenizer, counts: np.ndarray, keep: int) -> np.ndarray:
-    """The ids that stay, ascending: what the corpus uses, and the reserve of `prune_vocabulary`."""
+def _kept_ids(tokenizer: WordPieceTokenizer, counts: np.ndarray, keep: int) -> np.ndarray:
+    """The ids that stay, ascending: what the corpus uses, and the reserve."""
     ascii_characters = set(string.digits + string.ascii_letters + string.punctuation)
     reserve = {*SPECIAL_TOKENS, *ascii_characters, *(f"##{c}" for c in ascii_characters)}
     chosen = (counts > 0) | np.array([token in reserve for token in tokenizer.tokens])
@@ -90,21 +94,5 @@ def _prune(name: str, value: np.ndarray, rows: int, kept: np.ndarray, where: Pat
     return np.ascontiguousarray(value.take(kept, axis=axes[0]))
 
 
-def _write(model: Path, out: Path, config: dict, weights: dict, tokenizer: WordPieceTokenizer) -> None:
-    with new_folder(out) as temporary:
-        write_json(temporary / CONFIG, config)
-        save_file(weights, str(temporary / WEIGHTS), metadata={"format": "np"})
-        tokenizer.save(temporary)
-        for name in ("tokenizer_config.json", "projections.safetensors"):
-            if (model / name).is_file():
-                shutil.copy2(model / name, temporary / name)
-
-
 def _parameters(weights: dict) -> int:
     return sum(int(value.size) for name, value in weights.items() if not name.startswith(("cls.", "lm_head.")))
-
-
-def _batches(lines: Iterable[str]) -> Iterator[list[str]]:
-    iterator = iter(lines)
-    while batch := list(islice(iterator, _LINES)):
-        yield batch

@@ -16,7 +16,7 @@ from ..errors import InputError
 from ..files import new_folder, sha256, write_json
 
 ALLOW_PICKLE = "ERNIE_TINY_ALLOW_PICKLE"
-CONFIG, WEIGHTS = "config.json", "model.safetensors"
+CONFIG, WEIGHTS, PROJECTIONS = "config.json", "model.safetensors", "projections.safetensors"
 
 
 def read_weights(folder: Path, trusted: bool = False) -> dict:
@@ -30,27 +30,20 @@ def read_weights(folder: Path, trusted: bool = False) -> dict:
         return load_file(str(safetensors_file))
     if pdparams.is_file():
         if not trusted and os.environ.get(ALLOW_PICKLE) != "1":
-            raise InputError(
-                "these weights are a pickle, which can run any code when it is read",
-                str(pdparams),
-                f"give the model as model.safetensors, or set {ALLOW_PICKLE}=1 if you trust where the file comes from",
-            )
+            what = "these weights are a pickle, which can run any code when it is read"
+            remedy = f"give the model as {WEIGHTS}, or set {ALLOW_PICKLE}=1 if you trust where the file comes from"
+            raise InputError(what, str(pdparams), remedy)
         import paddle
 
         return paddle.load(str(pdparams), return_numpy=True)
-    raise InputError(
-        "no weights (model.safetensors or model_state.pdparams)", str(folder), "give a complete model folder"
-    )
+    what = "no weights (model.safetensors or model_state.pdparams)"
+    raise InputError(what, str(folder), "give a complete model folder")
 
 
 def has_masked_lm_head(folder: Path) -> bool:
     """Does the folder hold the head that predicts words? Reads no weights of a safetensors file, only names."""
     file = folder / WEIGHTS
-    if file.is_file():
-        with safe_open(str(file), "np") as weights:
-            names = list(weights.keys())
-    else:
-        names = list(read_weights(folder))
+    names = safe_open(str(file), "np").keys() if file.is_file() else read_weights(folder)
     return any(name.startswith(("cls.", "lm_head.")) for name in names)
 
 
@@ -60,24 +53,19 @@ def model_fingerprint(folder: Path) -> str:
     return sha256(*(folder / name for name in names if (folder / name).is_file()))
 
 
-def with_prefix(state: dict, prefix: str) -> dict:
-    """Weights of a bare encoder (`embeddings...`) under the names that they have inside a classifier."""
-    if any(name.startswith(prefix) for name in state):
-        return state
-    return {prefix + name: value for name, value in state.items()}
-
-
 def set_weights(model: Any, weights: dict, where: str, optional: tuple[str, ...] = ("pooler",)) -> list[str]:
-    """Gives a model its weights by name; returns the names of what is missing and not `optional`.
+    """Gives a model its weights, or those of a bare encoder; returns what is missing and not `optional`.
 
     A weight that goes by several names may be given under any of them. What is optional and missing keeps its value.
     Raises InputError for a weight of another shape, or two values for one weight.
     """
-    own = model.state_dict()
+    own, prefix = model.state_dict(), f"{model.base_model_prefix}."
+    if not any(name.startswith(prefix) for name in weights):
+        weights = {prefix + name: value for name, value in weights.items()}
     names_of: dict[int, list[str]] = {}
     for name, value in own.items():
         names_of.setdefault(id(value), []).append(name)
-    missing, complete = [], {}
+    missing, complete, remedy = [], {}, "config.json and the weights belong to different models"
     for names in names_of.values():
         given = [weights[name] for name in names if name in weights]
         if not given and not any(part in names[0] for part in optional):
@@ -85,31 +73,25 @@ def set_weights(model: Any, weights: dict, where: str, optional: tuple[str, ...]
         for value in given:
             shape, wanted = list(value.shape), list(own[names[0]].shape)
             if shape != wanted:
-                raise InputError(
-                    f"{names[0]} has shape {shape}, the configuration says {wanted}",
-                    where,
-                    "config.json and the weights belong to different models"
-                    + (", or the task has another number of labels" if "classifier" in names[0] else ""),
-                )
+                what = f"{names[0]} has shape {shape}, the configuration says {wanted}"
+                remedy += ", or the task has another number of labels" if "classifier" in names[0] else ""
+                raise InputError(what, where, remedy)
             if (value != given[0]).any():
                 what = f"{' = '.join(names)} should be one weight, but the values differ"
-                raise InputError(what, where, "config.json and the weights belong to different models")
+                raise InputError(what, where, remedy)
         complete.update({name: given[0] for name in names if given})
     model.set_state_dict({**own, **complete})
     return missing
 
 
-def load_state_strictly(layer: Any, arrays: dict, where: str) -> None:
-    """`set_state_dict` that raises InputError: Paddle itself only warns and keeps the old weights."""
-    own = layer.state_dict()
+def load_state_strictly(layer: Any, file: Path) -> None:
+    """`set_state_dict` from a file that raises InputError: Paddle itself only warns and keeps the old weights."""
+    own, arrays = layer.state_dict(), load_file(str(file))
     missing, unknown = sorted(set(own) - set(arrays)), sorted(set(arrays) - set(own))
     shapes = sorted(n for n in set(own) & set(arrays) if list(own[n].shape) != list(arrays[n].shape))
     if missing or unknown or shapes:
-        raise InputError(
-            f"weights do not fit: missing {missing[:3]}, unknown {unknown[:3]}, other shape {shapes[:3]}",
-            where,
-            "the file belongs to another model or configuration",
-        )
+        what = f"weights do not fit: missing {missing[:3]}, unknown {unknown[:3]}, other shape {shapes[:3]}"
+        raise InputError(what, str(file), "the file belongs to another model or configuration")
     layer.set_state_dict(arrays)
 
 
@@ -118,11 +100,10 @@ def to_numpy(state: dict) -> dict:
     return {name: np.ascontiguousarray(value.numpy()) for name, value in state.items()}
 
 
-def save_model(model: Any, tokenizer: WordPieceTokenizer, folder: Path, extra: dict | None = None) -> None:
+def save_model(model: Any, tokenizer: WordPieceTokenizer, folder: Path, projections: dict | None = None) -> None:
     """Writes a PaddleNLP folder (config.json, model.safetensors, vocabulary), whole or not at all.
 
-    Of several processes only the main one writes. `extra` maps a file name to the arrays of one more safetensors
-    file, such as width projections.
+    Of several processes only the main one writes. `projections` are a student's width projections by name.
     """
     if not is_main():
         return
@@ -135,5 +116,5 @@ def save_model(model: Any, tokenizer: WordPieceTokenizer, folder: Path, extra: d
         special = {f"{name}_token": f"[{name.upper()}]" for name in ("unk", "sep", "pad", "cls", "mask")}
         options = {"do_lower_case": tokenizer.lowercase, "tokenizer_class": f"{family}Tokenizer", **special}
         write_json(temporary / "tokenizer_config.json", options)
-        for name, arrays in (extra or {}).items():
-            save_file(arrays, str(temporary / name))
+        if projections:
+            save_file(projections, str(temporary / PROJECTIONS))

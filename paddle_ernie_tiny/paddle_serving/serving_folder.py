@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from dataclasses import dataclass
 from pathlib import Path
 from string import Template
 from typing import Any
@@ -23,19 +22,10 @@ from ..files import new_folder, write_json, write_text
 _PACKAGE = Path(__file__).resolve().parents[1]
 # What the folder holds of the toolkit, as it is; the relative imports hold in any package. It runs on Python 3.9.
 TEXT_MODULES = (
-    *("__init__.py", "errors.py", "files.py", "data/__init__.py", "data/tokenization.py", "data/vocabulary.py"),
+    *("errors.py", "files.py", "data/__init__.py", "data/tokenization.py", "data/vocabulary.py"),
     *(f"kinds/{path.name}" for path in sorted((_PACKAGE / "kinds").glob("*.py"))),
 )
 _TYPES = {"int64": 0, "float32": 1, "int32": 2}  # Paddle Serving's numbers
-
-
-@dataclass(frozen=True)
-class Variable:
-    """An input or output of the model as Paddle Serving describes it; sizes that may vary (-1) are left out."""
-
-    name: str
-    dtype: str
-    shape: list[int]
 
 
 def export_paddle_serving(
@@ -55,6 +45,7 @@ def export_paddle_serving(
         for name in TEXT_MODULES:
             (folder / "text" / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(_PACKAGE / name, folder / "text" / name)
+        (folder / "text" / "__init__.py").touch()
         shutil.copy(bundle / "tokenizer.json", folder)
         settings = {key: getattr(manifest, key) for key in ("task", "pair", "labels", "unit", "max_length_tokens")}
         write_json(folder / "service.json", {**settings, "kind": manifest.kind.name, "output": output})
@@ -63,7 +54,9 @@ def export_paddle_serving(
 
 
 def _check(bundle: Path, manifest: Manifest, http_port: int, rpc_port: int) -> None:
-    known = _task_types()
+    # an extension's module is not in the folder, and may need anything
+    own = [kind for kind in kinds.KINDS.values() if type(kind).__module__.startswith(f"{kinds.__name__}.")]
+    known = [kind.name for kind in own] + [f"pair_{kind.name}" for kind in own if kind.may_pair]
     if manifest.task_type not in known:
         what = f"the service cannot answer task type {manifest.task_type!r}"
         remedy = f"it knows {', '.join(known)}; serve a kind of task that an extension adds with ernie-tiny serve"
@@ -81,33 +74,16 @@ def _check(bundle: Path, manifest: Manifest, http_port: int, rpc_port: int) -> N
         raise InputError(f"HTTP and gRPC are both to use port {http_port}", "--rpc-port", "give two ports")
 
 
-def _task_types() -> list[str]:
-    """Those of the kinds whose modules the folder holds: an extension's module is elsewhere and may need anything."""
-    own = [kind for kind in kinds.KINDS.values() if type(kind).__module__.startswith(f"{kinds.__name__}.")]
-    return [kind.name for kind in own] + [f"pair_{kind.name}" for kind in own if kind.may_pair]
-
-
 def model_output(bundle: Path) -> str:
     """The exported graph's own name of its output, which Paddle Serving fetches it by."""
     return open_paddle(bundle, "cpu", 1, "fp32").output_name
 
 
-def model_config(feeds: list[Variable], fetches: list[Variable]) -> Any:
-    """The protobuf message `GeneralModelConfig` of Paddle Serving. Raises InputError for an unknown dtype."""
-    message = _message_class()()
-    for side, variables in (("feed", feeds), ("fetch", fetches)):
-        for variable in variables:
-            if variable.dtype not in _TYPES:
-                what = f"dtype {variable.dtype!r} of {variable.name}"
-                raise InputError(what, "manifest.json", f"known: {', '.join(_TYPES)}")
-            added = getattr(message, f"{side}_var").add(name=variable.name, is_lod_tensor=False)
-            added.alias_name = added.name  # what a client says; the local predictor needs it to be the graph's name
-            added.shape.extend(size for size in variable.shape if size != -1)
-            setattr(added, f"{side}_type", _TYPES[variable.dtype])
-    return message
+def model_config(feeds: list[dict[str, Any]], fetches: list[dict[str, Any]]) -> Any:
+    """The protobuf message `GeneralModelConfig` of Paddle Serving, from inputs and outputs as a manifest lists them.
 
-
-def _message_class() -> Any:
+    Sizes that may vary (-1) are left out. Raises InputError for an unknown dtype.
+    """
     # Paddle Serving's own generated module needs an old protobuf
     from google.protobuf import descriptor_pb2, descriptor_pool, message_factory, text_format
 
@@ -115,15 +91,24 @@ def _message_class() -> Any:
     file = text_format.Parse(schema, descriptor_pb2.FileDescriptorProto())
     pool = descriptor_pool.DescriptorPool()
     pool.Add(file)
-    return message_factory.GetMessageClass(pool.FindMessageTypeByName(f"{file.package}.GeneralModelConfig"))
+    message = message_factory.GetMessageClass(pool.FindMessageTypeByName(f"{file.package}.GeneralModelConfig"))()
+    for side, variables in (("feed", feeds), ("fetch", fetches)):
+        for variable in variables:
+            if variable["dtype"] not in _TYPES:
+                what = f"dtype {variable['dtype']!r} of {variable['name']}"
+                raise InputError(what, "manifest.json", f"known: {', '.join(_TYPES)}")
+            added = getattr(message, f"{side}_var").add(name=variable["name"], is_lod_tensor=False)
+            added.alias_name = added.name  # what a client says; the local predictor needs it to be the graph's name
+            added.shape.extend(size for size in variable["shape"] if size != -1)
+            setattr(added, f"{side}_type", _TYPES[variable["dtype"]])
+    return message
 
 
 def _write_model(bundle: Path, folder: Path, manifest: Manifest, output: str) -> None:
     from google.protobuf import text_format
 
-    feeds = [Variable(**item) for item in manifest.inputs]
     (fetch,) = manifest.outputs
-    message = model_config(feeds, [Variable(output, fetch["dtype"], fetch["shape"])])
+    message = model_config(manifest.inputs, [{**fetch, "name": output}])
     for side in ("server", "client"):
         place = folder / f"serving_{side}"
         place.mkdir()

@@ -22,14 +22,13 @@ from ..data.splits import Examples, TaskData
 from ..data.tokenization import WordPieceTokenizer
 from ..distillation.objective import Objective, stage_objective
 from ..distillation.signals import Layout
-from ..distillation.trainers import distilled_student
+from ..distillation.students import DistilledStudent
 from ..distributed import main_first
 from ..errors import Finding, InputError
-from ..kinds.metrics import Scored
+from ..kinds.metrics import METRICS, Scored
 from ..machine import cpu_cores
 from ..models.build import load_classifier, load_masked_lm, load_tokenizer
 from ..models.initialise import initial_student
-from ..models.student import DistilledStudent
 from ..models.weights import has_masked_lm_head, model_fingerprint
 from ..stages import STAGES, Stage, TeacherKind
 from ..terms import Needs
@@ -107,7 +106,7 @@ class RunContext:
         classifier = self.first_student() if folder is None else self.load_classifier(folder)
         objective = stage_objective(self.config, index, classifier.config, teacher.config, label_terms)
         paddle.seed(self.config.seed + 1 + index)  # for projections that start at random
-        student = distilled_student(classifier, objective, teacher.config.hidden_size)
+        student = DistilledStudent(classifier, objective, teacher.config.hidden_size)
         if folder is not None and len(student.projections):
             student.load_projections(folder / "projections.safetensors")
         return objective, student
@@ -124,7 +123,7 @@ class RunContext:
 
     def score(self, outputs: Scored) -> float:
         """The task's metric of a model's outputs."""
-        return self.data.kind.score(self.config.task.metric or "", outputs)
+        return METRICS[self.config.task.metric or ""](outputs)
 
     @cached_property
     def tokenizer(self) -> WordPieceTokenizer:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ..config import RunConfig
 from ..errors import InputError, Interrupted
-from ..runtime import cpu_cores, import_paddle
+from ..machine import cpu_cores, import_paddle
 
 
 def find_device(device: str) -> str:

@@ -18,7 +18,7 @@ from ..kinds.metrics import METRICS, Scored, confusion_matrix
 from ..models.build import count_parameters
 from ..stages import DataKind, TeacherKind
 from ..training.batches import corpus_rows
-from ..training.inference import probe_states
+from ..training.inference import predict
 from .context import RunContext
 from .layout import METRICS as METRICS_FILE
 from .layout import PREDICTIONS
@@ -94,7 +94,7 @@ def linear_probe(context: RunContext, final: Path) -> dict[str, Any]:
     train = context.rows("train")
     subset = train.take(np.random.default_rng(context.config.seed).permutation(len(train))[:PROBE_TRAIN_ROWS])
     fitted, tested = (
-        probe_states(model, data.kind, rows, context.tokenizer.pad_id, data.labels)
+        predict(model, data.kind, rows, context.tokenizer.pad_id, data.labels, states=True)
         for rows in (subset, context.rows("test"))
     )
     if len(np.unique(fitted.targets)) < 2:

@@ -13,7 +13,7 @@ from ..errors import InputError, InputErrors
 from ..files import free_bytes
 from ..kinds import KINDS
 from ..models.build import load_tokenizer, read_model_config, resolve_model
-from ..models.initialise import check_initialisation, check_start_folder
+from ..models.initialise import check_start
 from ..models.weights import has_masked_lm_head
 from .context import RunContext
 from .findings import corpus_findings, data_findings, model_findings, resource_findings, signals_findings
@@ -57,19 +57,16 @@ def preflight(config: RunConfig, say: Callable[[str], None] = print) -> dict[str
     any_student = RunContext(config, data, source, teacher)
     contexts = {name: any_student.for_student(name, run) for name, run in config.each_student.items()}
     for context in contexts.values():
-        student = context.config.student
         if teacher is not None:
             attempt(context.planned_objectives)
-            attempt(check_initialisation, student, teacher)
-        if source is not None and student.init.method == "folder":
-            attempt(check_start_folder, student, source)
+        attempt(check_start, context.config.student, teacher, source)
     attempt(_check_augmentation, config, source)
     attempt(_check_output, Path(config.output_dir))
     if errors:
         raise InputErrors(errors)
     first = next(iter(contexts.values()))
     rows = ", ".join(f"{len(examples)} {name}" for name, examples in data.splits.items())
-    labels = data.kind.describe_labels(data.labels)
+    labels = f"labels {', '.join(data.labels)}" if data.kind.has_labels else "scores"
     say(f"preflight: task {config.task.name!r} ({data.kind.name}), {rows} rows, {labels}")
     common = model_findings(first) + data_findings(first) + corpus_findings(first) + signals_findings(contexts)
     for finding in common:

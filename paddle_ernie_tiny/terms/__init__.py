@@ -5,9 +5,8 @@ To add one: write a subclass of `Term`, list it here, or register it from anothe
 
 from __future__ import annotations
 
-from .attention import Attention
-from .hidden import Embedding, Hidden
 from .labels import HardLabel, SoftLabel
+from .latent import Attention, Embedding, Hidden
 from .term import Captured, Needs, Pair, Term, TermSettings
 
 TERMS: dict[str, type[Term]] = {term.name: term for term in (Attention, Hidden, Embedding, SoftLabel, HardLabel)}

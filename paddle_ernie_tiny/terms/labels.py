@@ -33,7 +33,7 @@ class SoftLabel(Term):
     def __init__(self, settings: SoftLabelSettings, pair: Pair):
         super().__init__(settings, pair)
         self.loss = settings.loss or pair.kind.soft_losses[0]
-        self.unit = pair.kind.soft_unit
+        self.unit = "labelled" if pair.kind.by_token else "rows"
 
     @property
     def symbol(self):
@@ -46,25 +46,26 @@ class SoftLabel(Term):
         return compared + (" over words" if self.unit == "labelled" else "")
 
     def check(self):
-        if self.loss not in self.pair.kind.soft_losses:
-            raise InputError(
-                f"soft label loss {self.loss!r} compares distributions, a {self.pair.kind.name} model has none",
-                "objective.soft_label.loss",
-                f"leave it out, or set objective.soft_label.loss={self.pair.kind.soft_losses[0]}",
-            )
+        kind, where = self.pair.kind, "objective.soft_label"
+        if self.loss not in kind.soft_losses:
+            what = f"soft label loss {self.loss!r} compares distributions, a {kind.name} model has none"
+            raise InputError(what, f"{where}.loss", f"leave it out, or set {where}.loss={kind.soft_losses[0]}")
         if self.loss == "mse" and self.settings.temperature != 1.0:
-            raise InputError(
-                f"temperature {self.settings.temperature:g} has no meaning for soft label loss 'mse'",
-                "objective.soft_label.temperature",
-                "leave the temperature at 1, or use cross_entropy or kl",
-            )
+            what = f"temperature {self.settings.temperature:g} has no meaning for soft label loss 'mse'"
+            remedy = "leave the temperature at 1, or use cross_entropy or kl"
+            raise InputError(what, f"{where}.temperature", remedy)
 
     def needs(self, side):
         return Needs(logits=True)
 
     def value(self, student, teacher, mask, labels):
-        kind, temperature = self.pair.kind, self.settings.temperature
-        return kind.soft_label(self.loss, student.logits, teacher.logits, temperature, labels)
+        from . import losses
+
+        counted = self.pair.kind.labelled(labels) if self.unit == "labelled" else None
+        if self.loss == "mse":
+            return losses.logits_mse(student.logits, teacher.logits, counted)
+        compare = losses.soft_kl if self.loss == "kl" else losses.soft_cross_entropy
+        return compare(student.logits, teacher.logits, self.settings.temperature, counted)
 
 
 class HardLabelSettings(TermSettings):

@@ -17,24 +17,18 @@ from paddle import Tensor
 _MASKED = -1e9
 
 
-def split_heads(projected: Tensor, heads: int) -> Tensor:
-    """[batch, length, width] to [batch, length, heads, width / heads]. Raises ValueError if heads do not divide."""
-    batch, length, width = projected.shape
+def head_scores(left: Tensor, right: Tensor, heads: int) -> Tensor:
+    """left right^T / sqrt(d) of every head: [batch, length, width] twice to [batch, heads, query, key].
+
+    Raises ValueError if the heads do not divide the width.
+    """
+    batch, length, width = left.shape
     if width % heads:
         raise ValueError(f"width {width} cannot be split into {heads} heads")
-    return projected.reshape([batch, length, heads, width // heads])
-
-
-def scaled_scores(left: Tensor, right: Tensor) -> Tensor:
-    """left right^T / sqrt(d) of every head: [batch, length, heads, d] twice to [batch, heads, query, key]."""
+    split = [projected.reshape([batch, length, heads, width // heads]) for projected in (left, right)]
     # einsum, because matmul of transposed views takes Paddle's CPU kernels six times as long
-    scores = cast(Tensor, paddle.einsum("bqhd,bkhd->bhqk", left, right))
-    return scores.astype("float32") / math.sqrt(left.shape[-1])
-
-
-def head_scores(left: Tensor, right: Tensor, heads: int) -> Tensor:
-    """`scaled_scores` of projections before splitting: [batch, length, width] twice to [batch, heads, query, key]."""
-    return scaled_scores(split_heads(left, heads), split_heads(right, heads))
+    scores = cast(Tensor, paddle.einsum("bqhd,bkhd->bhqk", *split))
+    return scores.astype("float32") / math.sqrt(width // heads)
 
 
 def distribution_kl(student_scores: Tensor, teacher_scores: Tensor, mask: Tensor) -> Tensor:
@@ -98,9 +92,8 @@ def hidden_cosine(projected_student: Tensor, teacher: Tensor, mask: Tensor) -> T
 
     projected_student, teacher: [batch, length, hidden_teacher]. Returns a scalar.
     """
-    mask = mask.astype("float32")
     cosine = F.cosine_similarity(projected_student.astype("float32"), teacher.astype("float32"), axis=-1)
-    return ((1.0 - cosine) * mask).sum() / mask.sum()
+    return mean_over(1.0 - cosine, mask)
 
 
 def soft_cross_entropy(

@@ -44,6 +44,12 @@ class Needs:
     parts: tuple[str, ...] = ("query", "key")
     logits: bool = False
 
+    @property
+    def states(self) -> list[tuple[str, int]]:
+        """("hidden" | "query" | "key" | "value", layer) of every state but the logits."""
+        hidden = [("hidden", layer) for layer in self.hidden]
+        return hidden + [(part, layer) for layer in self.attention for part in self.parts]
+
     @classmethod
     def union(cls, each: Iterable[Needs]) -> Needs:
         """What all of them together need, in rising order."""
@@ -126,15 +132,13 @@ class Term:
 
     def weight_at(self, progress: float) -> float:
         """The weight when this share of the stage's steps is done (0 to 1)."""
-        return self.settings.weight + (self._final_weight - self.settings.weight) * progress
-
-    @property
-    def _final_weight(self) -> float:
-        return self.settings.weight if self.settings.final_weight is None else self.settings.final_weight
+        first, final = self.settings.weight, self.settings.final_weight
+        return first if final is None else first + (final - first) * progress
 
     def __str__(self) -> str:
-        change = "" if self._final_weight == self.settings.weight else f"->{self._final_weight:g}"
-        return f"{self.settings.weight:g}{change} * {self.name} [{self.symbol}]"
+        first, final = self.settings.weight, self.settings.final_weight
+        change = "" if final in (None, first) else f"->{final:g}"
+        return f"{first:g}{change} * {self.name} [{self.symbol}]"
 
     def mapped(self, side: Side) -> tuple[int, ...]:
         """The layers of the student, or of the teacher, that belong together."""

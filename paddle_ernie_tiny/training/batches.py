@@ -6,10 +6,13 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
+import paddle
 from paddle.io import DistributedBatchSampler
 
 from ..data.rows import IGNORED, EncodedRows
 from ..data.tokenization import pad_batch
+
+_WINDOW = 50  # batches of rows that are sorted by length together
 
 
 class NumberedRows:
@@ -34,31 +37,21 @@ def corpus_rows(dataset: Any, indices: Sequence[int] | np.ndarray) -> EncodedRow
 class LengthGroupedBatchSampler(DistributedBatchSampler):
     """Shuffled batches of rows of similar length, so that little is padding.
 
-    Each epoch shuffles all rows, sorts within windows of `window` batches, and shuffles the batches. The
+    Each epoch shuffles all rows, sorts within windows of some batches, and shuffles the batches. The
     order depends on seed and epoch alone, so a resumed run sees the same batches, and several processes see
     together what one would see with a batch as large as all of theirs. They take turns in a batch; where the rows
     do not divide among them, a few come twice.
     """
 
-    def __init__(
-        self,
-        lengths: np.ndarray,
-        batch_size: int,
-        seed: int,
-        replicas: int = 1,
-        rank: int = 0,
-        window: int = 50,
-    ):
-        self.row_lengths = np.asarray(lengths)
-        self.seed, self.window = seed, window
+    def __init__(self, lengths: np.ndarray, batch_size: int, seed: int, replicas: int = 1, rank: int = 0):
+        self.row_lengths, self.seed = np.asarray(lengths), seed
         super().__init__(range(len(self.row_lengths)), batch_size, num_replicas=replicas, rank=rank, shuffle=True)
 
     def __iter__(self):
         global_batch = self.batch_size * self.nranks
         rows = np.random.default_rng([self.seed, self.epoch]).permutation(len(self.row_lengths))
         rows = np.concatenate([rows, np.resize(rows, -len(rows) % self.nranks)])
-        span = global_batch * self.window
-        batches = []
+        span, batches = _WINDOW * global_batch, []
         for start in range(0, len(rows), span):
             chunk = rows[start : start + span]
             chunk = chunk[np.argsort(self.row_lengths[chunk], kind="stable")]
@@ -66,9 +59,6 @@ class LengthGroupedBatchSampler(DistributedBatchSampler):
         order = np.random.default_rng([self.seed, self.epoch, 1]).permutation(len(batches))
         for index in order:
             yield batches[index][self.local_rank :: self.nranks].tolist()
-
-    def __len__(self) -> int:
-        return -(-len(self.row_lengths) // (self.batch_size * self.nranks))
 
 
 def collate(rows: list[dict], pad_id: int) -> dict[str, np.ndarray]:
@@ -93,8 +83,13 @@ def collate(rows: list[dict], pad_id: int) -> dict[str, np.ndarray]:
     return batch
 
 
-def sorted_batches(rows: EncodedRows, batch_size: int) -> Iterator[np.ndarray]:
-    """Index arrays of batches of similar length; together they cover every row once."""
+def input_batches(
+    rows: EncodedRows, pad_id: int, batch_size: int
+) -> Iterator[tuple[np.ndarray, dict[str, paddle.Tensor]]]:
+    """Row numbers and a model's inputs of batches of similar length; together they cover every row once."""
     order = np.argsort(rows.lengths, kind="stable")
     for start in range(0, len(order), batch_size):
-        yield order[start : start + batch_size]
+        indices = order[start : start + batch_size]
+        batch = collate([rows[int(i)] for i in indices], pad_id)
+        batch.pop("labels", None)
+        yield indices, {name: paddle.to_tensor(value) for name, value in batch.items()}

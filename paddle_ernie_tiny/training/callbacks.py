@@ -5,7 +5,6 @@ from __future__ import annotations
 import signal
 import threading
 import time
-from typing import Any
 
 import paddle
 from paddlenlp.trainer import TrainerCallback
@@ -23,36 +22,25 @@ class ProgressLine(TrainerCallback):
 
     def on_train_begin(self, args, state, control, **kwargs):
         self.first_step, self.start = state.global_step, time.time()
-        self.bar = tqdm(
-            total=state.max_steps,
-            initial=state.global_step,
-            desc=self.label,
-            unit="step",
-            disable=None,
-            leave=False,
-        )
+        total, done = state.max_steps, state.global_step
+        self.bar = tqdm(total=total, initial=done, desc=self.label, unit="step", disable=None, leave=False)
 
     def on_step_end(self, args, state, control, **kwargs):
         self.bar.update(1)
 
     def on_log(self, args, state, control, logs=None, **kwargs):
-        if not state.is_local_process_zero or not logs:
-            return
         if "dev_score" in logs:
             tqdm.write(f"  {self.label}: dev score {logs['dev_score']:.4f} at step {state.global_step}")
         elif "loss" in logs:
             done = max(1, state.global_step - self.first_step)
             left = (time.time() - self.start) / done * (state.max_steps - state.global_step)
-            terms = "  ".join(
-                f"{name.removesuffix('_loss')} {value:.4f}" for name, value in logs.items() if name.endswith("_loss")
-            )
+            losses = {name: value for name, value in logs.items() if name.endswith("loss")}
             if self.watcher.on_progress is not None:
-                losses = {name: value for name, value in logs.items() if name.endswith("loss")}
-                steps = state.global_step, state.max_steps
-                self.watcher.on_progress(Progress(self.label, *steps, left, losses))
+                self.watcher.on_progress(Progress(self.label, state.global_step, state.max_steps, left, losses))
+            values = "  ".join(f"{name.removesuffix('_loss')} {value:.4f}" for name, value in losses.items())
             tqdm.write(
-                f"  {self.label}: step {state.global_step}/{state.max_steps}  loss {logs['loss']:.4f}"
-                f"{'  ' + terms if terms else ''}  lr {logs['learning_rate']:.1e}  left {format_seconds(left)}"
+                f"  {self.label}: step {state.global_step}/{state.max_steps}  {values}"
+                f"  lr {logs['learning_rate']:.1e}  left {tqdm.format_interval(left)}"
             )
 
     def on_train_end(self, args, state, control, **kwargs):
@@ -62,13 +50,10 @@ class ProgressLine(TrainerCallback):
 class AverageGradients(TrainerCallback):
     """Before every optimiser step, each gradient becomes its average over the processes."""
 
-    def __init__(self, model: Any):
-        self.model = model
-
-    def on_optimizer_begin(self, args, state, control, **kwargs):
+    def on_optimizer_begin(self, args, state, control, model=None, **kwargs):
         from paddle.distributed.fleet.utils.hybrid_parallel_util import fused_allreduce_gradients
 
-        fused_allreduce_gradients([p for p in self.model.parameters() if not p.stop_gradient], None)
+        fused_allreduce_gradients([p for p in model.parameters() if not p.stop_gradient], None)
 
 
 class InterruptAfterStep(TrainerCallback):
@@ -101,18 +86,7 @@ class InterruptAfterStep(TrainerCallback):
         if self.requested:
             control.should_save = True
             control.should_training_stop = True
-        return control
 
     def on_train_end(self, args, state, control, **kwargs):
         for number, handler in self._previous.items():
             signal.signal(number, handler)
-
-
-def format_seconds(seconds: float) -> str:
-    """75 -> "1m15s"."""
-    seconds = int(round(seconds))
-    if seconds < 60:
-        return f"{seconds}s"
-    if seconds < 3600:
-        return f"{seconds // 60}m{seconds % 60:02d}s"
-    return f"{seconds // 3600}h{seconds % 3600 // 60:02d}m"

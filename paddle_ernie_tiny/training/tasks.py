@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -13,27 +13,16 @@ from ..data.rows import EncodedRows
 from ..data.tokenization import WordPieceTokenizer
 from ..kinds import Kind
 from ..models.capture import masked_token_logits
-from ..watch import Watcher
 from .batches import collate
-from .trainer import ToolkitTrainer
+from .trainer import ToolkitTrainer, Training
 
 
 class FinetuneTrainer(ToolkitTrainer):
     """A model on hard labels alone: the teacher's fine-tuning, and the baseline."""
 
-    def __init__(
-        self,
-        model: Any,
-        args: Any,
-        rows: EncodedRows,
-        pad_id: int,
-        label: str,
-        kind: Kind,
-        evaluate_with: Callable[[], float] | None = None,
-        watcher: Watcher | None = None,
-    ):
+    def __init__(self, model: Any, kind: Kind, training: Training):
         self.kind = kind
-        super().__init__(model, args, rows, pad_id, label, evaluate_with, watcher)
+        super().__init__(model, training)
 
     def compute_loss(self, model: Any, inputs: dict[str, paddle.Tensor], return_outputs: bool = False) -> paddle.Tensor:
         """The task's own loss of one batch, a scalar; inputs [batch, length], labels as the kind of task has them."""
@@ -49,19 +38,9 @@ class MaskedLMTrainer(ToolkitTrainer):
     With `whole_words`, the unit that is masked is a word (rows then carry `word_starts`).
     """
 
-    def __init__(
-        self,
-        model: Any,
-        args: Any,
-        rows: Any,
-        tokenizer: WordPieceTokenizer,
-        label: str,
-        probability: float,
-        whole_words: bool,
-        watcher: Watcher | None = None,
-    ):
-        self.masking = Masking(tokenizer, probability, whole_words)
-        super().__init__(model, args, rows, tokenizer.pad_id, label, watcher=watcher)
+    def __init__(self, model: Any, masking: Masking, training: Training):
+        self.masking = masking
+        super().__init__(model, training)
 
     def make_batch(self, rows: list[dict]) -> dict[str, np.ndarray]:
         """A collated batch with masks drawn for it."""
@@ -75,19 +54,19 @@ class MaskedLMTrainer(ToolkitTrainer):
         return self.over_all({"masked_lm": loss}, paddle.to_tensor([float(len(targets))]))["masked_lm"]
 
 
+@dataclass
 class Masking:
     """Chooses tokens to predict: 80 % become [MASK], 10 % a random token, 10 % stay."""
 
-    def __init__(self, tokenizer: WordPieceTokenizer, probability: float, whole_words: bool):
-        self.pad_id, self.mask_id, self.vocab_size = tokenizer.pad_id, tokenizer.mask_id, tokenizer.vocab_size
-        self.special = np.array([tokenizer.cls_id, tokenizer.sep_id, tokenizer.pad_id])
-        self.probability, self.whole_words = probability, whole_words
+    tokenizer: WordPieceTokenizer
+    probability: float
+    whole_words: bool
 
     def __call__(self, rows: list[dict], rng: Any = np.random) -> dict[str, np.ndarray]:
         """Adds `positions` [masked] into the flattened batch and `targets` [masked] to a collated batch."""
-        batch = collate(rows, self.pad_id)
+        tokenizer, batch = self.tokenizer, collate(rows, self.tokenizer.pad_id)
         ids = batch["input_ids"]
-        candidates = ~np.isin(ids, self.special)
+        candidates = ~np.isin(ids, [tokenizer.cls_id, tokenizer.sep_id, tokenizer.pad_id])
         if self.whole_words:
             starts = np.ones_like(candidates)
             for index, row in enumerate(rows):
@@ -104,32 +83,25 @@ class Masking:
         flat = ids.reshape(-1)
         targets = flat[positions].copy()
         dice = rng.random_sample(len(positions))
-        flat[positions[dice < 0.8]] = self.mask_id
+        flat[positions[dice < 0.8]] = tokenizer.mask_id
         swap = positions[(dice >= 0.8) & (dice < 0.9)]
-        flat[swap] = rng.randint(0, self.vocab_size, size=len(swap))
+        flat[swap] = rng.randint(0, tokenizer.vocab_size, size=len(swap))
         batch["positions"], batch["targets"] = positions.astype(np.int64), targets.astype(np.int64)
         return batch
 
 
-def masked_accuracy(
-    model: Any, rows: EncodedRows, masking: Masking, seed: int, batch_size: int = 64
-) -> dict[str, float]:
+def masked_accuracy(model: Any, rows: EncodedRows, masking: Masking, seed: int) -> dict[str, float]:
     """Loss and accuracy of masked tokens on held-out rows, with masks fixed by the seed."""
     rng = np.random.RandomState(seed)
     model.eval()
     loss, correct, count = 0.0, 0, 0
     with paddle.no_grad():
-        for start in range(0, len(rows), batch_size):
-            picked = [rows[i] for i in range(start, min(start + batch_size, len(rows)))]
-            arrays = masking(picked, rng)
-            batch = {name: paddle.to_tensor(value) for name, value in arrays.items()}
-            targets = batch.pop("targets")
-            logits = masked_token_logits(model, batch, batch.pop("positions"))
+        for start in range(0, len(rows), 64):
+            batch = masking([rows[i] for i in range(start, min(start + 64, len(rows)))], rng)
+            inputs = {name: paddle.to_tensor(value) for name, value in batch.items()}
+            positions, targets = inputs.pop("positions"), inputs.pop("targets")
+            logits = masked_token_logits(model, inputs, positions)
             loss += float(F.cross_entropy(logits, targets, reduction="sum"))
             correct += int((logits.argmax(-1) == targets).sum())
-            count += len(arrays["targets"])
-    return {
-        "masked_loss": round(loss / count, 4),
-        "masked_accuracy": round(correct / count, 4),
-        "masked": count,
-    }
+            count += len(targets)
+    return {"masked_loss": round(loss / count, 4), "masked_accuracy": round(correct / count, 4), "masked": count}

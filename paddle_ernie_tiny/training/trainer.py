@@ -12,6 +12,7 @@ import math
 import shutil
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ import paddle
 from paddlenlp.trainer import Trainer, TrainingArguments
 from paddlenlp.trainer.trainer_callback import TrainerState
 from paddlenlp.utils.log import logger as paddlenlp_logger
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import save_file
 from tqdm import tqdm
 
 from ..config import TrainingSettings
@@ -33,6 +34,9 @@ from .callbacks import AverageGradients, InterruptAfterStep, ProgressLine
 
 _COMPLETE = "complete"
 _BEST, _SCORE = "best", "score.json"
+# Settings that PaddleNLP's arguments have under the same names.
+_PASSED_ON = {"learning_rate", "lr_scheduler_type", "warmup_ratio", "weight_decay", "max_grad_norm"}
+_PASSED_ON |= {"per_device_train_batch_size", "gradient_accumulation_steps"}
 
 
 def total_steps(settings: TrainingSettings, rows: int) -> int:
@@ -51,20 +55,13 @@ def training_arguments(
     logging.getLogger("paddle").setLevel(logging.ERROR)
     steps = total_steps(settings, rows)
     save_steps = settings.save_steps or min(1000, math.ceil(steps / 10))
+    values = settings.model_dump(include=_PASSED_ON)
+    if settings.lr_scheduler_type == "constant":  # which leaves the warm-up out that `warmup_ratio` asks for
+        values["lr_scheduler_type"] = "constant_with_warmup"
     return TrainingArguments(
         output_dir=str(output_dir),
         logging_dir=str(vdl_dir),
         max_steps=steps,
-        learning_rate=settings.learning_rate,
-        per_device_train_batch_size=settings.per_device_train_batch_size,
-        gradient_accumulation_steps=settings.gradient_accumulation_steps,
-        warmup_ratio=settings.warmup_ratio,
-        weight_decay=settings.weight_decay,
-        max_grad_norm=settings.max_grad_norm,
-        # PaddleNLP's plain "constant" leaves the warm-up out that `warmup_ratio` asks for
-        lr_scheduler_type={"constant": "constant_with_warmup"}.get(
-            settings.lr_scheduler_type, settings.lr_scheduler_type
-        ),
         bf16=settings.precision == "bfloat16",
         fp16=settings.precision == "float16",
         fp16_opt_level="O1",  # of both: weights and optimiser states stay in float32
@@ -77,66 +74,59 @@ def training_arguments(
         disable_tqdm=True,  # our own progress line says the stage and the time left
         report_to=["visualdl"],
         remove_unused_columns=False,
-        # a bar of ours shows them; per-step timers would cost a line and a synchronisation each
-        skip_profile_timer=True,
+        skip_profile_timer=True,  # timers would cost a line and a synchronisation at every step
+        **values,
     )
 
 
-class ToolkitTrainer(Trainer):
-    """Base of all trainers here. Subclasses give `compute_loss` and record their terms.
+@dataclass
+class Training:
+    """What every training is given beside its model.
 
-    Args:
-        label: what the progress line calls this training.
-        rows: map-style dataset with `lengths`; items as `collate` expects.
-        pad_id: the tokenizer's padding id.
-        evaluate_with: () -> score on the dev split; called at every checkpoint; larger is better. The best
-            model is then kept and loaded at the end. None: the last model is the result.
+    rows: map-style data set with `lengths`; items as `collate` expects. pad_id: the tokenizer's. label: on the
+    progress line. evaluate_with: () -> score on the dev split; called at every checkpoint; larger is better. The best
+    model is then kept and loaded at the end. None: the last model is the result.
     """
 
-    def __init__(
-        self,
-        model: Any,
-        args: TrainingArguments,
-        rows: Any,
-        pad_id: int,
-        label: str,
-        evaluate_with: Callable[[], float] | None = None,
-        watcher: Watcher | None = None,
-    ):
-        self.pad_id, self.label, self.evaluate_with = pad_id, label, evaluate_with
-        self._began = time.time()
-        self._resumed_from: str | None = None
+    args: TrainingArguments
+    rows: Any
+    pad_id: int
+    label: str
+    evaluate_with: Callable[[], float] | None = None
+    watcher: Watcher = Watcher()
+
+
+class ToolkitTrainer(Trainer):
+    """Base of all trainers here. Subclasses give `compute_loss` and record their terms."""
+
+    def __init__(self, model: Any, training: Training):
+        self.training = training
+        self._best_folder = Path(training.args.output_dir) / _BEST
+        self._began = time.time()  # less the seconds before a resumed checkpoint
         self._term_sums: dict[str, paddle.Tensor] = {}
         self._term_count = 0
         self._evaluated_at: int | None = None
-        super().__init__(model=model, args=args, train_dataset=rows, data_collator=self.make_batch)
+        super().__init__(model=model, args=training.args, train_dataset=training.rows, data_collator=self.make_batch)
         if is_main():
-            self.add_callback(ProgressLine(label, watcher or Watcher()))
+            self.add_callback(ProgressLine(training.label, training.watcher))
         if processes() > 1:
-            self.add_callback(AverageGradients(model))
-        self._interrupt = InterruptAfterStep(watcher or Watcher())
+            self.add_callback(AverageGradients())
+        self._interrupt = InterruptAfterStep(training.watcher)
         self.add_callback(self._interrupt)
 
     def make_batch(self, rows: list[dict]) -> dict[str, Any]:
         """Collation of one batch; subclasses may mask or pair here."""
-        return collate(rows, self.pad_id)
+        return collate(rows, self.training.pad_id)
 
     def _get_train_sampler(self):
-        return LengthGroupedBatchSampler(
-            self.train_dataset.lengths,
-            self.args.per_device_train_batch_size,
-            self.args.seed,
-            replicas=self.args.dataset_world_size,
-            rank=self.args.dataset_rank,
-        )
-
-    # --- terms ---------------------------------------------------------------------------------------
+        args = self.args
+        size, replicas, rank = args.per_device_train_batch_size, args.dataset_world_size, args.dataset_rank
+        return LengthGroupedBatchSampler(self.train_dataset.lengths, size, args.seed, replicas, rank)
 
     def record(self, values: dict[str, paddle.Tensor]) -> None:
         """Adds the terms of one forward pass to the averages of the next log line, detached."""
         for name, value in values.items():
-            value = value.detach()
-            self._term_sums[name] = self._term_sums[name] + value if name in self._term_sums else value
+            self._term_sums[name] = value.detach() + self._term_sums.get(name, 0.0)
         self._term_count += 1
 
     def over_all(self, values: dict[str, paddle.Tensor], counts: paddle.Tensor) -> dict[str, paddle.Tensor]:
@@ -159,82 +149,56 @@ class ToolkitTrainer(Trainer):
             self._term_sums, self._term_count = {}, 0
         super().log(logs, **kwargs)
 
-    # --- training, resume, best model ------------------------------------------------------------------
+    def fit(self) -> dict:
+        """Trains from the last complete checkpoint, or from the start; the model is then the best one.
 
-    def resume_point(self) -> str | None:
-        """The last complete checkpoint, which `train` takes as `resume_from_checkpoint`; None: from the start.
-
-        A training that was cut off between its last step and its final model is loaded here; `steps_left` is then
-        false, and `train` must not be called (PaddleNLP would make one step more).
+        Returns what a step records of its training: steps, seconds, the best score, history. Raises Interrupted after
+        Ctrl-C, with a checkpoint written.
         """
         self._began = time.time()
         with main_first():
             checkpoint = last_checkpoint(Path(self.args.output_dir))
-        self._resumed_from = None if checkpoint is None else str(checkpoint)
         if checkpoint is not None:
-            step = step_of(checkpoint)
+            self._began -= float((checkpoint / _COMPLETE).read_text())
             if is_main():
-                tqdm.write(f"  {self.label}: resuming at step {step} of {self.args.max_steps}")
-            if step >= self.args.max_steps:
-                self._load_from_checkpoint(str(checkpoint))
-                self.state = TrainerState.load_from_json(str(checkpoint / "trainer_state.json"))
-        return self._resumed_from
-
-    @property
-    def steps_left(self) -> bool:
-        """Is there something to train after `resume_point`?"""
-        return self.state.global_step < self.args.max_steps
-
-    def conclude(self) -> dict:
-        """What a step records of its training: steps, seconds, the best score, history. Loads the best model.
-
-        Raises Interrupted after Ctrl-C, with a checkpoint written.
-        """
+                tqdm.write(f"  {self.training.label}: resuming at step {step_of(checkpoint)} of {self.args.max_steps}")
+        if checkpoint is not None and step_of(checkpoint) >= self.args.max_steps:
+            # cut off between its last step and its final model: PaddleNLP would make one step more
+            self._load_from_checkpoint(str(checkpoint))
+            self.state = TrainerState.load_from_json(str(checkpoint / "trainer_state.json"))
+        else:
+            self.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
         if self._interrupt.requested:
             raise Interrupted("interrupted; run the same command again to continue")
         wait_for_all()  # for what the main process is still writing
-        best = self._read_best()
+        best = read_json(self._best_folder / _SCORE)
         if best:
-            arrays = load_file(str(self._best_folder / WEIGHTS))
-            load_state_strictly(self.model, arrays, str(self._best_folder))
+            load_state_strictly(self.model, self._best_folder / WEIGHTS)
         history = [entry for entry in self.state.log_history if "loss" in entry or "dev_score" in entry]
-        return {
-            "steps": self.state.global_step,
-            "seconds": round(self._seconds_before(self._resumed_from) + time.time() - self._began, 1),
-            "best": best,
-            "history": history,
-        }
-
-    @property
-    def _best_folder(self) -> Path:
-        return Path(self.args.output_dir) / _BEST
-
-    def _read_best(self) -> dict | None:
-        return read_json(self._best_folder / _SCORE)
+        seconds = round(time.time() - self._began, 1)
+        return {"steps": self.state.global_step, "seconds": seconds, "best": best, "history": history}
 
     def _maybe_log_save_evaluate(self, tr_loss, model, epoch, ignore_keys_for_eval, **kwargs):
         # Before saving, so that the checkpoint's history holds the score.
         last_step = self.state.global_step >= self.state.max_steps
         due = (self.control.should_save or last_step) and self._evaluated_at != self.state.global_step
-        if self.evaluate_with is not None and due and not self._interrupt.requested:
+        if self.training.evaluate_with is not None and due and not self._interrupt.requested:
             self._evaluated_at = self.state.global_step
             wants_log = self.control.should_log
             if is_main():
-                self._keep_if_best(self.evaluate_with())
+                self._keep_if_best(self.training.evaluate_with())
             wait_for_all()  # a gradient that the others wait for would time out
             self.control.should_log = wants_log  # logging the score has cleared it
         super()._maybe_log_save_evaluate(tr_loss, model, epoch, ignore_keys_for_eval, **kwargs)
 
     def _keep_if_best(self, score: float) -> None:
         self.log({"dev_score": round(float(score), 6)})
-        best = self._read_best()
+        best = read_json(self._best_folder / _SCORE)
         if best and best["score"] >= score:
             return
         with new_folder(self._best_folder, marker=_SCORE) as temporary:
             save_file(to_numpy(self.model.state_dict()), str(temporary / WEIGHTS))
             write_json(temporary / _SCORE, {"score": float(score), "step": self.state.global_step})
-
-    # --- several processes -----------------------------------------------------------------------------
 
     def _wrap_model(self, model, training=True):
         """Not Paddle's DataParallel, which expects a gradient for every weight: terms may leave some without.
@@ -248,8 +212,6 @@ class ToolkitTrainer(Trainer):
                 paddle.distributed.broadcast(weight, src=0)
         return model
 
-    # --- checkpoints -----------------------------------------------------------------------------------
-
     def _save(self, output_dir=None, state_dict=None, merge_tensor_parallel=False):
         if not is_main():
             return
@@ -260,31 +222,23 @@ class ToolkitTrainer(Trainer):
     def _save_checkpoint(self, model, metrics=None):
         super()._save_checkpoint(model, metrics=metrics)
         folder = Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}"
-        seconds = self._seconds_before(self._resumed_from) + time.time() - self._began
         # Written last: a checkpoint without it was cut off while it was being saved.
         if is_main():
-            (folder / _COMPLETE).write_text(f"{seconds:.1f}", encoding="utf-8")
+            (folder / _COMPLETE).write_text(f"{time.time() - self._began:.1f}", encoding="utf-8")
         wait_for_all()
 
     def _load_from_checkpoint(self, resume_from_checkpoint=None):
         if resume_from_checkpoint:
-            file = Path(resume_from_checkpoint) / WEIGHTS
-            load_state_strictly(self.model, load_file(str(file)), str(file))
-
-    @staticmethod
-    def _seconds_before(checkpoint) -> float:
-        return float((Path(checkpoint) / _COMPLETE).read_text()) if checkpoint else 0.0
+            load_state_strictly(self.model, Path(resume_from_checkpoint) / WEIGHTS)
 
 
 def last_checkpoint(folder: Path) -> Path | None:
     """The newest complete checkpoint in `folder`; removes those that were cut off while being written."""
-    complete = []
-    for checkpoint in folder.glob("checkpoint-*"):
-        if (checkpoint / _COMPLETE).is_file():
-            complete.append(checkpoint)
-        else:
+    checkpoints = list(folder.glob("checkpoint-*"))
+    for checkpoint in checkpoints:
+        if not (checkpoint / _COMPLETE).is_file():
             shutil.rmtree(checkpoint)
-    return max(complete, key=step_of, default=None)
+    return max(filter(Path.is_dir, checkpoints), key=step_of, default=None)
 
 
 def remove_checkpoints(folder: Path) -> None:

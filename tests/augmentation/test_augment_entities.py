@@ -7,7 +7,7 @@ from paddle_ernie_tiny.augmentation.augmenters import AugmentationRequest
 from paddle_ernie_tiny.config import AugmentationSettings
 from paddle_ernie_tiny.data.rows import TokenExample
 from paddle_ernie_tiny.errors import InputError
-from paddle_ernie_tiny.kinds.tags import entities as entities_of
+from paddle_ernie_tiny.kinds.token_classification import entities as entities_of
 
 BIO = ["O", "B-PER", "I-PER", "B-LOC", "I-LOC"]
 BMES = ["O", "B-PER", "M-PER", "E-PER", "S-PER"]

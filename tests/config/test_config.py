@@ -3,7 +3,7 @@
 import pytest
 import yaml
 
-from paddle_ernie_tiny.config import load_config, stage_objective_settings
+from paddle_ernie_tiny.config import load_config
 from paddle_ernie_tiny.errors import InputError, InputErrors
 
 MINIMAL = """
@@ -80,7 +80,7 @@ def test_a_stage_objective_changes_only_what_it_names(config_file):
             {"stage": "task_specific", "training": {"max_steps": 5}, "objective": {"hidden": {"weight": 2}}},
         ],
     )
-    objective = stage_objective_settings(config, 0)
+    objective = config.stage_objective(0)
     assert (objective.attention.loss, objective.hidden.weight) == ("mse", 2.0)
 
 

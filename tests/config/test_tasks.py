@@ -3,7 +3,7 @@
 import pytest
 
 from paddle_ernie_tiny.config import check_config, load_config
-from paddle_ernie_tiny.config.task_table import TASKS
+from paddle_ernie_tiny.config.load import TASKS
 from paddle_ernie_tiny.data.splits import load_task_data
 from paddle_ernie_tiny.errors import InputErrors
 

@@ -11,7 +11,7 @@ from paddle_ernie_tiny.data.splits import load_task_data
 from paddle_ernie_tiny.data.tables import TableFormat
 from paddle_ernie_tiny.errors import InputError, InputErrors
 from paddle_ernie_tiny.kinds import KINDS
-from paddle_ernie_tiny.kinds.tags import misplaced_tags
+from paddle_ernie_tiny.kinds.token_classification import misplaced_tags
 
 LABELS = ["0", "1"]
 TAGS = ["O", "B-PER", "I-PER"]

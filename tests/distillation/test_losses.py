@@ -100,19 +100,19 @@ def test_hidden_cosine_by_hand_ignores_padding():
     assert float(losses.hidden_cosine(student, teacher, tensor([[1, 1, 0]]))) == pytest.approx((1 + 0) / 2, abs=1e-6)
 
 
-def test_split_heads_and_scaled_scores_equal_numpy():
+def test_scores_of_heads_equal_numpy():
     rng = np.random.default_rng(1)
     q, k = rng.normal(size=(2, 1, 3, 8)).astype(np.float32)
-    scores = losses.scaled_scores(losses.split_heads(tensor(q), 2), losses.split_heads(tensor(k), 2)).numpy()
+    scores = losses.head_scores(tensor(q), tensor(k), 2).numpy()
     for head in range(2):
         part = slice(4 * head, 4 * head + 4)
         expected = q[0][:, part] @ k[0][:, part].T / 2.0
         np.testing.assert_allclose(scores[0, head], expected, rtol=1e-5)
 
 
-def test_split_heads_refuses_a_width_that_does_not_divide():
+def test_heads_that_do_not_divide_the_width_are_refused():
     with pytest.raises(ValueError, match="width 8 cannot be split into 3 heads"):
-        losses.split_heads(paddle.zeros([1, 2, 8]), 3)
+        losses.head_scores(paddle.zeros([1, 2, 8]), paddle.zeros([1, 2, 8]), 3)
 
 
 ATTENTION = {"kl": losses.distribution_kl, "mse": losses.scores_mse}

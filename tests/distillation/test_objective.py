@@ -8,8 +8,8 @@ import pytest
 
 from paddle_ernie_tiny.config import ObjectiveSettings, RunConfig
 from paddle_ernie_tiny.distillation.objective import Objective, stage_objective
+from paddle_ernie_tiny.distillation.students import DistilledStudent
 from paddle_ernie_tiny.distillation.teacher import Teacher
-from paddle_ernie_tiny.distillation.trainers import distilled_student
 from paddle_ernie_tiny.errors import InputError
 from paddle_ernie_tiny.kinds import KINDS
 from paddle_ernie_tiny.models.capture import Capture
@@ -60,7 +60,7 @@ def values(padding=0, student_heads=2, **settings):
     settings = ObjectiveSettings(**settings)
     student_model, teacher_model = classifier(2, 8, student_heads), classifier(4, 16, 2)
     objective = Objective(settings, student_model.config, teacher_model.config, CLASSES, label_terms=True)
-    student = distilled_student(student_model, objective, 16)
+    student = DistilledStudent(student_model, objective, 16)
     student.eval()
     teacher = Teacher(teacher_model, objective.needs("teacher"))
     inputs = batch(padding)
@@ -94,7 +94,7 @@ def test_captured_q_and_k_give_the_models_own_attention(family):
     states = capture.take()
     for layer in (0, 2, 3):
         np.testing.assert_allclose(states.hidden[layer].numpy(), output.hidden_states[layer].numpy(), atol=1e-6)
-    scores = losses.scaled_scores(losses.split_heads(states.query[2], 4), losses.split_heads(states.key[2], 4))
+    scores = losses.head_scores(states.query[2], states.key[2], 4)
     hide = (1 - inputs["attention_mask"]).unsqueeze([1, 2]) * -1e9
     own = paddle.nn.functional.softmax(scores + hide, axis=-1)
     np.testing.assert_allclose(own.numpy(), output.attentions[1].numpy(), atol=1e-6)
@@ -239,7 +239,7 @@ def test_without_a_projection_equal_widths_are_compared_as_they_are():
     settings = ObjectiveSettings(projection="none")
     model = classifier(2, 8, 2)
     objective = Objective(settings, model.config, model.config, CLASSES, label_terms=False)
-    student, teacher = distilled_student(model, objective, 8), Teacher(model, objective.needs("teacher"))
+    student, teacher = DistilledStudent(model, objective, 8), Teacher(model, objective.needs("teacher"))
     inputs = batch()
     student.eval()
     assert not len(student.projections)

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from paddle_ernie_tiny.config import load_config
-from paddle_ernie_tiny.config.task_table import TASKS
+from paddle_ernie_tiny.config.load import TASKS
 
 from ..miniatures import EN, ZH, install
 from .conftest import TINY, training

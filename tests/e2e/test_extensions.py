@@ -117,7 +117,7 @@ def test_the_call_from_the_command_to_the_loss_is_three_hops(unstarted, tmp_path
     trace = (
         "import sys, traceback; from pathlib import Path; import paddle_ernie_tiny; "
         "root = Path(paddle_ernie_tiny.__file__).parent\n"
-        "from paddle_ernie_tiny import cli, runtime; runtime.tune_process()\n"
+        "from paddle_ernie_tiny import cli, machine; machine.tune_process()\n"
         "from paddle_ernie_tiny.distillation.trainers import DistillationTrainer as T; plain = T.compute_loss\n"
         "def traced(self, *arguments, **keywords):\n"
         "    frames = [Path(f.filename) for f in traceback.extract_stack()]\n"

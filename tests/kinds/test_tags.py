@@ -2,7 +2,7 @@
 
 import pytest
 
-from paddle_ernie_tiny.kinds.tags import entities, entity_f1, split_text, unit_of
+from paddle_ernie_tiny.kinds.token_classification import entities, entity_f1, split_text, unit_of
 
 BIO = ["B-PER", "I-PER", "O", "B-LOC", "B-LOC", "I-LOC"]
 

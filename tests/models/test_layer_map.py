@@ -1,7 +1,7 @@
 import pytest
 
 from paddle_ernie_tiny.errors import InputError
-from paddle_ernie_tiny.models.layer_map import layer_map
+from paddle_ernie_tiny.models.initialise import layer_map
 
 
 @pytest.mark.parametrize(

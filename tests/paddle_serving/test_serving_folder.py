@@ -14,7 +14,7 @@ from paddle_ernie_tiny.errors import InputError
 from paddle_ernie_tiny.kinds import KINDS
 from paddle_ernie_tiny.kinds.classification import Classification
 from paddle_ernie_tiny.paddle_serving import serving_folder
-from paddle_ernie_tiny.paddle_serving.serving_folder import Variable, export_paddle_serving, model_config
+from paddle_ernie_tiny.paddle_serving.serving_folder import export_paddle_serving, model_config
 
 EXPECTED = """\
 feed_var {
@@ -41,10 +41,14 @@ fetch_var {
 """
 
 
+def variable(name, dtype, shape):
+    return {"name": name, "dtype": dtype, "shape": shape}
+
+
 @pytest.fixture
 def message():
-    feeds = [Variable("input_ids", "int64", [-1, -1]), Variable("scale", "float32", [-1, 5])]
-    return model_config(feeds, [Variable("linear_9.tmp_1", "int32", [-1, 3, 4])])
+    feeds = [variable("input_ids", "int64", [-1, -1]), variable("scale", "float32", [-1, 5])]
+    return model_config(feeds, [variable("linear_9.tmp_1", "int32", [-1, 3, 4])])
 
 
 def test_the_text_leaves_out_what_may_vary(message):
@@ -62,7 +66,7 @@ def test_the_stream_is_the_same_message(message):
 
 def test_a_dtype_that_paddle_serving_does_not_know_is_refused():
     with pytest.raises(InputError, match="float64"):
-        model_config([Variable("x", "float64", [-1])], [])
+        model_config([variable("x", "float64", [-1])], [])
 
 
 def make_bundle(folder, **changes):
@@ -130,6 +134,7 @@ def test_the_folder_holds_the_toolkit_s_modules_as_they_are(tmp_path, monkeypatc
     bundle = make_bundle(tmp_path / "bundle", inputs=inputs, outputs=[output], **changes)
     monkeypatch.setattr(serving_folder, "model_output", lambda bundle: "linear_1.tmp_1")
     out = export_paddle_serving(bundle, tmp_path / "out", http_port=8001, rpc_port=8002, threads=3)
+    assert (out / "text" / "__init__.py").is_file()
     for name in serving_folder.TEXT_MODULES:
         assert (out / "text" / name).read_bytes() == (project_root / "paddle_ernie_tiny" / name).read_bytes()
     settings = json.loads((out / "service.json").read_text(encoding="utf-8"))

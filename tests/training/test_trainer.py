@@ -8,15 +8,15 @@ import pytest
 
 from paddle_ernie_tiny.config import ObjectiveSettings, TrainingSettings
 from paddle_ernie_tiny.data.rows import EncodedRows
-from paddle_ernie_tiny.distillation.objective import Objective
+from paddle_ernie_tiny.distillation.objective import JointObjective, Objective
 from paddle_ernie_tiny.distillation.signals import Layout, SignalCache
-from paddle_ernie_tiny.distillation.teacher import CachedTeacher, Teacher
-from paddle_ernie_tiny.distillation.together import JointObjective, JointStudents
-from paddle_ernie_tiny.distillation.trainers import TRAINERS, distilled_student
+from paddle_ernie_tiny.distillation.students import DistilledStudent, JointStudents
+from paddle_ernie_tiny.distillation.teacher import Teacher
+from paddle_ernie_tiny.distillation.trainers import TRAINERS
 from paddle_ernie_tiny.kinds import KINDS
 from paddle_ernie_tiny.stages import STAGES
 from paddle_ernie_tiny.training.tasks import FinetuneTrainer
-from paddle_ernie_tiny.training.trainer import last_checkpoint, total_steps, training_arguments
+from paddle_ernie_tiny.training.trainer import Training, last_checkpoint, total_steps, training_arguments
 
 SETTINGS = TrainingSettings(
     max_steps=20, learning_rate=1e-3, per_device_train_batch_size=4, logging_steps=5, save_steps=5
@@ -24,14 +24,6 @@ SETTINGS = TrainingSettings(
 
 
 CLASSES = KINDS["classification"]
-
-
-def fit(trainer):
-    """As the steps of a run train."""
-    start = trainer.resume_point()
-    if trainer.steps_left:
-        trainer.train(resume_from_checkpoint=start)
-    return trainer.conclude()
 
 
 def build_objective(student, teacher, stage):
@@ -72,7 +64,7 @@ def finetuner(folder, evaluate_with=None):
     paddle.seed(3)
     data = rows()
     args = training_arguments(SETTINGS, len(data), folder, folder / "vdl", seed=3)
-    return FinetuneTrainer(classifier(), args, data, 0, "test", CLASSES, evaluate_with)
+    return FinetuneTrainer(classifier(), CLASSES, Training(args, data, 0, "test", evaluate_with))
 
 
 def weights(trainer):
@@ -83,7 +75,7 @@ def test_a_training_that_was_cut_off_ends_with_the_same_weights_and_history(tmp_
     # As the pipeline does: each training counts parameter names from zero.
     with paddle.utils.unique_name.guard():
         whole = finetuner(tmp_path / "whole")
-        expected = fit(whole)
+        expected = whole.fit()
     with paddle.utils.unique_name.guard():
         cut = finetuner(tmp_path / "cut")
     compute = cut.compute_loss
@@ -95,11 +87,11 @@ def test_a_training_that_was_cut_off_ends_with_the_same_weights_and_history(tmp_
 
     cut.compute_loss = crash_at_step_13
     with paddle.utils.unique_name.guard(), pytest.raises(Stop):
-        fit(cut)
+        cut.fit()
     assert last_checkpoint(tmp_path / "cut").name == "checkpoint-10"
     with paddle.utils.unique_name.guard():
         resumed = finetuner(tmp_path / "cut")
-        result = fit(resumed)
+        result = resumed.fit()
     for name, value in weights(whole).items():
         np.testing.assert_allclose(weights(resumed)[name], value, atol=1e-6, err_msg=name)
     assert [entry["step"] for entry in result["history"]] == [5, 10, 15, 20]
@@ -109,10 +101,10 @@ def test_a_training_that_was_cut_off_ends_with_the_same_weights_and_history(tmp_
 def test_a_training_that_was_cut_off_after_its_last_step_makes_no_step_more(tmp_path):
     with paddle.utils.unique_name.guard():
         first = finetuner(tmp_path)
-        expected = fit(first)
+        expected = first.fit()
     with paddle.utils.unique_name.guard():
         again = finetuner(tmp_path)
-        result = fit(again)
+        result = again.fit()
     assert result["steps"] == 20 and result["history"] == expected["history"]
     for name, value in weights(first).items():
         np.testing.assert_array_equal(weights(again)[name], value)
@@ -135,7 +127,7 @@ def test_the_best_model_by_dev_score_is_the_result(tmp_path):
         return next(scores)
 
     trainer = finetuner(tmp_path, evaluate_with=score)
-    result = fit(trainer)
+    result = trainer.fit()
     assert result["best"] == {"score": 0.9, "step": 10}
     assert len(kept) == 4
     assert [e["step"] for e in result["history"] if "loss" in e] == [5, 10, 15, 20], "a score hides no loss"
@@ -154,14 +146,8 @@ def test_every_schedule_starts_with_the_warm_up(tmp_path, kind, ending):
     paddle.seed(3)
     settings = SETTINGS.model_copy(update={"lr_scheduler_type": kind, "warmup_ratio": 0.25})
     data = rows()
-    trainer = FinetuneTrainer(
-        classifier(),
-        training_arguments(settings, len(data), tmp_path, tmp_path / "vdl", seed=3),
-        data,
-        0,
-        "test",
-        CLASSES,
-    )
+    args = training_arguments(settings, len(data), tmp_path, tmp_path / "vdl", seed=3)
+    trainer = FinetuneTrainer(classifier(), CLASSES, Training(args, data, 0, "test"))
     schedule = trainer.create_scheduler(num_training_steps=20)
     rates = []
     for _ in range(21):
@@ -177,13 +163,13 @@ def test_a_stage_trains_the_student_and_leaves_the_teacher_alone(tmp_path, name)
     stage = STAGES[name]
     student_model, teacher_model = classifier(1, 8), classifier(2, 16, dropout=0.5)
     objective = build_objective(student_model, teacher_model, stage)
-    student = distilled_student(student_model, objective, 16)
+    student = DistilledStudent(student_model, objective, 16)
     teacher = Teacher(teacher_model, objective.needs("teacher"))
     before = {n: v.numpy().copy() for n, v in teacher_model.state_dict().items()}
     start = {n: v.numpy().copy() for n, v in student.state_dict().items()}
     data = rows(labelled=stage.label_terms)
     args = training_arguments(SETTINGS, len(data), tmp_path, tmp_path / "vdl", seed=3)
-    result = fit(TRAINERS[stage.name](student, teacher, objective, args, data, 0))
+    result = TRAINERS[stage.name](student, teacher, objective, Training(args, data, 0, stage.title)).fit()
 
     assert not teacher_model.training, "dropout must be off in the teacher"
     for n, value in teacher_model.state_dict().items():
@@ -206,15 +192,17 @@ def test_cached_signals_give_the_losses_of_an_online_teacher(tmp_path):
         paddle.seed(5)
         student_model, teacher_model = classifier(1, 8), classifier(2, 16)
         objective = build_objective(student_model, teacher_model, stage)
-        student = distilled_student(student_model, objective, 16)
+        student = DistilledStudent(student_model, objective, 16)
         teacher = Teacher(teacher_model, objective.needs("teacher"))
         if mode == "cached":
             layout = Layout(objective.needs("teacher"), 16, labels=2)
             cache = SignalCache(tmp_path / "signals", {"teacher": "x"}, layout, data.lengths)
-            teacher = CachedTeacher(teacher, cache)
+            teacher.cache = cache
             teacher_model.register_forward_post_hook(lambda *_: asked.append(1))
         args = training_arguments(SETTINGS, len(data), tmp_path / mode, tmp_path / "vdl", seed=3)
-        histories[mode] = fit(TRAINERS[stage.name](student, teacher, objective, args, data, 0))["history"]
+        histories[mode] = TRAINERS[stage.name](student, teacher, objective, Training(args, data, 0, stage.title)).fit()[
+            "history"
+        ]
     steps_an_epoch = -(-len(data) // SETTINGS.per_device_train_batch_size)
     assert len(asked) == steps_an_epoch, "the teacher is asked once a row"
     assert SETTINGS.max_steps > 2 * steps_an_epoch
@@ -236,7 +224,7 @@ def test_students_together_learn_what_each_learns_alone(tmp_path):
         for parameter in teacher_model.parameters():
             parameter.set_value(paddle.randn(parameter.shape) * 0.1)
         objective = build_objective(student_model, teacher_model, stage)
-        return distilled_student(student_model, objective, 16), objective, teacher_model
+        return DistilledStudent(student_model, objective, 16), objective, teacher_model
 
     alone, results = {}, {}
     shapes = {"small": (1, 8), "large": (2, 12)}
@@ -244,7 +232,9 @@ def test_students_together_learn_what_each_learns_alone(tmp_path):
         student, objective, model = pair(*shape)
         args = training_arguments(settings, len(data), tmp_path / name, tmp_path / "vdl", seed=3)
         teacher = Teacher(model, objective.needs("teacher"))
-        results[name] = fit(TRAINERS[stage.name](student, teacher, objective, args, data, 0))["history"]
+        results[name] = TRAINERS[stage.name](student, teacher, objective, Training(args, data, 0, stage.title)).fit()[
+            "history"
+        ]
         alone[name] = {key: value.numpy() for key, value in student.state_dict().items()}
 
     asked = []
@@ -255,7 +245,7 @@ def test_students_together_learn_what_each_learns_alone(tmp_path):
     model.bert.register_forward_post_hook(lambda *_: asked.append(1))
     args = training_arguments(settings, len(data), tmp_path / "joint", tmp_path / "vdl", seed=3)
     teacher = Teacher(model, objective.needs("teacher"))
-    history = fit(TRAINERS[stage.name](joint, teacher, objective, args, data, 0))["history"]
+    history = TRAINERS[stage.name](joint, teacher, objective, Training(args, data, 0, stage.title)).fit()["history"]
 
     assert len(asked) == settings.max_steps
     for name in shapes:

@@ -20,10 +20,9 @@ from ... import __version__
 from ..row_files import answer_row
 from .bundle_queue import BundleQueue
 from .messages import Models, ServedModel, State, answer_model, read_body, read_request, request_schemas, request_shapes
-from .middleware import Observed
+from .middleware import Metrics, Observed
 from .options import ServeOptions
 from .problems import Problem, documented
-from .prometheus import Metrics
 
 PAGE = {"": "text/html", "page.css": "text/css", "page.js": "text/javascript", "icon.svg": "image/svg+xml"}
 
@@ -46,7 +45,7 @@ def build_app(service: ServerContext) -> FastAPI:
         description="Predictions of exported bundles. Every refusal has the shape of `ErrorBody`.",
         docs_url=None,  # these pages load scripts from a CDN
         redoc_url=None,
-        exception_handlers={Problem: _answer_problem, 404: _answer_router, 405: _answer_router},
+        exception_handlers=dict.fromkeys((Problem, 404, 405), _refuse),
     )
     components = _add_predictions(app, service)
     _add_states(app, service)
@@ -149,13 +148,11 @@ def _add_page(app: FastAPI) -> None:
         app.add_api_route(path, page, include_in_schema=False, response_model=None)
 
 
-async def _answer_problem(request: Request, problem: Problem) -> Response:
-    request.state.noted["code"] = problem.code
-    return problem.response()
-
-
-async def _answer_router(request: Request, error: HTTPException) -> Response:
-    """What the router itself refuses: 404 and 405."""
-    code = "not_found" if error.status_code == 404 else "method_not_allowed"
-    problem = Problem(code, error.detail, remedy="see /openapi.json", headers=dict(error.headers or {}))
-    return await _answer_problem(request, problem)
+async def _refuse(request: Request, error: Exception) -> Response:
+    """Answers with the problem; 404 and 405 are the router's own."""
+    if isinstance(error, HTTPException):
+        code = "not_found" if error.status_code == 404 else "method_not_allowed"
+        error = Problem(code, error.detail, remedy="see /openapi.json", headers=dict(error.headers or {}))
+    assert isinstance(error, Problem)
+    request.state.noted["code"] = error.code
+    return error.response()

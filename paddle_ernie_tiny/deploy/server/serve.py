@@ -17,8 +17,8 @@ import uvicorn
 from ...errors import InputError
 from .app import ServerContext, build_app
 from .bundle_queue import BundleQueue
+from .middleware import Metrics
 from .options import ServeOptions
-from .prometheus import Metrics
 
 log = logging.getLogger(__name__)
 _PLAIN = set(vars(logging.makeLogRecord({}))) | {"message", "asctime", "color_message", "taskName"}

@@ -89,14 +89,13 @@ def read_texts(request: dict[str, str], pair: bool) -> tuple[list[str], list[str
     unknown = sorted(set(request) - set(wanted))
     if unknown:
         raise BadRequest(f"unknown key {unknown[0]!r}; this model takes {' and '.join(wanted)}")
-    lists = [text_list(request, key) for key in wanted]
+    lists = [_text_list(request, key) for key in wanted]
     if len({len(texts) for texts in lists}) > 1:
         raise BadRequest(f"{len(lists[0])} texts in text but {len(lists[1])} in text_b; give as many")
     return lists[0], lists[1] if pair else None
 
 
-def text_list(request: dict[str, str], key: str) -> list[str]:
-    """The texts that a request holds under a key, as a JSON list of strings. Raises BadRequest."""
+def _text_list(request: dict[str, str], key: str) -> list[str]:
     if key not in request:
         raise BadRequest(f'no key {key!r}; send {{"key": ["{key}"], "value": ["[\\"a text\\"]"]}}')
     try:

@@ -14,7 +14,7 @@ from ...models.build import build_masked_lm
 from ...models.weights import save_model
 from ...training.batches import corpus_rows
 from ...training.tasks import FinetuneTrainer, MaskedLMTrainer, Masking, masked_accuracy
-from ...training.trainer import training_arguments
+from ...training.trainer import Training, training_arguments
 from ..measure import dev_score, measure_classifier, require_above_chance
 from ..step import Step
 
@@ -37,12 +37,9 @@ class PretrainTeacher(Step):
         paddle.seed(seed)
         model = build_masked_lm(tokenizer.vocab_size, settings.shape, pad_token_id=tokenizer.pad_id)
         args = training_arguments(settings.training, len(corpus.train), folder, context.folder.vdl(folder), seed)
-        masking = settings.mask_probability, settings.whole_word_masking
-        trainer = MaskedLMTrainer(model, args, corpus.train, tokenizer, "pre-training", *masking, context.watcher)
-        start = trainer.resume_point()
-        if trainer.steps_left:
-            trainer.train(resume_from_checkpoint=start)
-        result = trainer.conclude()
+        training = Training(args, corpus.train, tokenizer.pad_id, "pre-training", watcher=context.watcher)
+        masking = Masking(tokenizer, settings.mask_probability, settings.whole_word_masking)
+        result = MaskedLMTrainer(model, masking, training).fit()
         held_out = corpus_rows(corpus.held_out, range(len(corpus.held_out)))
         plain = Masking(tokenizer, settings.mask_probability, whole_words=False)
         result["held_out"] = masked_accuracy(model, held_out, plain, seed)
@@ -101,12 +98,8 @@ class Finetune(ClassifierStep):
         rows, tokenizer = context.rows("train"), context.tokenizer
         args = training_arguments(settings, len(rows), folder, context.folder.vdl(folder), context.config.seed)
         score = dev_score(context, model, settings)
-        kind, watcher = context.data.kind, context.watcher
-        trainer = FinetuneTrainer(model, args, rows, tokenizer.pad_id, self.label, kind, score, watcher)
-        start = trainer.resume_point()
-        if trainer.steps_left:
-            trainer.train(resume_from_checkpoint=start)
-        result = trainer.conclude()
+        training = Training(args, rows, tokenizer.pad_id, self.label, score, context.watcher)
+        result = FinetuneTrainer(model, context.data.kind, training).fit()
         save_model(model, tokenizer, self.product)
         return result
 

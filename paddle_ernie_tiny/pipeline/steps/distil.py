@@ -12,14 +12,14 @@ from ...config import StageSettings
 from ...data.corpus import TextRows
 from ...distillation.objective import Objective
 from ...distillation.signals import SignalCache, rows_fingerprint
-from ...distillation.teacher import CachedTeacher, Teacher
+from ...distillation.students import DistilledStudent
+from ...distillation.teacher import Teacher
 from ...distillation.trainers import TRAINERS, DistillationTrainer
 from ...distributed import is_main, main_first
 from ...errors import InputError
-from ...models.student import DistilledStudent
 from ...models.weights import model_fingerprint, save_model
 from ...terms import TERMS, Needs
-from ...training.trainer import training_arguments
+from ...training.trainer import Training, training_arguments
 from ..context import RunContext
 from ..layout import FINAL
 from ..measure import LATENT_SPLITS, dev_score, latent_settings, latent_terms, linear_probe, measure_classifier
@@ -40,10 +40,7 @@ class Distil(Step):
         model = context.load_teacher(self.stage.teacher)
         objective, student = self.load(model)
         trainer = self.trainer(model, student, objective, self.folder)
-        start = trainer.resume_point()
-        if trainer.steps_left:
-            trainer.train(resume_from_checkpoint=start)
-        result = {**trainer.conclude(), "objective": objective.equation()}
+        result = {**trainer.fit(), "objective": objective.equation()}
         trainer.teacher.sync()
         if self.stage.data == "task" and context.config.augmentation is not None:
             made = context.augmented
@@ -58,16 +55,17 @@ class Distil(Step):
 
     def trainer(self, model: Any, student: Any, objective: Objective, folder: Path) -> DistillationTrainer:
         """The trainer of the stage, with checkpoints in `folder`; `model` is the teacher. Prints the objective."""
-        context, training, rows = self.context, self.settings.training, self.context.stage_rows(self.index)
+        context, settings, rows = self.context, self.settings.training, self.context.stage_rows(self.index)
         teacher, pad_id = self._teacher(model, objective.needs("teacher"), rows), context.tokenizer.pad_id
-        args = training_arguments(training, len(rows), folder, context.folder.vdl(folder), context.config.seed)
-        score = dev_score(context, student.classifier, training) if self.stage.label_terms else None
+        args = training_arguments(settings, len(rows), folder, context.folder.vdl(folder), context.config.seed)
+        score = dev_score(context, student.classifier, settings) if self.stage.label_terms else None
         if is_main():
             print(f"  {objective.equation()}", flush=True)
-            print(f"  layer map (student: teacher) {objective.layer_lines()}", flush=True)
-        return TRAINERS[self.stage.name](student, teacher, objective, args, rows, pad_id, score, context.watcher)
+            print(f"  layer map (student: teacher) {objective.layers}", flush=True)
+        training = Training(args, rows, pad_id, self.stage.title, score, context.watcher)
+        return TRAINERS[self.stage.name](student, teacher, objective, training)
 
-    def _teacher(self, model: Any, needs: Needs, rows: Any) -> Teacher | CachedTeacher:
+    def _teacher(self, model: Any, needs: Needs, rows: Any) -> Teacher:
         """The teacher: asked at every step, or with its signals for `rows` kept on disk.
 
         They are in the run folder, or in the configured `signals_folder`; stages with the same teacher, data and needs
@@ -96,12 +94,11 @@ class Distil(Step):
                 print(f"  teacher signals: made again, {what}", flush=True)
                 shutil.rmtree(folder)
                 cache = SignalCache(folder, key, layout, lengths)
-        return CachedTeacher(Teacher(model, layout.needs, config.teacher.static_graph), cache)
+        return Teacher(model, layout.needs, config.teacher.static_graph, cache)
 
     def save(self, student: DistilledStudent) -> None:
         """Writes the student's model folder, with its projections for the next stage."""
-        extra = {"projections.safetensors": student.projection_arrays()} if len(student.projections) else None
-        save_model(student.classifier, self.context.tokenizer, self.product, extra)
+        save_model(student.classifier, self.context.tokenizer, self.product, student.projection_arrays())
 
     def inputs(self) -> dict[str, Any]:
         context, config, stage = self.context, self.context.config, self.stage
@@ -116,7 +113,7 @@ class Distil(Step):
             "training": self.settings.training.decisive(),
             "teacher_signals": self.settings.teacher_signals,
             # only what this stage uses: a new temperature does not make a latent stage stale
-            "objective": (self.settings.objective or config.objective).model_dump(mode="json", exclude=unused),
+            "objective": config.stage_objective(self.index).model_dump(mode="json", exclude=unused),
             "upstream": upstream,
         }
         if stage.data == "general":

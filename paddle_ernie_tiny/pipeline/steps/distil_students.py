@@ -6,7 +6,8 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from ...distillation.together import JointObjective, JointStudents
+from ...distillation.objective import JointObjective
+from ...distillation.students import JointStudents
 from ..step import Step, StepRecord
 from .distil import Distil
 
@@ -52,10 +53,7 @@ class DistilStudents(Step):
         objective = JointObjective({name: own for name, (own, _) in loaded.items()})
         students = {name: student for name, (_, student) in loaded.items()}
         trainer = first.trainer(model, JointStudents(students), objective, self.folder)
-        start = trainer.resume_point()
-        if trainer.steps_left:
-            trainer.train(resume_from_checkpoint=start)
-        trained = trainer.conclude()
+        trained = trainer.fit()
         trainer.teacher.sync()
         for name, step in steps.items():
             step.save(students[name])
