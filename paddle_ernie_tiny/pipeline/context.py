@@ -6,6 +6,7 @@ from copy import copy
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import paddle
@@ -14,22 +15,27 @@ from tqdm import tqdm
 from ..augmentation.augmenters import AugmentationRequest, augmented_rows
 from ..augmentation.copies import Augmented
 from ..config import RunConfig
+from ..config.schema import GeneralCorpusSettings
 from ..data.corpus import TextCorpus, corpus_files, corpus_fingerprint, prepare_corpus
 from ..data.rows import EncodedRows
 from ..data.splits import Examples, TaskData
 from ..data.tokenization import WordPieceTokenizer
 from ..distillation.objective import Objective, stage_objective
+from ..distillation.signals import Layout
 from ..distillation.students import DistilledStudent
 from ..distributed import main_first
 from ..errors import Finding, InputError
+from ..kinds.metrics import METRICS, Scored
 from ..machine import cpu_cores
 from ..models.build import load_classifier, load_masked_lm, load_tokenizer
 from ..models.initialise import initial_student
 from ..models.weights import has_masked_lm_head, model_fingerprint
 from ..stages import STAGES, Stage, TeacherKind
+from ..terms import Needs
+from ..training.inference import predict
 from ..watch import Watcher
 from .layout import FINAL, RunFolder
-from .lineage import identity
+from .step import identity
 
 # From here on cutting a corpus into words is shared by processes; below, starting them costs more.
 _PARALLEL_BYTES = 50_000_000
@@ -38,19 +44,13 @@ _PARALLEL_BYTES = 50_000_000
 class RunContext:
     """Shared by the steps of one student's run; everything is read once and kept.
 
-    Args:
-        config: the student's run.
-        data: the task's splits.
-        teacher_source: folder of the given teacher; None: it is pretrained here.
-        folder: the places of the run.
-        student: its name, if the run has several.
+    `teacher_source` is the folder of the given teacher; None: it is pretrained here. `teacher` is its configuration.
     """
 
-    def __init__(
-        self, config: RunConfig, data: TaskData, teacher_source: Path | None, folder: RunFolder, student: str = ""
-    ):
-        self.config, self.data, self.folder, self.student = config, data, folder, student
-        self.teacher_source = teacher_source
+    def __init__(self, config: RunConfig, data: TaskData, teacher_source: Path | None, teacher: dict[str, Any]):
+        self.config, self.data, self.teacher_source, self.teacher = config, data, teacher_source, teacher
+        self.folder = RunFolder(Path(config.output_dir))
+        self.student = ""  # its name, if the run has several
         self.watcher = Watcher()
         self.findings: list[Finding] = []  # of preflight, for the report
         self._rows: dict[str, EncodedRows] = {}
@@ -62,31 +62,16 @@ class RunContext:
         other.folder = RunFolder(Path(config.output_dir), self.folder.shared)
         return other
 
-    # --- models ----------------------------------------------------------------------------------------------------
-
-    @property
-    def pretrained_model(self) -> Path:
-        """Folder of the teacher before fine-tuning."""
-        return self.teacher_source or self.folder.pretrained / FINAL
-
-    @property
-    def finetuned_model(self) -> Path:
-        """Folder of the fine-tuned teacher; the given model itself if it is fine-tuned already."""
-        if self.config.teacher.finetune is None:
-            return self.pretrained_model
-        return self.folder.finetuned / FINAL
-
     def teacher_model(self, teacher: TeacherKind) -> Path:
-        """Folder of the "pretrained" or "finetuned" teacher."""
-        return self.pretrained_model if teacher == "pretrained" else self.finetuned_model
+        """Folder of the teacher before or after fine-tuning; one that was given fine-tuned is both."""
+        if teacher == "finetuned" and self.config.teacher.finetune is not None:
+            return self.folder.finetuned / FINAL
+        return self.teacher_source or self.folder.pretrained / FINAL
 
     def teacher_identity(self, teacher: TeacherKind) -> str:
         """Changes when the teacher does: the id of the step that made it, or the hash of the given folder."""
-        if teacher == "finetuned" and self.config.teacher.finetune is not None:
-            return identity(self.folder.finetuned)
-        return (
-            identity(self.folder.pretrained) if self.teacher_source is None else model_fingerprint(self.teacher_source)
-        )
+        model = self.teacher_model(teacher)
+        return model_fingerprint(model) if model == self.teacher_source else identity(model.parent)
 
     def load_teacher(self, teacher: TeacherKind) -> Any:
         """The "pretrained" or "finetuned" teacher as a classifier."""
@@ -99,19 +84,20 @@ class RunContext:
     def first_student(self) -> Any:
         """The student that the baseline and the first stage both start from."""
         config, data = self.config, self.data
-        return initial_student(config.student, self.pretrained_model, data.labels, data.kind, config.seed)
+        return initial_student(config.student, self.teacher_model("pretrained"), data.labels, data.kind, config.seed)
 
     def stage(self, index: int) -> Stage:
         """The table's row of the stage at `index`."""
         return STAGES[self.config.stages[index].stage]
 
     def stage_folder(self, index: int) -> Path:
-        """Where the stage at `index` works."""
-        return self.folder.stage(index, self.config.stages[index].stage)
+        """Where the stage at `index` works; -1: the last one."""
+        return self.folder.stage(index % len(self.config.stages), self.config.stages[index].stage)
 
-    def student_before(self, index: int) -> Path | None:
-        """What a stage starts from: the model of the stage before it; None: the student's start."""
-        return self.stage_folder(index - 1) / FINAL if index else None
+    def planned_objectives(self) -> list[Objective]:
+        """The objective of every stage by the configurations, before there are models. Raises InputError."""
+        student, teacher = self.config.student, SimpleNamespace(**self.teacher)
+        return [stage_objective(self.config, index, student, teacher) for index in range(len(self.config.stages))]
 
     def load_student(
         self, index: int, teacher: Any, folder: Path | None, label_terms: bool | None = None
@@ -125,12 +111,24 @@ class RunContext:
             student.load_projections(folder / "projections.safetensors")
         return objective, student
 
-    # --- data ------------------------------------------------------------------------------------------------------
+    def signal_layout(self, stage: Stage, needs: Needs, teacher_width: int) -> Layout:
+        """What is cached of each token: the needs, and on task data the logits, as another stage may read them."""
+        kept = Needs(needs.hidden, needs.attention, needs.parts, logits=stage.data == "task")
+        return Layout(kept, teacher_width, len(self.data.labels), self.data.kind.by_token)
+
+    def predict(self, model: Any, split: str, batch_size: int = 64) -> Scored:
+        """A model's outputs on the rows of a split; dropout off."""
+        rows, pad_id = self.rows(split), self.tokenizer.pad_id
+        return predict(model, self.data.kind, rows, pad_id, self.data.labels, batch_size)
+
+    def score(self, outputs: Scored) -> float:
+        """The task's metric of a model's outputs."""
+        return METRICS[self.config.task.metric or ""](outputs)
 
     @cached_property
     def tokenizer(self) -> WordPieceTokenizer:
         """The teacher's tokenizer, which the student shares."""
-        return load_tokenizer(self.pretrained_model)
+        return load_tokenizer(self.teacher_model("pretrained"))
 
     def rows(self, split: str) -> EncodedRows:
         """Tokenised "train", "dev" or "test" rows, or those of a further test by its name."""
@@ -157,7 +155,7 @@ class RunContext:
     @cached_property
     def augmented(self) -> Augmented:
         """Copies of the training rows with other words or entities; made once and kept in the run folder."""
-        folder = self.pretrained_model
+        folder = self.teacher_model("pretrained")
 
         def masked_lm() -> Any:
             return load_masked_lm(folder) if has_masked_lm_head(folder) else None
@@ -167,6 +165,19 @@ class RunContext:
         teacher = self.tokenizer, masked_lm, model_fingerprint(folder)
         request = AugmentationRequest(data.train, data.labels, settings, self.config.seed, *teacher)
         return augmented_rows(request, data.kind.augmenter, self.folder.prepared("augmented"))
+
+    @property
+    def corpus_settings(self) -> GeneralCorpusSettings:
+        """The section of the general corpus."""
+        settings = self.config.general_corpus
+        assert settings is not None, "the schema asks for general_corpus where it is used"
+        return settings
+
+    @property
+    def corpus_bytes(self) -> int:
+        """Size of the general corpus's text; 0 without one."""
+        settings = self.config.general_corpus
+        return 0 if settings is None else sum(file.stat().st_size for file in corpus_files(settings.path))
 
     @cached_property
     def corpus(self) -> TextCorpus:
@@ -178,9 +189,7 @@ class RunContext:
 
         Raises InputError if it is too small to hold rows out.
         """
-        settings = self.config.general_corpus
-        assert settings is not None, "the schema asks for general_corpus where it is used"
-        size = sum(file.stat().st_size for file in corpus_files(settings.path))
+        settings, size = self.corpus_settings, self.corpus_bytes
         label = "tokenising the general corpus"
         with main_first(), tqdm(total=size, unit="B", unit_scale=True, desc=label, disable=None, leave=False) as bar:
             corpus = prepare_corpus(
@@ -195,34 +204,17 @@ class RunContext:
                 progress=bar.update,
             )
         if not len(corpus.held_out):
-            raise InputError(
-                f"the corpus has only {corpus.sequences} rows; one in 20 is held out to measure on",
-                f"general_corpus.path ({settings.path})",
-                "give at least 20 lines; general stages want millions",
-            )
+            what = f"the corpus has only {corpus.sequences} rows; one in 20 is held out to measure on"
+            remedy = "give at least 20 lines; general stages want millions"
+            raise InputError(what, f"general_corpus.path ({settings.path})", remedy)
         return corpus
-
-    @cached_property
-    def corpus_fingerprint(self) -> str:
-        """SHA-256 of the general corpus's text."""
-        assert self.config.general_corpus is not None, "the schema asks for general_corpus where it is used"
-        return corpus_fingerprint(self.config.general_corpus.path)
-
-    # --- what decides steps ----------------------------------------------------------------------------------------
 
     def task_inputs(self) -> dict[str, Any]:
         """Of a step that trains on the task: seed, task and data."""
-        task, prints = self.config.task, self.data.fingerprints
-        return {
-            "seed": self.config.seed,
-            "task": {
-                "kind": self.data.kind.name,
-                "labels": self.data.labels,
-                "metric": task.metric,
-                "max_length_tokens": task.max_length_tokens,
-            },
-            "data": {"train": prints["train"], "dev": prints["dev"]},
-        }
+        task = {"kind": self.data.kind.name, "labels": self.data.labels}
+        task |= self.config.task.model_dump(include={"metric", "max_length_tokens"})
+        prints = {split: self.data.fingerprints[split] for split in ("train", "dev")}
+        return {"seed": self.config.seed, "task": task, "data": prints}
 
     def test_inputs(self) -> dict[str, Any]:
         """Of a step whose model is scored: all splits and the metric."""
@@ -230,13 +222,8 @@ class RunContext:
 
     def corpus_inputs(self) -> dict[str, Any]:
         """Of a step that reads the general corpus."""
-        settings = self.config.general_corpus
-        assert settings is not None, "the schema asks for general_corpus where it is used"
-        return {
-            "text": self.corpus_fingerprint,
-            "max_length_tokens": settings.max_length_tokens,
-            "held_out_rows": settings.held_out_rows,
-        }
+        settings = self.corpus_settings
+        return {"text": corpus_fingerprint(settings.path), **settings.model_dump(exclude={"path"})}
 
     def start_inputs(self) -> dict[str, str]:
         """The weights that the student starts from, if they are not random."""

@@ -1,4 +1,4 @@
-"""Starts a run in several processes of this machine."""
+"""The devices that a run trains on, and a run in several processes of this machine."""
 
 from __future__ import annotations
 
@@ -10,10 +10,17 @@ from pathlib import Path
 from ..config import RunConfig
 from ..errors import InputError, Interrupted
 from ..machine import cpu_cores, import_paddle
-from .device import find_device
 
-PROGRAM = Path(__file__).parents[1] / "__main__.py"
-LOGS = ".launch"  # in output_dir: what each process said
+
+def find_device(device: str) -> str:
+    """ "cpu" or "gpu" ("auto": the GPU if Paddle finds one). Raises InputError for a GPU that is not there."""
+    import paddle
+
+    gpu = paddle.is_compiled_with_cuda() and paddle.device.cuda.device_count() > 0
+    if device == "gpu" and not gpu:
+        remedy = "install the gpu extra and check nvidia-smi, or set device=cpu"
+        raise InputError("no GPU that this Paddle can use", "device", remedy)
+    return "gpu" if device != "cpu" and gpu else "cpu"
 
 
 def run_on_devices(config: RunConfig, devices: str, arguments: list[str]) -> int:
@@ -29,30 +36,25 @@ def run_on_devices(config: RunConfig, devices: str, arguments: list[str]) -> int
     import_paddle()
     environment = dict(os.environ, OMP_NUM_THREADS=threads)
     command = [sys.executable, "-m", "paddle.distributed.launch", "--log_level", "ERROR"]
-    command += ["--log_dir", str(Path(config.output_dir) / LOGS)]
+    command += ["--log_dir", f"{config.output_dir}/.launch"]  # what each process said
     if find_device(config.device) == "gpu":
-        _require_gpus([int(number) for number in numbers])
+        import paddle
+
+        there = paddle.device.cuda.device_count()
+        absent = [number for number in numbers if int(number) >= there]
+        if absent:
+            raise InputError(f"there is no GPU {absent[0]}; {there} are here", "--devices", f"use 0 to {there - 1}")
         command += ["--devices", ",".join(numbers)]
     else:
         command += ["--nproc_per_node", str(len(numbers))]
         environment["PADDLE_DISTRI_BACKEND"] = "gloo"
-    process = subprocess.Popen([*command, str(PROGRAM), *arguments], env=environment)
-    interrupted = False
-    while True:
+    program = str(Path(__file__).parents[1] / "__main__.py")
+    process, interrupted = subprocess.Popen([*command, program, *arguments], env=environment), False
+    while process.poll() is None:
         try:
-            code = process.wait()
+            process.wait()
         except KeyboardInterrupt:  # the launcher has heard it too: it tells the processes, which save and stop
             interrupted = True
-            continue
-        if interrupted:
-            raise Interrupted("interrupted; run the same command again to carry on")
-        return code
-
-
-def _require_gpus(numbers: list[int]) -> None:
-    import paddle
-
-    there = paddle.device.cuda.device_count()
-    absent = [number for number in numbers if number >= there]
-    if absent:
-        raise InputError(f"there is no GPU {absent[0]}; {there} are here", "--devices", f"use 0 to {there - 1}")
+    if interrupted:
+        raise Interrupted("interrupted; run the same command again to carry on")
+    return process.returncode

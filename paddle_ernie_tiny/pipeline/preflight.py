@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
-from ..config import RunConfig, TrainingSettings
+from ..config import RunConfig
 from ..data.corpus import corpus_files
 from ..data.splits import TaskData, load_task_data
-from ..distillation.objective import stage_objective
 from ..errors import InputError, InputErrors
 from ..files import free_bytes
 from ..kinds import KINDS
@@ -19,10 +16,8 @@ from ..models.build import load_tokenizer, read_model_config, resolve_model
 from ..models.initialise import check_start
 from ..models.weights import has_masked_lm_head
 from .context import RunContext
-from .device import find_device
-from .estimates import resource_findings
-from .findings import corpus_findings, data_findings, model_findings
-from .kept_signals import signals_findings
+from .findings import corpus_findings, data_findings, model_findings, resource_findings, signals_findings
+from .launch import find_device
 from .layout import RunFolder
 
 _FREE_BYTES = 2 << 30
@@ -35,81 +30,49 @@ def preflight(config: RunConfig, say: Callable[[str], None] = print) -> dict[str
     """
     errors: list[InputError] = []
 
-    def attempt(check):
+    def attempt(check: Callable[..., Any], *arguments: Any) -> Any:
         try:
-            return check()
+            return check(*arguments)
         except InputErrors as several:
             errors.extend(several.errors)
         except InputError as error:
             errors.append(error)
         return None
 
-    runs = config.each_student
-    device = attempt(lambda: find_device(config.device))
-    if device == "cpu":
-        attempt(lambda: _check_precision(config))
-    data: TaskData | None = attempt(lambda: load_task_data(config))
+    if attempt(find_device, config.device) == "cpu":
+        attempt(_check_precision, config)
+    data = attempt(load_task_data, config)
     if config.general_corpus is not None:
-        pattern = config.general_corpus.path
-        attempt(lambda: corpus_files(pattern))
-    source, teacher = _find_teacher(config, data, attempt)
-    for run in runs.values():
+        attempt(corpus_files, config.general_corpus.path)
+    pretrain = config.teacher.pretrain
+    source = attempt(resolve_model, config.teacher.model) if pretrain is None else None
+    teacher: Any = None  # its configuration
+    if pretrain is not None:
+        teacher = {**pretrain.shape.model_dump(), "vocab_size": pretrain.vocab_size}
+    elif source is not None:
+        attempt(load_tokenizer, source)
+        teacher = attempt(read_model_config, source)
         if teacher is not None:
-            attempt(partial(_check_objectives, run, teacher))
-        attempt(partial(check_start, run.student, teacher, source))
-    if config.augmentation is not None:
-        attempt(lambda: _check_augmentation(config, source))
-    attempt(lambda: _check_output(Path(config.output_dir)))
+            attempt(_check_teacher, config, source, teacher, data)
+    any_student = RunContext(config, data, source, teacher)
+    contexts = {name: any_student.for_student(name, run) for name, run in config.each_student.items()}
+    for context in contexts.values():
+        if teacher is not None:
+            attempt(context.planned_objectives)
+        attempt(check_start, context.config.student, teacher, source)
+    attempt(_check_augmentation, config, source)
+    attempt(_check_output, Path(config.output_dir))
     if errors:
         raise InputErrors(errors)
-    assert data is not None and teacher is not None, "no errors, so both were read"
-    return _say_findings(config, runs, data, source, teacher, say)
-
-
-def _find_teacher(
-    config: RunConfig, data: TaskData | None, attempt: Callable[[Callable[[], Any]], Any]
-) -> tuple[Path | None, dict[str, Any] | None]:
-    """The given teacher's folder (None: pretrained here) and its configuration, both checked."""
-    if config.teacher.pretrain is not None:
-        pretrain = config.teacher.pretrain
-        return None, {**pretrain.shape.model_dump(), "vocab_size": pretrain.vocab_size}
-    source: Path | None = attempt(lambda: resolve_model(config.teacher.model or ""))
-    teacher = None
-    if source is not None:
-        folder = source
-        attempt(lambda: load_tokenizer(folder))
-        teacher = attempt(lambda: read_model_config(folder))
-        if teacher is not None:
-            attempt(lambda: _check_teacher(config, folder, teacher, data))
-    return source, teacher
-
-
-def _say_findings(
-    config: RunConfig,
-    runs: dict[str, RunConfig],
-    data: TaskData,
-    source: Path | None,
-    teacher: dict[str, Any],
-    say: Callable[[str], None],
-) -> dict[str, RunContext]:
-    """The contexts of all students, with what preflight found in them; each finding is said."""
-    rows = ", ".join(f"{len(examples)} {name}" for name, examples in data.splits.items())
-    answers = f"labels {', '.join(data.labels)}" if data.kind.has_labels else "scores"
-    say(f"preflight: task {config.task.name!r} ({data.kind.name}), {rows} rows, {answers}")
-    root = Path(config.output_dir)
-    first = RunContext(config, data, source, RunFolder(root, root))
-    contexts = {name: first.for_student(name, run) for name, run in runs.items()}
     first = next(iter(contexts.values()))
-    common = [
-        *model_findings(first),
-        *data_findings(first),
-        *corpus_findings(first),
-        *signals_findings(contexts, teacher),
-    ]
+    rows = ", ".join(f"{len(examples)} {name}" for name, examples in data.splits.items())
+    labels = f"labels {', '.join(data.labels)}" if data.kind.has_labels else "scores"
+    say(f"preflight: task {config.task.name!r} ({data.kind.name}), {rows} rows, {labels}")
+    common = model_findings(first) + data_findings(first) + corpus_findings(first) + signals_findings(contexts)
     for finding in common:
         say(f"preflight: {finding}")
     for name, context in contexts.items():
-        own = resource_findings(context, teacher)
+        own = resource_findings(context)
         context.findings = common + own
         for finding in own:
             say(f"preflight{f' of {name}' if name else ''}: {finding}")
@@ -117,17 +80,17 @@ def _say_findings(
 
 
 def _check_precision(config: RunConfig) -> None:
-    trainings: dict[str, TrainingSettings | None] = {f"stages.{s.stage}.training": s.training for s in config.stages}
-    trainings["baseline"], trainings["teacher.finetune"] = config.baseline, config.teacher.finetune
+    trainings = {f"stages.{stage.stage}.training": stage.training for stage in config.stages}
+    if config.baseline is not None:
+        trainings["baseline"] = config.baseline
+    if config.teacher.finetune is not None:
+        trainings["teacher.finetune"] = config.teacher.finetune
     if config.teacher.pretrain is not None:
         trainings["teacher.pretrain.training"] = config.teacher.pretrain.training
     for where, training in trainings.items():
-        if training is not None and training.precision != "float32":
-            raise InputError(
-                f"mixed precision ({training.precision}) needs a GPU: Paddle has none on the CPU",
-                f"{where}.precision",
-                f"set {where}.precision=float32",
-            )
+        if training.precision != "float32":
+            what = f"mixed precision ({training.precision}) needs a GPU: Paddle has none on the CPU"
+            raise InputError(what, f"{where}.precision", f"set {where}.precision=float32")
 
 
 def _check_teacher(config: RunConfig, folder: Path, teacher: dict, data: TaskData | None) -> None:
@@ -141,19 +104,13 @@ def _check_teacher(config: RunConfig, folder: Path, teacher: dict, data: TaskDat
     if config.teacher.finetune is None and data is not None:
         names, head = teacher.get("id2label"), data.kind.head
         if not names or not any(head in a for a in teacher.get("architectures") or []):
-            raise InputError(
-                f"teacher.finetune is null, but the model is not fine-tuned for {data.kind.name} (no {head})",
-                str(folder),
-                "give teacher.finetune, or the folder of a fine-tuned model",
-            )
+            what = f"teacher.finetune is null, but the model is not fine-tuned for {data.kind.name} (no {head})"
+            raise InputError(what, str(folder), "give teacher.finetune, or the folder of a fine-tuned model")
         own = [names[key] for key in sorted(names, key=int)]
         generic = own == [f"LABEL_{i}" for i in range(len(own))]
         if len(own) != len(data.labels) or (not generic and own != data.labels):
-            raise InputError(
-                f"the teacher's labels are {own}, the task's are {data.labels}",
-                "task.labels",
-                "list task.labels in the teacher's order",
-            )
+            what = f"the teacher's labels are {own}, the task's are {data.labels}"
+            raise InputError(what, "task.labels", "list task.labels in the teacher's order")
 
 
 def _check_augmentation(config: RunConfig, source: Path | None) -> None:
@@ -163,34 +120,21 @@ def _check_augmentation(config: RunConfig, source: Path | None) -> None:
     if vectors is not None and not Path(vectors).is_file():
         raise InputError(f"no such file of word vectors: {vectors}", "augmentation.word_vectors", "check the path")
     if vectors is None and source is not None and not has_masked_lm_head(source):
-        raise InputError(
-            "the teacher has no masked LM head to draw replacements from (a fine-tuned model has lost it)",
-            f"augmentation ({source})",
-            "name the pretrained model and give teacher.finetune, or give augmentation.word_vectors",
-        )
-
-
-def _check_objectives(config: RunConfig, teacher: dict[str, Any]) -> None:
-    for index in range(len(config.stages)):
-        stage_objective(config, index, config.student, SimpleNamespace(**teacher))
+        what = "the teacher has no masked LM head to draw replacements from (a fine-tuned model has lost it)"
+        remedy = "name the pretrained model and give teacher.finetune, or give augmentation.word_vectors"
+        raise InputError(what, f"augmentation ({source})", remedy)
 
 
 def _check_output(folder: Path) -> None:
     if folder.exists() and not folder.is_dir():
         raise InputError("a file has the name of the run folder", str(folder), "choose another output_dir")
-    if folder.exists() and not RunFolder(folder, folder).resolved.is_file():
-        strangers = sorted(path.name for path in folder.iterdir() if not path.name.startswith("."))
-        if strangers:
-            # a run removes its folders when it runs again; what is in them must be its own
-            raise InputError(
-                f"the folder is not empty and was not made by a run (it holds {', '.join(strangers[:5])})",
-                str(folder),
-                "choose another output_dir, or empty the folder",
-            )
+    held = folder.iterdir() if folder.exists() and not RunFolder(folder).resolved.is_file() else ()
+    strangers = sorted(path.name for path in held if not path.name.startswith("."))
+    if strangers:
+        # a run removes its folders when it runs again; what is in them must be its own
+        what = f"the folder is not empty and was not made by a run (it holds {', '.join(strangers[:5])})"
+        raise InputError(what, str(folder), "choose another output_dir, or empty the folder")
     free, existing = free_bytes(folder)
     if free < _FREE_BYTES:
-        raise InputError(
-            f"only {free / 2**30:.1f} GiB are free, a run needs at least {_FREE_BYTES / 2**30:.0f}",
-            str(existing),
-            "make room, or choose another output_dir",
-        )
+        what = f"only {free / 2**30:.1f} GiB are free, a run needs at least {_FREE_BYTES / 2**30:.0f}"
+        raise InputError(what, str(existing), "make room, or choose another output_dir")

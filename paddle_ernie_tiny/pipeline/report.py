@@ -19,10 +19,10 @@ from ..files import read_json, write_json
 from ..kinds import Kind
 from ..stages import STAGES
 from .layout import DONE, METRICS, PREDICTIONS, RunFolder
-from .report_pages import write_html, write_markdown
+from .report_pages import write_pages
 
-_RUN_AGAIN = "run the same command again, it continues"
-Stages = list[tuple[Path, dict[str, Any]]]  # folder and settings of each stage
+Values = dict[str, Any]  # of JSON
+Stages = list[tuple[Path, Values]]  # folder and settings of each stage
 
 
 def write_report(root: Path, say: Callable[[str], None] = print) -> Path:
@@ -31,55 +31,59 @@ def write_report(root: Path, say: Callable[[str], None] = print) -> Path:
     Of a run with several students, each one's folder gets its three files, and `root` a report.json that sets them
     side by side. Raises InputError if the folder holds no finished run.
     """
-    folder = RunFolder(root, root)
+    folder = RunFolder(root)
     students = read_resolved(folder)["config"].get("students")
     if students:
-        reports = {name: write_report(folder.student(name).root, say) for name in students}
+        reports = {name: write_report(folder.student(name), say) for name in students}
         write_json(folder.report, side_by_side(root, reports))
-        return folder.report
-    report = collect(root)
-    write_json(folder.report, report)
-    write_markdown(report, folder.report.with_suffix(".md"))
-    write_html(report, folder.report.with_suffix(".html"))
-    say(f"report: {folder.report.with_suffix('.html')}")
+    else:
+        report = collect(root)
+        write_json(folder.report, report)
+        say(f"report: {write_pages(report, root)}")
     return folder.report
 
 
-def collect(root: Path) -> dict[str, Any]:
+def collect(root: Path) -> Values:
     """report.json as a mapping; its keys are described in the README, section "The report"."""
-    written = read_resolved(RunFolder(root, root))
+    written = read_resolved(RunFolder(root))
     config, header = written["config"], written["run"]
     load_extensions(config.get("extensions") or [])
     folder = RunFolder(root, root / header.get("shared_folder", "."))  # teacher and data may be those of several
     kind = kind_named(config["task"]["kind"], "task.kind")
     stages: Stages = [(folder.stage(i, settings["stage"]), settings) for i, settings in enumerate(config["stages"])]
-    missing = [stage for stage, _ in stages if not (stage / DONE).is_file()]
-    if missing or not (folder.bundle / MANIFEST).is_file():
-        raise InputError("the run is not finished", str(missing[0] if missing else folder.bundle), _RUN_AGAIN)
+    results = [_recorded(stage / DONE, "the run is not finished")["result"] for stage, _ in stages]
+    manifest = _recorded(folder.bundle / MANIFEST, "the run is not finished")
     teacher = _classifier(folder.finetuned if config["teacher"]["finetune"] else folder.given)
     baseline = _classifier(folder.baseline) if config["baseline"] is not None else None
-    student, manifest = _classifier(stages[-1][0]), read_json(folder.bundle / MANIFEST)
+    student = _classifier(stages[-1][0])
+    scored = ("params", "score", "score_unseen", "rows", "rows_unseen", "more_tests")
     parity = ("max_abs_diff", "label_agreement", "rows", "tolerance")
+    missing = {"score": None, "reason": "no baseline in the configuration"}
     report = {
         "task": config["task"]["name"],
         "kind": kind.name,
         "metric": config["task"]["metric"],
         "evaluated_on": "test" if config["data"]["test"] else "dev",
-        "teacher": _public(teacher),
-        "student": _public(student),
-        "baseline": _public(baseline) if baseline else {"score": None, "reason": "no baseline in the configuration"},
+        "teacher": _pick(teacher, *scored),
+        "student": _pick(student, *scored),
+        "baseline": _pick(baseline, *scored) if baseline else missing,
         "retention": student["score"] / teacher["score"] if teacher["score"] else None,
         "stages": [_stage(stage, settings) for stage, settings in stages],
         "latent": _latent(stages),
-        "export": {**{key: manifest["parity"][key] for key in parity}, "bundle": folder.bundle.name},
+        "export": {**_pick(manifest["parity"], *parity), "bundle": folder.bundle.name},
         "int8": _int8(folder) if config["export"].get("int8") is not None else None,
         "fidelity": _fidelities(student, baseline, teacher, kind),
-        "sizes": _sizes(folder, manifest),
+        "sizes": {
+            "bundle_mb": _megabytes(folder.bundle, 3),
+            "weights_mb": _megabytes(folder.bundle, 3, f"{MODEL_STEM}.pdiparams"),
+            "student_params": manifest["parameters"],
+        },
         "training": _training(folder, config, stages),
         "preflight": read_json(folder.preflight) or [],
-        "augmentation": _augmentation(stages) if config["augmentation"] else None,
+        # rows that were added to the task data, copies given up, and samples
+        "augmentation": next((result["augmentation"] for result in results if "augmentation" in result), None),
         "benchmark": _benchmark(folder) if config.get("benchmark") is not None else None,
-        **{key: header[key] for key in ("labels", "environment", "git_commit", "data_fingerprints")},
+        **_pick(header, "labels", "environment", "git_commit", "data_fingerprints"),
         "seed": config["seed"],
     }
     if config["teacher"]["pretrain"]:
@@ -87,7 +91,7 @@ def collect(root: Path) -> dict[str, Any]:
     return report
 
 
-def read_resolved(folder: RunFolder) -> dict[str, Any]:
+def read_resolved(folder: RunFolder) -> Values:
     """A run's configuration ("config") and what else decided it ("run"). Raises InputError if there is none."""
     if not folder.resolved.is_file():
         what, remedy = "no config.resolved.yaml, so this is no run folder", "give a run's output_dir"
@@ -95,17 +99,15 @@ def read_resolved(folder: RunFolder) -> dict[str, Any]:
     return yaml.safe_load(folder.resolved.read_text(encoding="utf-8"))
 
 
-def side_by_side(root: Path, reports: dict[str, Path]) -> dict[str, Any]:
-    """The students of one run: what they share, and of each its size, scores, and where its own report lies."""
+def side_by_side(root: Path, reports: dict[str, Path]) -> Values:
+    """The students of one run: what they share, and of each its size, scores, and where its own report is."""
     each = {name: read_json(path) for name, path in reports.items()}
     first = next(iter(each.values()))
-    common = ("task", "kind", "metric", "evaluated_on", "teacher", "labels", "seed", "environment")
-    keep = ("student", "baseline", "retention", "fidelity", "sizes")
     return {
-        **{key: first[key] for key in common},
+        **_pick(first, "task", "kind", "metric", "evaluated_on", "teacher", "labels", "seed", "environment"),
         "students": {
             name: {
-                **{key: report[key] for key in keep},
+                **_pick(report, "student", "baseline", "retention", "fidelity", "sizes"),
                 "report": str(reports[name].relative_to(root)),
                 "bundle": str((reports[name].parent / report["export"]["bundle"]).relative_to(root)),
             }
@@ -114,81 +116,78 @@ def side_by_side(root: Path, reports: dict[str, Path]) -> dict[str, Any]:
     }
 
 
-def _int8(folder: RunFolder) -> dict[str, Any]:
+def _pick(values: Values, *keys: str) -> Values:
+    return {key: values[key] for key in keys}
+
+
+def _recorded(path: Path, otherwise: str) -> Values:
+    values = read_json(path)
+    if values is None:
+        raise InputError(otherwise, str(path.parent), "run the same command again, it continues")
+    return values
+
+
+def _megabytes(bundle: Path, digits: int, pattern: str = "*") -> float:
+    return round(sum(path.stat().st_size for path in bundle.glob(pattern) if path.is_file()) / 1e6, digits)
+
+
+def _int8(folder: RunFolder) -> Values:
     """What int8 cost against the fp32 bundle on the dev split, and the size of its files."""
     bundle = folder.int8_bundle
-    manifest = read_json(bundle / MANIFEST)
-    if manifest is None:
-        raise InputError("the int8 bundle is missing", str(bundle), _RUN_AGAIN)
-    size = sum(file.stat().st_size for file in bundle.iterdir())
+    manifest = _recorded(bundle / MANIFEST, "the int8 bundle is missing")
     left = manifest["quantization"]["fp32"]
-    return {"bundle": bundle.name, **manifest["parity"], "left_in_fp32": left, "mb": round(size / 1e6, 1)}
+    return {"bundle": bundle.name, **manifest["parity"], "left_in_fp32": left, "mb": _megabytes(bundle, 1)}
 
 
-def _benchmark(folder: RunFolder) -> dict[str, Any]:
+def _benchmark(folder: RunFolder) -> Values:
     """The benchmark's result without its raw samples, which stay in benchmark/result.json."""
-    result = read_json(folder.benchmark / "result.json")
-    if result is None:
-        raise InputError("the benchmark is missing", str(folder.benchmark), _RUN_AGAIN)
+    result = _recorded(folder.benchmark / "result.json", "the benchmark is missing")
     for name, raw in (("records", "rounds_ms"), ("text", "turns")):
         result[name] = [{key: value for key, value in record.items() if key != raw} for record in result[name]]
     return result
 
 
-def _classifier(step: Path) -> dict[str, Any]:
-    metrics = read_json(step / METRICS)
-    if metrics is None:
-        raise InputError("the step was not measured", str(step), _RUN_AGAIN)
+def _classifier(step: Path) -> Values:
+    metrics = _recorded(step / METRICS, "the step was not measured")
     with np.load(step / PREDICTIONS) as arrays:
         return {**metrics, "logits": arrays["logits"], "unseen": arrays["unseen"]}
 
 
-def _public(values: dict[str, Any]) -> dict[str, Any]:
-    keep = ("params", "score", "score_unseen", "rows", "rows_unseen", "more_tests")
-    return {key: values[key] for key in keep}
+def _fidelities(student: Values, baseline: Values | None, teacher: Values, kind: Kind) -> Values:
+    """How close student and baseline are to the teacher, on evaluation rows not seen in training (`Kind.fidelity`).
 
-
-def _fidelities(
-    student: dict[str, Any], baseline: dict[str, Any] | None, teacher: dict[str, Any], kind: Kind
-) -> dict[str, Any]:
-    """Of student and baseline, and how much less the student disagrees with the teacher."""
-    own = _fidelity(student, teacher, kind)
-    other = _fidelity(baseline, teacher, kind) if baseline else None
-    values: dict[str, Any] = {"student": own, "baseline": other}
-    if other is not None and other["agreement"] is not None:
-        disagrees = 1 - other["agreement"]
-        values["disagreement_ratio"] = (1 - own["agreement"]) / disagrees if disagrees else None
+    And how much less the student disagrees with the teacher.
+    """
+    unseen = teacher["unseen"]
+    chosen = unseen if unseen.any() else np.ones_like(unseen)
+    rows = {"rows": int(chosen.sum()), "rows_are_unseen": bool(unseen.any())}
+    values: Values = {"student": None, "baseline": None}
+    for name, model in (("student", student), ("baseline", baseline)):
+        if model is not None:
+            values[name] = {**kind.fidelity(model["logits"][chosen], teacher["logits"][chosen]), **rows}
+    if baseline is not None and values["baseline"]["agreement"] is not None:
+        own, other = (1 - values[name]["agreement"] for name in ("student", "baseline"))
+        values["disagreement_ratio"] = own / other if other else None
     return values
 
 
-def _fidelity(model: dict[str, Any], teacher: dict[str, Any], kind: Kind) -> dict[str, Any]:
-    """How close a model is to the teacher, on evaluation rows not seen in training (see `Kind.fidelity`)."""
-    unseen = teacher["unseen"]
-    chosen = unseen if unseen.any() else np.ones_like(unseen)
-    values = kind.fidelity(model["logits"][chosen], teacher["logits"][chosen])
-    return {**values, "rows": int(chosen.sum()), "rows_are_unseen": bool(unseen.any())}
-
-
-def _stage(folder: Path, settings: dict[str, Any]) -> dict[str, Any]:
+def _stage(folder: Path, settings: Values) -> Values:
     stage = STAGES[settings["stage"]]
-    result, metrics = read_json(folder / DONE)["result"], read_json(folder / METRICS)
-    entry = {
+    result, metrics = read_json(folder / DONE)["result"], _recorded(folder / METRICS, "the step was not measured")
+    more = ("together_with", "reason")  # the students whose seconds these are too; why there is no score
+    return {
         "name": stage.name,
         "teacher": stage.teacher,
         "data": stage.data,
         "objective": stage.objective,
         "equation": result["objective"],
-        **{key: result[key] for key in ("steps", "seconds")},
+        **_pick(result, "steps", "seconds"),
         **{key: metrics.get(key) for key in ("score", "score_kind", "score_unseen")},
+        **{key: value for key, value in {**result, **metrics}.items() if key in more},
     }
-    if "together_with" in result:
-        entry["together_with"] = result["together_with"]  # the seconds are those of all of them
-    if metrics.get("reason"):
-        entry["reason"] = metrics["reason"]
-    return entry
 
 
-def _latent(stages: Stages) -> list[dict[str, Any]]:
+def _latent(stages: Stages) -> list[Values]:
     """For each pair of teacher and data: the latent terms before training and after each stage."""
     measured = [read_json(folder / METRICS) for folder, _ in stages]
     names = [settings["stage"] for _, settings in stages]
@@ -198,7 +197,7 @@ def _latent(stages: Stages) -> list[dict[str, Any]]:
         after = [{"stage": name, **m["latent"][position]["terms"]} for name, m in zip(names, measured, strict=True)]
         table.append(
             {
-                **{key: before[key] for key in ("teacher", "data", "split", "rows")},
+                **_pick(before, "teacher", "data", "split", "rows"),
                 "trained_by": [name for name in names if (STAGES[name].teacher, STAGES[name].data) == pair],
                 "after": [{"stage": "start", **before["terms"]}, *after],
             }
@@ -206,38 +205,22 @@ def _latent(stages: Stages) -> list[dict[str, Any]]:
     return table
 
 
-def _augmentation(stages: Stages) -> dict[str, Any] | None:
-    """Rows that were added to the task data, copies given up, and samples; None without a stage on task data."""
-    results = [read_json(folder / DONE)["result"] for folder, _ in stages]
-    return next((result["augmentation"] for result in results if "augmentation" in result), None)
-
-
-def _sizes(folder: RunFolder, manifest: dict[str, Any]) -> dict[str, Any]:
-    files = [path for path in folder.bundle.iterdir() if path.is_file()]
-    return {
-        "bundle_mb": round(sum(path.stat().st_size for path in files) / 1e6, 3),
-        "weights_mb": round((folder.bundle / f"{MODEL_STEM}.pdiparams").stat().st_size / 1e6, 3),
-        "student_params": manifest["parameters"],
-    }
-
-
-def _training(folder: RunFolder, config: dict[str, Any], stages: Stages) -> list[dict[str, Any]]:
+def _training(folder: RunFolder, config: Values, stages: Stages) -> list[Values]:
     """The loss curves of every step, as they were logged."""
     # by configuration, not by what is there: an earlier configuration may have left its folders
-    steps = {
-        "pretrain": folder.pretrained if config["teacher"]["pretrain"] else None,
-        "finetune": folder.finetuned if config["teacher"]["finetune"] else None,
-        "baseline": folder.baseline if config["baseline"] else None,
-        **{stage.name: stage for stage, _ in stages},
-    }
+    steps = [
+        ("pretrain", folder.pretrained, config["teacher"]["pretrain"]),
+        ("finetune", folder.finetuned, config["teacher"]["finetune"]),
+        ("baseline", folder.baseline, config["baseline"]),
+        *((stage.name, stage, settings) for stage, settings in stages),
+    ]
     curves = []
-    for name, step in steps.items():
-        if step is None:
-            continue
-        result = read_json(step / DONE)["result"]
-        points = [
-            {key: value for key, value in entry.items() if key == "step" or key.endswith(("loss", "dev_score"))}
-            for entry in result["history"]
-        ]
-        curves.append({"name": name, **{key: result[key] for key in ("steps", "seconds", "best")}, "points": points})
+    for name, step, settings in steps:
+        if settings:
+            result = read_json(step / DONE)["result"]
+            points = [
+                {key: value for key, value in entry.items() if key == "step" or key.endswith(("loss", "dev_score"))}
+                for entry in result["history"]
+            ]
+            curves.append({"name": name, **_pick(result, "steps", "seconds", "best"), "points": points})
     return curves

@@ -8,24 +8,28 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import paddle
 
 from ..config import RunConfig, dump_config
+from ..deploy.bundle import MANIFEST
 from ..distributed import connect, is_main, wait_for_all
 from ..errors import InputError
 from ..files import write_json
+from ..machine import describe_machine, git_commit
+from ..training.trainer import remove_checkpoints
 from ..watch import Watcher
 from .context import RunContext
-from .device import find_device
+from .launch import find_device
 from .layout import RunFolder
-from .plan import plan
 from .preflight import preflight
-from .provenance import run_header
 from .report import write_report
 from .step import Step
-
-Say = Callable[[str], None]
+from .steps.classifiers import Baseline, FinetuneTeacher, GivenTeacher, PretrainTeacher
+from .steps.deliver import Benchmark, Export, Quantise
+from .steps.distil import Distil
+from .steps.distil_students import DistilStudents
 
 
 def run(
@@ -33,7 +37,7 @@ def run(
     from_stage: str | None = None,
     until: str | None = None,
     fresh: bool = False,
-    say: Say = print,
+    say: Callable[[str], None] = print,
     watcher: Watcher | None = None,
 ) -> Path | None:
     """Runs the pipeline in `config.output_dir`; returns the report's path (None if `until` stopped it).
@@ -42,8 +46,8 @@ def run(
     its last checkpoint; one whose inputs changed runs again, and what changed is said.
     Raises InputError for bad input, GateError if the export's parity gate fails, Interrupted on Ctrl-C.
     """
-    folder = RunFolder(Path(config.output_dir), Path(config.output_dir))
-    say = say if is_main() else _nothing
+    folder = RunFolder(Path(config.output_dir))
+    say = say if is_main() else lambda line: None  # of several processes, one speaks
     contexts = preflight(config, say)
     paddle.set_device(find_device(config.device))
     connect()
@@ -65,13 +69,17 @@ def run(
             if state == "done":
                 say(f"{title}: already done")
             else:
-                _announce(title, state, changed, say)
-                step.begin(fresh=state != "resume")
+                why = f": re-running: {'; '.join(changed[:3])}" if state == "stale" else ""
+                say(title + (": resuming" if state == "resume" else why))
+                if is_main():
+                    step.begin(fresh=state != "resume")
                 wait_for_all()
                 start = time.time()
                 with paddle.utils.unique_name.guard():  # see `Step.run`
                     result = step.run() if step.every_process or is_main() else {}
-                step.finish(result)
+                remove_checkpoints(step.folder)  # what was trained is safe now
+                if is_main():
+                    step.finish(result)
                 say(f"{title}: done in {result.get('seconds', time.time() - start):.0f} s")
             if is_main():
                 for line in step.measure_if_needed():
@@ -83,15 +91,39 @@ def run(
         return write_report(folder.root, say) if is_main() else None
 
 
-def _nothing(_: str) -> None:
-    """Says nothing: of several processes, one speaks."""
-
-
-def _announce(title: str, state: str, changed: list[str], say: Say) -> None:
-    if state == "stale":
-        say(f"{title}: re-running: {'; '.join(changed[:3])}")
+def plan(contexts: dict[str, RunContext]) -> list[Step]:
+    """The teacher's steps, then of every student (by name) the baseline, the stages, and what follows training."""
+    first = next(iter(contexts.values()))
+    config, teacher, folder = first.config, first.config.teacher, first.folder
+    steps: list[Step] = []
+    if teacher.pretrain is not None:
+        steps.append(PretrainTeacher(first, folder.pretrained, teacher.pretrain))
+    if teacher.finetune is not None:
+        steps.append(FinetuneTeacher(first, folder.finetuned, teacher.finetune))
     else:
-        say(title + (": resuming" if state == "resume" else ""))
+        steps.append(GivenTeacher(first, folder.given, product=first.teacher_model("finetuned")))
+    if config.baseline is not None:
+        steps += [Baseline(context, context.folder.baseline, config.baseline) for context in contexts.values()]
+    names = [settings.stage for settings in config.stages]
+    for index, name in enumerate(names):
+        times = names[: index + 1].count(name)
+        label = name if times == 1 else f"{name}-{times}"  # a stage that is repeated is told apart by its number
+        members = {student: Distil(context, index, label) for student, context in contexts.items()}
+        if len(members) > 1 and first.stage(index).data == "general":  # several students train together
+            steps.append(DistilStudents(members, RunFolder(folder.shared).stage(index, name)))
+        else:
+            steps += members.values()
+    for context in contexts.values():
+        folder = context.folder
+        steps.append(Export(context, folder.record("export"), config.export, folder.bundle / MANIFEST))
+        if config.export.int8 is not None:
+            steps.append(
+                Quantise(context, folder.record("quantize"), config.export.int8, folder.int8_bundle / MANIFEST)
+            )
+        if config.benchmark is not None:
+            product = folder.benchmark / "result.json"
+            steps.append(Benchmark(context, folder.record("benchmark"), config.benchmark, product))
+    return steps
 
 
 def _chosen_part(steps: list[Step], from_stage: str | None, until: str | None) -> int | None:
@@ -107,15 +139,23 @@ def _chosen_part(steps: list[Step], from_stage: str | None, until: str | None) -
 
 
 def _write_headers(config: RunConfig, contexts: dict[str, RunContext]) -> None:
-    """What decides the run, in its folder and in that of each student."""
+    """What decides the run beside its configuration, in its folder and in that of each student."""
+    first = next(iter(contexts.values()))
+    header: dict[str, Any] = {
+        "environment": {**describe_machine(), "device": paddle.get_device()},
+        "git_commit": git_commit(),
+        "data_fingerprints": first.data.fingerprints,
+        "labels": first.data.labels,
+    }
+    if config.general_corpus is not None:
+        header["general_corpus_fingerprint"] = first.corpus_inputs()["text"]
+    dump_config(config, RunFolder(first.folder.shared).resolved, header)
     for context in contexts.values():
         folder = context.folder
         folder.root.mkdir(parents=True, exist_ok=True)
-        header = run_header(context)
         if folder.root != folder.shared:
-            dump_config(config, RunFolder(folder.shared, folder.shared).resolved, header)
             header["shared_folder"] = "../.."  # teacher and prepared data, seen from output_dir/students/NAME
-        dump_config(context.config, folder.resolved, header)
+            dump_config(context.config, folder.resolved, header)
         write_json(folder.preflight, [asdict(finding) for finding in context.findings])
 
 

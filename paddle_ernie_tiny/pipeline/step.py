@@ -1,34 +1,35 @@
-"""What a step of a run is. The run is a loop over steps; each is one small class in `steps/`."""
+"""What a step of a run is, and its record: finished work is reused while what decided it is the same."""
 
 from __future__ import annotations
 
+import hashlib
+import json
 import shutil
+import uuid
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from ..distributed import is_main
 from ..files import read_json, write_json
-from .context import RunContext
-from .layout import METRICS
-from .lineage import StepRecord, differences, fingerprint, identity
+from .layout import DONE, FINAL, INPUTS, METRICS
+
+if TYPE_CHECKING:
+    from .context import RunContext
 
 
 class Step:
     """One step of one student's run, or of the teacher.
 
-    `folder` holds its record and what it trains; `product` is what it leaves: if that is gone, the step runs again.
+    `folder` holds its record and what it trains. `settings` is its section of the configuration. `product` is what it
+    leaves (default: the model in its folder); if that is gone, the step runs again.
     """
 
     name: str
-    folder: Path
-    product: Path
     every_process = True  # do all processes of a distributed run take part?
+    record: StepRecord  # since `state` was asked
 
-    def __init__(self, context: RunContext):
-        self.context = context
-        self._record: StepRecord | None = None
-
-    # --- what a subclass says ------------------------------------------------------------------------------------
+    def __init__(self, context: RunContext, folder: Path, settings: Any = None, product: Path | None = None):
+        self.context, self.folder, self.settings = context, folder, settings
+        self.product = product or folder / FINAL
 
     def inputs(self) -> dict[str, Any]:
         """What decides the result, as JSON values; asked for only after the steps before it are done."""
@@ -53,8 +54,6 @@ class Step:
     def gate(self) -> None:
         """Raises GateError if later steps must not be built on what was measured."""
 
-    # --- what the run asks ---------------------------------------------------------------------------------------
-
     @property
     def title(self) -> str:
         """The step's name on the screen; the teacher's steps belong to no student."""
@@ -63,23 +62,19 @@ class Step:
 
     def state(self) -> tuple[str, list[str]]:
         """("done" | "resume" | "stale" | "new", what changed since it was recorded)."""
-        self._record = StepRecord(self.folder, self.inputs())
-        state, changed = self._record.state()
+        self.record = StepRecord(self.folder, self.inputs())
+        state, changed = self.record.state()
         if state == "done" and not self.product.exists():
             return "stale", [f"{self.product} is gone"]
         return state, changed
 
     def begin(self, fresh: bool) -> None:
-        """Opens the folder; `fresh` removes what an earlier, different run left there."""
-        assert self._record is not None, "state() comes first"
-        if is_main():
-            self._record.begin(fresh)
+        """Opens the folder; `fresh` removes what an earlier, different run left there. In the main process alone."""
+        self.record.begin(fresh)
 
     def finish(self, result: dict[str, Any]) -> None:
-        """Records the step as done."""
-        assert self._record is not None, "state() comes first"
-        if is_main():
-            self._record.finish(result)
+        """Records the step as done. In the main process alone."""
+        self.record.finish(result)
 
     def remove(self) -> None:
         """Removes the step's work, so that it runs again."""
@@ -90,11 +85,68 @@ class Step:
         inputs = self.measure_inputs()
         if inputs is None:
             return []
-        inputs = {"step": identity(self.folder), **inputs}
+        decisive = fingerprint({"step": identity(self.folder), **inputs})
         known = read_json(self.folder / METRICS)
-        if known is not None and not differences(known["inputs"], fingerprint(inputs)):
+        if known is not None and known["inputs"] == decisive:
             return []
         values = self.measure()
-        write_json(self.folder / METRICS, {"inputs": fingerprint(inputs), **values})
+        write_json(self.folder / METRICS, {"inputs": decisive, **values})
         score = values.get("score")
         return [] if score is None else [f"{self.title}: score {score:.4f} ({values.get('score_kind', 'classifier')})"]
+
+
+class StepRecord:
+    """The record of one step in its folder: `inputs.json` while it runs, `done.json` once it is finished."""
+
+    def __init__(self, folder: Path, inputs: dict[str, Any]):
+        self.folder, self.inputs = folder, json.loads(json.dumps(inputs))
+
+    def state(self) -> tuple[str, list[str]]:
+        """("done" | "resume" | "stale" | "new", what changed)."""
+        done = read_json(self.folder / DONE)
+        recorded = done["inputs"] if done is not None else read_json(self.folder / INPUTS)
+        if recorded is None:
+            return "new", []
+        changed = differences(recorded, self.inputs)
+        if changed:
+            return "stale", changed
+        return "resume" if done is None else "done", []
+
+    def begin(self, fresh: bool) -> None:
+        """Opens the folder; `fresh` removes what an earlier, different run left there."""
+        if fresh and self.folder.exists():
+            shutil.rmtree(self.folder)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        write_json(self.folder / INPUTS, self.inputs)
+
+    def finish(self, result: dict[str, Any]) -> None:
+        """Writes `done.json`, last and atomically. The id lets later steps see that this one ran again."""
+        write_json(self.folder / DONE, {"id": uuid.uuid4().hex, "inputs": self.inputs, "result": result})
+
+
+def identity(folder: Path) -> str:
+    """What a later step records of the step in `folder`: changes whenever that one runs again."""
+    done = read_json(folder / DONE)
+    return done["id"] if done else "unfinished"
+
+
+def fingerprint(value: Any) -> str:
+    """Short SHA-256 of a JSON value."""
+    text = json.dumps(value, sort_keys=True, ensure_ascii=False)
+    return hashlib.sha256(text.encode("utf-8")).hexdigest()[:16]
+
+
+def differences(old: Any, new: Any, path: str = "") -> list[str]:
+    """What changed between two nested mappings, as `a.b: old -> new`."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        found = []
+        for key in sorted(set(old) | set(new)):
+            below = f"{path}.{key}" if path else str(key)
+            found += differences(old.get(key), new.get(key), below)
+        return found
+    return [] if old == new else [f"{path}: {_short(old)} -> {_short(new)}"]
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= 40 else text[:37] + "..."

@@ -8,8 +8,7 @@ import pytest
 from paddle_ernie_tiny.data.rows import Example, TokenExample
 from paddle_ernie_tiny.data.splits import TaskData
 from paddle_ernie_tiny.kinds import KINDS
-from paddle_ernie_tiny.pipeline.estimates import encoder_parameters, step_flops
-from paddle_ernie_tiny.pipeline.findings import data_findings
+from paddle_ernie_tiny.pipeline.findings import data_findings, encoder_parameters, step_flops
 
 
 def context(train, dev, kind="classification", labels=("bad", "good"), limit=8):

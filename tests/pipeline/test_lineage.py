@@ -1,7 +1,7 @@
 """Finished work is reused only when what decided it is unchanged."""
 
 from paddle_ernie_tiny.files import read_json, write_json
-from paddle_ernie_tiny.pipeline.lineage import StepRecord, differences, identity
+from paddle_ernie_tiny.pipeline.step import StepRecord, differences, identity
 
 
 def test_differences_name_the_key_and_both_values():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -10,15 +11,14 @@ from ...benchmark.bench import bench
 from ...benchmark.request import BenchRequest
 from ...benchmark.results import write_folder
 from ...config import BenchmarkSettings, Int8Settings
-from ...deploy.bundle import MANIFEST
+from ...config.schema import ExportSettings
 from ...deploy.export import ExportRequest, export_bundle
 from ...deploy.quantize import QuantizeRequest, quantize_bundle
 from ...deploy.row_files import LabelledRows
 from ...models.weights import model_fingerprint
 from ..context import RunContext
 from ..layout import FINAL
-from ..lineage import fingerprint, identity
-from ..step import Step
+from ..step import Step, fingerprint, identity
 
 
 class Export(Step):
@@ -26,30 +26,27 @@ class Export(Step):
 
     name = "export"
     every_process = False
-
-    def __init__(self, context: RunContext):
-        super().__init__(context)
-        self.folder = context.folder.record(self.name)
-        self.product = context.folder.bundle / MANIFEST
-        self.last = context.stage_folder(len(context.config.stages) - 1)
+    settings: ExportSettings
 
     def inputs(self) -> dict[str, Any]:
-        config, rows = self.context.config, self.context.data.test[: self.context.config.export.rows]
+        rows = self.context.data.test[: self.settings.rows]
         return {
-            "export": config.export.model_dump(mode="json", exclude={"int8"}),
-            "task": {"name": config.task.name, "metric": config.task.metric},
+            "export": self.settings.model_dump(mode="json", exclude={"int8"}),
+            "task": self.context.config.task.model_dump(include={"name", "metric"}),
             "rows": fingerprint([example.content for example in rows]),
-            "upstream": {"student": identity(self.last)},
+            "upstream": {"student": identity(self.context.stage_folder(-1))},
         }
 
     def run(self) -> dict[str, Any]:
-        return export_bundle(export_request(self.context, self.last / FINAL, self.context.folder.bundle))
+        student = self.context.stage_folder(-1) / FINAL
+        return export_bundle(export_request(self.context, student, self.product.parent))
 
 
 def export_request(context: RunContext, checkpoint: Path, out: Path) -> ExportRequest:
     """How a model of the run is exported, and on which rows its graphs are compared."""
     config, data = context.config, context.data
     rows = LabelledRows.of(data.test[: config.export.rows])
+    table = config.data.model_dump(mode="json", include={"format", "header", "label_aliases"})
     return ExportRequest(
         checkpoint=str(checkpoint),
         out=str(out),
@@ -62,12 +59,7 @@ def export_request(context: RunContext, checkpoint: Path, out: Path) -> ExportRe
         unit=data.kind.unit(data.train),
         max_length_tokens=config.task.max_length_tokens,
         tolerance=config.export.tolerance,
-        table={
-            "format": config.data.format,
-            "header": config.data.header,
-            "label_aliases": config.data.label_aliases,
-            **config.data.columns.model_dump(mode="json"),
-        },
+        table={**table, **config.data.columns.model_dump(mode="json")},
     )
 
 
@@ -76,38 +68,26 @@ class Quantise(Step):
 
     name = "quantize"
     every_process = False
+    settings: Int8Settings
 
-    def __init__(self, context: RunContext):
-        super().__init__(context)
-        self.folder = context.folder.record(self.name)
-        self.product = context.folder.int8_bundle / MANIFEST
-        assert context.config.export.int8 is not None
-        self.settings: Int8Settings = context.config.export.int8
-        self.calibration = LabelledRows.of(context.data.train).spread(self.settings.calibration_rows)
+    @cached_property
+    def calibration(self) -> LabelledRows:
+        """The training rows that the scales of activations are taken from."""
+        return LabelledRows.of(self.context.data.train).spread(self.settings.calibration_rows)
 
     def inputs(self) -> dict[str, Any]:
-        rows = self.calibration
         return {
             "int8": self.settings.model_dump(mode="json"),
-            "rows": fingerprint([rows.texts, rows.texts_b]),
+            "rows": fingerprint([self.calibration.texts, self.calibration.texts_b]),
             "dev": self.context.data.fingerprints["dev"],
             "metric": self.context.config.task.metric,
             "upstream": {"export": identity(self.context.folder.record("export"))},
         }
 
     def run(self) -> dict[str, Any]:
-        folder, settings = self.context.folder, self.settings
-        return quantize_bundle(
-            QuantizeRequest(
-                bundle=str(folder.bundle),
-                out=str(folder.int8_bundle),
-                calibration=self.calibration,
-                dev=LabelledRows.of(self.context.data.dev),
-                max_drop_points=settings.max_drop_points,
-                auto=settings.auto,
-                keep_fp32=list(settings.keep_fp32),
-            )
-        )
+        bundle, dev = self.context.folder.bundle, LabelledRows.of(self.context.data.dev)
+        how = self.settings.model_dump(exclude={"calibration_rows"})
+        return quantize_bundle(QuantizeRequest(str(bundle), str(self.product.parent), self.calibration, dev, **how))
 
 
 class Benchmark(Step):
@@ -115,46 +95,31 @@ class Benchmark(Step):
 
     name = "benchmark"
     every_process = False
+    settings: BenchmarkSettings
 
-    def __init__(self, context: RunContext):
-        super().__init__(context)
-        self.folder = context.folder.record(self.name)
-        self.product = context.folder.benchmark / "result.json"
-        assert context.config.benchmark is not None
-        self.settings: BenchmarkSettings = context.config.benchmark
-        self.bundles = {"export": context.folder.bundle}
-        if context.config.export.int8 is not None:
-            self.bundles["quantize"] = context.folder.int8_bundle
+    @property
+    def bundles(self) -> dict[str, Path]:
+        """The student's bundles by the steps that made them."""
+        folder, int8 = self.context.folder, self.context.config.export.int8
+        return {"export": folder.bundle, **({} if int8 is None else {"quantize": folder.int8_bundle})}
 
     def inputs(self) -> dict[str, Any]:
         context = self.context
         return {
             "benchmark": self.settings.model_dump(mode="json"),
             "rows": context.data.fingerprints,
-            "teacher": model_fingerprint(context.finetuned_model),
+            "teacher": model_fingerprint(context.teacher_model("finetuned")),
             "upstream": {step: identity(context.folder.record(step)) for step in self.bundles},
         }
 
     def run(self) -> dict[str, Any]:
-        context, settings, teacher = self.context, self.settings, self.folder / "teacher"
-        export_bundle(export_request(context, context.finetuned_model, teacher))
-        texts = None
-        if settings.text and not context.data.kind.by_token:  # rows of words are not text
-            rows = LabelledRows.of(context.data.test)
-            texts = (rows.texts, rows.texts_b)
-        result = bench(
-            BenchRequest(
-                models=[str(bundle) for bundle in (teacher, *self.bundles.values())],
-                batches=settings.batches,
-                lengths=settings.lengths,
-                threads=settings.threads,
-                engines=list(settings.engines),
-                seconds=settings.seconds,
-                rounds=settings.rounds,
-                texts=texts,
-                cache=self.folder,
-            )
-        )
-        write_folder(result, context.folder.benchmark)
+        context, teacher = self.context, self.folder / "teacher"
+        export_bundle(export_request(context, context.teacher_model("finetuned"), teacher))
+        rows, wanted = LabelledRows.of(context.data.test), self.settings.text
+        texts = (rows.texts, rows.texts_b) if wanted and not context.data.kind.by_token else None  # words are not text
+        models = [str(bundle) for bundle in (teacher, *self.bundles.values())]
+        how = self.settings.model_dump(exclude={"text"})
+        result = bench(BenchRequest(models, texts=texts, cache=self.folder, **how))
+        write_folder(result, self.product.parent)
         shutil.rmtree(teacher)
         return {"warnings": result["warnings"]}

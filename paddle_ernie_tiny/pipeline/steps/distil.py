@@ -2,52 +2,109 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from ...config import StageSettings
+from ...data.corpus import TextRows
 from ...distillation.objective import Objective
+from ...distillation.signals import SignalCache, rows_fingerprint
 from ...distillation.students import DistilledStudent
+from ...distillation.teacher import Teacher
 from ...distillation.trainers import TRAINERS, DistillationTrainer
-from ...distributed import is_main
-from ...models.weights import save_model
-from ...terms import TERMS
-from ...training.trainer import Training, remove_checkpoints, training_arguments
+from ...distributed import is_main, main_first
+from ...errors import InputError
+from ...models.weights import model_fingerprint, save_model
+from ...terms import TERMS, Needs
+from ...training.trainer import Training, training_arguments
 from ..context import RunContext
-from ..kept_signals import stage_teacher
 from ..layout import FINAL
-from ..lineage import identity
-from ..measure import LATENT_SPLITS, latent_settings, measure_stage
-from ..step import Step
-from .classifiers import dev_score
+from ..measure import LATENT_SPLITS, dev_score, latent_settings, latent_terms, linear_probe, measure_classifier
+from ..step import Step, fingerprint, identity
 
 
 class Distil(Step):
     """One distillation stage of one student; `name` tells a stage that is repeated apart by a number."""
 
+    settings: StageSettings
+
     def __init__(self, context: RunContext, index: int, name: str):
-        super().__init__(context)
-        self.index, self.name = index, name
-        self.stage, self.settings = context.stage(index), context.config.stages[index]
-        self.folder = context.stage_folder(index)
-        self.product = self.folder / FINAL
+        super().__init__(context, context.stage_folder(index), context.config.stages[index])
+        self.index, self.name, self.stage = index, name, context.stage(index)
 
     def run(self) -> dict[str, Any]:
-        context, stage = self.context, self.stage
-        model = context.load_teacher(stage.teacher)
-        objective, student = context.load_student(self.index, model, context.student_before(self.index))
-        trainer = stage_trainer(context, self.index, self.folder, model, student, objective)
+        context = self.context
+        model = context.load_teacher(self.stage.teacher)
+        objective, student = self.load(model)
+        trainer = self.trainer(model, student, objective, self.folder)
         result = {**trainer.fit(), "objective": objective.equation()}
         trainer.teacher.sync()
-        if stage.data == "task" and context.config.augmentation is not None:
+        if self.stage.data == "task" and context.config.augmentation is not None:
             made = context.augmented
             result["augmentation"] = {"rows": len(made.examples), "given_up": made.given_up, "samples": made.samples}
-        save_student(context, student, self.product)
-        remove_checkpoints(self.folder)
+        self.save(student)
         return result
+
+    def load(self, teacher: Any) -> tuple[Objective, DistilledStudent]:
+        """The stage's objective, and the student of the stage before it (or at its start)."""
+        before = self.context.stage_folder(self.index - 1) / FINAL if self.index else None
+        return self.context.load_student(self.index, teacher, before)
+
+    def trainer(self, model: Any, student: Any, objective: Objective, folder: Path) -> DistillationTrainer:
+        """The trainer of the stage, with checkpoints in `folder`; `model` is the teacher. Prints the objective."""
+        context, settings, rows = self.context, self.settings.training, self.context.stage_rows(self.index)
+        teacher, pad_id = self._teacher(model, objective.needs("teacher"), rows), context.tokenizer.pad_id
+        args = training_arguments(settings, len(rows), folder, context.folder.vdl(folder), context.config.seed)
+        score = dev_score(context, student.classifier, settings) if self.stage.label_terms else None
+        if is_main():
+            print(f"  {objective.equation()}", flush=True)
+            print(f"  layer map (student: teacher) {objective.layers}", flush=True)
+        training = Training(args, rows, pad_id, self.stage.title, score, context.watcher)
+        return TRAINERS[self.stage.name](student, teacher, objective, training)
+
+    def _teacher(self, model: Any, needs: Needs, rows: Any) -> Teacher:
+        """The teacher: asked at every step, or with its signals for `rows` kept on disk.
+
+        They are in the run folder, or in the configured `signals_folder`; stages with the same teacher, data and needs
+        share them. Signals in the run folder that belong to an earlier state of the run are made again; in a folder of
+        the user's they are refused (InputError).
+        """
+        context, config, stage = self.context, self.context.config, self.stage
+        if self.settings.teacher_signals == "online":
+            return Teacher(model, needs, config.teacher.static_graph)
+        layout = context.signal_layout(stage, needs, model.config.hidden_size)
+        base = Path(config.signals_folder or context.folder.prepared("signals"))
+        folder = base / f"{stage.data}-{stage.teacher}-{fingerprint(layout.as_key())[:8]}"
+        key = {
+            "teacher": model_fingerprint(context.teacher_model(stage.teacher)),
+            "data": rows.fingerprint if isinstance(rows, TextRows) else rows_fingerprint(rows),
+            "tokenizer": context.tokenizer.fingerprint,
+        }
+        lengths = np.asarray(rows.lengths)
+        with main_first():
+            try:
+                cache = SignalCache(folder, key, layout, lengths)
+            except InputError:
+                if config.signals_folder:
+                    raise
+                what = f"those in {folder} are of an earlier state of this run"
+                print(f"  teacher signals: made again, {what}", flush=True)
+                shutil.rmtree(folder)
+                cache = SignalCache(folder, key, layout, lengths)
+        return Teacher(model, layout.needs, config.teacher.static_graph, cache)
+
+    def save(self, student: DistilledStudent) -> None:
+        """Writes the student's model folder, with its projections for the next stage."""
+        save_model(student.classifier, self.context.tokenizer, self.product, student.projection_arrays())
 
     def inputs(self) -> dict[str, Any]:
         context, config, stage = self.context, self.context.config, self.stage
-        upstream = {f"{stage.teacher} teacher": context.teacher_identity(stage.teacher)}
+        unused = {name for name, term in TERMS.items() if not (term.latent or stage.label_terms)}
+        start = {"student": identity(context.stage_folder(self.index - 1))} if self.index else context.start_inputs()
+        upstream = {f"{stage.teacher} teacher": context.teacher_identity(stage.teacher), **start}
         values = {
             "seed": config.seed,
             "kind": context.data.kind.name,
@@ -55,24 +112,16 @@ class Distil(Step):
             "student": config.student.model_dump(mode="json"),
             "training": self.settings.training.decisive(),
             "teacher_signals": self.settings.teacher_signals,
-            "objective": self._objective_inputs(),
+            # only what this stage uses: a new temperature does not make a latent stage stale
+            "objective": config.stage_objective(self.index).model_dump(mode="json", exclude=unused),
             "upstream": upstream,
         }
-        if self.index:
-            upstream["student"] = identity(context.stage_folder(self.index - 1))
-        else:
-            upstream.update(context.start_inputs())
         if stage.data == "general":
             return {**values, "general_corpus": context.corpus_inputs()}
         if config.augmentation is not None:
             values["augmentation"] = config.augmentation.model_dump(mode="json", exclude={"rows_per_batch"})
             upstream["masked language model"] = context.teacher_identity("pretrained")
         return {**values, **context.task_inputs()}
-
-    def _objective_inputs(self) -> dict[str, Any]:
-        """Of the objective, only what this stage uses: a new temperature does not make a latent stage stale."""
-        unused = {name for name, term in TERMS.items() if not (term.latent or self.stage.label_terms)}
-        return self.context.config.stage_objective(self.index).model_dump(mode="json", exclude=unused)
 
     def measure_inputs(self) -> dict[str, Any]:
         context, pairs = self.context, latent_settings(self.context)
@@ -84,25 +133,11 @@ class Distil(Step):
         }
 
     def measure(self) -> dict[str, Any]:
-        return measure_stage(self.context, self.index, self.folder, self.product)
-
-
-def stage_trainer(
-    context: RunContext, index: int, folder: Path, model: Any, student: Any, objective: Objective
-) -> DistillationTrainer:
-    """The trainer of a stage, with checkpoints in `folder`; `model` is the teacher. Prints the objective."""
-    settings, stage = context.config.stages[index], context.stage(index)
-    rows = context.stage_rows(index)
-    teacher = stage_teacher(context, model, objective, stage, settings, rows)
-    args = training_arguments(settings.training, len(rows), folder, context.folder.vdl(folder), context.config.seed)
-    score = dev_score(context, student.classifier, settings.training) if stage.label_terms else None
-    if is_main():
-        print(f"  {objective.equation()}", flush=True)
-        print(f"  layer map (student: teacher) {objective.layers}", flush=True)
-    training = Training(args, rows, context.tokenizer.pad_id, stage.title, score, context.watcher)
-    return TRAINERS[stage.name](student, teacher, objective, training)
-
-
-def save_student(context: RunContext, student: DistilledStudent, folder: Path) -> None:
-    """Writes the student's model folder, with its projections for the next stage."""
-    save_model(student.classifier, context.tokenizer, folder, student.projection_arrays())
+        if self.stage.label_terms:
+            measured = {**measure_classifier(self.context, self.product, self.folder), "score_kind": "classifier"}
+        else:  # without labels there is no classifier to score
+            measured = {**linear_probe(self.context, self.product), "score_kind": "linear probe"}
+        if self.index == 0:
+            measured["latent_before"] = latent_terms(self.context, self.index, None)
+        measured["latent"] = latent_terms(self.context, self.index, self.product)
+        return measured

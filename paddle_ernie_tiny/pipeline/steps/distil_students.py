@@ -3,31 +3,26 @@
 from __future__ import annotations
 
 import shutil
+from pathlib import Path
 from typing import Any
 
 from ...distillation.objective import JointObjective
 from ...distillation.students import JointStudents
-from ...distributed import is_main
-from ...training.trainer import remove_checkpoints
-from ..context import RunContext
-from ..layout import FINAL
-from ..lineage import StepRecord
-from ..step import Step
-from .distil import Distil, save_student, stage_trainer
+from ..step import Step, StepRecord
+from .distil import Distil
 
 
 class DistilStudents(Step):
     """Trains those students together whose own stage is not done; each keeps a record as if it was trained alone.
 
-    `members` are the students' own steps by name. A student that is added later trains alone.
+    `members` are the students' own steps by name. A student that is added later trains alone. `folder` lasts until
+    all are trained.
     """
 
-    def __init__(self, members: dict[str, Distil]):
+    def __init__(self, members: dict[str, Distil], folder: Path):
         first = next(iter(members.values()))
-        super().__init__(first.context)
-        self.members, self.index, self.name = members, first.index, first.name
-        self.folder = first.context.folder.together(first.index, first.settings.stage)
-        self.product = first.product
+        super().__init__(first.context, folder)
+        self.members, self.name = members, first.name
         self.pending: list[str] = []
 
     @property
@@ -39,11 +34,10 @@ class DistilStudents(Step):
         self.pending = [name for name, (state, _) in states.items() if state != "done"]
         if not self.pending:
             return "done", []
-        records = {name: StepRecord(step.folder, step.inputs()).inputs for name, step in self.members.items()}
-        self._record = StepRecord(self.folder, {name: records[name] for name in self.pending})
-        changed = [f"{name}: {what}" for name, (_, whats) in states.items() for what in whats]
-        if self._record.state()[0] == "resume":
+        self.record = StepRecord(self.folder, {name: self.members[name].record.inputs for name in self.pending})
+        if self.record.state()[0] == "resume":
             return "resume", []
+        changed = [f"{name}: {what}" for name, (_, whats) in states.items() for what in whats]
         return ("stale", changed) if changed else ("new", [])
 
     def begin(self, fresh: bool) -> None:
@@ -52,32 +46,28 @@ class DistilStudents(Step):
             self.members[name].begin(fresh=True)
 
     def run(self) -> dict[str, Any]:
-        contexts = {name: self.members[name].context for name in self.pending}
-        first: RunContext = next(iter(contexts.values()))
-        model = first.load_teacher(first.stage(self.index).teacher)
-        pairs = {name: c.load_student(self.index, model, c.student_before(self.index)) for name, c in contexts.items()}
-        objective = JointObjective({name: pair[0] for name, pair in pairs.items()})
-        students = JointStudents({name: pair[1] for name, pair in pairs.items()})
-        trainer = stage_trainer(first, self.index, self.folder, model, students, objective)
+        steps = {name: self.members[name] for name in self.pending}
+        first = steps[self.pending[0]]
+        model = first.context.load_teacher(first.stage.teacher)
+        loaded = {name: step.load(model) for name, step in steps.items()}
+        objective = JointObjective({name: own for name, (own, _) in loaded.items()})
+        students = {name: student for name, (_, student) in loaded.items()}
+        trainer = first.trainer(model, JointStudents(students), objective, self.folder)
         trained = trainer.fit()
         trainer.teacher.sync()
-        for name, context in contexts.items():
-            save_student(context, pairs[name][1], context.stage_folder(self.index) / FINAL)
-        remove_checkpoints(self.folder)
-        return {**trained, "students": {name: self._result(name, trained, objective) for name in self.pending}}
-
-    def _result(self, name: str, trained: dict[str, Any], objective: JointObjective) -> dict[str, Any]:
-        """One student's share of the training, as its own record keeps it."""
-        history = [{"step": entry["step"], **objective.of(name, entry)} for entry in trained["history"]]
-        others = [other for other in self.pending if other != name]
-        equation = objective.objectives[name].equation()
-        return {**trained, "history": history, "objective": equation, "together_with": others}
+        for name, step in steps.items():
+            step.save(students[name])
+        results = {}  # each student's share of the training, as its own record keeps it
+        for name, (own, _) in loaded.items():
+            history = [{"step": entry["step"], **objective.of(name, entry)} for entry in trained["history"]]
+            others = [other for other in self.pending if other != name]
+            results[name] = {**trained, "history": history, "objective": own.equation(), "together_with": others}
+        return {**trained, "students": results}
 
     def finish(self, result: dict[str, Any]) -> None:
         for name in self.pending:
             self.members[name].finish(result["students"][name])
-        if is_main():
-            shutil.rmtree(self.folder)
+        shutil.rmtree(self.folder)
 
     def remove(self) -> None:
         super().remove()
