@@ -213,7 +213,7 @@ class Kind:
         from sklearn.linear_model import LogisticRegression
 
         model = LogisticRegression(max_iter=300, C=0.1).fit(states, targets)
-        logits = np.full((len(test_states), labels), -np.inf)
+        logits = np.full((len(test_states), labels), -1e9)
         logits[:, model.classes_] = model.predict_log_proba(test_states)
         return logits
 

@@ -56,5 +56,5 @@ def run_on_devices(config: RunConfig, devices: str, arguments: list[str]) -> int
         except KeyboardInterrupt:  # the launcher has heard it too: it tells the processes, which save and stop
             interrupted = True
     if interrupted:
-        raise Interrupted("interrupted; run the same command again to carry on")
+        raise Interrupted("interrupted; run the same command again to continue")
     return process.returncode

@@ -136,11 +136,14 @@ def fingerprint(value: Any) -> str:
     return hashlib.sha256(text.encode("utf-8")).hexdigest()[:16]
 
 
+_DECIDE_NOTHING = {"per_device_eval_batch_size"}  # what earlier versions recorded all the same
+
+
 def differences(old: Any, new: Any, path: str = "") -> list[str]:
     """What changed between two nested mappings, as `a.b: old -> new`."""
     if isinstance(old, dict) and isinstance(new, dict):
         found = []
-        for key in sorted(set(old) | set(new)):
+        for key in sorted((set(old) | set(new)) - _DECIDE_NOTHING):
             below = f"{path}.{key}" if path else str(key)
             found += differences(old.get(key), new.get(key), below)
         return found

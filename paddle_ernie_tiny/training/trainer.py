@@ -149,25 +149,35 @@ class ToolkitTrainer(Trainer):
             self._term_sums, self._term_count = {}, 0
         super().log(logs, **kwargs)
 
-    def fit(self) -> dict:
-        """Trains from the last complete checkpoint, or from the start; the model is then the best one.
+    def begin(self) -> str | None:
+        """The last complete checkpoint, for `train`; None: from the start.
 
-        Returns what a step records of its training: steps, seconds, the best score, history. Raises Interrupted after
-        Ctrl-C, with a checkpoint written.
+        A training that was cut off between its last step and its final model is loaded here, and has no `steps_left`:
+        PaddleNLP would make one step more.
         """
         self._began = time.time()
         with main_first():
             checkpoint = last_checkpoint(Path(self.args.output_dir))
-        if checkpoint is not None:
-            self._began -= float((checkpoint / _COMPLETE).read_text())
-            if is_main():
-                tqdm.write(f"  {self.training.label}: resuming at step {step_of(checkpoint)} of {self.args.max_steps}")
-        if checkpoint is not None and step_of(checkpoint) >= self.args.max_steps:
-            # cut off between its last step and its final model: PaddleNLP would make one step more
+        if checkpoint is None:
+            return None
+        self._began -= float((checkpoint / _COMPLETE).read_text())
+        if is_main():
+            tqdm.write(f"  {self.training.label}: resuming at step {step_of(checkpoint)} of {self.args.max_steps}")
+        if step_of(checkpoint) >= self.args.max_steps:
             self._load_from_checkpoint(str(checkpoint))
             self.state = TrainerState.load_from_json(str(checkpoint / "trainer_state.json"))
-        else:
-            self.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
+        return str(checkpoint)
+
+    @property
+    def steps_left(self) -> bool:
+        """Is there something to train after `begin`?"""
+        return self.state.global_step < self.args.max_steps
+
+    def conclude(self) -> dict:
+        """What a step records of its training: steps, seconds, the best score, history. Loads the best model.
+
+        Raises Interrupted after Ctrl-C, with a checkpoint written.
+        """
         if self._interrupt.requested:
             raise Interrupted("interrupted; run the same command again to continue")
         wait_for_all()  # for what the main process is still writing

@@ -39,7 +39,11 @@ class PretrainTeacher(Step):
         args = training_arguments(settings.training, len(corpus.train), folder, context.folder.vdl(folder), seed)
         training = Training(args, corpus.train, tokenizer.pad_id, "pre-training", watcher=context.watcher)
         masking = Masking(tokenizer, settings.mask_probability, settings.whole_word_masking)
-        result = MaskedLMTrainer(model, masking, training).fit()
+        trainer = MaskedLMTrainer(model, masking, training)
+        checkpoint = trainer.begin()
+        if trainer.steps_left:
+            trainer.train(resume_from_checkpoint=checkpoint)
+        result = trainer.conclude()
         held_out = corpus_rows(corpus.held_out, range(len(corpus.held_out)))
         plain = Masking(tokenizer, settings.mask_probability, whole_words=False)
         result["held_out"] = masked_accuracy(model, held_out, plain, seed)
@@ -99,7 +103,11 @@ class Finetune(ClassifierStep):
         args = training_arguments(settings, len(rows), folder, context.folder.vdl(folder), context.config.seed)
         score = dev_score(context, model, settings)
         training = Training(args, rows, tokenizer.pad_id, self.label, score, context.watcher)
-        result = FinetuneTrainer(model, context.data.kind, training).fit()
+        trainer = FinetuneTrainer(model, context.data.kind, training)
+        checkpoint = trainer.begin()
+        if trainer.steps_left:
+            trainer.train(resume_from_checkpoint=checkpoint)
+        result = trainer.conclude()
         save_model(model, tokenizer, self.product)
         return result
 

@@ -40,7 +40,10 @@ class Distil(Step):
         model = context.load_teacher(self.stage.teacher)
         objective, student = self.load(model)
         trainer = self.trainer(model, student, objective, self.folder)
-        result = {**trainer.fit(), "objective": objective.equation()}
+        checkpoint = trainer.begin()
+        if trainer.steps_left:
+            trainer.train(resume_from_checkpoint=checkpoint)
+        result = {**trainer.conclude(), "objective": objective.equation()}
         trainer.teacher.sync()
         if self.stage.data == "task" and context.config.augmentation is not None:
             made = context.augmented

@@ -53,7 +53,10 @@ class DistilStudents(Step):
         objective = JointObjective({name: own for name, (own, _) in loaded.items()})
         students = {name: student for name, (_, student) in loaded.items()}
         trainer = first.trainer(model, JointStudents(students), objective, self.folder)
-        trained = trainer.fit()
+        checkpoint = trainer.begin()
+        if trainer.steps_left:
+            trainer.train(resume_from_checkpoint=checkpoint)
+        trained = trainer.conclude()
         trainer.teacher.sync()
         for name, step in steps.items():
             step.save(students[name])
