@@ -73,14 +73,22 @@ def _finished(report_file: Path) -> Distilled:
     return Distilled(folder, report, None if students else folder / report["export"]["bundle"], students)
 
 
-def bench(models: Sequence[str | os.PathLike], **options: Any) -> dict[str, Any]:
+def bench(
+    models: Sequence[str | os.PathLike],
+    *,
+    json_file: str | os.PathLike | None = None,
+    out: str | os.PathLike | None = None,
+    say: Callable[[str], None] = print,
+    **options: Any,
+) -> dict[str, Any]:
     """Measures bundles and named shapes side by side; the first model is the reference.
 
-    `options` are the fields of `BenchRequest` (batches, lengths, threads, engines, seconds, ...), and `json_file`,
-    `out`, `say` of the benchmark. Returns the result as `ernie-tiny bench --json` writes it. Raises InputError.
+    json_file, out: where the result goes besides, as a file and as a folder of tables and plots. say: told every step.
+    `options` are the fields of `BenchRequest` (batches, lengths, threads, engines, seconds, ...). Returns the result
+    as `ernie-tiny bench --json` writes it. Raises InputError.
     """
     from .benchmark.bench import bench as run_bench
     from .benchmark.request import BenchRequest
 
-    rest = {key: options.pop(key) for key in ("json_file", "out", "say") if key in options}
-    return run_bench(BenchRequest(models=[str(model) for model in models], **options), **rest)
+    request = BenchRequest(models=[str(model) for model in models], **options)
+    return run_bench(request, Path(json_file) if json_file else None, Path(out) if out else None, say)

@@ -138,7 +138,7 @@ def quantize(
     scores = f"metric {parity['metric_int8']:.4f} against {parity['metric_fp32']:.4f} in fp32"
     typer.echo(f"{out}: int8, {scores} on {parity['rows']} rows")
     if not has_vnni():
-        typer.echo("note: this CPU has no AVX-512 VNNI; here int8 saves space, not time", err=True)
+        typer.echo("note: this CPU has no VNNI instructions; here int8 saves space, not time", err=True)
 
 
 @app.command()
@@ -249,7 +249,7 @@ def main() -> None:
         print("interrupted; run the same command again to continue", file=sys.stderr)
         sys.exit(130)
     except ModuleNotFoundError as error:
-        remedy = "install the toolkit with its cpu or gpu extra (serving is for predict and evaluate alone)"
+        remedy = "install the toolkit with its cpu or gpu extra (the extra serving is for predict, evaluate and serve)"
         _fail(InputError(f"the package {error.name!r} is not installed", remedy=remedy))
     except Exception as error:
         # Typer brings classes of its own for wrong usage and for leaving; they differ between its versions.

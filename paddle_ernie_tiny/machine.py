@@ -45,7 +45,7 @@ def cpu_flags() -> frozenset[str]:
 
 def has_vnni() -> bool:
     """Does this CPU have the instructions that make int8 matrix products faster than fp32 ones?"""
-    return not {"avx512_vnni", "amx_int8"}.isdisjoint(cpu_flags())
+    return not {"avx512_vnni", "avx_vnni", "amx_int8"}.isdisjoint(cpu_flags())
 
 
 def cpu_cores() -> int:

@@ -56,6 +56,7 @@ def test_the_first_processor_speaks_for_all(cpuinfo):
     [
         (ARM, {"fp", "asimd"}, False),
         ("flags : avx2 amx_int8\n", {"avx2", "amx_int8"}, True),
+        ("flags : avx2 avx_vnni\n", {"avx2", "avx_vnni"}, True),
         ("", set(), False),
         (None, set(), False),
     ],

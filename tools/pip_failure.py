@@ -60,5 +60,5 @@ def explain(phase: str, lines: list[str], log: str | Path | None) -> SetupError:
             f"check pip's index (pip config list; PIP_NO_INDEX), {again}"
         )
     else:
-        what, remedy = "an installation step failed", f"read the log, mend the cause, {again}"
+        what, remedy = "an installation step failed", f"read the log, repair the cause, {again}"
     return SetupError(f"{what} ({phase})\n  said: {said}", where=log, remedy=remedy)

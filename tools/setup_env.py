@@ -1,6 +1,6 @@
 """Makes `.venv` with the locked dependencies and this package; does nothing where that is done already.
 
-The file `.venv/complete` is written last. A `.venv` without it is unfinished and made anew.
+The file `.venv/complete` is written last. A `.venv` without it is unfinished and is made again.
 """
 
 from __future__ import annotations

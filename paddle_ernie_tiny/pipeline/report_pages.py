@@ -112,7 +112,7 @@ def _latent(report: dict[str, Any]) -> Figure | None:
     figure, axes = _axes(4.2 * len(measured), 3.4, len(measured))
     for axis, table in zip(axes, measured, strict=True):
         start, positions = table["after"][0], range(len(table["after"]))
-        for term in [key for key in start if key != "stage"]:
+        for term in [key for key, value in start.items() if key != "stage" and value > 0]:  # 0: nothing to divide by
             axis.plot(positions, [point[term] / start[term] for point in table["after"]], marker="o", label=term)
         axis.set_xticks(positions, [point["stage"].replace("_", "\n") for point in table["after"]], fontsize=7)
         axis.set_yscale("log")
