@@ -6,8 +6,8 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-PositiveInt = Annotated[int, Field(gt=0)]
-Weight = Annotated[float, Field(ge=0)]
+PositiveInt = Annotated[int, Field(gt=0, lt=2**31)]
+Weight = Annotated[float, Field(ge=0, le=1e6)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 Column = str | int
 
@@ -15,7 +15,9 @@ Column = str | int
 class Section(BaseModel):
     """Base of every section: unknown keys and values of another type are errors (`true` is not a number)."""
 
-    model_config = ConfigDict(extra="forbid", strict=True, validate_default=True, protected_namespaces=())
+    model_config = ConfigDict(
+        extra="forbid", strict=True, validate_default=True, protected_namespaces=(), allow_inf_nan=False
+    )
 
 
 def key(default: Any, description: str, **bounds: Any) -> Any:

@@ -9,6 +9,7 @@ import re
 import typing
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -32,18 +33,45 @@ class Task:
     data: dict[str, Any]
 
 
+_MOST_VALUES = 100_000  # in one file; a longer one is an attack or a mistake
+_MOST_SHOWN = 200  # characters of a wrong value
 _TABLE = yaml.safe_load(Path(__file__).with_name("tasks.yaml").read_text(encoding="utf-8"))
 TASKS: dict[str, Task] = {name: Task(**row) for name, row in _TABLE.items()}  # the literature's tasks
 
 
 class _UniqueKeyLoader(yaml.SafeLoader):
-    """YAML's safe loader, but a key given twice in one mapping is an error and 1e-4 is a number."""
+    """YAML's safe loader, but a key given twice in one mapping is an error, and so is text that aliases blow up; 1e-4
+    is a number.
+    """
+
+    def get_single_node(self) -> yaml.Node | None:
+        node = super().get_single_node()
+        if node is not None:
+            _count(node, {})
+        return node
+
+
+def _count(node: yaml.Node, counts: dict[int, int]) -> int:
+    """Values in a node when every alias is written out. Raises ComposerError beyond what a configuration can be."""
+    if isinstance(node, yaml.ScalarNode) and "\0" in node.value:
+        raise yaml.composer.ComposerError(None, None, "a NUL character in a value", node.start_mark)
+    if id(node) not in counts:
+        counts[id(node)] = _MOST_VALUES  # an alias of a node inside itself never ends
+        items = node.value if isinstance(node, yaml.CollectionNode) else []
+        parts = chain.from_iterable(items) if isinstance(node, yaml.MappingNode) else items
+        counts[id(node)] = 1 + sum(_count(part, counts) for part in parts)
+        if counts[id(node)] > _MOST_VALUES:
+            what = f"more than {_MOST_VALUES} values with all aliases written out"
+            raise yaml.composer.ComposerError(None, None, what, node.start_mark)
+    return counts[id(node)]
 
 
 def _mapping(loader: _UniqueKeyLoader, node: yaml.MappingNode, deep: bool = False) -> dict:
     mapping: dict = {}
     for key_node, value_node in node.value:
         key = loader.construct_object(key_node, deep=True)
+        if isinstance(key, list | dict):
+            raise yaml.constructor.ConstructorError(None, None, "a key is text, not a list", key_node.start_mark)
         if key in mapping:
             raise yaml.constructor.ConstructorError(None, None, f"the key {key!r} is given twice", key_node.start_mark)
         mapping[key] = loader.construct_object(value_node, deep=True)
@@ -68,6 +96,10 @@ def parse_yaml(text: str, where: str) -> Any:
         place = f"{where}:{mark.line + 1}:{mark.column + 1}" if mark else where
         problem = getattr(error, "problem", None) or str(error)
         raise InputError(f"not valid YAML: {problem}", place, "correct the line (indentation, colon, quotes)") from None
+    except RecursionError:
+        raise InputError("nested too deeply", where, "take levels out; no key of a run is deeper than ten") from None
+    except (ValueError, KeyError) as error:  # of a number, a date or a `!!bool` that is none
+        raise InputError(f"not valid YAML: {error}", where, "write such a value in quotes, or correct it") from None
 
 
 def load_config(
@@ -108,19 +140,26 @@ def _read_with_base(path: Path, above: tuple[Path, ...]) -> dict:
 
 def _on_top_of(base: dict, over: dict, where: str) -> dict:
     changes, stages = over.get("stages"), base.get("stages")
-    if isinstance(changes, dict) and isinstance(stages, list):
+    if isinstance(changes, dict) and isinstance(stages, list) and all(isinstance(stage, dict) for stage in stages):
         names = [str(stage.get("stage")) for stage in stages]
-        for name in changes:
+        for name, change in changes.items():
             if name not in names:
                 remedy = f"its stages: {', '.join(names)}"
-                raise InputError(f"the base has no stage {name!r}", f"{where}: stages", remedy)
+                raise InputError(f"the base has no stage {_shown(name)}", f"{where}: stages", remedy)
+            if not isinstance(change, dict):
+                remedy = "write the keys that change below it, or take it out"
+                raise InputError(f"not a mapping: {_shown(change)}", f"{where}: stages.{name}", remedy)
         merged = [_deep_merge(stage, changes.get(name, {})) for name, stage in zip(names, stages, strict=True)]
         over = {**over, "stages": merged}
     return _deep_merge(base, over)
 
 
 def _read_yaml(path: Path) -> dict:
-    if not path.is_file():
+    try:
+        there = path.is_file()
+    except OSError as error:  # such as a name that is too long
+        raise InputError(f"{error.strerror}: {_shown(str(path))}", "configuration", "correct the path") from None
+    if not there:
         beside = sorted(p.name for p in path.parent.glob("*.yaml")) if path.parent.is_dir() else []
         near = difflib.get_close_matches(path.name, beside, n=1)
         hint = f"did you mean {path.parent / near[0]}?" if near else f"YAML files there: {', '.join(beside) or 'none'}"
@@ -155,6 +194,9 @@ def _apply_override(raw: dict, override: str) -> None:
     if not separator or not key.strip():
         raise InputError("an override must look like key.sub=value", override, "for example seed=7")
     value = parse_yaml(text, override)
+    read = [token.end_mark.index for token in yaml.scan(text) if not isinstance(token, yaml.StreamEndToken)]
+    if text[max(read) :].strip():
+        raise InputError("what stands behind # would be lost as a comment", override, "put the value in quotes")
     node: Any = raw
     parts = key.strip().split(".")
     for depth, part in enumerate(parts):
@@ -174,7 +216,7 @@ def _list_position(node: list, part: str, override: str) -> int:
     names = [item.get("stage") if isinstance(item, dict) else None for item in node]
     if names.count(part) == 1:
         return names.index(part)
-    if part.isdigit() and int(part) < len(node):
+    if part.isdecimal() and int(part) < len(node):
         return int(part)
     remedy = f"use 0 to {len(node) - 1}, or a stage's name"
     raise InputError(f"no item {part!r} in a list of {len(node)}", override, remedy)
@@ -202,7 +244,10 @@ def _fill_from_table(raw: dict) -> None:
     raw["task"] = {**known.task, **task}
     own_files = data.get("source") == "files" or ("source" not in data and "train" in data)
     given = {"label_aliases": known.data.get("label_aliases", {})} if own_files else known.data
-    columns = {**given.get("columns", {}), **(data.get("columns") or {})}
+    columns = data.get("columns") or {}
+    if not isinstance(columns, dict):
+        return  # which the schema refuses
+    columns = {**given.get("columns", {}), **columns}
     raw["data"] = {**given, **data, **({"columns": columns} if columns else {})}
 
 
@@ -230,12 +275,20 @@ def _explain(item: Any, where: str) -> InputError:
     if kind == "missing":
         remedy = _describe(location) or "add the key"
         if location == ("data",):
-            near = difflib.get_close_matches(str(value.get("task", {}).get("name")), TASKS, n=1)
+            task = value.get("task")
+            name = task.get("name") if isinstance(task, dict) else None
+            near = difflib.get_close_matches(str(name)[:_MOST_SHOWN], TASKS, n=1)
             remedy = f"did you mean task.name: {near[0]}?" if near else f"known tasks bring it: {', '.join(TASKS)}"
         return InputError("this key is required", place, remedy)
     message = item["msg"].removeprefix("Value error, ")
-    shown = "" if isinstance(value, (dict, BaseModel)) else f" (value: {value!r})"
+    shown = "" if isinstance(value, (dict, BaseModel)) else f" (value: {_shown(value)})"
     return InputError(f"{message}{shown}", place, _describe(location) or "give a value that fits")
+
+
+def _shown(value: Any) -> str:
+    """A value as messages show it: long ones are cut."""
+    text = repr(value)
+    return text if len(text) <= _MOST_SHOWN else f"{text[:_MOST_SHOWN]}... ({len(text)} characters)"
 
 
 def _fields_at(location: Sequence[str | int]) -> dict[str, FieldInfo]:

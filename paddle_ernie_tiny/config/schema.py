@@ -22,8 +22,8 @@ class TrainingSettings(Section):
     """How one training step of the pipeline runs. Give `max_steps` or `num_train_epochs`, not both."""
 
     max_steps: PositiveInt | None = key(None, "optimiser steps; wins over epochs")
-    num_train_epochs: Annotated[float, Field(gt=0)] | None = key(None, "passes over the data")
-    learning_rate: Annotated[float, Field(gt=0)] = key(5e-5, "peak learning rate of AdamW")
+    num_train_epochs: Annotated[float, Field(gt=0, le=1e6)] | None = key(None, "passes over the data")
+    learning_rate: Annotated[float, Field(gt=0, le=10)] = key(5e-5, "peak learning rate of AdamW")
     per_device_train_batch_size: PositiveInt = key(32, "batch size per device")
     per_device_eval_batch_size: PositiveInt = key(64, "batch size per device in evaluation; changes no result")
     gradient_accumulation_steps: PositiveInt = key(1, "forward passes per optimiser step")
@@ -190,7 +190,7 @@ class PretrainSettings(Section):
     shape: ModelShape
     training: TrainingSettings
     vocab_file: str | None = key(None, "BERT or ERNIE vocabulary; default: built from the corpus")
-    vocab_size: Annotated[int, Field(ge=100)] = key(8000, "at most, when it is built here")
+    vocab_size: Annotated[int, Field(ge=100, le=10_000_000)] = key(8000, "at most, when it is built here")
     lowercase: bool = key(True, "fold case, when the vocabulary is built here")
     mask_probability: Annotated[float, Field(gt=0, lt=1)] = key(0.15, "share of tokens predicted")
     whole_word_masking: bool = key(False, "mask whole words as jieba cuts them")
@@ -232,7 +232,9 @@ class ExportSettings(Section):
     """Static graph and its parity gate."""
 
     rows: PositiveInt = key(defaults.EXPORT_ROWS, "evaluation rows on which both graphs are compared")
-    tolerance: Annotated[float, Field(gt=0)] = key(defaults.EXPORT_TOLERANCE, "largest allowed difference of logits")
+    tolerance: Annotated[float, Field(gt=0, le=1e6)] = key(
+        defaults.EXPORT_TOLERANCE, "largest allowed difference of logits"
+    )
     int8: Int8Settings | None = key(None, "also make bundle-int8/; null: no")
 
 
@@ -243,7 +245,9 @@ class BenchmarkSettings(Section):
     lengths: list[Annotated[int, Field(gt=0, le=512)]] = key([128], "tokens per text", min_length=1)
     threads: list[PositiveInt] = key([1], "CPU threads", min_length=1)
     engines: list[Literal["paddle", "onnxruntime", "openvino"]] = Field(["paddle"], min_length=1)
-    seconds: Annotated[float, Field(gt=0)] = key(defaults.BENCH_SECONDS, "of measuring for each model in each setting")
+    seconds: Annotated[float, Field(gt=0, le=86_400)] = key(
+        defaults.BENCH_SECONDS, "of measuring for each model in each setting"
+    )
     rounds: PositiveInt = key(defaults.BENCH_ROUNDS, "turns that the models take in each setting")
     text: bool = key(True, "also from text to label, on the test split")
 
@@ -266,7 +270,7 @@ class RunConfig(Section):
 
     output_dir: str = key(..., "the run folder", min_length=1)
     extensions: list[str] = key([], "modules (or .py files) that register terms, kinds of task or metrics")
-    seed: Annotated[int, Field(ge=0)] = 42
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 42
     device: Literal["auto", "cpu", "gpu"] = key("auto", "auto: the GPU if there is one")
     task: TaskSettings
     data: DataSettings

@@ -18,7 +18,7 @@ class SoftLabelSettings(TermSettings):
     loss: Literal["cross_entropy", "kl", "mse"] | None = Field(
         None, description="default: cross_entropy; mse for regression"
     )
-    temperature: Annotated[float, Field(gt=0)] = Field(
+    temperature: Annotated[float, Field(gt=0, le=1e6)] = Field(
         1.0, description="softens both distributions; the loss is multiplied by its square"
     )
 

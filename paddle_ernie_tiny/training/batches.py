@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
 import paddle
-from paddle.io import DistributedBatchSampler
+from paddle.io import DataLoader, DistributedBatchSampler
 
 from ..data.rows import IGNORED, EncodedRows
 from ..data.tokenization import pad_batch
 
 _WINDOW = 50  # batches of rows that are sorted by length together
+_AHEAD = 2  # batches that are made while the model works
 
 
 class NumberedRows:
@@ -61,6 +64,35 @@ class LengthGroupedBatchSampler(DistributedBatchSampler):
             yield batches[index][self.local_rank :: self.nranks].tolist()
 
 
+class BatchLoader(DataLoader):
+    """Makes batches ahead in a thread, and raises its errors where the batch is asked for.
+
+    In the thread of Paddle's own loader an error would leave the training waiting for ever. Iterating gives a
+    model's inputs by name.
+    """
+
+    def __init__(self, rows: Any, sampler: LengthGroupedBatchSampler, make: Callable[[list[dict]], dict]):
+        self.rows, self.sampler, self.make = rows, sampler, make
+        super().__init__(rows, batch_sampler=sampler)
+
+    def __iter__(self) -> Any:
+        made: deque = deque()
+        with ThreadPoolExecutor(1) as thread:
+            for rows in self.sampler:
+                made.append(thread.submit(self._make, rows))
+                if len(made) > _AHEAD:
+                    yield _to_tensors(made.popleft().result())
+            while made:
+                yield _to_tensors(made.popleft().result())
+
+    def _make(self, rows: list[int]) -> dict[str, np.ndarray]:
+        return self.make([self.rows[row] for row in rows])
+
+
+def _to_tensors(batch: dict[str, np.ndarray]) -> dict[str, paddle.Tensor]:
+    return {name: paddle.to_tensor(value) for name, value in batch.items()}
+
+
 def collate(rows: list[dict], pad_id: int) -> dict[str, np.ndarray]:
     """input_ids, token_type_ids [batch, longest] int64, attention_mask float32; rows and labels where given.
 
@@ -92,4 +124,4 @@ def input_batches(
         indices = order[start : start + batch_size]
         batch = collate([rows[int(i)] for i in indices], pad_id)
         batch.pop("labels", None)
-        yield indices, {name: paddle.to_tensor(value) for name, value in batch.items()}
+        yield indices, _to_tensors(batch)

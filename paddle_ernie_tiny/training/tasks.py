@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,7 @@ from ..data.rows import EncodedRows
 from ..data.tokenization import WordPieceTokenizer
 from ..kinds import Kind
 from ..models.capture import masked_token_logits
-from .batches import collate
+from .batches import NumberedRows, collate
 from .trainer import ToolkitTrainer, Training
 
 
@@ -40,11 +40,15 @@ class MaskedLMTrainer(ToolkitTrainer):
 
     def __init__(self, model: Any, masking: Masking, training: Training):
         self.masking = masking
-        super().__init__(model, training)
+        super().__init__(model, replace(training, rows=NumberedRows(training.rows)))
 
     def make_batch(self, rows: list[dict]) -> dict[str, np.ndarray]:
-        """A collated batch with masks drawn for it."""
-        return self.masking(rows)
+        """A collated batch with masks that depend on seed, epoch and rows alone, so a resumed run draws the same."""
+        numbers = [row["row"] for row in rows]
+        seeds = np.random.SeedSequence([self.args.seed, self.sampler.epoch, *numbers])
+        batch = self.masking(rows, np.random.RandomState(np.random.MT19937(seeds)))
+        del batch["rows"]
+        return batch
 
     def compute_loss(self, model: Any, inputs: dict[str, paddle.Tensor], return_outputs: bool = False) -> paddle.Tensor:
         """Cross-entropy of the masked tokens of one batch, a scalar; positions and targets int64 [masked]."""
@@ -62,7 +66,7 @@ class Masking:
     probability: float
     whole_words: bool
 
-    def __call__(self, rows: list[dict], rng: Any = np.random) -> dict[str, np.ndarray]:
+    def __call__(self, rows: list[dict], rng: np.random.RandomState) -> dict[str, np.ndarray]:
         """Adds `positions` [masked] into the flattened batch and `targets` [masked] to a collated batch."""
         tokenizer, batch = self.tokenizer, collate(rows, self.tokenizer.pad_id)
         ids = batch["input_ids"]

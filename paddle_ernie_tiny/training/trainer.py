@@ -25,14 +25,15 @@ from tqdm import tqdm
 
 from ..config import TrainingSettings
 from ..distributed import is_main, main_first, processes, sum_over_all, wait_for_all
-from ..errors import Interrupted
+from ..errors import ErnieTinyError, Interrupted
 from ..files import new_folder, read_json, write_json
 from ..models.weights import WEIGHTS, load_state_strictly, to_numpy
 from ..watch import Watcher
-from .batches import LengthGroupedBatchSampler, collate
+from .batches import BatchLoader, LengthGroupedBatchSampler, collate
 from .callbacks import AverageGradients, InterruptAfterStep, ProgressLine
 
 _COMPLETE = "complete"
+_KEPT = 2  # checkpoints; PaddleNLP's own rotation passes a single process by, and comes before the mark
 _BEST, _SCORE = "best", "score.json"
 # Settings that PaddleNLP's arguments have under the same names.
 _PASSED_ON = {"learning_rate", "lr_scheduler_type", "warmup_ratio", "weight_decay", "max_grad_norm"}
@@ -68,7 +69,6 @@ def training_arguments(
         logging_steps=min(settings.logging_steps, steps),
         save_steps=min(save_steps, steps),
         save_strategy="steps",
-        save_total_limit=2,
         seed=seed,
         device=paddle.get_device().split(":")[0],
         disable_tqdm=True,  # our own progress line says the stage and the time left
@@ -118,10 +118,12 @@ class ToolkitTrainer(Trainer):
         """Collation of one batch; subclasses may mask or pair here."""
         return collate(rows, self.training.pad_id)
 
-    def _get_train_sampler(self):
+    def get_train_dataloader(self) -> BatchLoader:
+        """PaddleNLP's loader, with batches of similar length."""
         args = self.args
         size, replicas, rank = args.per_device_train_batch_size, args.dataset_world_size, args.dataset_rank
-        return LengthGroupedBatchSampler(self.train_dataset.lengths, size, args.seed, replicas, rank)
+        self.sampler = LengthGroupedBatchSampler(self.train_dataset.lengths, size, args.seed, replicas, rank)
+        return BatchLoader(self.train_dataset, self.sampler, self.make_batch)
 
     def record(self, values: dict[str, paddle.Tensor]) -> None:
         """Adds the terms of one forward pass to the averages of the next log line, detached."""
@@ -147,7 +149,13 @@ class ToolkitTrainer(Trainer):
             for name, value in zip(self._term_sums, sums.numpy().tolist(), strict=True):
                 logs[f"{name}_loss"] = round(value / (self._term_count * processes()), 8)
             self._term_sums, self._term_count = {}, 0
+        if not math.isfinite(logs.get("loss", 0.0)):
+            raise self._diverged(f"the loss is {logs['loss']}")
         super().log(logs, **kwargs)
+
+    def _diverged(self, what: str) -> ErnieTinyError:
+        remedy = "lower learning_rate or raise warmup_ratio, and use precision: float32 if it was float16"
+        return ErnieTinyError(f"{self.training.label}: {what} at step {self.state.global_step}", remedy=remedy)
 
     def begin(self) -> str | None:
         """The last complete checkpoint, for `train`; None: from the start.
@@ -176,10 +184,13 @@ class ToolkitTrainer(Trainer):
     def conclude(self) -> dict:
         """What a step records of its training: steps, seconds, the best score, history. Loads the best model.
 
-        Raises Interrupted after Ctrl-C, with a checkpoint written.
+        Raises Interrupted after Ctrl-C, with a checkpoint written, and ErnieTinyError for weights that are not finite.
         """
         if self._interrupt.requested:
             raise Interrupted("interrupted; run the same command again to continue")
+        for name, weight in self.model.named_parameters():
+            if not bool(paddle.isfinite(weight).all()):
+                raise self._diverged(f"{name} is not finite")
         wait_for_all()  # for what the main process is still writing
         best = read_json(self._best_folder / _SCORE)
         if best:
@@ -235,6 +246,9 @@ class ToolkitTrainer(Trainer):
         # Written last: a checkpoint without it was cut off while it was being saved.
         if is_main():
             (folder / _COMPLETE).write_text(f"{time.time() - self._began:.1f}", encoding="utf-8")
+            for old in sorted(folder.parent.glob("checkpoint-*"), key=step_of)[:-_KEPT]:
+                (old / _COMPLETE).unlink(missing_ok=True)  # first, lest half a checkpoint counts as one
+                shutil.rmtree(old)
         wait_for_all()
 
     def _load_from_checkpoint(self, resume_from_checkpoint=None):

@@ -66,6 +66,45 @@ def test_overrides_reach_into_lists_by_position_and_by_stage_name(config_file):
     assert config.stages[0].training.learning_rate == pytest.approx(1e-4)
 
 
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("a: [1, 2]\n? [b]\n: c\n", "a key is text"),
+        ("a: " + "9" * 5000, "not valid YAML"),
+        ("a: 2021-13-45\n", "not valid YAML: month must be in"),
+        ("a: !!bool maybe\n", "not valid YAML"),
+        ("a: " + "[" * 5000, "nested too deeply"),
+        ('a: "b\\0c"\n', "a NUL character in a value"),
+        ("a: &a [*a]\n", "more than 100000 values"),
+        (
+            "a0: &a0 [x, x]\n" + "".join(f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 9)}]\n" for i in range(1, 9)),
+            "100000",
+        ),
+    ],
+)
+def test_text_that_is_no_configuration_is_refused_at_its_place(config_file, text, message):
+    config_file.write_text(text, encoding="utf-8")
+    with pytest.raises(InputError, match=message) as raised:
+        load_config(config_file)
+    assert str(config_file) in str(raised.value)
+
+
+def test_a_stage_of_the_base_takes_only_a_mapping(config_file):
+    over = config_file.with_name("over.yaml")
+    over.write_text(f"extends: {config_file.name}\nstages: {{task_specific: }}\n", encoding="utf-8")
+    with pytest.raises(InputError, match="not a mapping: None") as raised:
+        load_config(over)
+    assert "stages.task_specific" in str(raised.value)
+
+
+def test_an_override_keeps_its_hash_sign_in_quotes_only(config_file):
+    assert load_config(config_file, ["data.train='a #1.tsv'"]).data.train == "a #1.tsv"
+    assert load_config(config_file, ["data.train=a#1.tsv"]).data.train == "a#1.tsv"
+    for lost in ("data.train=a #1.tsv", "seed=#3", "task.labels=[a, b] # two"):
+        with pytest.raises(InputError, match="put the value in quotes"):
+            load_config(config_file, [lost])
+
+
 @pytest.mark.parametrize("override", ["seed", "=3", "stages.9.training.max_steps=1", "seed.deeper=1"])
 def test_broken_overrides_are_refused(config_file, override):
     with pytest.raises(InputError):
@@ -103,6 +142,13 @@ def test_a_stage_objective_changes_only_what_it_names(config_file):
         ({"baseline": {"max_steps": 1, "num_train_epochs": 1}}, "not both"),
         ({"task": {"name": "t", "labels": ["a", "b", "c"], "metric": "f1"}}, "metric f1 is for two labels"),
         ({"seed": True}, "seed"),
+        ({"seed": 2**32}, "less than 4294967296"),
+        ({"baseline": {"max_steps": 1, "learning_rate": float("inf")}}, "finite number"),
+        ({"baseline": {"max_steps": 10**26}}, "less than 2147483648"),
+        ({"baseline": {"max_steps": 1, "weight_decay": float("nan")}}, "finite number"),
+        ({"task": None}, "task"),
+        ({"task": {"name": "lcqmc"}, "data": {"train": "a", "dev": "b", "columns": ["a"]}}, "columns"),
+        ({"device": "x" * 10_000}, r"\.\.\. \(\d+ characters\)"),
     ],
 )
 def test_parts_that_do_not_fit_are_refused(config_file, changes, message):

@@ -9,6 +9,8 @@ import time
 import pytest
 import yaml
 
+from paddle_ernie_tiny.pipeline.report_pages import write_pages
+
 from .conftest import command, ernie_tiny, training
 
 STAGES = ["1-general", "2-general_enhanced", "3-task_adaptive", "4-task_specific"]
@@ -96,6 +98,15 @@ def test_report_pages_show_the_figures_and_carry_their_pictures(finished):
     assert "http" not in page.replace("http-equiv", ""), "nothing is loaded from outside"
     markdown = (finished.root / "report.md").read_text(encoding="utf-8")
     assert "| distilled student |" in markdown and "| general_enhanced | finetuned | general | latent |" in markdown
+
+
+def test_no_text_from_data_runs_as_script_in_the_report(finished, tmp_path):
+    report = json.loads((finished.root / "report.json").read_text(encoding="utf-8"))
+    script = "<script>alert(1)</script>"
+    hostile = {key: script if isinstance(value, str) and key != "kind" else value for key, value in report.items()}
+    hostile["preflight"] = [{**finding, "what": script, "where": script} for finding in report["preflight"]]
+    page = write_pages(hostile, tmp_path).read_text(encoding="utf-8")
+    assert "<script" not in page and "&lt;script&gt;alert(1)" in page
 
 
 def test_every_term_has_a_curve(finished):

@@ -13,9 +13,10 @@ from paddle_ernie_tiny.distillation.signals import Layout, SignalCache
 from paddle_ernie_tiny.distillation.students import DistilledStudent, JointStudents
 from paddle_ernie_tiny.distillation.teacher import Teacher
 from paddle_ernie_tiny.distillation.trainers import TRAINERS
+from paddle_ernie_tiny.errors import ErnieTinyError
 from paddle_ernie_tiny.kinds import KINDS
 from paddle_ernie_tiny.stages import STAGES
-from paddle_ernie_tiny.training.tasks import FinetuneTrainer
+from paddle_ernie_tiny.training.tasks import FinetuneTrainer, MaskedLMTrainer, Masking
 from paddle_ernie_tiny.training.trainer import Training, last_checkpoint, total_steps, training_arguments
 
 SETTINGS = TrainingSettings(
@@ -116,6 +117,101 @@ def test_a_training_that_was_cut_off_after_its_last_step_makes_no_step_more(tmp_
     assert result["steps"] == 20 and result["history"] == expected["history"]
     for name, value in weights(first).items():
         np.testing.assert_array_equal(weights(again)[name], value)
+
+
+def masked_language_model(folder):
+    from paddlenlp.transformers import BertConfig, BertForMaskedLM
+
+    class Vocabulary:
+        pad_id, cls_id, sep_id, mask_id, vocab_size = 0, 1, 2, 3, 40
+
+    paddle.seed(3)
+    data = rows(labelled=False)
+    size = {"vocab_size": 40, "hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2}
+    model = BertForMaskedLM(BertConfig(**size, intermediate_size=16, max_position_embeddings=16))
+    args = training_arguments(SETTINGS, len(data), folder, folder / "vdl", seed=3)
+    return MaskedLMTrainer(model, Masking(Vocabulary, 0.3, whole_words=False), Training(args, data, 0, "test"))
+
+
+def test_a_pre_training_that_was_cut_off_draws_the_same_masks(tmp_path):
+    with paddle.utils.unique_name.guard():
+        whole = masked_language_model(tmp_path / "whole")
+        expected = fit(whole)
+    with paddle.utils.unique_name.guard():
+        cut = masked_language_model(tmp_path / "cut")
+    compute = cut.compute_loss
+
+    def crash_at_step_13(model, inputs, **kwargs):
+        if cut.state.global_step == 13:
+            raise Stop
+        return compute(model, inputs, **kwargs)
+
+    cut.compute_loss = crash_at_step_13
+    with paddle.utils.unique_name.guard(), pytest.raises(Stop):
+        fit(cut)
+    np.random.seed(99)  # a new process has another state
+    with paddle.utils.unique_name.guard():
+        resumed = masked_language_model(tmp_path / "cut")
+        result = fit(resumed)
+    assert [e["loss"] for e in result["history"]] == [e["loss"] for e in expected["history"]]
+    for name, value in weights(whole).items():
+        np.testing.assert_array_equal(weights(resumed)[name], value, err_msg=name)
+
+
+def test_masks_differ_from_epoch_to_epoch(tmp_path):
+    trainer = masked_language_model(tmp_path)
+    loader = trainer.get_train_dataloader()
+    batch = [trainer.train_dataset[i] for i in range(8)]
+    drawn = []
+    for epoch in (0, 1, 0):
+        loader.batch_sampler.set_epoch(epoch)
+        drawn.append(trainer.make_batch([dict(row) for row in batch])["positions"].tolist())
+    assert drawn[0] == drawn[2] != drawn[1]
+
+
+def test_the_two_newest_checkpoints_are_kept(tmp_path):
+    fit(finetuner(tmp_path))
+    kept = sorted(folder.name for folder in tmp_path.glob("checkpoint-*"))
+    assert kept == ["checkpoint-15", "checkpoint-20"]
+    assert all((tmp_path / name / "complete").is_file() for name in kept)
+
+
+def test_an_error_while_a_batch_is_made_ends_the_training(tmp_path):
+    trainer = finetuner(tmp_path)
+    read, count = trainer.train_dataset, iter(range(1000))
+
+    class Failing:
+        lengths = read.lengths
+
+        def __len__(self):
+            return len(read)
+
+        def __getitem__(self, index):
+            if next(count) == 30:
+                raise OSError("the disk is gone")
+            return read[index]
+
+    trainer.train_dataset = Failing()
+    with pytest.raises(OSError, match="the disk is gone"):
+        fit(trainer)
+
+
+def test_a_loss_that_is_no_number_ends_the_training(tmp_path):
+    trainer = finetuner(tmp_path)
+    compute = trainer.compute_loss
+    trainer.compute_loss = lambda *args, **kwargs: compute(*args, **kwargs) * float("nan")
+    with pytest.raises(ErnieTinyError, match=r"test: the loss is nan at step 5\n  remedy: lower learning_rate"):
+        fit(trainer)
+    assert not list(tmp_path.glob("checkpoint-*"))
+
+
+def test_weights_that_are_no_numbers_are_no_result(tmp_path):
+    trainer = finetuner(tmp_path)
+    trainer.begin()
+    with paddle.no_grad():
+        trainer.model.classifier.bias[0] = float("inf")
+    with pytest.raises(ErnieTinyError, match=r"classifier\.bias is not finite at step 0"):
+        trainer.conclude()
 
 
 def test_a_checkpoint_without_its_mark_is_removed_and_not_used(tmp_path):
