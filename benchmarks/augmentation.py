@@ -25,9 +25,14 @@ import json
 import os
 import platform
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from paddle_ernie_tiny.machine import cpu_cores, import_paddle, tune_process
+
+if TYPE_CHECKING:
+    from paddle_ernie_tiny.augmentation.candidates import Word
 
 ROWS_PER_BATCH, BLOCK_ROWS = 64, 64
 
@@ -68,7 +73,7 @@ def measure(args: argparse.Namespace) -> dict:
     batched = WordPredictor(model, tokenizer, args.candidates, ROWS_PER_BATCH)
     single = WordPredictor(model, tokenizer, args.candidates, 1, tokens_between=1 << 20)
     one_word = WordPredictor(model, tokenizer, args.candidates, ROWS_PER_BATCH, tokens_between=1 << 20)
-    ways = {
+    ways: dict[str, Callable[[list[Word]], list[list[str]]]] = {
         "batched": batched,
         "tinybert": lambda wanted: one_by_one(batched, wanted, repeat=True),
         "one_by_one": lambda wanted: one_by_one(batched, wanted, repeat=False),
@@ -78,7 +83,8 @@ def measure(args: argparse.Namespace) -> dict:
     seconds, words, same = dict.fromkeys(ways, 0.0), dict.fromkeys(ways, 0), dict.fromkeys(ways, 0.0)
     step = args.single_every // args.batched_every
     for start in range(0, len(examples), BLOCK_ROWS):
-        texts = analyse([e.text for e in examples[start : start + BLOCK_ROWS]], tokenizer, args.language)
+        sentences: list[Any] = [e.text for e in examples[start : start + BLOCK_ROWS]]
+        texts = analyse(sentences, tokenizer, args.language)
         wanted = [word for text in texts for word in text.words if word.pieces][:: args.batched_every]
         if start == 0:
             for way in ways.values():

@@ -41,14 +41,22 @@ def pair(stage_name: str, student_name: str):
     """Objective, wrapped student and teacher model, on random weights."""
     import paddle
 
-    from paddle_ernie_tiny.config import ObjectiveSettings
-    from paddle_ernie_tiny.distillation import stages
-
     paddle.seed(0)
     student, teacher = classifier(STUDENTS[student_name]), classifier(TEACHER)
-    stage = stages.STAGES[stage_name]
-    objective = stages.build_objective(ObjectiveSettings(), student.config, teacher.config, stage)
-    return objective, stages.distilled_student(student, objective, TEACHER["hidden_size"]), teacher
+    return *distilled(stage_name, student, teacher), teacher
+
+
+def distilled(stage_name: str, student, teacher):
+    """The stage's objective with its default terms, and the student wrapped for it."""
+    from paddle_ernie_tiny.config import ObjectiveSettings
+    from paddle_ernie_tiny.distillation.objective import Objective
+    from paddle_ernie_tiny.distillation.students import DistilledStudent
+    from paddle_ernie_tiny.kinds import KINDS
+    from paddle_ernie_tiny.stages import STAGES
+
+    settings, kind, label_terms = ObjectiveSettings(), KINDS["classification"], STAGES[stage_name].label_terms
+    objective = Objective(settings, student.config, teacher.config, kind, label_terms)
+    return objective, DistilledStudent(student, objective, teacher.config.hidden_size)
 
 
 def rounded(values: dict) -> dict:

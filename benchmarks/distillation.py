@@ -22,7 +22,7 @@ import time
 from pathlib import Path
 
 import numpy as np
-from common import STUDENTS, TEACHER, VOCABULARY, alternate, classifier, machine, pair, rounded
+from common import STUDENTS, TEACHER, VOCABULARY, alternate, classifier, distilled, machine, pair, rounded
 
 from paddle_ernie_tiny.machine import import_paddle, tune_process
 
@@ -57,7 +57,7 @@ def measure_step(args) -> dict:
     bare_teacher, bare_student = classifier(TEACHER), classifier(STUDENTS["4l-312h"])
     bare_teacher.eval()
     objective, student, teacher_model = pair("task_specific", "4l-312h")
-    teacher = Teacher(teacher_model, objective.needs("teacher"), logits=True)
+    teacher = Teacher(teacher_model, objective.needs("teacher"))
 
     def teacher_forward():
         with paddle.no_grad():
@@ -67,16 +67,15 @@ def measure_step(args) -> dict:
         F.cross_entropy(bare_student(**inputs), labels).backward()
         bare_student.clear_gradients()
 
-    parts = {"teacher": [], "student forward": [], "objective forward": [], "backward": []}
+    parts: dict[str, list[float]] = {"teacher": [], "student forward": [], "objective forward": [], "backward": []}
 
     def step():
         marks = [time.perf_counter()]
-        logits, states = teacher(inputs)
+        teacher_states = teacher(inputs)
         marks.append(time.perf_counter())
-        student_logits, student_states = student(**inputs)
+        student_states = student(**inputs)
         marks.append(time.perf_counter())
-        terms = objective(student_states, states, inputs["attention_mask"], student_logits, logits, labels)
-        total = objective.total(terms)
+        total = objective.total(objective(student_states, teacher_states, inputs["attention_mask"], labels))
         marks.append(time.perf_counter())
         total.backward()
         marks.append(time.perf_counter())
@@ -99,29 +98,26 @@ def measure_step(args) -> dict:
 def measure_cached(args) -> dict:
     """Samples a second of training steps with signals from disk and with an online teacher, and the loss of both."""
     from paddle_ernie_tiny.distillation.signals import Layout, SignalCache
-    from paddle_ernie_tiny.distillation.teacher import CachedTeacher, Teacher
+    from paddle_ernie_tiny.distillation.teacher import Teacher
 
     objective, student, teacher_model = pair("task_specific", "4l-312h")
-    teacher = Teacher(teacher_model, objective.needs("teacher"), logits=True)
-    layout = Layout(objective.needs("teacher"), TEACHER["hidden_size"], logits=2)
+    needs = objective.needs("teacher")
+    layout = Layout(needs, TEACHER["hidden_size"], labels=2)
     lengths = np.full(args.batch * args.batches, args.length)
     folder = Path(tempfile.mkdtemp())
     try:
         cache = SignalCache(folder / "signals", {"teacher": "benchmark"}, layout, lengths)
-        cached = CachedTeacher(teacher, cache)
+        teacher = Teacher(teacher_model, needs, cache=cache)  # without the rows' numbers it is asked online
         batches = [_batch(args, seed) for seed in range(args.batches)]
-        losses = {"online": [], "cached": []}
+        losses: dict[str, list[float]] = {"online": [], "cached": []}
         turn = {"online": 0, "cached": 0}
 
         def step(name, ask):
             number = turn[name] % args.batches
             turn[name] += 1
             inputs, labels = batches[number]
-            logits, states = ask(inputs, number)
-            student_logits, student_states = student(**inputs)
-            total = objective.total(
-                objective(student_states, states, inputs["attention_mask"], student_logits, logits, labels)
-            )
+            teacher_states = ask(inputs, number)
+            total = objective.total(objective(student(**inputs), teacher_states, inputs["attention_mask"], labels))
             total.backward()
             student.clear_gradients()
             losses[name].append(float(total))
@@ -133,12 +129,12 @@ def measure_cached(args) -> dict:
 
         start = time.perf_counter()
         for number in range(args.batches):  # the first epoch
-            cached(batches[number][0], rows(number))
+            teacher(batches[number][0], rows(number))
         cache.sync()
         filling = time.perf_counter() - start
         work = {
             "online": lambda: step("online", lambda inputs, number: teacher(inputs)),
-            "cached": lambda: step("cached", lambda inputs, number: cached(inputs, rows(number))),
+            "cached": lambda: step("cached", lambda inputs, number: teacher(inputs, rows(number))),
         }
         seconds = alternate(work, max(args.rounds, args.batches + 1))
         size = sum(file.stat().st_size for file in (folder / "signals").iterdir())
@@ -158,8 +154,8 @@ def measure_cached(args) -> dict:
 
 def measure_students(args) -> dict:
     """A step of general distillation of three students together, against a step of each alone."""
-    from paddle_ernie_tiny.distillation.together import JointObjective, JointStudents
-
+    from paddle_ernie_tiny.distillation.objective import JointObjective
+    from paddle_ernie_tiny.distillation.students import JointStudents
     from paddle_ernie_tiny.distillation.teacher import Teacher
 
     inputs, _ = _batch(args)
@@ -169,10 +165,8 @@ def measure_students(args) -> dict:
     joint_students = JointStudents({name: student for name, (_, student) in pairs.items()})
 
     def step(objective, student):
-        teacher = Teacher(model, objective.needs("teacher"), logits=False)
-        _, states = teacher(inputs)
-        logits, student_states = student(**inputs)
-        total = objective.total(objective(student_states, states, inputs["attention_mask"], logits))
+        teacher = Teacher(model, objective.needs("teacher"))
+        total = objective.total(objective(student(**inputs), teacher(inputs), inputs["attention_mask"]))
         total.backward()
         student.clear_gradients()
         teacher.release()
@@ -195,7 +189,7 @@ def measure_teacher(args) -> dict:
 
     inputs, _ = _batch(args)
     objective, _, model = pair("task_specific", "4l-312h")
-    dynamic, static = (Teacher(model, objective.needs("teacher"), True, static_graph) for static_graph in (False, True))
+    dynamic, static = (Teacher(model, objective.needs("teacher"), static_graph) for static_graph in (False, True))
     seconds = alternate({"dynamic": lambda: dynamic(inputs), "static": lambda: static(inputs)}, args.rounds)
     return {
         "seconds": rounded(seconds),
@@ -208,25 +202,23 @@ def measure_memory(args) -> dict:
     """Resident memory of the whole trainer over 10,000 steps of small models, sampled every 1,000 steps."""
     import paddle
 
-    from paddle_ernie_tiny.config import ObjectiveSettings, TrainingSettings
-    from paddle_ernie_tiny.distillation import stages
+    from paddle_ernie_tiny.config import TrainingSettings
+    from paddle_ernie_tiny.data.rows import EncodedRows
     from paddle_ernie_tiny.distillation.teacher import Teacher
-    from paddle_ernie_tiny.training.batches import EncodedRows
-    from paddle_ernie_tiny.training.trainer import training_arguments
+    from paddle_ernie_tiny.distillation.trainers import TaskSpecificDistillation
+    from paddle_ernie_tiny.training.trainer import Training, training_arguments
 
     small = {"num_hidden_layers": 2, "hidden_size": 32, "num_attention_heads": 2, "intermediate_size": 64}
     paddle.seed(0)
     student_model, model = classifier({**small, "num_hidden_layers": 1}, 1000), classifier(small, 1000)
-    stage = stages.STAGES["task_specific"]
-    objective = stages.build_objective(ObjectiveSettings(), student_model.config, model.config, stage)
-    student = stages.distilled_student(student_model, objective, 32)
+    objective, student = distilled("task_specific", student_model, model)
     rng = np.random.default_rng(0)
     ids = [rng.integers(5, 1000, size=rng.integers(4, 32)).tolist() for _ in range(2000)]
     rows = EncodedRows(ids, [[0] * len(row) for row in ids], rng.integers(0, 2, 2000))
     settings = TrainingSettings(max_steps=10_000, per_device_train_batch_size=8, logging_steps=1000, save_steps=5000)
     folder, samples = Path(tempfile.mkdtemp()), {}
 
-    class Sampled(stage):
+    class Sampled(TaskSpecificDistillation):
         def compute_loss(self, model, inputs, return_outputs=False):
             if self.state.global_step % 1000 == 0:
                 samples[self.state.global_step] = _resident_mb()
@@ -234,7 +226,10 @@ def measure_memory(args) -> dict:
 
     try:
         arguments = training_arguments(settings, len(rows), folder, folder / "vdl", 0)
-        Sampled(student, Teacher(model, objective.needs("teacher"), True), objective, arguments, rows, 0).fit()
+        training = Training(arguments, rows, 0, Sampled.stage.title)
+        trainer = Sampled(student, Teacher(model, objective.needs("teacher")), objective, training)
+        trainer.train()
+        trainer.conclude()
     finally:
         shutil.rmtree(folder)
     samples[10_000] = _resident_mb()
@@ -247,8 +242,7 @@ def measure_memory(args) -> dict:
 def _batch(args, seed: int = 0):
     import paddle
 
-    ids = np.random.default_rng(seed).integers(5, VOCABULARY, (args.batch, args.length))
-    ids = paddle.to_tensor(ids)
+    ids = paddle.to_tensor(np.random.default_rng(seed).integers(5, VOCABULARY, (args.batch, args.length)))
     inputs = {"input_ids": ids, "token_type_ids": paddle.zeros_like(ids), "attention_mask": paddle.ones(ids.shape)}
     return inputs, paddle.zeros([args.batch], dtype="int64")
 

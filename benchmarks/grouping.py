@@ -22,6 +22,8 @@ from common import classifier, machine, pair, rounded
 
 from paddle_ernie_tiny.machine import import_paddle, tune_process
 
+LABELS = ["0", "1"]
+
 
 def main() -> None:
     """Parses the arguments, measures, prints, writes JSON."""
@@ -64,15 +66,14 @@ def measure_speed(args) -> dict:
         return {name: paddle.to_tensor(value) for name, value in batch.items()}, labels
 
     objective, student, model = pair("task_specific", "4l-312h")
-    teacher = Teacher(model, objective.needs("teacher"), logits=True)
+    teacher = Teacher(model, objective.needs("teacher"))
     seconds: dict[str, list[float]] = {"grouped": [], "fixed": []}
 
     def step(name, indices):
         inputs, labels = tensors(indices, train, name == "fixed")
         start = time.perf_counter()
-        logits, states = teacher(inputs)
-        student_logits, student_states = student(**inputs)
-        terms = objective(student_states, states, inputs["attention_mask"], student_logits, logits, labels)
+        teacher_states = teacher(inputs)
+        terms = objective(student(**inputs), teacher_states, inputs["attention_mask"], labels)
         objective.total(terms).backward()
         student.clear_gradients()
         seconds[name].append(time.perf_counter() - start)
@@ -114,17 +115,14 @@ def measure_scores(args) -> dict:
 
 
 def _real_rows(args):
-    from paddle_ernie_tiny.data.readers import read_examples
     from paddle_ernie_tiny.data.tables import TableFormat
     from paddle_ernie_tiny.data.tokenization import WordPieceTokenizer
-    from paddle_ernie_tiny.training.batches import encode_examples
+    from paddle_ernie_tiny.kinds import KINDS
 
+    kind = KINDS["classification"]
     tokenizer = WordPieceTokenizer.from_vocab_file(args.vocab)
     table = TableFormat(text="text_a", label="label")
-    train, dev = (
-        encode_examples(tokenizer, read_examples(path, table, ["0", "1"]), "classification", args.length)
-        for path in (args.data, args.dev)
-    )
+    train, dev = (kind.encode(tokenizer, kind.read(path, table, LABELS), args.length) for path in (args.data, args.dev))
     return tokenizer, train, dev
 
 
@@ -140,9 +138,11 @@ def _fine_tuned(train, dev, tokenizer, fixed: bool, length: int, seed: int) -> f
     from paddle.io import BatchSampler, RandomSampler
 
     from paddle_ernie_tiny.config import TrainingSettings
-    from paddle_ernie_tiny.training.inference import predict_logits, score
+    from paddle_ernie_tiny.kinds import KINDS
+    from paddle_ernie_tiny.kinds.metrics import METRICS
+    from paddle_ernie_tiny.training.inference import predict
     from paddle_ernie_tiny.training.tasks import FinetuneTrainer
-    from paddle_ernie_tiny.training.trainer import training_arguments
+    from paddle_ernie_tiny.training.trainer import Training, training_arguments
 
     class FixedLength(FinetuneTrainer):
         def _get_train_sampler(self):
@@ -159,16 +159,19 @@ def _fine_tuned(train, dev, tokenizer, fixed: bool, length: int, seed: int) -> f
     shape = {"num_hidden_layers": 2, "hidden_size": 128, "num_attention_heads": 4, "intermediate_size": 256}
     paddle.seed(seed)
     np.random.seed(seed)
-    model = classifier(shape, tokenizer.vocab_size)
+    kind, model = KINDS["classification"], classifier(shape, tokenizer.vocab_size)
     rows = train.take(np.random.default_rng(seed).permutation(len(train))[:3000])
     settings = TrainingSettings(num_train_epochs=2, learning_rate=1e-3, per_device_train_batch_size=32)
     folder = Path(tempfile.mkdtemp())
     try:
         arguments = training_arguments(settings, len(rows), folder, folder / "vdl", seed)
-        (FixedLength if fixed else FinetuneTrainer)(model, arguments, rows, tokenizer.pad_id, "fine-tuning").fit()
+        training = Training(arguments, rows, tokenizer.pad_id, "fine-tuning")
+        trainer = (FixedLength if fixed else FinetuneTrainer)(model, kind, training)
+        trainer.train()
+        trainer.conclude()
     finally:
         shutil.rmtree(folder)
-    return round(score("accuracy", predict_logits(model, dev, tokenizer.pad_id), dev, ["0", "1"]), 4)
+    return round(METRICS["accuracy"](predict(model, kind, dev, tokenizer.pad_id, LABELS)), 4)
 
 
 if __name__ == "__main__":

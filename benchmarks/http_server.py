@@ -31,6 +31,7 @@ import tempfile
 import time
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 from paddle_ernie_tiny.machine import import_paddle, tune_process
 
@@ -128,9 +129,10 @@ class Connection(asyncio.Protocol):
     """One keep-alive connection that asks one thing at a time."""
 
     def connection_made(self, transport) -> None:
-        self.transport, self.buffer, self.waiting, self.lost = transport, b"", None, False
+        self.transport, self.buffer, self.lost = transport, b"", False
+        self.waiting: asyncio.Future[int] | None = None
 
-    def ask(self, request: bytes) -> asyncio.Future:
+    def ask(self, request: bytes) -> asyncio.Future[int]:
         """The status of the answer, read to its end."""
         self.waiting = asyncio.get_running_loop().create_future()
         self.transport.write(request)
@@ -144,6 +146,7 @@ class Connection(asyncio.Protocol):
         length = int(head.lower().partition(b"content-length:")[2].partition(b"\r\n")[0])
         if len(body) >= length:
             self.buffer = b""
+            assert self.waiting is not None, "the server answers only what it was asked"
             self.waiting.set_result(int(head[9:12]))
 
     def connection_lost(self, error) -> None:
@@ -173,7 +176,8 @@ class Client:
 
     async def open(self, rate: float, seconds: float, even: bool) -> dict:
         """Requests at a rate, whether the earlier ones are answered or not."""
-        chance, found, tasks = random.Random(0), [], set()
+        chance, tasks = random.Random(0), set()
+        found: list[tuple[int, float]] = []
 
         async def ask(due):
             found.append(await self._ask(due))
@@ -186,8 +190,9 @@ class Client:
             task.add_done_callback(tasks.discard)
             due += 1 / rate if even else chance.expovariate(rate)
         await asyncio.gather(*tasks)
-        found = summary(found, time.perf_counter() - start)
-        return told("even" if even else "poisson", {"offered_per_second": round(rate, 1), **found})
+        seconds = time.perf_counter() - start
+        offered = {"offered_per_second": round(rate, 1)}
+        return told("even" if even else "poisson", {**offered, **summary(found, seconds)})
 
     async def _ask(self, due: float) -> tuple[int, float]:
         connection = None
@@ -211,7 +216,7 @@ def summary(found: list[tuple[int, float]], seconds: float) -> dict:
     """Statuses, rows a second, and percentiles in ms of those that were answered with 200."""
     good = sorted(latency * 1000 for status, latency in found if status == 200)
     refused = sorted(latency * 1000 for status, latency in found if status != 200)
-    result = {
+    result: dict[str, Any] = {
         "statuses": dict(sorted(Counter(status for status, _ in found).items())),
         "rows_per_second": round(len(good) / seconds, 1),
         "latency_ms": {f"p{p}": round(good[int((len(good) - 1) * p / 100)], 1) for p in (50, 90, 99)},

@@ -18,18 +18,19 @@ tune_process()
 import numpy as np  # noqa: E402
 import paddle  # noqa: E402
 
-from paddle_ernie_tiny.deploy.predictor import Predictor  # noqa: E402
+from paddle_ernie_tiny.deploy.bundle import read_manifest  # noqa: E402
+from paddle_ernie_tiny.deploy.engines import Engine, open_paddle  # noqa: E402
 
 
-def latencies(predictors: list[Predictor], batch: int, length: int, rounds: int, repeats: int) -> list[np.ndarray]:
+def latencies(engines: list[Engine], batch: int, length: int, rounds: int, repeats: int) -> list[np.ndarray]:
     """Milliseconds a forward pass of each, [rounds * repeats]; the first round warms up."""
     ids = np.random.default_rng(0).integers(1000, 2000, (batch, length))
-    times: list[list[float]] = [[] for _ in predictors]
+    times: list[list[float]] = [[] for _ in engines]
     for turn in range(rounds + 1):
-        for own, predictor in zip(times, predictors, strict=True):
+        for own, engine in zip(times, engines, strict=True):
             for _ in range(repeats):
                 start = time.perf_counter()
-                predictor.run(ids, np.zeros_like(ids))
+                engine(ids, np.zeros_like(ids))
                 if turn:
                     own.append(1000 * (time.perf_counter() - start))
     return [np.array(own) for own in times]
@@ -42,10 +43,13 @@ def main() -> None:
     parser.add_argument("--json", type=Path, required=True)
     given = parser.parse_args()
     folders = [given.fp32, given.int8]
-    predictors = [Predictor(folder) for folder in folders]
+    manifests = [read_manifest(folder) for folder in folders]
+    engines: list[Engine] = [
+        open_paddle(folder, "cpu", 1, manifest.precision) for folder, manifest in zip(folders, manifests, strict=True)
+    ]
     records = []
     for batch, rounds, repeats in ((1, 10, 10), (32, 3, 2)):
-        found = latencies(predictors, batch, 128, rounds, repeats)
+        found = latencies(engines, batch, 128, rounds, repeats)
         p50 = [float(np.median(own)) for own in found]
         records.append({"batch": batch, "length": 128, "threads": 1, "fp32_p50_ms": p50[0], "int8_p50_ms": p50[1]})
         records[-1] |= {"fp32_min_ms": float(found[0].min()), "int8_min_ms": float(found[1].min())}
@@ -63,8 +67,8 @@ def main() -> None:
         },
         "latency": records,
         "bytes": {"fp32": sizes[0], "int8": sizes[1], "ratio": sizes[1] / sizes[0]},
-        "parity": predictors[1].manifest.parity,
-        "quantization": predictors[1].manifest.quantization,
+        "parity": manifests[1].parity,
+        "quantization": manifests[1].quantization,
     }
     given.json.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
 

@@ -21,6 +21,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 from common import machine
 
@@ -84,7 +85,7 @@ def quietest(rounds: Iterable[dict]) -> dict:
 
 def summary(kernels: dict[str, list[float]], calls: int) -> dict:
     """Kernels by time: how often a call, and the median of one of them times that."""
-    found = [
+    found: list[dict[str, Any]] = [
         {"kernel": name, "times": len(all_ms) / calls, "ms": round(median(all_ms) * len(all_ms) / calls, 4)}
         for name, all_ms in kernels.items()
     ]
@@ -109,10 +110,11 @@ def child(engine: str, model: Path, shape: tuple[int, int], calls: int, **enviro
 def in_paddle(bundle: str, shape: tuple[int, int], calls: int) -> None:
     """Child process: prints START, then milliseconds a call."""
     tune_process()
-    from paddle_ernie_tiny.deploy.predictor import Predictor
+    from paddle_ernie_tiny.deploy.bundle import read_manifest
+    from paddle_ernie_tiny.deploy.engines import open_paddle
 
-    predictor = Predictor(bundle)
-    print(json.dumps(call_ms(lambda ids, types: predictor.run(ids, types), shape, calls)))
+    engine = open_paddle(Path(bundle), "cpu", 1, read_manifest(bundle).precision)
+    print(json.dumps(call_ms(engine, shape, calls)))
 
 
 def in_onnx(model: str, shape: tuple[int, int], calls: int) -> None:

@@ -14,14 +14,13 @@ import json
 import os
 import platform
 import subprocess
-import sys
 import tempfile
 import venv
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 # What paddle_ernie_tiny.deploy.predictor imports; the setuptools bound is for Paddle 2.6 on newer Pythons.
-PACKAGES = ["numpy<2", "tokenizers", "setuptools<81"]
+PACKAGES = ["numpy<2", "psutil", "pydantic>=2,<3", "tokenizers", "setuptools<81"]
 INSIDE = """
 import json, sys
 from paddle_ernie_tiny.deploy.predictor import Predictor
@@ -39,9 +38,9 @@ def answers(version: str, folder: Path, rows: Path, bundles: list[str]) -> list[
     """What the predictor says in a new environment with that Paddle: one entry a bundle."""
     venv.create(folder / "env", with_pip=True)
     python, out = folder / "env" / "bin" / "python", folder / "answers.jsonl"
-    install = [python, "-m", "pip", "install", "-q", "--no-cache-dir", f"paddlepaddle=={version}", *PACKAGES]
+    install = [str(python), "-m", "pip", "install", "-q", "--no-cache-dir", f"paddlepaddle=={version}", *PACKAGES]
     subprocess.run(install, check=True)
-    command = [python, "-c", INSIDE, rows.resolve(), out, *bundles]
+    command = [str(python), "-c", INSIDE, str(rows.resolve()), str(out), *bundles]
     subprocess.run(command, check=True, env={**os.environ, "PYTHONPATH": str(ROOT)})
     return [json.loads(line) for line in out.read_text(encoding="utf-8").splitlines()]
 
@@ -53,7 +52,8 @@ def main() -> None:
     parser.add_argument("--versions", default="3.1.1,2.6.2,3.3.1", help="the first is the reference")
     parser.add_argument("--json", type=Path, required=True)
     given = parser.parse_args()
-    records, reference = [], {}
+    records: list[dict] = []
+    reference: dict[str, list[list[float]]] = {}
     for version in given.versions.split(","):
         with tempfile.TemporaryDirectory() as folder:
             found = answers(version, Path(folder), given.input, [str(Path(b).resolve()) for b in given.bundles])
@@ -77,4 +77,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -30,10 +30,10 @@ from pathlib import Path
 
 import numpy as np
 
-from paddle_ernie_tiny.data.readers import TableFormat, read_examples
 from paddle_ernie_tiny.data.tokenization import pad_batch
 from paddle_ernie_tiny.deploy.bundle import read_manifest
 from paddle_ernie_tiny.deploy.predictor import Predictor
+from paddle_ernie_tiny.deploy.row_files import read_labelled
 from paddle_ernie_tiny.errors import InputError
 from paddle_ernie_tiny.kinds.metrics import softmax
 from paddle_ernie_tiny.machine import tune_process
@@ -108,20 +108,9 @@ def read_job(args: argparse.Namespace) -> tuple[Job, np.ndarray]:
     manifest = read_manifest(args.bundle)
     if not manifest.task_type.endswith("classification") or manifest.task_type == "token_classification":
         raise InputError(f"task type {manifest.task_type!r}", str(args.bundle), "give a classifier's bundle")
-    table = manifest.table
-    given = {"text": args.text, "text_b": args.text_b, "label": args.label}
-    columns = {
-        key: table.get(key) if value is None else int(value) if value.isdigit() else value
-        for key, value in given.items()
-    }
-    layout = TableFormat(
-        format="auto", header=table.get("header", "auto"), label_aliases=table.get("label_aliases", {}), **columns
-    )
-    rows = read_examples(args.file, layout, manifest.labels)
-    texts_b = [row.text_b for row in rows] if columns["text_b"] is not None else None
-    texts = [row.text for row in rows]
-    job = Job(args.bundle, manifest.labels, texts, texts_b, args.serving_python, args.http_url, args.onnx)
-    return job, np.array([row.label for row in rows])
+    rows = read_labelled(manifest, args.file, args.text, args.text_b, args.label)
+    job = Job(args.bundle, manifest.labels, rows.texts, rows.texts_b, args.serving_python, args.http_url, args.onnx)
+    return job, np.array(rows.gold)
 
 
 def by_predictor(job: Job) -> np.ndarray:
@@ -134,10 +123,11 @@ def by_paddle_serving(job: Job) -> np.ndarray:
     with tempfile.TemporaryDirectory() as temporary:
         http_port, rpc_port = free_port(), free_port()
         folder = export_paddle_serving(job.bundle, Path(temporary).resolve() / "serving", http_port, rpc_port)
-        environment = {**os.environ, "PYTHON": job.serving_python}
+        environment = {**os.environ, "PYTHON": str(job.serving_python)}
         subprocess.run([folder / "start.sh"], env=environment, check=True)
         try:
             spec = importlib.util.spec_from_file_location("serving_client", folder / "client.py")
+            assert spec is not None and spec.loader is not None, "client.py is a Python file"
             client = importlib.util.module_from_spec(spec)
             spec.loader.exec_module(client)
             url = f"http://127.0.0.1:{http_port}"

@@ -16,7 +16,6 @@ import platform
 import signal
 import socket
 import subprocess
-import sys
 import tempfile
 import time
 import urllib.request
@@ -104,4 +103,4 @@ def first_answer(program: Path, bundle: Path, text: str) -> float:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()
