@@ -20,6 +20,7 @@ from .defaults import BATCH_SIZE, CALIBRATION_ROWS, EXPORT_TOLERANCE, MAX_DROP_P
 from .deploy.server.options import ServeOptions, named_bundles
 from .distributed import let_main_fail_first, processes
 from .errors import ErnieTinyError, InputError
+from .files import require_writable
 from .machine import has_vnni, import_paddle
 
 app = typer.Typer(
@@ -186,6 +187,8 @@ def predict(
     precision: Annotated[str | None, Option(help="bf16 on a CPU, fp16 on a GPU; default: the bundle's own")] = None,
 ) -> None:
     """Labels and probabilities of one text, or of a file."""
+    if output is not None:
+        require_writable(output)
     import_paddle()
     from .deploy.row_files import predict_rows, write_answers
 
@@ -240,6 +243,7 @@ def bench(
 def main() -> None:
     """Entry point: exit code 0 done, 2 wrong input, 1 anything else, 130 after Ctrl-C."""
     try:
+        _require_utf8(sys.argv[1:])
         code = app(standalone_mode=False)
         sys.exit(code if isinstance(code, int) else 0)
     except ErnieTinyError as error:
@@ -262,6 +266,13 @@ def main() -> None:
             raise
         what = f"{type(error).__name__}: {error}"
         _fail(ErnieTinyError(what, remedy="set ERNIE_TINY_DEBUG=1 for the traceback"))
+
+
+def _require_utf8(arguments: list[str]) -> None:
+    for argument in arguments:
+        if not argument.isascii() and any("\ud800" <= character <= "\udfff" for character in argument):
+            remedy = "set the terminal to UTF-8, or put the text into a UTF-8 file"
+            raise InputError("an argument is not UTF-8", repr(argument), remedy)
 
 
 def _fail(error: ErnieTinyError) -> NoReturn:

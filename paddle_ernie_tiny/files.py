@@ -18,8 +18,16 @@ UTF8_REMEDY = "save the file as UTF-8 (for a Chinese Windows file: iconv -f GB18
 
 
 def write_text(path: str | os.PathLike, text: str) -> None:
-    """Writes UTF-8 text with LF line ends, so that the file is either the old one or the whole new one."""
-    path = Path(path)
+    """Writes UTF-8 text with LF line ends, so that the file is either the old one or the whole new one.
+
+    A pipe or a device is written into. Raises InputError for a folder, or a file in a folder that is not there.
+    """
+    require_writable(path)
+    if Path(path).is_relative_to("/dev") or (os.path.exists(path) and not os.path.isfile(path)):
+        with open(path, "w", encoding="utf-8", newline="\n") as stream:
+            stream.write(text)
+        return
+    path = Path(os.path.realpath(path))  # a link stays, what it names is replaced
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with open(temporary, "w", encoding="utf-8", newline="\n") as file:
@@ -29,6 +37,17 @@ def write_text(path: str | os.PathLike, text: str) -> None:
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def require_writable(path: str | os.PathLike) -> None:
+    """Raises InputError if no file can be written there: to be found out before the work, not after it."""
+    path = Path(path)
+    if path.is_dir():
+        raise InputError("this is a folder, not a file", str(path), "give the name of a file")
+    if not path.parent.is_dir():
+        raise InputError("no such folder", str(path.parent), "make it first")
+    if not os.access(path if path.exists() else path.parent, os.W_OK):
+        raise InputError("no permission to write there", str(path), "choose another place")
 
 
 def write_json(path: Path, value: Any) -> None:

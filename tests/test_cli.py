@@ -47,6 +47,18 @@ def test_errors_become_exit_codes(raised, code, text):
     assert done.returncode == code and text in done.stderr and "Traceback" not in done.stderr
 
 
+@pytest.mark.parametrize("arguments", [["predict", "b", b"\xb7\xbf"], ["predict", b"\xb7\xbf", "text"]])
+def test_arguments_that_are_not_utf8_are_refused(arguments):
+    done = call(*arguments)
+    assert done.returncode == 2 and "not UTF-8" in done.stderr and "\\udcb7\\udcbf" in done.stderr
+
+
+@pytest.mark.parametrize("place", ["nowhere/answers.jsonl", "."])
+def test_predict_says_before_the_work_that_it_cannot_write(tmp_path, place):
+    done = call("predict", "no-bundle", "text", "--output", str(tmp_path / place))
+    assert done.returncode == 2 and str(tmp_path) in done.stderr and "no-bundle" not in done.stderr
+
+
 def test_the_debug_variable_shows_the_traceback():
     program = "from paddle_ernie_tiny import cli\ndef app(**_): raise RuntimeError('boom')\ncli.app = app; cli.main()"
     done = call(code=program, ERNIE_TINY_DEBUG="1")

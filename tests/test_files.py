@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import stat
 import subprocess
 import sys
 from pathlib import Path
@@ -29,6 +30,32 @@ def test_a_file_is_replaced_only_by_a_whole_one(tmp_path):
         write_text(path, "第二" * 100_000 + "\ud800")
     assert path.read_bytes() == "第一\n".encode()
     assert [entry.name for entry in tmp_path.iterdir()] == ["a.txt"], "nothing half-written stays"
+
+
+def test_a_pipe_is_written_into_and_stays(tmp_path):
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    write_text(pipe, "好\n")
+    assert os.read(reader, 100) == "好\n".encode() and stat.S_ISFIFO(pipe.stat().st_mode)
+    os.close(reader)
+    write_text("/dev/null", "gone")
+    assert stat.S_ISCHR(os.stat("/dev/null").st_mode)
+
+
+def test_a_link_stays_and_what_it_names_is_replaced(tmp_path):
+    (tmp_path / "disk2").mkdir()
+    link = tmp_path / "answers.jsonl"
+    link.symlink_to(tmp_path / "disk2" / "answers.jsonl")
+    write_text(link, "a")
+    assert link.is_symlink() and (tmp_path / "disk2" / "answers.jsonl").read_text() == "a"
+
+
+@pytest.mark.parametrize(("place", "what"), [("nowhere/a.txt", "no such folder"), (".", "this is a folder")])
+def test_a_file_that_cannot_be_written_is_named(tmp_path, place, what):
+    with pytest.raises(InputError, match=what) as raised:
+        write_text(tmp_path / place, "a")
+    assert str(tmp_path) in str(raised.value)
 
 
 def test_sha256_is_of_the_bytes_in_their_order(tmp_path):

@@ -14,7 +14,7 @@ from ..deploy.bundle import read_manifest
 from ..deploy.engines import ENGINES, check_engines, reads_onnx
 from ..deploy.row_files import evaluate
 from ..errors import InputError
-from ..files import write_json
+from ..files import require_writable, write_json
 from ..machine import cpu_flags, describe_machine, git_commit, versions
 from .operators import profile_model
 from .request import BenchRequest, Record, Say
@@ -35,8 +35,8 @@ def bench(request: BenchRequest, json_file: Path | None = None, out: Path | None
     Writes the result to `json_file`, and with tables and plots into the folder `out`. Raises InputError for what
     cannot be measured, ErnieTinyError when an engine fails.
     """
-    if json_file is not None and not json_file.parent.is_dir():
-        raise InputError("no such folder", str(json_file.parent), "make it first")
+    if json_file is not None:
+        require_writable(json_file)
     _check(request)
     texts = request.texts if request.text is None else read_columns(request.text, request.columns)
     named = [resolve(name, request.precisions, request.cache, say) for name in request.models]

@@ -47,7 +47,7 @@ def corpus_files(pattern: str | Path) -> list[Path]:
     """The files that a folder (every *.txt below it), a glob or a path names, sorted. Raises InputError for none."""
     path = Path(pattern)
     if path.is_dir():
-        files = sorted(found for found in path.rglob("*.txt") if found.is_file())
+        files = _text_files_below(path)
         looked_for, found = "*.txt files in or below it", listing(path)
     elif has_magic(str(pattern)) and not path.exists():
         files = sorted(Path(found) for found in glob(str(pattern), recursive=True) if Path(found).is_file())
@@ -61,6 +61,19 @@ def corpus_files(pattern: str | Path) -> list[Path]:
     if not any(file.stat().st_size for file in files):
         raise InputError("the corpus is empty", str(pattern), "give text files with one passage a line")
     return files
+
+
+def _text_files_below(folder: Path) -> list[Path]:
+    """Sorted; linked folders are followed, each folder once."""
+    found, seen = [], set()
+    for place, folders, names in os.walk(folder, followlinks=True):
+        real = os.path.realpath(place)
+        if real in seen:
+            folders.clear()
+            continue
+        seen.add(real)
+        found += [Path(place, name) for name in names if name.endswith(".txt") and os.path.isfile(Path(place, name))]
+    return sorted(found)
 
 
 def corpus_fingerprint(pattern: str | Path) -> str:

@@ -14,14 +14,13 @@ from itertools import islice
 from pathlib import Path
 
 import numpy as np
-from safetensors.numpy import save_file
 
 from ..data.tokenization import WordPieceTokenizer
 from ..data.vocabulary import SPECIAL_TOKENS
 from ..errors import InputError
 from ..files import new_folder, require_replaceable, write_json
 from .build import load_tokenizer, read_model_config
-from .weights import CONFIG, PROJECTIONS, WEIGHTS, read_weights
+from .weights import CONFIG, PROJECTIONS, WEIGHTS, read_weights, write_weights
 
 _LINES = 2000  # tokenised at a time
 # Arrays with a row (or an entry) a token: the embeddings, and the head that predicts tokens.
@@ -50,7 +49,7 @@ def prune_vocabulary(model: Path, out: Path, lines: Iterable[str], keep: int = 0
             config[key] = new_id.get(value, value)
     with new_folder(out) as temporary:
         write_json(temporary / CONFIG, {**config, "vocab_size": len(kept)})
-        save_file(pruned, str(temporary / WEIGHTS), metadata={"format": "np"})
+        write_weights(pruned, temporary / WEIGHTS)
         WordPieceTokenizer([tokenizer.tokens[i] for i in kept], tokenizer.lowercase).save(temporary)
         for name in ("tokenizer_config.json", PROJECTIONS):
             if (model / name).is_file():

@@ -100,6 +100,12 @@ def to_numpy(state: dict) -> dict:
     return {name: np.ascontiguousarray(value.numpy()) for name, value in state.items()}
 
 
+def write_weights(weights: dict[str, np.ndarray], file: Path) -> None:
+    """Writes a safetensors file that may be read by whom its folder is open to; safetensors opens it to its owner."""
+    save_file(weights, str(file), metadata={"format": "np"})
+    file.chmod(file.parent.stat().st_mode & 0o666)
+
+
 def save_model(model: Any, tokenizer: WordPieceTokenizer, folder: Path, projections: dict | None = None) -> None:
     """Writes a PaddleNLP folder (config.json, model.safetensors, vocabulary), whole or not at all.
 
@@ -110,11 +116,11 @@ def save_model(model: Any, tokenizer: WordPieceTokenizer, folder: Path, projecti
     model.config.architectures = [type(model).__name__]
     with new_folder(folder, marker=CONFIG) as temporary:
         model.config.save_pretrained(str(temporary))
-        save_file(to_numpy(model.state_dict()), str(temporary / WEIGHTS), metadata={"format": "np"})
+        write_weights(to_numpy(model.state_dict()), temporary / WEIGHTS)
         tokenizer.save(temporary)
         family = type(model).__name__.split("For")[0].removesuffix("Model")
         special = {f"{name}_token": f"[{name.upper()}]" for name in ("unk", "sep", "pad", "cls", "mask")}
         options = {"do_lower_case": tokenizer.lowercase, "tokenizer_class": f"{family}Tokenizer", **special}
         write_json(temporary / "tokenizer_config.json", options)
         if projections:
-            save_file(projections, str(temporary / PROJECTIONS))
+            write_weights(projections, temporary / PROJECTIONS)

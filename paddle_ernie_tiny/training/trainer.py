@@ -20,14 +20,13 @@ import paddle
 from paddlenlp.trainer import Trainer, TrainingArguments
 from paddlenlp.trainer.trainer_callback import TrainerState
 from paddlenlp.utils.log import logger as paddlenlp_logger
-from safetensors.numpy import save_file
 from tqdm import tqdm
 
 from ..config import TrainingSettings
 from ..distributed import is_main, main_first, processes, sum_over_all, wait_for_all
 from ..errors import ErnieTinyError, Interrupted
 from ..files import new_folder, read_json, write_json
-from ..models.weights import WEIGHTS, load_state_strictly, to_numpy
+from ..models.weights import WEIGHTS, load_state_strictly, to_numpy, write_weights
 from ..watch import Watcher
 from .batches import BatchLoader, LengthGroupedBatchSampler, collate
 from .callbacks import AverageGradients, InterruptAfterStep, ProgressLine
@@ -218,7 +217,7 @@ class ToolkitTrainer(Trainer):
         if best and best["score"] >= score:
             return
         with new_folder(self._best_folder, marker=_SCORE) as temporary:
-            save_file(to_numpy(self.model.state_dict()), str(temporary / WEIGHTS))
+            write_weights(to_numpy(self.model.state_dict()), temporary / WEIGHTS)
             write_json(temporary / _SCORE, {"score": float(score), "step": self.state.global_step})
 
     def _wrap_model(self, model, training=True):
@@ -238,7 +237,7 @@ class ToolkitTrainer(Trainer):
             return
         folder = Path(output_dir or self.args.output_dir)
         folder.mkdir(parents=True, exist_ok=True)
-        save_file(to_numpy(self.model.state_dict()), str(folder / WEIGHTS))
+        write_weights(to_numpy(self.model.state_dict()), folder / WEIGHTS)
 
     def _save_checkpoint(self, model, metrics=None):
         super()._save_checkpoint(model, metrics=metrics)

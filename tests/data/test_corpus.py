@@ -47,6 +47,15 @@ class TestFiles:
         assert corpus_files(f"{texts}/*.txt") == both[:1]
         assert corpus_files(texts / "notes.md") == [texts / "notes.md"]
 
+    def test_linked_folders_are_followed_each_once(self, tmp_path):
+        corpus, disk = tmp_path / "corpus", tmp_path / "disk2"
+        for folder, text in ((corpus, "第一份文本"), (disk, "第二份文本")):
+            folder.mkdir()
+            (folder / "a.txt").write_text(f"{text}\n", encoding="utf-8")
+        (corpus / "more").symlink_to(disk)
+        (disk / "back").symlink_to(corpus)
+        assert list(read_lines(corpus)) == ["第一份文本", "第二份文本"]
+
     @pytest.mark.parametrize(
         ("pattern", "what"),
         [("*.text", "files that match this pattern"), ("nowhere", "files of this name")],

@@ -1,6 +1,7 @@
 """Batches: the oldest row and those of its length, and what a client asked."""
 
 from dataclasses import fields
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -44,6 +45,12 @@ def test_names_of_bundles(tmp_path):
     assert list(named_bundles(given)) == ["a", "demo", "shop"]
     with pytest.raises(InputError, match="two bundles are called 'demo'"):
         named_bundles(["runs/demo/bundle", "demo=other"])
+
+
+def test_a_folder_that_is_there_is_a_path_whatever_its_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "lr=1e-4" / "bundle").mkdir(parents=True)
+    assert named_bundles(["lr=1e-4/bundle"]) == {"lr=1e-4": Path("lr=1e-4/bundle")}
 
 
 @pytest.mark.parametrize(

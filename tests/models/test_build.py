@@ -48,6 +48,8 @@ def test_a_saved_folder_is_one_that_paddlenlp_loads(pretrained, tmp_path):
     theirs = AutoModelForSequenceClassification.from_pretrained(str(tmp_path / "classifier"))
     np.testing.assert_allclose(logits_of(theirs), logits_of(model), atol=1e-6)
     assert theirs.config.id2label == {0: "a", 1: "b", 2: "c"}
+    files = list((tmp_path / "classifier").iterdir())
+    assert len({file.stat().st_mode for file in files}) == 1, "whoever may read one file may read the weights"
     tokenizer = AutoTokenizer.from_pretrained(str(tmp_path / "classifier"))
     assert tokenizer("天地")["input_ids"] == load_tokenizer(pretrained).encode(["天地"]).input_ids[0]
 

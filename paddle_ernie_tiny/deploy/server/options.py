@@ -53,7 +53,7 @@ def named_bundles(given: Sequence[str]) -> dict[str, Path]:
     found: dict[str, Path] = {}
     for item in given:
         name, equals, path = item.partition("=")
-        if not equals or "/" in name:
+        if not equals or "/" in name or Path(item).exists():
             name, path = "", item
         folder = Path(path)
         parts = folder.resolve()
