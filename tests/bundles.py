@@ -103,7 +103,7 @@ def make_bundle(root: Path, kind: str, pairs: bool = False) -> SmallBundle:
     shape = ModelShape(num_hidden_layers=2, hidden_size=32, num_attention_heads=2, intermediate_size=64)
     save_model(build_masked_lm(len(TOKENS), shape, 32), WordPieceTokenizer(TOKENS), root / "pretrained")
     labels = {"regression": ["score"], "token_classification": ["O", "B-X", "I-X"]}.get(kind, ["a", "b", "c"])
-    model = load_classifier(root / "pretrained", labels, KINDS_OF_TASK[kind])
+    model = load_classifier(root / "pretrained", labels, KINDS_OF_TASK[kind], new_head=True)
     for weight in model.parameters():  # the usual start, 0.02, leaves all answers alike
         if len(weight.shape) == 2:
             weight.set_value(paddle.randn(weight.shape) * 0.2)

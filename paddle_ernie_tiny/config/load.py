@@ -33,6 +33,8 @@ class Task:
     data: dict[str, Any]
 
 
+# Two ways to say the same: what is given last stands alone.
+_SAME = {"max_steps": "num_train_epochs", "num_train_epochs": "max_steps"}
 _MOST_VALUES = 100_000  # in one file; a longer one is an attack or a mistake
 _MOST_SHOWN = 200  # characters of a wrong value
 _TABLE = yaml.safe_load(Path(__file__).with_name("tasks.yaml").read_text(encoding="utf-8"))
@@ -206,6 +208,8 @@ def _apply_override(raw: dict, override: str) -> None:
         place: Any = _list_position(node, part, override) if isinstance(node, list) else part
         if depth == len(parts) - 1:
             node[place] = value
+            if part in _SAME and isinstance(node, dict) and value is not None:
+                node.pop(_SAME[part], None)
         elif isinstance(node, dict) and node.get(part) is None:
             node[part] = {}
         node = node[place]
@@ -253,8 +257,8 @@ def _fill_from_table(raw: dict) -> None:
 
 def _deep_merge(base: dict, over: dict) -> dict:
     merged = dict(base)
-    for one, other in (("max_steps", "num_train_epochs"), ("num_train_epochs", "max_steps")):
-        if over.get(one) is not None:  # two ways to say the same: what is given last stands alone
+    for one, other in _SAME.items():
+        if over.get(one) is not None:
             merged.pop(other, None)
     for key, value in over.items():
         both = isinstance(value, dict) and isinstance(merged.get(key), dict)

@@ -21,7 +21,7 @@ from .objective_settings import ObjectiveSettings
 class TrainingSettings(Section):
     """How one training step of the pipeline runs. Give `max_steps` or `num_train_epochs`, not both."""
 
-    max_steps: PositiveInt | None = key(None, "optimiser steps; wins over epochs")
+    max_steps: PositiveInt | None = key(None, "optimiser steps, in place of num_train_epochs")
     num_train_epochs: Annotated[float, Field(gt=0, le=1e6)] | None = key(None, "passes over the data")
     learning_rate: Annotated[float, Field(gt=0, le=10)] = key(5e-5, "peak learning rate of AdamW")
     per_device_train_batch_size: PositiveInt = key(32, "batch size per device")
@@ -49,7 +49,7 @@ class TrainingSettings(Section):
 
     def decisive(self) -> dict[str, Any]:
         """What decides the trained weights, as JSON values."""
-        return self.model_dump(mode="json", exclude={"per_device_eval_batch_size"})
+        return self.model_dump(mode="json", exclude={"per_device_eval_batch_size", "logging_steps"})
 
 
 class TaskSettings(Section):

@@ -114,7 +114,11 @@ def export(
     labels = [names[key] for key in sorted(names, key=int)]
     head = (config.get("architectures") or [""])[0]
     fitting = [kind for kind in KINDS.values() if kind.head in head and kind.has_labels == (len(labels) > 1)]
-    kind = fitting[0] if fitting else KINDS["classification"]
+    if not fitting:
+        heads = ", ".join(dict.fromkeys(kind.head for kind in KINDS.values()))
+        what = f"a model of class {head or 'unknown'} with {len(labels)} labels is no classifier that is exported"
+        raise InputError(what, str(folder), f"give a model that is fine-tuned and of a class ...{heads}")
+    kind = fitting[0]
     texts, texts_b = read_texts(Path(rows))
     unit = kind.unit(texts)
     pair = texts_b is not None

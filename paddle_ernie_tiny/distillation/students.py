@@ -14,8 +14,9 @@ import paddle
 from paddle import nn
 from safetensors.numpy import load_file
 
+from ..errors import InputError
 from ..models.capture import Capture
-from ..models.weights import load_state_strictly, to_numpy
+from ..models.weights import to_numpy
 from ..terms import Captured
 from .objective import Objective
 
@@ -57,12 +58,17 @@ class DistilledStudent(nn.Layer):
         return to_numpy(self.projections.state_dict())
 
     def load_projections(self, file: Path) -> None:
-        """Takes over the projections of an earlier stage, if it had any and compared the same layers.
+        """Takes over the projections of an earlier stage for the layers that both compare; others start at random.
 
         Raises InputError for a projection of the same layer between other widths: the folder is of another student.
         """
-        if file.is_file() and set(load_file(str(file))) == set(self.projections.state_dict()):
-            load_state_strictly(self.projections, file)
+        own = to_numpy(self.projections.state_dict())
+        kept = load_file(str(file)) if file.is_file() else {}
+        for name in set(own) & set(kept):
+            if own[name].shape != kept[name].shape:
+                what = f"projection {name} has shape {kept[name].shape}, this student needs {own[name].shape}"
+                raise InputError(what, str(file), "the file belongs to another model or configuration")
+        self.projections.set_state_dict({name: kept.get(name, value) for name, value in own.items()})
 
 
 class JointStudents(nn.Layer):

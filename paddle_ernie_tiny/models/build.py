@@ -126,19 +126,26 @@ def _new_model(values: dict, head: str, labels: list[str] | None = None, **chang
     return getattr(nlp, prefix + head)(getattr(nlp, f"{prefix}Config")(**values))
 
 
-def load_classifier(folder: Path, labels: list[str], kind: Kind = _CLASSES, dropout: dict | None = None) -> Any:
+def load_classifier(
+    folder: Path, labels: list[str], kind: Kind = _CLASSES, dropout: dict | None = None, new_head: bool = False
+) -> Any:
     """Loads a model with the head of a kind of task, strictly. Regression has one label, the score's name.
 
-    The encoder's weights must all be in the folder; a classifier (and pooler) that is missing starts at
-    random, as for a pretrained model. `dropout` overrides `hidden_dropout_prob` and
-    `attention_probs_dropout_prob`. Raises InputError when encoder weights are missing or shapes differ.
+    All weights must be in the folder; with `new_head` a classifier (and pooler) that is missing starts at random, as
+    for a pretrained model. `dropout` overrides `hidden_dropout_prob` and `attention_probs_dropout_prob`. Raises
+    InputError when weights are missing or shapes differ.
     """
     changes = {key: value for key, value in (dropout or {}).items() if value is not None}
     model = _new_model(read_model_config(folder), kind.head, labels, **changes)
-    missing = set_weights(model, read_weights(folder), str(folder), optional=("classifier", "pooler"))
+    optional = ("classifier", "pooler") if new_head else ("pooler",) if kind.by_token else ()
+    missing = set_weights(model, read_weights(folder), str(folder), optional)
     if missing:
-        what = f"{len(missing)} encoder weights are missing, the first is {missing[0]}"
-        raise InputError(what, str(folder), "give a folder whose weights belong to its config.json")
+        head_alone = all("classifier" in name or "pooler" in name for name in missing)
+        part = "head" if head_alone else "encoder"
+        what = f"{len(missing)} {part} weights are missing, the first is {missing[0]}"
+        remedy = "give a folder whose weights belong to its config.json"
+        remedy += f", fine-tuned for {kind.name}" if head_alone else ""
+        raise InputError(what, str(folder), remedy)
     return model
 
 

@@ -67,7 +67,7 @@ def initial_student(settings: StudentSettings, teacher_folder: Path, labels: lis
     start = settings.init
     if start.folder is not None:
         dropout = settings.model_dump(include={"hidden_dropout_prob", "attention_probs_dropout_prob"})
-        return load_classifier(Path(start.folder), labels, kind, dropout)
+        return load_classifier(Path(start.folder), labels, kind, dropout, new_head=True)
     student = build_student(teacher_folder, settings.shape, labels, kind)
     if start.method != "random":
         prefix = f"{student.base_model_prefix}."

@@ -75,11 +75,13 @@ class RunContext:
 
     def load_teacher(self, teacher: TeacherKind) -> Any:
         """The "pretrained" or "finetuned" teacher as a classifier."""
-        return self.load_classifier(self.teacher_model(teacher))
+        return self.load_classifier(self.teacher_model(teacher), new_head=teacher == "pretrained")
 
-    def load_classifier(self, folder: Path, dropout: dict[str, float | None] | None = None) -> Any:
-        """A model with the task's head, from a folder."""
-        return load_classifier(folder, self.data.labels, self.data.kind, dropout)
+    def load_classifier(
+        self, folder: Path, dropout: dict[str, float | None] | None = None, new_head: bool = False
+    ) -> Any:
+        """A model with the task's head, from a folder; with `new_head` at random where it has none."""
+        return load_classifier(folder, self.data.labels, self.data.kind, dropout, new_head)
 
     def first_student(self) -> Any:
         """The student that the baseline and the first stage both start from."""

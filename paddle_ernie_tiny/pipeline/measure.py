@@ -35,13 +35,18 @@ def dev_score(context: RunContext, model: Any, settings: TrainingSettings) -> Ca
     return lambda: context.score(context.predict(model, "dev", settings.per_device_eval_batch_size))
 
 
-def measure_classifier(context: RunContext, model_folder: Path, step: Path) -> dict[str, Any]:
-    """Scores a trained model on the test split and keeps its logits in `predictions.npz`, one line per answer."""
-    model = context.load_classifier(model_folder)
-    outputs = context.predict(model, "test")
+def measure_classifier(
+    context: RunContext, model_folder: Path, step: Path, settings: TrainingSettings | None
+) -> dict[str, Any]:
+    """Scores a trained model on the test split and keeps its logits in `predictions.npz`, one line per answer.
+
+    Batches are as large as its training's `settings` say.
+    """
+    model, batch_size = context.load_classifier(model_folder), settings.per_device_eval_batch_size if settings else 64
+    outputs = context.predict(model, "test", batch_size)
     arrays = {"labels": outputs.targets, "rows": outputs.rows, "unseen": context.data.unseen[outputs.rows]}
     np.savez_compressed(step / PREDICTIONS, logits=outputs.logits, **arrays)
-    more = {name: context.score(context.predict(model, name)) for name in context.data.more_tests}
+    more = {name: context.score(context.predict(model, name, batch_size)) for name in context.data.more_tests}
     return {"params": count_parameters(model), **_scores(context, outputs), "more_tests": more}
 
 
@@ -86,7 +91,7 @@ def _scores(context: RunContext, outputs: Scored) -> dict[str, Any]:
     }
 
 
-def linear_probe(context: RunContext, final: Path) -> dict[str, Any]:
+def linear_probe(context: RunContext, final: Path, batch_size: int) -> dict[str, Any]:
     """A linear model on frozen states ([CLS], or each word's), fitted on a part of train, scored on test."""
     from sklearn.preprocessing import StandardScaler
 
@@ -94,7 +99,7 @@ def linear_probe(context: RunContext, final: Path) -> dict[str, Any]:
     train = context.rows("train")
     subset = train.take(np.random.default_rng(context.config.seed).permutation(len(train))[:PROBE_TRAIN_ROWS])
     fitted, tested = (
-        predict(model, data.kind, rows, context.tokenizer.pad_id, data.labels, states=True)
+        predict(model, data.kind, rows, context.tokenizer.pad_id, data.labels, batch_size, states=True)
         for rows in (subset, context.rows("test"))
     )
     if len(np.unique(fitted.targets)) < 2:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import io
+import math
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,7 @@ _FILTERS = {
     "score": lambda value: "–" if value is None else f"{value:.4f}",
     "small": lambda value: "–" if value is None else f"{value:.4g}",
     "cell": lambda text: text.replace("|", "\\|").replace("\n", " "),
+    "terms": lambda table: terms_of(table),
     "millions": lambda value: f"{value / 1e6:.2f} M",
 }
 
@@ -105,15 +108,22 @@ def _sizes(report: dict[str, Any]) -> Figure:
     return figure
 
 
+def terms_of(table: dict[str, Any]) -> list[str]:
+    """The latent terms that were measured at the start or after any stage, in the order in which they appear."""
+    return [name for name in dict.fromkeys(chain.from_iterable(table["after"])) if name != "stage"]
+
+
 def _latent(report: dict[str, Any]) -> Figure | None:
-    measured = [table for table in report["latent"] if table["split"] == "held_out" and len(table["after"][0]) > 1]
+    measured = [table for table in report["latent"] if table["split"] == "held_out" and terms_of(table)]
     if not measured:
         return None  # no latent term in the objective
     figure, axes = _axes(4.2 * len(measured), 3.4, len(measured))
     for axis, table in zip(axes, measured, strict=True):
-        start, positions = table["after"][0], range(len(table["after"]))
-        for term in [key for key, value in start.items() if key != "stage" and value > 0]:  # 0: nothing to divide by
-            axis.plot(positions, [point[term] / start[term] for point in table["after"]], marker="o", label=term)
+        positions = range(len(table["after"]))
+        for term in terms_of(table):
+            values = [point.get(term) or math.nan for point in table["after"]]  # a stage may leave a term out
+            start = next((value for value in values if value > 0), math.nan)
+            axis.plot(positions, [value / start for value in values], marker="o", label=term)
         axis.set_xticks(positions, [point["stage"].replace("_", "\n") for point in table["after"]], fontsize=7)
         axis.set_yscale("log")
         axis.set_title(f"held-out {table['data']} text, {table['teacher']} teacher", fontsize=9)

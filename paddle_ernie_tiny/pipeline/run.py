@@ -77,9 +77,9 @@ def run(
                 start = time.time()
                 with paddle.utils.unique_name.guard():  # see `Step.run`
                     result = step.run() if step.every_process or is_main() else {}
-                remove_checkpoints(step.folder)  # what was trained is safe now
                 if is_main():
                     step.finish(result)
+                remove_checkpoints(step.folder)  # only now: they are what a run that is killed here continues from
                 say(f"{title}: done in {result.get('seconds', time.time() - start):.0f} s")
             if is_main():
                 for line in step.measure_if_needed():

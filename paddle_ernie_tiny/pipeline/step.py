@@ -136,7 +136,7 @@ def fingerprint(value: Any) -> str:
     return hashlib.sha256(text.encode("utf-8")).hexdigest()[:16]
 
 
-_DECIDE_NOTHING = {"per_device_eval_batch_size"}  # what earlier versions recorded all the same
+_DECIDE_NOTHING = {"per_device_eval_batch_size", "logging_steps"}  # what earlier versions recorded all the same
 
 
 def differences(old: Any, new: Any, path: str = "") -> list[str]:

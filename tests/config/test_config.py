@@ -3,7 +3,7 @@
 import pytest
 import yaml
 
-from paddle_ernie_tiny.config import load_config
+from paddle_ernie_tiny.config import TrainingSettings, load_config
 from paddle_ernie_tiny.errors import InputError, InputErrors
 
 MINIMAL = """
@@ -87,6 +87,19 @@ def test_text_that_is_no_configuration_is_refused_at_its_place(config_file, text
     with pytest.raises(InputError, match=message) as raised:
         load_config(config_file)
     assert str(config_file) in str(raised.value)
+
+
+def test_of_two_ways_to_give_a_length_an_override_wins(config_file):
+    changes = ["baseline.max_steps=3", "baseline.num_train_epochs=2", "stages.0.training.num_train_epochs=2"]
+    config = load_config(config_file, changes)
+    for changed in (config.stages[0].training, config.baseline):
+        assert (changed.max_steps, changed.num_train_epochs) == (None, 2.0)
+
+
+def test_what_changes_no_weight_is_not_decisive():
+    plain = TrainingSettings(max_steps=5)
+    assert plain.decisive() == TrainingSettings(max_steps=5, logging_steps=7, per_device_eval_batch_size=1).decisive()
+    assert plain.decisive() != TrainingSettings(max_steps=5, save_steps=2).decisive(), "it chooses the best model"
 
 
 def test_a_stage_of_the_base_takes_only_a_mapping(config_file):

@@ -5,6 +5,7 @@ from types import SimpleNamespace
 import numpy as np
 import paddle
 import pytest
+from safetensors.numpy import save_file
 
 from paddle_ernie_tiny.config import ObjectiveSettings, RunConfig
 from paddle_ernie_tiny.distillation.objective import Objective, stage_objective
@@ -268,3 +269,23 @@ def test_a_model_that_is_built_otherwise_is_refused():
     config = AlbertConfig(vocab_size=20, embedding_size=4, hidden_size=8, num_attention_heads=2, intermediate_size=8)
     with pytest.raises(InputError, match="the states of AlbertModel cannot be read"):
         Capture(AlbertModel(config), Needs(hidden=(1,)))
+
+
+def test_projections_are_taken_over_for_the_layers_that_both_stages_compare(tmp_path):
+    def student(**settings):
+        made = classifier(2, 8, 2)
+        objective = Objective(ObjectiveSettings(**settings), made.config, shape(4, 16, 2), CLASSES, label_terms=False)
+        return DistilledStudent(made, objective, 16)
+
+    before, after = student(), student(embedding={"weight": 0})
+    kept, file = before.projection_arrays(), tmp_path / "projections.safetensors"
+    save_file(kept, str(file))
+    start = after.projection_arrays()
+    assert 0 < len(start) < len(kept), "without the embedding term there is one layer less to compare"
+    after.load_projections(file)
+    for name, value in after.projection_arrays().items():
+        np.testing.assert_array_equal(value, kept[name])
+        assert not np.array_equal(value, start[name])
+    save_file({name: np.ascontiguousarray(value[:4]) for name, value in kept.items()}, str(file))
+    with pytest.raises(InputError, match=r"projection .* has shape \(4, 16\), this student needs \(8, 16\)"):
+        after.load_projections(file)

@@ -100,6 +100,17 @@ def test_report_pages_show_the_figures_and_carry_their_pictures(finished):
     assert "| distilled student |" in markdown and "| general_enhanced | finetuned | general | latent |" in markdown
 
 
+def test_a_latent_term_that_only_some_stages_have_is_shown(finished, tmp_path):
+    report = json.loads((finished.root / "report.json").read_text(encoding="utf-8"))
+    for table in report["latent"]:
+        del table["after"][-1]["embedding"]
+        table["after"][0]["hidden"] = 0.0
+        table["after"][1]["late"] = 0.125
+    page = write_pages(report, tmp_path).read_text(encoding="utf-8")
+    assert "<th>late</th>" in page and page.count("data:image/png;base64,") == 4
+    assert "| 0.125 | " in (tmp_path / "report.md").read_text(encoding="utf-8")
+
+
 def test_no_text_from_data_runs_as_script_in_the_report(finished, tmp_path):
     report = json.loads((finished.root / "report.json").read_text(encoding="utf-8"))
     script = "<script>alert(1)</script>"

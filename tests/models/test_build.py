@@ -43,7 +43,7 @@ def logits_of(model):
 def test_a_saved_folder_is_one_that_paddlenlp_loads(pretrained, tmp_path):
     from paddlenlp.transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-    model = load_classifier(pretrained, ["a", "b", "c"])
+    model = load_classifier(pretrained, ["a", "b", "c"], new_head=True)
     save_model(model, load_tokenizer(pretrained), tmp_path / "classifier")
     theirs = AutoModelForSequenceClassification.from_pretrained(str(tmp_path / "classifier"))
     np.testing.assert_allclose(logits_of(theirs), logits_of(model), atol=1e-6)
@@ -55,7 +55,10 @@ def test_a_saved_folder_is_one_that_paddlenlp_loads(pretrained, tmp_path):
 
 
 def test_a_pretrained_encoder_gets_a_new_head_and_keeps_its_weights(pretrained):
-    one, two = load_classifier(pretrained, ["a", "b"]), load_classifier(pretrained, ["a", "b"])
+    one, two = (
+        load_classifier(pretrained, ["a", "b"], new_head=True),
+        load_classifier(pretrained, ["a", "b"], new_head=True),
+    )
     name = "bert.encoder.layers.0.linear1.weight"
     np.testing.assert_array_equal(one.state_dict()[name].numpy(), two.state_dict()[name].numpy())
     head = "classifier.weight"
@@ -63,9 +66,9 @@ def test_a_pretrained_encoder_gets_a_new_head_and_keeps_its_weights(pretrained):
 
 
 def test_a_bare_encoder_loads_as_well(pretrained, tmp_path):
-    classifier = load_classifier(pretrained, ["a", "b"])
+    classifier = load_classifier(pretrained, ["a", "b"], new_head=True)
     save_model(classifier.bert, load_tokenizer(pretrained), tmp_path / "bare")
-    loaded = load_classifier(tmp_path / "bare", ["a", "b"])
+    loaded = load_classifier(tmp_path / "bare", ["a", "b"], new_head=True)
     name = "bert.embeddings.word_embeddings.weight"
     np.testing.assert_array_equal(loaded.state_dict()[name].numpy(), classifier.state_dict()[name].numpy())
 
@@ -132,7 +135,9 @@ def test_a_masked_lm_without_all_its_weights_is_refused(lost, part, pretrained):
 
 
 def test_a_classifier_is_no_masked_lm(pretrained, tmp_path):
-    save_model(load_classifier(pretrained, ["a", "b"]), load_tokenizer(pretrained), tmp_path / "classifier")
+    save_model(
+        load_classifier(pretrained, ["a", "b"], new_head=True), load_tokenizer(pretrained), tmp_path / "classifier"
+    )
     with pytest.raises(InputError, match="of the masked LM head"):
         load_masked_lm(tmp_path / "classifier")
 
@@ -146,9 +151,8 @@ def test_tied_weights_that_differ_are_refused(pretrained):
 
 
 def test_dropout_can_be_set_for_fine_tuning(pretrained):
-    model = load_classifier(
-        pretrained, ["a", "b"], dropout={"hidden_dropout_prob": 0.3, "attention_probs_dropout_prob": None}
-    )
+    dropout = {"hidden_dropout_prob": 0.3, "attention_probs_dropout_prob": None}
+    model = load_classifier(pretrained, ["a", "b"], dropout=dropout, new_head=True)
     assert (model.config.hidden_dropout_prob, model.config.attention_probs_dropout_prob) == (0.3, 0.1)
 
 
@@ -160,17 +164,23 @@ def _edit_config(folder, old, new):
 def test_weights_of_another_shape_are_refused(pretrained):
     _edit_config(pretrained, '"intermediate_size": 16', '"intermediate_size": 32')
     with pytest.raises(InputError, match="has shape .* the configuration says"):
-        load_classifier(pretrained, ["a", "b"])
+        load_classifier(pretrained, ["a", "b"], new_head=True)
 
 
 def test_missing_encoder_weights_are_refused(pretrained):
     _edit_config(pretrained, '"num_hidden_layers": 1', '"num_hidden_layers": 2')
     with pytest.raises(InputError, match="encoder weights are missing, the first is bert.encoder.layers.1"):
+        load_classifier(pretrained, ["a", "b"], new_head=True)
+
+
+def test_a_head_is_made_up_only_where_that_is_asked_for(pretrained):
+    with pytest.raises(InputError, match="head weights are missing, the first is .*(classifier|pooler)") as raised:
         load_classifier(pretrained, ["a", "b"])
+    assert "fine-tuned for classification" in str(raised.value)
 
 
 def test_another_number_of_labels_is_refused(pretrained, tmp_path):
-    save_model(load_classifier(pretrained, ["a", "b"]), load_tokenizer(pretrained), tmp_path / "two")
+    save_model(load_classifier(pretrained, ["a", "b"], new_head=True), load_tokenizer(pretrained), tmp_path / "two")
     with pytest.raises(InputError, match="the task has another number of labels"):
         load_classifier(tmp_path / "two", ["a", "b", "c"])
 
@@ -182,7 +192,7 @@ def test_folders_that_hold_no_model_are_refused(tmp_path, pretrained):
         resolve_model(str(tmp_path / "nothing"))
     (pretrained / "model.safetensors").unlink()
     with pytest.raises(InputError, match="no weights"):
-        load_classifier(pretrained, ["a", "b"])
+        load_classifier(pretrained, ["a", "b"], new_head=True)
     _edit_config(pretrained, '"bert"', '"gpt"')
     with pytest.raises(InputError, match="'gpt' is not supported"):
         read_model_config(pretrained)
@@ -240,7 +250,7 @@ vocabulary = ["[PAD]", "[CLS]", "[SEP]", "[MASK]", "[UNK]"] + [chr(0x4E00 + i) f
 from paddle_ernie_tiny.errors import InputError
 from paddle_ernie_tiny.models.build import load_classifier, load_masked_lm, load_tokenizer, resolve_model
 folder = resolve_model(name)
-loaded = load_classifier(folder, ["a", "b"])
+loaded = load_classifier(folder, ["a", "b"], new_head=True)
 for key, value in model.state_dict().items():
     if "pooler" not in key:
         assert bool((loaded.state_dict()["ernie." + key] == value).all()), key
@@ -263,7 +273,7 @@ folder = resolve_model(name)
 masked_lm = load_masked_lm(folder)
 for key, value in whole.state_dict().items():
     assert bool((masked_lm.state_dict()[key] == value).all()), key
-loaded = load_classifier(folder, ["a", "b"])
+loaded = load_classifier(folder, ["a", "b"], new_head=True)
 assert bool((loaded.ernie.pooler.dense.weight == whole.ernie.pooler.dense.weight).all())
 print("resolved", folder.name)
 """

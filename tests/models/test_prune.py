@@ -35,13 +35,13 @@ def model(tmp_path):
 
 
 def classify(folder, texts):
-    model, tokenizer = load_classifier(folder, ["a", "b"]), load_tokenizer(folder)
+    model, tokenizer = load_classifier(folder, ["a", "b"], new_head=True), load_tokenizer(folder)
     model.eval()
     return [model(paddle.to_tensor([ids])).numpy() for ids in tokenizer.encode(texts).input_ids]
 
 
 def test_logits_within_the_corpus_are_equal_bit_for_bit(model, tmp_path):
-    save_model(load_classifier(model, ["a", "b"]), load_tokenizer(model), tmp_path / "classifier")
+    save_model(load_classifier(model, ["a", "b"], new_head=True), load_tokenizer(model), tmp_path / "classifier")
     model = tmp_path / "classifier"
     corpus = ["天地 playing！", "playe", "ab"]  # playe: no piece for its end, so [UNK] before and after
     made = prune_vocabulary(model, tmp_path / "small", corpus)

@@ -69,7 +69,7 @@ class ClassifierStep(Step):
         return self.context.test_inputs()
 
     def measure(self) -> dict[str, Any]:
-        return measure_classifier(self.context, self.product, self.folder)
+        return measure_classifier(self.context, self.product, self.folder, self.settings)
 
 
 class GivenTeacher(ClassifierStep):
@@ -130,7 +130,7 @@ class FinetuneTeacher(Finetune):
         paddle.seed(self.context.config.seed)
         dropout = {"hidden_dropout_prob", "attention_probs_dropout_prob"}
         changes = self.context.config.teacher.model_dump(include=dropout)
-        return self.context.load_classifier(self.context.teacher_model("pretrained"), changes)
+        return self.context.load_classifier(self.context.teacher_model("pretrained"), changes, new_head=True)
 
     def gate(self) -> None:
         require_above_chance(self.context, self.folder)

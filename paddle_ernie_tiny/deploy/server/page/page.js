@@ -61,7 +61,7 @@ function say() {
 
 function kindOf(model) {
   const words = WORDS[language];
-  const kind = words.kinds[model.task_type.replace("pair_", "")];
+  const kind = words.kinds[model.task_type.replace("pair_", "")] ?? model.task_type;
   return isPair(model) ? `${kind}, ${words.pair}` : kind;
 }
 
@@ -128,10 +128,16 @@ function card(model, values, milliseconds) {
   const made = element("article", element("h3", model.name), "card");
   if (row.entities) made.append(tagged(row));
   else if (row.score !== undefined) made.append(element("p", `${WORDS[language].score} ${row.score.toFixed(3)}`, "verdict"));
-  else made.append(element("p", row.label, "verdict"), bars(row.probabilities));
+  else if (row.probabilities) made.append(element("p", row.label, "verdict"), bars(row.probabilities));
+  else made.append(element("p", answerOf(row), "verdict")); // of a kind that an extension brings
   const words = WORDS[language].latency(milliseconds.toFixed(1), values.latency_ms.toFixed(1));
   made.append(element("p", words, "latency"));
   return made;
+}
+
+function answerOf(row) {
+  const fields = Object.entries(row).filter(([name]) => name !== "text" && name !== "text_b");
+  return fields.map(([name, value]) => `${name}: ${JSON.stringify(value)}`).join(" · ");
 }
 
 function bars(probabilities) {
