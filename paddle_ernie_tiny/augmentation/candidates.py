@@ -11,8 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from ..data.tokenization import WordPieceTokenizer, pad_batch
-from ..data.words import cut_words, word_counts
+from ..data.tokenization import WordPieceTokenizer, cut_words, pad_batch, word_counts
 from ..errors import InputError
 from ..files import utf8_lines
 

@@ -29,8 +29,7 @@ from ..errors import InputError
 from ..files import new_folder, read_json, sha256, utf8_lines, write_json
 from ..processes import Workers
 from .tables import listing
-from .tokenization import WordPieceTokenizer
-from .words import cut_words, word_starts
+from .tokenization import WordPieceTokenizer, cut_words, word_starts
 
 _VERSION = 1  # of the files' layout; part of the fingerprint
 _LINE_BYTES = 1 << 20  # a longer line is read in pieces
