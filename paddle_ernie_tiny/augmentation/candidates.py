@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from ..data.tokenization import WordPieceTokenizer, cut_words, pad_batch, word_counts
+from ..data.tokenization import WordPieceTokenizer, cut_words, word_counts
 from ..errors import InputError
 from ..files import utf8_lines
 
@@ -177,20 +177,16 @@ class WordPredictor:
         import paddle
 
         from ..models.capture import masked_token_logits
+        from ..training.batches import collate
 
         variants = [self.masked(group) for group in groups]
-        input_ids = pad_batch([ids for ids, _ in variants], self.tokenizer.pad_id)
-        mask = pad_batch([[1] * len(ids) for ids, _ in variants], 0).astype(np.float32)
-        positions, rows = [], []
+        arrays = collate([{"input_ids": ids} for ids, _ in variants], self.tokenizer.pad_id)
+        inputs = {name: paddle.to_tensor(array) for name, array in arrays.items()}
+        longest, positions, rows = arrays["input_ids"].shape[1], [], []
         for row, ((_, firsts), group) in enumerate(zip(variants, groups, strict=True)):
             for first, word in zip(firsts, group, strict=True):
-                positions += [row * input_ids.shape[1] + first + i for i in range(word.pieces)]
+                positions += [row * longest + first + i for i in range(word.pieces)]
                 rows += [place_row(word.script, i) for i in range(word.pieces)]
-        inputs = {
-            "input_ids": paddle.to_tensor(input_ids),
-            "token_type_ids": paddle.zeros(input_ids.shape, dtype="int64"),
-            "attention_mask": paddle.to_tensor(mask),
-        }
         with paddle.no_grad():
             logits = masked_token_logits(self.model, inputs, paddle.to_tensor(np.array(positions))).astype("float32")
             logits = logits + paddle.gather(self.allowed, paddle.to_tensor(np.array(rows)))
