@@ -1,7 +1,4 @@
-"""The augmenters: words of sentences and pairs are replaced, or entities of tagged rows.
-
-The former is TinyBERT's (arXiv 1909.10351, section 3.2 and algorithm 1).
-"""
+"""Copies of rows with words replaced as in TinyBERT (arXiv 1909.10351, section 3.2, algorithm 1), or with entities."""
 
 from __future__ import annotations
 
@@ -52,7 +49,7 @@ class Augmented:
     """Augmented rows, without their originals, in the originals' order.
 
     origin: for each row, the place of its original among the given rows. given_up: copies that were asked for
-    and not made. samples: twenty before/after pairs, spread over the rows, as mappings of strings.
+    and not made. samples: twenty before/after pairs, spread over the rows.
     """
 
     examples: list
@@ -104,9 +101,8 @@ def replace_words(request: AugmentationRequest) -> Augmented:
 
     Each word of a copy is replaced with `replace_probability` by one drawn uniformly from its candidates: what
     the masked LM predicts for its place, and its nearest neighbours among the word vectors if those are given.
-    A word without candidates stays. Both texts of a pair start from the original. Labels are the originals'.
-    The same rows and seed give the same copies, whatever `rows_per_batch`. The teacher needs no masked LM if word
-    vectors are given. Raises InputError if both are missing, and as `nearest_words` does.
+    A word without candidates stays. Labels are the originals'. The same rows and seed give the same copies, whatever
+    `rows_per_batch`. Raises InputError if masked LM and word vectors are both missing, and as `nearest_words` does.
     """
     masked_lm, settings, rows = request.masked_lm(), request.settings, request.rows
     predict, neighbours = None, {}
@@ -260,28 +256,22 @@ def cached(folder: Path, inputs: dict[str, Any], make: Callable[[], Augmented], 
     with the SHA-256 of the inputs and of the other lines. If either does not fit, the rows are made and written again.
     """
     path, fingerprint = folder / "augmented.jsonl", _sha256(json.dumps(inputs, sort_keys=True))
-    if (kept := _read(path, fingerprint, row_type)) is not None:
-        return kept
+    try:
+        head, _, body = path.read_text(encoding="utf-8").partition("\n")
+        head = json.loads(head)
+        if head["fingerprint"] == fingerprint and head["sha256"] == _sha256(body):
+            rows = [json.loads(line, object_hook=_with_tuples) for line in body.splitlines()]
+            origin = [row.pop("origin") for row in rows]
+            return Augmented([row_type(**row) for row in rows], origin, head["given_up"], head["samples"])
+    except (OSError, ValueError, KeyError, TypeError):
+        pass  # there is none, or it is broken
     result = make()
-    rows = zip(result.origin, result.examples, strict=True)
-    body = "".join(json.dumps({"origin": origin, **asdict(row)}) + "\n" for origin, row in rows)
+    pairs = zip(result.origin, result.examples, strict=True)
+    body = "".join(json.dumps({"origin": origin, **asdict(row)}) + "\n" for origin, row in pairs)
     head = {"fingerprint": fingerprint, "sha256": _sha256(body), "given_up": result.given_up, "samples": result.samples}
     folder.mkdir(parents=True, exist_ok=True)
     write_text(path, json.dumps(head) + "\n" + body)
     return result
-
-
-def _read(path: Path, fingerprint: str, row_type: type) -> Augmented | None:
-    try:
-        head, _, body = path.read_text(encoding="utf-8").partition("\n")
-        head = json.loads(head)
-        if head["fingerprint"] != fingerprint or head["sha256"] != _sha256(body):
-            return None
-        rows = [json.loads(line, object_hook=_with_tuples) for line in body.splitlines()]
-        origin = [row.pop("origin") for row in rows]
-        return Augmented([row_type(**row) for row in rows], origin, head["given_up"], head["samples"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
 
 
 def _with_tuples(row: dict[str, Any]) -> dict[str, Any]:

@@ -226,10 +226,9 @@ def nearest_words(path: Path, words: Iterable[str], count: int) -> dict[str, lis
     """The `count` nearest words of the same script for each of `words` (lower case), by cosine, the nearest first.
 
     `path` is text in word2vec's or GloVe's shape, UTF-8: a word and its numbers per line, separated by single spaces,
-    with or without a first line of the two counts. Case is folded; of equal words the first counts. It is read twice:
-    for the vectors of `words`, then for their neighbours, so memory holds only the former (words x dimensions x 4
-    bytes, float32) and a block of 4,096 lines with its cosines (words x 4,096 x 4 bytes). A word that is not in it has
-    no neighbours. Raises InputError for no such file, a line without its numbers, or none of `words` in the file.
+    with or without a first line of the two counts. Case is folded; of equal words the first counts; one that is not in
+    it has no neighbours. It is read twice, so that memory holds only the vectors of `words` and a block of lines with
+    its cosines (float32). Raises InputError for no such file, a line without its numbers, or none of `words` in it.
     """
     if not path.is_file():
         raise InputError("no such file of word vectors", str(path), "check augmentation.word_vectors")

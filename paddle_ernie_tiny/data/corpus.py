@@ -166,11 +166,10 @@ def prepare_corpus(
 ) -> TextCorpus:
     """Tokenises a corpus into `out_dir`, or reuses what is there if text and settings are the same.
 
-    A line longer than `max_length` tokens (with [CLS] and [SEP]) becomes several rows; blank lines are
-    skipped. `held_out` rows, at most 5 % of all, are drawn by `seed` and kept out of `train`. With
-    `word_boundaries` each token says whether it starts a word of jieba's (for whole-word masking). `num_proc`
-    processes tokenise (default: this one alone). `progress` is called with the bytes of text since its last call.
-    Raises InputError for no files, no text, text that is not UTF-8 (with `file:line`), or other files in `out_dir`.
+    A line longer than `max_length` tokens (with [CLS] and [SEP]) becomes several rows. `held_out` rows, at most 5 % of
+    all, are drawn by `seed` and kept out of `train`. With `word_boundaries` each token says whether it starts a word of
+    jieba's. `num_proc` processes tokenise (default: this one alone). `progress` gets the bytes of text since its last
+    call. Raises InputError for no files, no text, text that is not UTF-8, or other files in `out_dir`.
     """
     out_dir = Path(out_dir)
     settings = {
