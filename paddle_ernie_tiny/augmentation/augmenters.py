@@ -257,8 +257,8 @@ def cached(folder: Path, inputs: dict[str, Any], make: Callable[[], Augmented], 
     """
     path, fingerprint = folder / "augmented.jsonl", _sha256(json.dumps(inputs, sort_keys=True))
     try:
-        head, _, body = path.read_text(encoding="utf-8").partition("\n")
-        head = json.loads(head)
+        first, _, body = path.read_text(encoding="utf-8").partition("\n")
+        head = json.loads(first)
         if head["fingerprint"] == fingerprint and head["sha256"] == _sha256(body):
             rows = [json.loads(line, object_hook=_with_tuples) for line in body.splitlines()]
             origin = [row.pop("origin") for row in rows]
