@@ -205,13 +205,6 @@ def word_counts() -> dict[str, int]:
     return jieba.dt.FREQ
 
 
-def word_starts(encoding: Encoding, words: list[tuple[str, int, int]]) -> list[bool]:
-    """For each token of a text whether it starts a word; `words` are the text's as `cut_words` gives them."""
-    word_of = [index for index, (word, _, _) in enumerate(words) for _ in word]
-    of_tokens = [word_of[start] for start, _ in encoding.offsets]
-    return [before != word for before, word in zip([-1, *of_tokens], of_tokens, strict=False)]
-
-
 def _jieba() -> ModuleType:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # jieba imports the deprecated pkg_resources
