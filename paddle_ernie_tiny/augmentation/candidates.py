@@ -11,8 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from ..data.tokenization import WordPieceTokenizer, pad_batch
-from ..data.words import cut_words, word_counts
+from ..data.tokenization import WordPieceTokenizer, cut_words, word_counts
 from ..errors import InputError
 from ..files import utf8_lines
 
@@ -178,20 +177,16 @@ class WordPredictor:
         import paddle
 
         from ..models.capture import masked_token_logits
+        from ..training.batches import collate
 
         variants = [self.masked(group) for group in groups]
-        input_ids = pad_batch([ids for ids, _ in variants], self.tokenizer.pad_id)
-        mask = pad_batch([[1] * len(ids) for ids, _ in variants], 0).astype(np.float32)
-        positions, rows = [], []
+        arrays = collate([{"input_ids": ids} for ids, _ in variants], self.tokenizer.pad_id)
+        inputs = {name: paddle.to_tensor(array) for name, array in arrays.items()}
+        longest, positions, rows = arrays["input_ids"].shape[1], [], []
         for row, ((_, firsts), group) in enumerate(zip(variants, groups, strict=True)):
             for first, word in zip(firsts, group, strict=True):
-                positions += [row * input_ids.shape[1] + first + i for i in range(word.pieces)]
+                positions += [row * longest + first + i for i in range(word.pieces)]
                 rows += [place_row(word.script, i) for i in range(word.pieces)]
-        inputs = {
-            "input_ids": paddle.to_tensor(input_ids),
-            "token_type_ids": paddle.zeros(input_ids.shape, dtype="int64"),
-            "attention_mask": paddle.to_tensor(mask),
-        }
         with paddle.no_grad():
             logits = masked_token_logits(self.model, inputs, paddle.to_tensor(np.array(positions))).astype("float32")
             logits = logits + paddle.gather(self.allowed, paddle.to_tensor(np.array(rows)))
@@ -231,10 +226,9 @@ def nearest_words(path: Path, words: Iterable[str], count: int) -> dict[str, lis
     """The `count` nearest words of the same script for each of `words` (lower case), by cosine, the nearest first.
 
     `path` is text in word2vec's or GloVe's shape, UTF-8: a word and its numbers per line, separated by single spaces,
-    with or without a first line of the two counts. Case is folded; of equal words the first counts. It is read twice:
-    for the vectors of `words`, then for their neighbours, so memory holds only the former (words x dimensions x 4
-    bytes, float32) and a block of 4,096 lines with its cosines (words x 4,096 x 4 bytes). A word that is not in it has
-    no neighbours. Raises InputError for no such file, a line without its numbers, or none of `words` in the file.
+    with or without a first line of the two counts. Case is folded; of equal words the first counts; one that is not in
+    it has no neighbours. It is read twice, so that memory holds only the vectors of `words` and a block of lines with
+    its cosines (float32). Raises InputError for no such file, a line without its numbers, or none of `words` in it.
     """
     if not path.is_file():
         raise InputError("no such file of word vectors", str(path), "check augmentation.word_vectors")

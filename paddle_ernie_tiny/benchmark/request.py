@@ -15,12 +15,6 @@ Texts = tuple[list[str], list[str] | None]  # the rows of a data set; second tex
 Record = dict[str, Any]  # JSON values
 
 
-def default_cache() -> Path:
-    """Where exported shapes are kept: the user's cache folder."""
-    root = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(root) / "paddle_ernie_tiny" / "bench"
-
-
 def _option(help: str, default: Any = MISSING, **more: Any) -> Any:
     return field(default=default, metadata={"help": help, **more})
 
@@ -57,6 +51,9 @@ class BenchRequest:
     bare: bool = _option("measure the models alone: token ids to logits", True)
     profile: bool = _option("also show which operations take the time", False)
     cache: Path = field(
-        default_factory=default_cache, metadata={"help": "keeps exported shapes (default: in the user's cache folder)"}
+        default_factory=lambda: Path(
+            os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "paddle_ernie_tiny/bench"
+        ),
+        metadata={"help": "keeps exported shapes (default: in the user's cache folder)"},
     )
     texts: Texts | None = None  # in place of the file `text`

@@ -38,19 +38,16 @@ def tables(result: Record) -> list[Table]:
     speeds = [
         {**r, "runs_in": r["engine"] + ("" if r["device"] == "cpu" else f" {r['device']}")} for r in result["records"]
     ]
-    parts: list[tuple[str, Record, list[Record]]] = [
-        ("models", {}, sizes),
-        ("records", {}, speeds),
-        ("text", {}, result["text"]),
-    ]
-    parts += [("operations", named(profile), profile["operations"]) for profile in result.get("profiles", [])]
-    return [_table(_LAYOUTS[part], of_all, rows) for part, of_all, rows in parts if rows]
+    parts = [("models", sizes), ("records", speeds), ("text", result["text"])]
+    for profile in result.get("profiles", []):
+        parts.append(("operations", [{**profile, **entry} for entry in profile["operations"]]))
+    return [_table(_LAYOUTS[part], [named(row) for row in rows]) for part, rows in parts if rows]
 
 
-def _table(layout: Record, of_all: Record, rows: list[Record]) -> Table:
+def _table(layout: Record, rows: list[Record]) -> Table:
     note = layout["note"].format(max_length_tokens=MAX_LENGTH_TOKENS, batch_size=BATCH_SIZE)
-    cells = [tuple(_cell(form, named(row)) for form in layout["columns"].values()) for row in rows]
-    return layout["title"].format(**of_all), note, tuple(layout["columns"]), cells
+    cells = [tuple(_cell(form, row) for form in layout["columns"].values()) for row in rows]
+    return layout["title"].format(**rows[0]), note, tuple(layout["columns"]), cells
 
 
 def _cell(form: str, record: Record) -> str:

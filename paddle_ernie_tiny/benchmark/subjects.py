@@ -166,10 +166,7 @@ def _bundle(folder: Path) -> Subject:
 
 
 def onnx_folder(subject: Subject, cache: Path) -> Path:
-    """A folder in `cache` with the subject's graph as ONNX; it is converted once.
-
-    Raises ErnieTinyError when paddle2onnx cannot convert it.
-    """
+    """A folder in `cache` with the graph as ONNX, converted once. Raises ErnieTinyError when paddle2onnx cannot."""
     from ..deploy.onnx import convert
 
     folder = cache / "onnx" / f"{subject.name}-{sha256(subject.folder / MANIFEST)[:12]}"

@@ -50,10 +50,7 @@ def read_columns(file: Path, columns: list[str]) -> Texts:
 
 
 def measure_texts(request: BenchRequest, chosen: list[tuple[str, Subject]], texts: Texts, say: Say) -> list[Record]:
-    """A record for each number of threads and each pipeline and subject in `chosen`; the first is the reference.
-
-    Each answers rows of the data set for about `request.seconds`; a fast one answers all rows in every turn.
-    """
+    """A record for each number of threads and each pipeline and subject in `chosen`; the first is the reference."""
     records = []
     for threads in request.threads:
         setting = {"device": request.device, "threads": threads, "batch": BATCH_SIZE}

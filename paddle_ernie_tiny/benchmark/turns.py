@@ -1,7 +1,4 @@
-"""Models in processes of their own take turns, so that what slows the machine down for a while slows down all alike.
-
-The parent asks one process at a time, so that only one of them computes.
-"""
+"""Models in processes of their own take turns, so that what slows the machine down for a while slows down all alike."""
 
 from __future__ import annotations
 
@@ -47,7 +44,7 @@ def own_process(
 ) -> Iterator[tuple[Ask, dict[str, float]]]:
     """A fresh process with its own number of threads that imports `library` and keeps what `build(*args)` gives.
 
-    Gives a function to ask it, and seconds and memory of loading. The toolkit's own errors are raised as they are;
+    Gives a function to ask it, and seconds and memory of loading. Raises the toolkit's own errors as they are, and
     ErnieTinyError, with `name`, when anything else fails or the process dies.
     """
     environment = {"TOKENIZERS_PARALLELISM": str(threads > 1).lower()}
@@ -72,7 +69,7 @@ def own_process(
 
 
 def take_turns(rounds: int, candidates: list[Candidate], measure: Callable[[Candidate, int], T]) -> list[list[T]]:
-    """What `measure(candidate, round)` gives, by candidate and round.
+    """What `measure(candidate, round)` gives, by candidate and round; one candidate at a time.
 
     Each round starts with another candidate, so that none always follows the same neighbour.
     """

@@ -24,13 +24,13 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
+from tokenizers import Encoding
 
 from ..errors import InputError
 from ..files import new_folder, read_json, sha256, utf8_lines, write_json
 from ..processes import Workers
 from .tables import listing
-from .tokenization import WordPieceTokenizer
-from .words import cut_words, word_starts
+from .tokenization import WordPieceTokenizer, cut_words
 
 _VERSION = 1  # of the files' layout; part of the fingerprint
 _LINE_BYTES = 1 << 20  # a longer line is read in pieces
@@ -180,11 +180,10 @@ def prepare_corpus(
 ) -> TextCorpus:
     """Tokenises a corpus into `out_dir`, or reuses what is there if text and settings are the same.
 
-    A line longer than `max_length` tokens (with [CLS] and [SEP]) becomes several rows; blank lines are
-    skipped. `held_out` rows, at most 5 % of all, are drawn by `seed` and kept out of `train`. With
-    `word_boundaries` each token says whether it starts a word of jieba's (for whole-word masking). `num_proc`
-    processes tokenise (default: this one alone). `progress` is called with the bytes of text since its last call.
-    Raises InputError for no files, no text, text that is not UTF-8 (with `file:line`), or other files in `out_dir`.
+    A line longer than `max_length` tokens (with [CLS] and [SEP]) becomes several rows. `held_out` rows, at most 5 % of
+    all, are drawn by `seed` and kept out of `train`. With `word_boundaries` each token says whether it starts a word of
+    jieba's. `num_proc` processes tokenise (default: this one alone). `progress` gets the bytes of text since its last
+    call. Raises InputError for no files, no text, text that is not UTF-8, or other files in `out_dir`.
     """
     out_dir = Path(out_dir)
     settings = {
@@ -280,7 +279,7 @@ class LineEncoder:
         if self.word_boundaries:
             encoded = self.tokenizer.encode_with_offsets(lines)
             ids = [encoding.ids for encoding in encoded]
-            flags = map(word_starts, encoded, cut_words(lines))
+            flags = map(_word_starts, encoded, cut_words(lines))
             # a sequence's first token starts a word, even if the line was cut inside one
             marks = [[True, True, *piece[1:], True] for line in flags for piece in self._pieces(line)]
             starts = np.fromiter(chain.from_iterable(marks), dtype=np.bool_)
@@ -295,6 +294,13 @@ class LineEncoder:
     def _pieces(self, line: list) -> list[list]:
         room = self.max_length - 2
         return [line[start : start + room] for start in range(0, len(line), room)]
+
+
+def _word_starts(encoding: Encoding, words: list[tuple[str, int, int]]) -> list[bool]:
+    """For each token of a text whether it starts a word; `words` are the text's as `cut_words` gives them."""
+    word_of = [index for index, (word, _, _) in enumerate(words) for _ in word]
+    of_tokens = [word_of[start] for start, _ in encoding.offsets]
+    return [before != word for before, word in zip([-1, *of_tokens], of_tokens, strict=False)]
 
 
 def _encode_in_order(

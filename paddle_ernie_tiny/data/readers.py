@@ -29,7 +29,7 @@ def read_examples(
     """Reads a file's rows; `parse` turns a label's name into the label, `labels` are the names that aliases stand for.
 
     Without `require_label` the label, or its whole column, may be missing (None). Raises InputError for a file without
-    rows or with columns that do not fit, and InputErrors for up to 20 bad rows: `path:line`, value and remedy of each.
+    rows or with columns that do not fit, and InputErrors for up to 20 bad rows.
     """
     path, problems = Path(path), Problems()
     if labels is not None:
@@ -51,14 +51,10 @@ def read_examples(
 
 
 def infer_labels(path: str | Path, table: TableFormat) -> list[str]:
-    """The label names of a file, sorted (as numbers if all of them are). Raises as `read_examples` does.
-
-    With `header="auto"` and positions, a first row whose label occurs nowhere else counts as a header if all its
-    cells are single ASCII names.
-    """
+    """The label names of a file, sorted (as numbers if all of them are). Raises as `read_examples` does."""
     path, problems = Path(path), Problems()
 
-    def is_header(first: Cells) -> bool:
+    def is_header(first: Cells) -> bool:  # by its label if that is a usual name, or occurs nowhere else
         rows = tables.labelled_rows(path, replace(table, header=False), Problems(), is_header, require_label=True)
         once = sum(cells["label"] == first["label"] for _, cells in rows) == 1
         return tables.is_typical_name(first["label"]) or (once and tables.looks_like_header(first))
@@ -123,11 +119,10 @@ def read_paddlenlp(
 ) -> tuple[list[Example], list[str]]:
     """Reads one split of a data set of `paddlenlp.datasets`, from its cache or by download.
 
-    Fields that `table` does not name (None, or a position, which these rows do not have) are found by their
-    usual names; a second text is looked for only if `text` is not given by name. A row's line is its place in the
-    split, from 1. Returns the examples and the label names: `labels`, or those in PaddleNLP's order; test splits
-    without labels give None for each. `parse` gets the label names too. Raises InputError for an unknown data set,
-    split or field, or nothing cached and no network; InputErrors for up to 20 bad rows.
+    Fields that `table` does not name (None, or a position) are found by their usual names, a second text only if
+    `text` is not given by name. A row's line is its place in the split, from 1. Returns the examples and the label
+    names: `labels`, or those in PaddleNLP's order; rows without labels give None. `parse` gets the label names too.
+    Raises InputError for an unknown data set, split or field, or no network; InputErrors for bad rows.
     """
     rows, known, where = _load_paddlenlp(name, split, subset)
     fields = list(rows[0])

@@ -16,10 +16,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
+import warnings
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 from tokenizers import AddedToken, Encoding, Regex, Tokenizer, models, normalizers, pre_tokenizers, processors
@@ -184,6 +187,30 @@ def train_vocabulary(lines: Iterable[str], size: int, lowercase: bool = True) ->
     for line in lines:
         counts.update(splitter.split_words(line))
     return WordPieceTokenizer(learn_word_pieces(counts, size), lowercase)
+
+
+def cut_words(texts: Sequence[str]) -> list[list[tuple[str, int, int]]]:
+    """(word, start, end) of each text's words, from jieba's dictionary.
+
+    Its model for unknown words is off: it is slow, and what is in no dictionary is masked by character.
+    """
+    jieba = _jieba()
+    return [list(jieba.tokenize(text, HMM=False)) for text in texts]
+
+
+def word_counts() -> dict[str, int]:
+    """jieba's dictionary: how often each word occurs; beginnings of words are in it too, with a count of 0."""
+    jieba = _jieba()
+    jieba.initialize()
+    return jieba.dt.FREQ
+
+
+def _jieba() -> ModuleType:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # jieba imports the deprecated pkg_resources
+        import jieba
+    jieba.setLogLevel(logging.WARNING)
+    return jieba
 
 
 def _build(tokens: Sequence[str], lowercase: bool) -> Tokenizer:

@@ -12,8 +12,7 @@ from typing import Any
 import paddle
 from tqdm import tqdm
 
-from ..augmentation.augmenters import AugmentationRequest, augmented_rows
-from ..augmentation.copies import Augmented
+from ..augmentation.augmenters import AugmentationRequest, Augmented, augmented_rows
 from ..config import RunConfig
 from ..config.schema import GeneralCorpusSettings
 from ..data.corpus import TextCorpus, corpus_files, corpus_fingerprint, prepare_corpus

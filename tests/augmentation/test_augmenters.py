@@ -5,9 +5,8 @@ import dataclasses
 import pytest
 
 from paddle_ernie_tiny.augmentation import augmenters
-from paddle_ernie_tiny.augmentation.augmenters import AUGMENTERS, AugmentationRequest, augmented_rows
-from paddle_ernie_tiny.augmentation.copies import Augmented
-from paddle_ernie_tiny.augmentation.copies import cached as cached_rows
+from paddle_ernie_tiny.augmentation.augmenters import AUGMENTERS, AugmentationRequest, Augmented, augmented_rows
+from paddle_ernie_tiny.augmentation.augmenters import cached as cached_rows
 from paddle_ernie_tiny.config import AugmentationSettings
 from paddle_ernie_tiny.data.rows import Example, TokenExample
 from paddle_ernie_tiny.data.tokenization import WordPieceTokenizer

@@ -2,7 +2,7 @@
 
 import pytest
 
-from paddle_ernie_tiny.benchmark.operators import difference, parse_report
+from paddle_ernie_tiny.benchmark.bench import difference, parse_report
 
 REPORT = """
 Total time: 100.0

@@ -138,9 +138,15 @@ class Distil(Step):
     def measure(self) -> dict[str, Any]:
         training = self.settings.training
         if self.stage.label_terms:
-            measured = {**measure_classifier(self.context, self.product, self.folder, training), "score_kind": "classifier"}
+            measured = {
+                **measure_classifier(self.context, self.product, self.folder, training),
+                "score_kind": "classifier",
+            }
         else:  # without labels there is no classifier to score
-            measured = {**linear_probe(self.context, self.product, training.per_device_eval_batch_size), "score_kind": "linear probe"}
+            measured = {
+                **linear_probe(self.context, self.product, training.per_device_eval_batch_size),
+                "score_kind": "linear probe",
+            }
         if self.index == 0:
             measured["latent_before"] = latent_terms(self.context, self.index, None)
         measured["latent"] = latent_terms(self.context, self.index, self.product)
