@@ -18,11 +18,11 @@ from starlette.exceptions import HTTPException
 
 from ... import __version__
 from ..row_files import answer_row
+from . import messages
 from .bundle_queue import BundleQueue
-from .messages import Models, ServedModel, State, answer_model, read_body, read_request, request_schemas, request_shapes
+from .messages import Models, Problem, ServedModel, State, documented
 from .middleware import Metrics, Observed
 from .options import ServeOptions
-from .problems import Problem, documented
 
 PAGE = {"": "text/html", "page.css": "text/css", "page.js": "text/javascript", "icon.svg": "image/svg+xml"}
 
@@ -60,8 +60,8 @@ def _add_predictions(app: FastAPI, service: ServerContext) -> dict[str, Any]:
     """Adds the paths below /v1. Returns the components of the document that FastAPI does not see, of their bodies."""
     options, queues = service.options, service.queues
     manifests = {name: queue.predictor.manifest for name, queue in queues.items()}
-    shapes = request_shapes({name: manifest.pair for name, manifest in manifests.items()}, options)
-    schema, components = request_schemas(shapes)
+    shapes = messages.request_shapes({name: manifest.pair for name, manifest in manifests.items()}, options)
+    schema, components = messages.request_schemas(shapes)
     guard = [] if options.api_key is None else [Depends(_key_check(options.api_key))]
     also = (401,) if guard else ()
 
@@ -69,7 +69,7 @@ def _add_predictions(app: FastAPI, service: ServerContext) -> dict[str, Any]:
         "/v1/predict",
         summary="Answer one text or many",
         dependencies=guard,
-        response_model=answer_model(manifests.values()),
+        response_model=messages.answer_model(manifests.values()),
         response_description="The answers, in the order of the texts.",
         responses=documented(400, 404, 405, 408, 413, 415, 422, 429, 500, 503, *also),
         openapi_extra={"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}},
@@ -79,9 +79,9 @@ def _add_predictions(app: FastAPI, service: ServerContext) -> dict[str, Any]:
 
         `model` may be left out where there is one. Rows of different clients are computed together.
         """
-        body = await read_body(request, options)
+        body = await messages.read_body(request, options)
         start = time.perf_counter()
-        asked = read_request(body, shapes)
+        asked = messages.read_request(body, shapes)
         request.state.noted |= {"model": asked.model, "rows": len(asked.texts), "bytes": len(body)}
         queue = queues[asked.model]
         try:
