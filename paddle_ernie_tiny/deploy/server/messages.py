@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Literal, Union
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
-from pydantic.json_schema import models_json_schema
 from pydantic_core import ErrorDetails, from_json
 from starlette.requests import Request
 from starlette.responses import Response
@@ -112,13 +111,6 @@ def request_shapes(pairs: dict[str, bool], options: ServeOptions) -> Shapes:
         several = create_model(f"Many{title}s", __config__=_CLOSED, model=model, texts=(many, ...))
         shapes |= {(name, False): single for name in names} | {(name, True): several for name in names}
     return shapes
-
-
-def request_schemas(shapes: Shapes) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The JSON schema of a body, and the components of the OpenAPI document that it refers to."""
-    distinct: Any = [(shape, "validation") for shape in dict.fromkeys(shapes.values())]
-    references, found = models_json_schema(distinct, ref_template="#/components/schemas/{model}")
-    return {"oneOf": list(references.values())}, found["$defs"]
 
 
 async def read_body(request: Request, options: ServeOptions) -> bytes:
