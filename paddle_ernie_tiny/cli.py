@@ -151,7 +151,7 @@ def onnx(
 ) -> None:
     """Convert a bundle to ONNX; nothing is written if ONNX Runtime answers differently."""
     import_paddle()
-    from .deploy.onnx import onnx as convert_bundle
+    from .deploy.export import onnx as convert_bundle
 
     parity = convert_bundle(bundle, out, input, tolerance)
     typer.echo(f"{out}: ONNX, logits differ by at most {parity['max_abs_diff']:.2e} on {parity['rows']} rows")

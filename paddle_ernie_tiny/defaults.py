@@ -1,5 +1,8 @@
 """Defaults that the configuration, the Python API and the command line share."""
 
+from dataclasses import MISSING, field
+from typing import Any
+
 EXPORT_ROWS = 64  # evaluation rows of the export's parity gate
 EXPORT_TOLERANCE = 1e-4  # largest allowed difference of logits between two graphs
 MAX_LENGTH_TOKENS = 128  # of a row, with [CLS] and [SEP]
@@ -11,3 +14,8 @@ BENCH_ROUNDS = 5  # turns that the models take in each setting
 BENCH_LENGTHS = (128,)  # tokens per text
 BENCH_THREADS = (1,)  # CPU threads
 BENCH_ENGINES = ("paddle",)  # inference engines
+
+
+def option(help: str, default: Any = MISSING, **more: Any) -> Any:
+    """A data class's field that is an option of the command line: see `cli_options.with_options`."""
+    return field(default=default, metadata={"help": help, **more})

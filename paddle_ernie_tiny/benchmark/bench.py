@@ -16,7 +16,7 @@ from pathlib import Path
 import psutil
 
 from ..deploy.bundle import read_manifest
-from ..deploy.engines import ENGINES, check_engines, reads_onnx
+from ..deploy.engines import ENGINES, ON_ONNX, check_engines
 from ..deploy.row_files import evaluate
 from ..errors import ErnieTinyError, InputError
 from ..files import require_writable, write_json
@@ -151,7 +151,7 @@ def load(request: BenchRequest, subjects: list[Subject], threads: int, stack: Ex
     running = []
     for subject, engine in product(subjects, request.engines):
         folder = subject.folder
-        if reads_onnx(engine):
+        if engine in ON_ONNX:
             if subject.precision != "fp32":
                 say(f"{subject.label} is left out of {engine}: only fp32 graphs are converted")
                 continue

@@ -4,19 +4,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import MISSING, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ..defaults import BENCH_ENGINES, BENCH_LENGTHS, BENCH_ROUNDS, BENCH_SECONDS, BENCH_THREADS
+from ..defaults import BENCH_ENGINES, BENCH_LENGTHS, BENCH_ROUNDS, BENCH_SECONDS, BENCH_THREADS, option
 
 Say = Callable[[str], None]
 Texts = tuple[list[str], list[str] | None]  # the rows of a data set; second texts for pairs
 Record = dict[str, Any]  # JSON values
-
-
-def _option(help: str, default: Any = MISSING, **more: Any) -> Any:
-    return field(default=default, metadata={"help": help, **more})
 
 
 def _list(help: str, default: tuple[Any, ...], option: str, commas: bool = True) -> Any:
@@ -30,7 +26,7 @@ class BenchRequest:
     A field whose metadata has "help" is an option of `ernie-tiny bench` (see cli_options.py).
     """
 
-    models: list[str] = _option(
+    models: list[str] = option(
         "bundle folder, or a shape with random weights: bert-base, 4l-312h, 6l-768h, 3l-192h-12heads-768ffn; "
         "@fp32, @int8 and @plain (the graph without the toolkit's shortcuts) may follow; the first is the reference",
         option="--model",
@@ -42,14 +38,14 @@ class BenchRequest:
     engines: list[str] = _list(
         "inference engines, comma-separated: paddle, onnxruntime, openvino, paddle-tensorrt", BENCH_ENGINES, "--engine"
     )
-    device: str = _option("cpu or gpu", "cpu")
-    seconds: float = _option("of measuring for each model in each setting", BENCH_SECONDS, min=0.05)
-    rounds: int = _option("turns of each model in each setting", BENCH_ROUNDS, min=1)
-    text: Path | None = _option("data set, or file with one text per line: also measure text to label", None)
+    device: str = option("cpu or gpu", "cpu")
+    seconds: float = option("of measuring for each model in each setting", BENCH_SECONDS, min=0.05)
+    rounds: int = option("turns of each model in each setting", BENCH_ROUNDS, min=1)
+    text: Path | None = option("data set, or file with one text per line: also measure text to label", None)
     columns: list[str] = _list("its column of text; twice for pairs", (), "--column", commas=False)
-    label: str | None = _option("its column of labels: also score the bundles", None)
-    bare: bool = _option("measure the models alone: token ids to logits", True)
-    profile: bool = _option("also show which operations take the time", False)
+    label: str | None = option("its column of labels: also score the bundles", None)
+    bare: bool = option("measure the models alone: token ids to logits", True)
+    profile: bool = option("also show which operations take the time", False)
     cache: Path = field(
         default_factory=lambda: Path(
             os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "paddle_ernie_tiny/bench"

@@ -167,7 +167,7 @@ def _bundle(folder: Path) -> Subject:
 
 def onnx_folder(subject: Subject, cache: Path) -> Path:
     """A folder in `cache` with the graph as ONNX, converted once. Raises ErnieTinyError when paddle2onnx cannot."""
-    from ..deploy.onnx import convert
+    from ..deploy.export import convert
 
     folder = cache / "onnx" / f"{subject.name}-{sha256(subject.folder / MANIFEST)[:12]}"
     temporary = folder / f"{ONNX_FILE}.tmp"

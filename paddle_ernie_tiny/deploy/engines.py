@@ -167,12 +167,8 @@ ENGINES: dict[str, Callable[[Path, str, int, str], Engine]] = {
     "onnxruntime": OnnxRuntimeEngine,
     "openvino": OpenVinoEngine,
 }
-_MODULES = {"onnxruntime": ("onnxruntime", "paddle2onnx"), "openvino": ("openvino", "paddle2onnx")}
-
-
-def reads_onnx(engine: str) -> bool:
-    """Does the engine run `model.onnx`, not Paddle's own format?"""
-    return engine in _MODULES
+# what runs `model.onnx`, not Paddle's own format, and the packages that it needs
+ON_ONNX = {"onnxruntime": ("onnxruntime", "paddle2onnx"), "openvino": ("openvino", "paddle2onnx")}
 
 
 def check_engines(names: list[str]) -> None:
@@ -180,7 +176,7 @@ def check_engines(names: list[str]) -> None:
     for name in names:
         if name not in ENGINES:
             raise InputError(f"unknown engine {name!r}", "--engine", f"choose from {', '.join(ENGINES)}")
-        missing = [module for module in _MODULES.get(name, ()) if importlib.util.find_spec(module) is None]
+        missing = [module for module in ON_ONNX.get(name, ()) if importlib.util.find_spec(module) is None]
         if missing:
             raise InputError(
                 f"{name} needs the package {missing[0]}", "--engine", "pip install 'paddle-ernie-tiny[bench]'"

@@ -82,18 +82,15 @@ def answer_from_first_token(model: Any) -> None:
     layers[len(layers) - 1] = FirstTokenLayer(layers[-1])
 
 
-def served_layer(model: Any, pad_id: int) -> nn.Layer:
+class Served(nn.Layer):
     """The classifier as it is served: ids in, logits out; the mask is computed from the padding id."""
 
-    class Served(nn.Layer):
-        def __init__(self):
-            super().__init__()
-            self.model = model
+    def __init__(self, model: Any, pad_id: int):
+        super().__init__()
+        self.model, self.pad_id = model, pad_id
+        self.eval()
 
-        def forward(self, input_ids, token_type_ids):
-            mask = (input_ids != pad_id).astype("float32")
-            return self.model(input_ids, token_type_ids=token_type_ids, attention_mask=mask)
-
-    served = Served()
-    served.eval()
-    return served
+    def forward(self, input_ids: paddle.Tensor, token_type_ids: paddle.Tensor) -> paddle.Tensor:
+        """int64 [batch, length] twice to logits [batch, (length,) labels]."""
+        mask = (input_ids != self.pad_id).astype("float32")
+        return self.model(input_ids, token_type_ids=token_type_ids, attention_mask=mask)

@@ -164,10 +164,7 @@ def _write(quantizer: Quantizer, folder: Path, request: QuantizeRequest, keep_fp
 
 
 def _sensitivity(quantizer: Quantizer, folder: Path, request: QuantizeRequest, served: Predictor) -> dict[str, float]:
-    """Part to the mean squared change of the calibration rows' logits with that part alone in int8, largest first.
-
-    Measured by real int8 runs of the engine.
-    """
+    """Part to the mean squared change of the calibration rows' logits with that part alone in int8, largest first."""
     rows = request.calibration
     fp32, changes = np.concatenate(served.outputs(rows.texts, rows.texts_b)), {}
     for part in quantizer.parts:

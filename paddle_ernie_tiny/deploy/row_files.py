@@ -95,10 +95,13 @@ def evaluate(
     return {"rows": len(rows.gold), **predictor.score(outputs, rows.gold, rows.texts)}
 
 
-def answer_row(predictor: Predictor, text: str, text_b: str | None, answer: Any) -> dict[str, Any]:
-    """The row and its answer as JSON values, the same in `predict` and in the HTTP server."""
-    values: dict[str, Any] = {"text": text} if text_b is None else {"text": text, "text_b": text_b}
-    return {**values, **predictor.kind.as_json(answer)}
+def answer_rows(
+    predictor: Predictor, texts: list[str], texts_b: list[str] | None, answers: list[Any]
+) -> list[dict[str, Any]]:
+    """The rows and their answers as JSON values, the same in `predict` and in the HTTP server."""
+    columns = {"text": texts} if texts_b is None else {"text": texts, "text_b": texts_b}
+    rows = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+    return [{**row, **predictor.kind.as_json(answer)} for row, answer in zip(rows, answers, strict=True)]
 
 
 def predict_rows(
@@ -122,9 +125,7 @@ def predict_rows(
         if not all(given.strip() for given in (*texts, *(texts_b or ()))):
             raise InputError("the text is empty", "predict", "give a text with characters in it")
     predictor = Predictor(bundle, device, threads, precision)
-    answers = predictor.predict(texts, texts_b, batch_size)
-    pairs: Sequence[str | None] = texts_b or [None] * len(texts)
-    return [answer_row(predictor, *row) for row in zip(texts, pairs, answers, strict=True)]
+    return answer_rows(predictor, texts, texts_b, predictor.predict(texts, texts_b, batch_size))
 
 
 def write_answers(answers: list[dict[str, Any]], output: Path | None) -> None:

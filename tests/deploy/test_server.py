@@ -12,7 +12,7 @@ import time
 import pytest
 
 from paddle_ernie_tiny.deploy.predictor import Predictor
-from paddle_ernie_tiny.deploy.row_files import answer_row
+from paddle_ernie_tiny.deploy.row_files import answer_rows
 from tests.browser import until
 from tests.e2e.conftest import ernie_tiny
 from tests.serving import serving
@@ -29,7 +29,7 @@ def test_answers_are_those_of_the_command_predict(one_model, bundles):
 def test_one_row_and_many_of_every_kind(server, bundles, name):
     predictor = Predictor(bundles[name])
     other = OTHER if predictor.manifest.pair else None
-    expected = answer_row(predictor, TEXT, other, predictor.predict([TEXT], other and [other])[0])
+    expected = answer_rows(predictor, [TEXT], other and [other], predictor.predict([TEXT], other and [other]))[0]
     row = {"text": TEXT, "text_b": other} if other else {"text": TEXT}
     one = server.ask(body={"model": name, **row}).json()
     many = server.ask(body={"model": name, "texts": [row, row] if other else [OTHER, TEXT]}).json()

@@ -7,9 +7,8 @@ import numpy as np
 import pytest
 
 from paddle_ernie_tiny.deploy.server.bundle_queue import MAX_PADDING, pick_batch, rounded_length
-from paddle_ernie_tiny.deploy.server.messages import read_request, request_shapes
+from paddle_ernie_tiny.deploy.server.messages import Problem, read_request, request_shapes
 from paddle_ernie_tiny.deploy.server.options import ServeOptions, named_bundles
-from paddle_ernie_tiny.deploy.server.problems import Problem
 from paddle_ernie_tiny.errors import InputError
 
 

@@ -8,9 +8,9 @@ import pytest
 
 from paddle_ernie_tiny.deploy.server import bundle_queue
 from paddle_ernie_tiny.deploy.server.bundle_queue import BundleQueue
+from paddle_ernie_tiny.deploy.server.messages import Problem
 from paddle_ernie_tiny.deploy.server.middleware import Metrics
 from paddle_ernie_tiny.deploy.server.options import ServeOptions
-from paddle_ernie_tiny.deploy.server.problems import Problem
 
 
 class ToldPredictor:

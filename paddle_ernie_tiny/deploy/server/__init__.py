@@ -1,5 +1,5 @@
 """`ernie-tiny serve`: bundles over HTTP.
 
-A request goes middleware -> app -> messages (what was asked) -> bundle_queue (one thread per bundle) -> back.
+A request goes middleware -> serve -> messages (what was asked) -> bundle_queue (one thread per bundle) -> back.
 Imports neither PaddleNLP nor any training code.
 """

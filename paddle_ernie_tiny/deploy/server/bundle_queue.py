@@ -14,9 +14,9 @@ from typing import Any
 
 from ...kinds import Row
 from ..predictor import Predictor
+from .messages import Problem
 from .middleware import Metrics
 from .options import ServeOptions
-from .problems import Problem
 
 log = logging.getLogger(__name__)
 MAX_PADDING = 0.15  # share of a batch that may be padding: a forward pass costs about as much as its tokens

@@ -1,4 +1,7 @@
-"""The bodies of requests and answers: read within limits, and checked by the models that /openapi.json shows."""
+"""The bodies of requests, answers and refusals: read within limits, and checked by the models of /openapi.json.
+
+Every refusal has one JSON shape: {"error": {"code", "message", "where", "remedy"}}.
+"""
 
 from __future__ import annotations
 
@@ -9,14 +12,29 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Literal, Union
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
-from pydantic.json_schema import models_json_schema
 from pydantic_core import ErrorDetails, from_json
 from starlette.requests import Request
+from starlette.responses import Response
 
 from ..bundle import Manifest
 from .options import ServeOptions
-from .problems import Problem
 
+CODES = {
+    "not_json": (400, "The body is not JSON in UTF-8."),
+    "unauthorized": (401, "The API key is missing or wrong."),
+    "not_found": (404, "No such path."),
+    "unknown_model": (404, "No model of this name."),
+    "method_not_allowed": (405, "The path does not take this method."),
+    "slow_request": (408, "The body did not arrive in time."),
+    "body_too_large": (413, "The body is larger than the server takes."),
+    "unsupported_media_type": (415, "The body is not declared as application/json, or is compressed."),
+    "invalid_request": (422, "The JSON does not say what to predict; `where` names the place."),
+    "busy": (429, "The queue is full; try again after `Retry-After` seconds."),
+    "internal": (500, "The server failed; its log says why."),
+    "draining": (503, "The server is shutting down."),
+    "timeout": (503, "No answer in time."),
+    "too_many_connections": (503, "Too many connections have a request under way."),
+}
 # Control characters but tab and line ends: no text holds them, and what follows a NUL is lost in many logs and tools.
 _CONTROL = r"\x00-\x08\x0b\x0c\x0e-\x1f\x7f"
 _TEXT = rf"^[^{_CONTROL}]*[^\s{_CONTROL}][^{_CONTROL}]*$"
@@ -24,6 +42,49 @@ _JSON_TYPES = {dict: "an object", list: "a list", str: "a string", bool: "a bool
 _CLOSED = ConfigDict(extra="forbid")
 
 Shapes = dict[tuple[str, bool], type[BaseModel]]  # of a body, by (the model that is asked, is there a list of rows?)
+
+
+class ErrorDetail(BaseModel):
+    """What is wrong, where, and how to fix it."""
+
+    code: str = Field(json_schema_extra={"enum": list(CODES)})
+    message: str
+    where: str | None = Field(None, description="place in the request, such as texts[3]")
+    remedy: str | None = None
+
+
+class ErrorBody(BaseModel):
+    """The body of every refusal."""
+
+    error: ErrorDetail
+
+
+@dataclass(eq=False)
+class Problem(Exception):
+    """A request that cannot be answered: what is wrong, where in the request, and the remedy."""
+
+    code: str
+    message: str
+    where: str | None = None
+    remedy: str | None = None
+    headers: dict[str, str] | None = None
+
+    def response(self) -> Response:
+        """The whole answer."""
+        error = ErrorDetail(code=self.code, message=self.message, where=self.where, remedy=self.remedy)
+        body = ErrorBody(error=error).model_dump_json(exclude_none=True)
+        return Response(body, CODES[self.code][0], self.headers, "application/json")
+
+
+def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """OpenAPI `responses` for these status codes."""
+    found: dict[int | str, dict[str, Any]] = {}
+    for status in statuses:
+        meanings = [meaning for of_code, meaning in CODES.values() if of_code == status]
+        found[status] = {"model": ErrorBody, "description": " ".join(meanings)}
+        if status == 429:
+            found[status]["headers"] = {"Retry-After": {"schema": {"type": "integer"}, "required": True}}
+    return found
 
 
 @dataclass(frozen=True)
@@ -50,13 +111,6 @@ def request_shapes(pairs: dict[str, bool], options: ServeOptions) -> Shapes:
         several = create_model(f"Many{title}s", __config__=_CLOSED, model=model, texts=(many, ...))
         shapes |= {(name, False): single for name in names} | {(name, True): several for name in names}
     return shapes
-
-
-def request_schemas(shapes: Shapes) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The JSON schema of a body, and the components of the OpenAPI document that it refers to."""
-    distinct: Any = [(shape, "validation") for shape in dict.fromkeys(shapes.values())]
-    references, found = models_json_schema(distinct, ref_template="#/components/schemas/{model}")
-    return {"oneOf": list(references.values())}, found["$defs"]
 
 
 async def read_body(request: Request, options: ServeOptions) -> bytes:

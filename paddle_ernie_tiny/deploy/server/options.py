@@ -3,16 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
+from ...defaults import option
 from ...errors import InputError
-
-
-def _option(default: Any, help: str, **more: Any) -> Any:
-    """A field with what the command line shows and checks: `help`, and where it has them `min`, `max`, `envvar`."""
-    return field(default=default, metadata={"help": help, **more})
 
 
 @dataclass(frozen=True)
@@ -22,20 +17,20 @@ class ServeOptions:
     Every field is an option of the command line. Raises InputError for values that contradict each other.
     """
 
-    host: str = _option("127.0.0.1", "address to listen on; 0.0.0.0 for all")
-    port: int = _option(8000, "0: any free one; the log says which", min=0, max=65535)
-    threads: int = _option(1, "CPU threads of one forward pass", min=1)
-    batch_size: int = _option(16, "most rows of a forward pass", min=1)
-    max_wait_ms: float = _option(2.0, "how long a row waits for others, when idle", min=0)
-    queue_rows: int = _option(512, "rows that may wait for a bundle; then 429", min=1)
-    max_body_bytes: int = _option(1_000_000, "larger bodies are refused", min=1)
-    max_texts: int = _option(256, "most rows of a request", min=1)
-    max_characters: int = _option(10_000, "most characters of a text", min=1)
-    body_seconds: float = _option(10.0, "time for a client to send its body; then 408", min=0.1)
-    request_seconds: float = _option(30.0, "time for the answer; then 503", min=0.1)
-    drain_seconds: float = _option(1.0, "time to stay open after SIGTERM", min=0)
-    max_connections: int = _option(2048, "connections with a request under way; then 503", min=1)
-    api_key: str | None = _option(None, "asked of clients as 'Authorization: Bearer KEY'", envvar="ERNIE_TINY_API_KEY")
+    host: str = option("address to listen on; 0.0.0.0 for all", "127.0.0.1")
+    port: int = option("0: any free one; the log says which", 8000, min=0, max=65535)
+    threads: int = option("CPU threads of one forward pass", 1, min=1)
+    batch_size: int = option("most rows of a forward pass", 16, min=1)
+    max_wait_ms: float = option("how long a row waits for others, when idle", 2.0, min=0)
+    queue_rows: int = option("rows that may wait for a bundle; then 429", 512, min=1)
+    max_body_bytes: int = option("larger bodies are refused", 1_000_000, min=1)
+    max_texts: int = option("most rows of a request", 256, min=1)
+    max_characters: int = option("most characters of a text", 10_000, min=1)
+    body_seconds: float = option("time for a client to send its body; then 408", 10.0, min=0.1)
+    request_seconds: float = option("time for the answer; then 503", 30.0, min=0.1)
+    drain_seconds: float = option("time to stay open after SIGTERM", 1.0, min=0)
+    max_connections: int = option("connections with a request under way; then 503", 2048, min=1)
+    api_key: str | None = option("asked of clients as 'Authorization: Bearer KEY'", None, envvar="ERNIE_TINY_API_KEY")
 
     def __post_init__(self):
         if self.max_texts > self.queue_rows:

@@ -1,4 +1,4 @@
-"""Starting, running and stopping the server process."""
+"""The server: what each path does, and how its process starts, runs and stops."""
 
 from __future__ import annotations
 
@@ -6,22 +6,36 @@ import asyncio
 import ipaddress
 import json
 import logging
+import secrets
 import socket
 import sys
 import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from importlib.resources import files
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 import uvicorn
+from fastapi import Depends, FastAPI, Request, Response
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from pydantic.json_schema import models_json_schema
+from starlette.exceptions import HTTPException
 
+from ... import __version__
 from ...errors import InputError
-from .app import ServerContext, build_app
+from ..row_files import answer_rows
+from . import messages
 from .bundle_queue import BundleQueue
-from .middleware import Metrics
+from .messages import Models, Problem, ServedModel, State, documented
+from .middleware import Metrics, Observed
 from .options import ServeOptions
 
 log = logging.getLogger(__name__)
 _PLAIN = set(vars(logging.makeLogRecord({}))) | {"message", "asctime", "color_message", "taskName"}
+PAGE = {"": "text/html", "page.css": "text/css", "page.js": "text/javascript", "icon.svg": "image/svg+xml"}
 
 
 def serve(bundles: dict[str, Path], options: ServeOptions) -> None:
@@ -33,7 +47,10 @@ def serve(bundles: dict[str, Path], options: ServeOptions) -> None:
     Raises InputError when a bundle is no good or the address cannot be had.
     """
     start = time.perf_counter()
-    log_as_json()
+    handler = logging.StreamHandler(sys.stdout)  # for all logging of this process
+    handler.setFormatter(JsonFormatter())
+    logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
+    logging.getLogger("paddle_ernie_tiny").setLevel(logging.INFO)
     with _bound_socket(options) as listener:
         metrics = Metrics()
         queues = {name: BundleQueue(name, folder, options, metrics) for name, folder in bundles.items()}
@@ -51,19 +68,18 @@ class _Server(uvicorn.Server):
     def __init__(self, service: ServerContext, start: float):
         self._service, self._start = service, start
         options = service.options
-        super().__init__(
-            uvicorn.Config(
-                build_app(service),
-                http="h11",
-                ws="none",
-                lifespan="off",
-                log_config=None,
-                access_log=False,
-                server_header=False,
-                timeout_keep_alive=30,
-                timeout_graceful_shutdown=int(options.body_seconds + options.request_seconds) + 1,
-            )
+        config = uvicorn.Config(
+            build_app(service),
+            http="h11",
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            timeout_keep_alive=30,
+            timeout_graceful_shutdown=int(options.body_seconds + options.request_seconds) + 1,
         )
+        super().__init__(config)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Begins to answer and to listen, and logs where."""
@@ -113,9 +129,129 @@ class JsonFormatter(logging.Formatter):
         return json.dumps(values, ensure_ascii=True, default=str)
 
 
-def log_as_json() -> None:
-    """All logging of this process goes to standard output as JSON lines."""
-    handler = logging.StreamHandler(sys.stdout)
-    handler.setFormatter(JsonFormatter())
-    logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
-    logging.getLogger("paddle_ernie_tiny").setLevel(logging.INFO)
+@dataclass
+class ServerContext:
+    """What the paths share."""
+
+    queues: dict[str, BundleQueue]
+    options: ServeOptions
+    metrics: Metrics
+    draining: bool = False
+
+
+def build_app(service: ServerContext) -> FastAPI:
+    """The ASGI application over loaded bundles."""
+    app = FastAPI(
+        title="ernie-tiny serve",
+        version=__version__,
+        description="Predictions of exported bundles. Every refusal has the shape of `ErrorBody`.",
+        docs_url=None,  # these pages load scripts from a CDN
+        redoc_url=None,
+        exception_handlers=dict.fromkeys((Problem, 404, 405), _refuse),
+    )
+    components = _add_predictions(app, service)
+    _add_states(app, service)
+    folder = files(__package__) / "page"
+    found = {f"/{name}": ((folder / (name or "index.html")).read_bytes(), media) for name, media in PAGE.items()}
+
+    async def page(request: Request) -> Response:
+        content, media = found[request.scope["path"]]
+        return Response(content, media_type=media, headers={"Cache-Control": "no-cache"})
+
+    for path in found:
+        app.add_api_route(path, page, include_in_schema=False, response_model=None)
+    app.openapi()["components"]["schemas"] |= components  # FastAPI keeps the document and sends it from then on
+    paths = {getattr(route, "path", "") for route in app.routes}
+    app.add_middleware(Observed, metrics=service.metrics, paths=paths, limit=service.options.max_connections)
+    return app
+
+
+def _add_predictions(app: FastAPI, service: ServerContext) -> dict[str, Any]:
+    """Adds the paths below /v1. Returns the components of the document that FastAPI does not see, of their bodies."""
+    options, queues = service.options, service.queues
+    manifests = {name: queue.predictor.manifest for name, queue in queues.items()}
+    shapes = messages.request_shapes({name: manifest.pair for name, manifest in manifests.items()}, options)
+    distinct: Any = [(shape, "validation") for shape in dict.fromkeys(shapes.values())]
+    references, found = models_json_schema(distinct, ref_template="#/components/schemas/{model}")
+    schema = {"oneOf": list(references.values())}
+    guard = [] if options.api_key is None else [Depends(_key_check(options.api_key))]
+    also = (401,) if guard else ()
+
+    @app.post(
+        "/v1/predict",
+        summary="Answer one text or many",
+        dependencies=guard,
+        response_model=messages.answer_model(manifests.values()),
+        response_description="The answers, in the order of the texts.",
+        responses=documented(400, 404, 405, 408, 413, 415, 422, 429, 500, 503, *also),
+        openapi_extra={"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}},
+    )
+    async def predict(request: Request, response: Response) -> dict[str, Any]:
+        """`text` is one row and `texts` many; where a model compares two texts, a row is `text` and `text_b`.
+
+        `model` may be left out where there is one. Rows of different clients are computed together.
+        """
+        body = await messages.read_body(request, options)
+        start = time.perf_counter()
+        asked = messages.read_request(body, shapes)
+        request.state.noted |= {"model": asked.model, "rows": len(asked.texts), "bytes": len(body)}
+        queue = queues[asked.model]
+        try:
+            answers = await asyncio.wait_for(queue.answers(asked.texts, asked.texts_b), options.request_seconds)
+        except asyncio.TimeoutError:  # the builtin one only from Python 3.11 on
+            what = f"no answer within {options.request_seconds:g} s"
+            raise Problem("timeout", what, None, "try again later", {"Retry-After": "1"}) from None
+        rows = answer_rows(queue.predictor, asked.texts, asked.texts_b, answers)
+        if service.draining:
+            response.headers["Connection"] = "close"
+        latency = round((time.perf_counter() - start) * 1000, 2)
+        return {"model": asked.model, "results": rows, "latency_ms": latency}
+
+    @app.get("/v1/models", summary="The models and their labels", dependencies=guard, responses=documented(405, *also))
+    async def models() -> Models:
+        return Models(models=[ServedModel(name=name, **vars(manifest)) for name, manifest in manifests.items()])
+
+    return found["$defs"]
+
+
+def _key_check(key: str) -> Callable[..., Awaitable[None]]:
+    """A dependency that lets requests with the key through, and shows in the document as HTTP's bearer scheme."""
+    bearer = Depends(HTTPBearer(auto_error=False))
+
+    async def check(given: HTTPAuthorizationCredentials | None = bearer) -> None:
+        if given is None or not secrets.compare_digest(given.credentials.encode(), key.encode()):
+            headers = {"WWW-Authenticate": "Bearer"}
+            raise Problem("unauthorized", "the API key is missing or wrong", "authorization", "Bearer KEY", headers)
+
+    return check
+
+
+def _add_states(app: FastAPI, service: ServerContext) -> None:
+    @app.get("/healthz", responses=documented(405, 500), summary="Is it alive?")
+    async def healthz() -> State:
+        dead = [name for name, queue in service.queues.items() if not queue.alive]
+        if dead:
+            raise Problem("internal", f"{', '.join(dead)} no longer answers", remedy="start the server again")
+        return State(status="ok")
+
+    @app.get("/readyz", responses=documented(405, 503), summary="Takes requests?")
+    async def readyz() -> State:
+        if service.draining:
+            raise Problem("draining", "the server is shutting down")
+        return State(status="ready")
+
+    text: Any = {200: {"content": {"text/plain": {"schema": {"type": "string"}}}}, **documented(405)}
+
+    @app.get("/metrics", responses=text, summary="For Prometheus", response_class=Response)
+    async def metrics() -> Response:
+        return Response(generate_latest(service.metrics.registry), media_type=CONTENT_TYPE_LATEST)
+
+
+async def _refuse(request: Request, error: Exception) -> Response:
+    """Answers with the problem; 404 and 405 are the router's own."""
+    if isinstance(error, HTTPException):
+        code = "not_found" if error.status_code == 404 else "method_not_allowed"
+        error = Problem(code, error.detail, remedy="see /openapi.json", headers=dict(error.headers or {}))
+    assert isinstance(error, Problem)
+    request.state.noted["code"] = error.code
+    return error.response()
