@@ -6,7 +6,7 @@ import pytest
 
 from paddle_ernie_tiny.data.rows import EncodedRows
 from paddle_ernie_tiny.distillation import signals
-from paddle_ernie_tiny.distillation.signals import Layout, SignalCache, rows_fingerprint
+from paddle_ernie_tiny.distillation.teacher import Layout, SignalCache, rows_fingerprint
 from paddle_ernie_tiny.errors import InputError
 from paddle_ernie_tiny.terms import Captured, Needs
 
