@@ -90,6 +90,10 @@ class RunContext:
         """The table's row of the stage at `index`."""
         return STAGES[self.config.stages[index].stage]
 
+    def is_general(self, index: int) -> bool:
+        """Does the stage at `index` train on the general corpus?"""
+        return self.stage(index).data == "general"
+
     def stage_folder(self, index: int) -> Path:
         """Where the stage at `index` works; -1: the last one."""
         return self.folder.stage(index % len(self.config.stages), self.config.stages[index].stage)
@@ -146,7 +150,7 @@ class RunContext:
 
     def stage_rows(self, index: int) -> Any:
         """What a stage trains on: the general corpus, or the task's rows and, if asked for, augmented copies."""
-        if self.stage(index).data == "general":
+        if self.is_general(index):
             return self.corpus.train
         return self.rows("train") if self.config.augmentation is None else self._augmented_rows
 

@@ -107,7 +107,7 @@ def plan(contexts: dict[str, RunContext]) -> list[Step]:
         times = names[: index + 1].count(name)
         label = name if times == 1 else f"{name}-{times}"  # a stage that is repeated is told apart by its number
         members = {student: Distil(context, index, label) for student, context in contexts.items()}
-        if len(members) > 1 and first.stage(index).data == "general":  # several students train together
+        if len(members) > 1 and first.is_general(index):  # several students train together
             steps.append(DistilStudents(members, RunFolder(folder.shared).stage(index, name)))
         else:
             steps += members.values()

@@ -18,10 +18,18 @@ from ...distributed import is_main, main_first
 from ...errors import InputError
 from ...models.weights import model_fingerprint, save_model
 from ...terms import TERMS, Needs
-from ...training.trainer import Training, training_arguments
+from ...training.trainer import ToolkitTrainer, Training, training_arguments
 from ..context import RunContext
 from ..measure import LATENT_SPLITS, dev_score, latent_settings, latent_terms, linear_probe, measure_classifier
 from ..step import FINAL, Step, StepRecord, fingerprint, identity
+
+
+def train(trainer: ToolkitTrainer) -> dict[str, Any]:
+    """Trains to the end, from the last checkpoint if there is one (see `conclude`)."""
+    checkpoint = trainer.begin()
+    if trainer.steps_left:
+        trainer.train(resume_from_checkpoint=checkpoint)
+    return trainer.conclude()
 
 
 class Distil(Step):
@@ -38,10 +46,7 @@ class Distil(Step):
         model = context.load_teacher(self.stage.teacher)
         objective, student = self.load(model)
         trainer = self.trainer(model, student, objective, self.folder)
-        checkpoint = trainer.begin()
-        if trainer.steps_left:
-            trainer.train(resume_from_checkpoint=checkpoint)
-        result = {**trainer.conclude(), "objective": objective.equation()}
+        result = {**train(trainer), "objective": objective.equation()}
         trainer.teacher.sync()
         if self.stage.data == "task" and context.config.augmentation is not None:
             made = context.augmented
@@ -117,7 +122,7 @@ class Distil(Step):
             "objective": config.stage_objective(self.index).model_dump(mode="json", exclude=unused),
             "upstream": upstream,
         }
-        if stage.data == "general":
+        if context.is_general(self.index):
             return {**values, "general_corpus": context.corpus_inputs()}
         if config.augmentation is not None:
             values["augmentation"] = config.augmentation.model_dump(mode="json", exclude={"rows_per_batch"})
@@ -188,10 +193,7 @@ class DistilStudents(Step):
         objective = JointObjective({name: own for name, (own, _) in loaded.items()})
         students = {name: student for name, (_, student) in loaded.items()}
         trainer = first.trainer(model, JointStudents(students), objective, self.folder)
-        checkpoint = trainer.begin()
-        if trainer.steps_left:
-            trainer.train(resume_from_checkpoint=checkpoint)
-        trained = trainer.conclude()
+        trained = train(trainer)
         trainer.teacher.sync()
         for name, step in steps.items():
             step.save(students[name])
