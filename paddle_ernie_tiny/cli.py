@@ -72,8 +72,8 @@ def run(
 
         raise typer.Exit(run_on_devices(checked, devices, sys.argv[1:]))
     import_paddle()
+    from .pipeline.report import print_summary
     from .pipeline.run import run as run_pipeline
-    from .pipeline.summary import print_summary
 
     report = run_pipeline(checked, from_stage, until, fresh)
     if report is not None:
@@ -83,8 +83,7 @@ def run(
 @app.command()
 def report(run_dir: Annotated[Path, Argument(help="output_dir of a finished run")]) -> None:
     """Write report.json, report.md and report.html again."""
-    from .pipeline.report import write_report
-    from .pipeline.summary import print_summary
+    from .pipeline.report import print_summary, write_report
 
     print_summary(write_report(run_dir))
 

@@ -9,10 +9,7 @@ from typing import Literal
 class ErnieTinyError(Exception):
     """Base of the toolkit's own errors; the command line prints it without a traceback and exits 1.
 
-    Args:
-        what: what is wrong, with the value.
-        where: the place: file and line, YAML path, or option.
-        remedy: what to do about it.
+    what: what is wrong, with the value; where: file and line, YAML path, or option; remedy: what to do about it.
     """
 
     exit_code = 1

@@ -30,12 +30,10 @@ child_setup: dict[str, tuple[Callable[..., Any], tuple[Any, ...]]] = {}
 
 
 class Workers(ProcessPoolExecutor):
-    """Fresh processes that keep their module state between calls.
+    """Fresh processes, `count` of them, that keep their module state between calls.
 
-    Args:
-        count: how many.
-        environment: variables that are set in them before anything heavy is imported.
-        log: file that gets what they print; None: they share this process's output.
+    environment: variables that are set in them before anything heavy is imported. log: file that gets what they
+    print; None: they share this process's output.
     """
 
     def __init__(self, count: int, environment: dict[str, str] | None = None, log: Path | None = None):

@@ -1,19 +1,33 @@
-"""The teacher of a distillation: a frozen model, asked at every step, or once a row with its answers kept on disk."""
+"""The teacher of a distillation: a frozen model, asked at every step, or once a row with its answers kept on disk.
+
+A cache is a folder with `key.json` (what decides its content), `filled.bin` (a byte per row), `states.bin` (of every
+token its hidden states and q, k, v, float16, one after another, without padding) and `logits.bin` (float32). Only rows
+whose bytes are on disk are marked as filled, so a cache that was cut off is still right.
+"""
 
 from __future__ import annotations
 
+import hashlib
+import os
 from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import paddle
 from paddle.static import InputSpec
 
+from ..data.rows import EncodedRows
+from ..errors import InputError
+from ..files import read_json, write_json
 from ..models.build import base_model
 from ..models.capture import Capture
 from ..terms import Captured, Needs
-from .signals import SignalCache
 
 _INPUTS: dict[str, Any] = {"input_ids": "int64", "token_type_ids": "int64", "attention_mask": "float32"}
+_VERSION = 2  # of the files' layout; part of the key
+_KEY = "key.json"
 
 
 class Teacher:
@@ -77,3 +91,145 @@ class Teacher:
     def release(self) -> None:
         """Takes the hooks off the model again."""
         self._capture.remove()
+
+
+@dataclass(frozen=True)
+class Layout:
+    """What a cache holds of each token (and row).
+
+    needs: of the teacher; width: hidden_teacher. labels: how many logits a row (or, `by_token`, a token) has.
+    """
+
+    needs: Needs
+    width: int
+    labels: int
+    by_token: bool = False
+
+    @property
+    def logits(self) -> int:
+        """Logits that are kept of each row or token; 0: none."""
+        return self.labels if self.needs.logits else 0
+
+    @property
+    def bytes_per_token(self) -> int:
+        """Bytes of states per token; logits come on top, 4 bytes each."""
+        return 2 * len(self.needs.states) * self.width
+
+    def as_key(self) -> dict[str, Any]:
+        """The layout as JSON values."""
+        return {
+            "states": [f"{part} {layer}" for part, layer in self.needs.states],
+            "width": self.width,
+            "logits": self.logits,
+            "logits_by_token": self.by_token,
+        }
+
+
+class SignalCache:
+    """Signals of the rows of one data set, by row number, in a folder that is made if it is not there yet.
+
+    key: what decides the content: the teacher's weights, the data, the tokenizer. lengths: tokens of each row, int
+    [rows]. Raises InputError when the folder holds signals of another teacher, data or objective.
+    """
+
+    def __init__(self, folder: Path, key: dict[str, Any], layout: Layout, lengths: np.ndarray):
+        self.folder, self.layout = Path(folder), layout
+        self.lengths = np.asarray(lengths, dtype=np.int64)
+        self._check_key({"version": _VERSION, **key, **layout.as_key(), "rows": len(self.lengths)})
+        columns = len(layout.needs.states) * layout.width
+        self._states = _LineFile(self.folder / "states.bin", np.float16, columns, self.lengths)
+        lines = self.lengths if layout.by_token else np.ones_like(self.lengths)
+        self._logits = _LineFile(self.folder / "logits.bin", np.float32, layout.logits, lines)
+        with open(self.folder / "filled.bin", "ab") as flags:
+            flags.truncate(len(self.lengths))
+        self._on_disk = np.memmap(self.folder / "filled.bin", dtype=np.uint8, mode="r+")
+        self.filled = np.array(self._on_disk, dtype=bool)
+
+    def _check_key(self, key: dict[str, Any]) -> None:
+        old = read_json(self.folder / _KEY)
+        if old is None and self.folder.is_dir() and any(self.folder.iterdir()):
+            raise InputError("the folder holds other files", str(self.folder), "give an empty or a new folder")
+        old = key if old is None else old
+        changed = [name for name in sorted({*old, *key}) if old.get(name) != key.get(name)]
+        if changed:
+            what = f"the teacher signals here were made with another {', '.join(changed)}"
+            raise InputError(what, str(self.folder), "give another signals_folder, or remove this one")
+        write_json(self.folder / _KEY, key)
+
+    def has(self, rows: np.ndarray) -> bool:
+        """Are all of these rows here?"""
+        return bool(self.filled[rows].all())
+
+    def store(self, rows: np.ndarray, states: Captured) -> None:
+        """Keeps the signals of a padded batch: states [batch, length, width], logits [batch, (length,) labels].
+
+        Raises InputError if they cannot be written.
+        """
+        parts = [getattr(states, part)[layer] for part, layer in self.layout.needs.states]
+        # NumPy rounds to the nearest half-precision number, Paddle's CPU kernel cuts off
+        table = paddle.concat(parts, axis=-1).astype("float32").numpy().astype(np.float16) if parts else None
+        answers = states.logits.astype("float32").numpy() if states.logits is not None else None
+        for place, row in enumerate(rows.tolist()):
+            if self.filled[row]:
+                continue
+            if table is not None:
+                self._states.write(row, table[place])
+            if answers is not None:
+                self._logits.write(row, answers[place] if self.layout.by_token else answers[place : place + 1])
+            self.filled[row] = True
+
+    def read(self, rows: np.ndarray) -> Captured:
+        """Logits and states of rows, padded with zeros to the longest, float32."""
+        states, width = Captured(), self.layout.width
+        if self.layout.needs.states:
+            table = self._states.read(rows)
+            for number, (part, layer) in enumerate(self.layout.needs.states):
+                values = table[:, :, number * width : (number + 1) * width].astype(np.float32)
+                getattr(states, part)[layer] = paddle.to_tensor(values)
+        if self.layout.logits:
+            answers = self._logits.read(rows)
+            states.logits = paddle.to_tensor(answers if self.layout.by_token else answers[:, 0])
+        return states
+
+    def sync(self) -> None:
+        """Marks what was stored as filled, once it is on disk."""
+        os.fsync(self._states.file)
+        os.fsync(self._logits.file)
+        self._on_disk[self.filled] = 1
+        self._on_disk.flush()
+
+
+class _LineFile:
+    """Lines of `columns` numbers in a file, one row's after another's: of each row as many as `lengths` [rows] says."""
+
+    def __init__(self, path: Path, dtype: Any, columns: int, lengths: np.ndarray):
+        self.path, self.dtype, self.columns, self.lengths = path, np.dtype(dtype), columns, lengths
+        self.offsets = (np.cumsum(lengths) - lengths) * columns * self.dtype.itemsize
+        self.file = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+
+    def write(self, row: int, lines: np.ndarray) -> None:
+        data, offset = memoryview(lines[: self.lengths[row]].tobytes()), int(self.offsets[row])
+        try:
+            while len(data):
+                written = os.pwrite(self.file, data, offset)
+                data, offset = data[written:], offset + written
+        except OSError as error:
+            what = f"the teacher signals cannot be written: {error.strerror}"
+            raise InputError(what, str(self.path.parent), "make room, or set teacher_signals: online") from None
+
+    def read(self, rows: np.ndarray) -> np.ndarray:
+        """[rows, longest, columns], filled up with zeros."""
+        table = np.zeros((len(rows), int(self.lengths[rows].max()), self.columns), dtype=self.dtype)
+        for place, row in enumerate(rows):
+            lines = table[place, : self.lengths[row]]
+            raw = os.pread(self.file, lines.nbytes, int(self.offsets[row]))
+            lines[:] = np.frombuffer(raw, dtype=self.dtype).reshape(lines.shape)
+        return table
+
+
+def rows_fingerprint(rows: EncodedRows) -> str:
+    """SHA-256 of the token ids and segments of tokenised rows, in their order."""
+    digest = hashlib.sha256()
+    for ids, types in zip(rows.input_ids, rows.token_type_ids, strict=True):
+        digest.update(np.asarray([ids, types], dtype=np.int32).tobytes() + b"|")
+    return digest.hexdigest()

@@ -10,7 +10,7 @@ from ..config import ModelShape
 from ..data.tokenization import WordPieceTokenizer
 from ..errors import InputError
 from ..kinds import KINDS, Kind
-from .weights import read_weights, save_model, set_weights
+from .weights import CONFIG, read_weights, save_model, set_weights
 
 # Families whose encoder PaddleNLP builds alike (`encoder.layers[i].self_attn.{q,k,v}_proj`).
 FAMILIES = {"bert": "Bert", "ernie": "Ernie", "roberta": "Roberta"}
@@ -24,7 +24,7 @@ def resolve_model(name_or_folder: str) -> Path:
     """
     folder = Path(name_or_folder)
     if folder.is_dir():
-        if not (folder / "config.json").is_file() and not (folder / "model_config.json").is_file():
+        if not (folder / CONFIG).is_file() and not (folder / "model_config.json").is_file():
             found = ", ".join(sorted(p.name for p in folder.iterdir())[:8]) or "nothing"
             what = f"the folder holds no config.json (found: {found})"
             raise InputError(what, str(folder), "give a PaddleNLP model folder")
@@ -45,7 +45,7 @@ def _download(name: str) -> Path:
 
     logger.set_level("WARNING")
     target = Path(MODEL_HOME) / "paddle_ernie_tiny" / name.replace("/", "--")
-    if (target / "config.json").is_file():
+    if (target / CONFIG).is_file():
         return target
     try:
         tokenizer = AutoTokenizer.from_pretrained(name)
@@ -78,7 +78,7 @@ def _with_its_head(encoder, name: str):
 
 def read_model_config(folder: Path) -> dict:
     """The folder's configuration as a mapping; also reads PaddleNLP's older `model_config.json`."""
-    path = folder / "config.json"
+    path = folder / CONFIG
     if path.is_file():
         config = json.loads(path.read_text(encoding="utf-8"))
     else:

@@ -36,7 +36,7 @@ def read_weights(folder: Path, trusted: bool = False) -> dict:
         import paddle
 
         return paddle.load(str(pdparams), return_numpy=True)
-    what = "no weights (model.safetensors or model_state.pdparams)"
+    what = f"no weights ({WEIGHTS} or model_state.pdparams)"
     raise InputError(what, str(folder), "give a complete model folder")
 
 
@@ -49,7 +49,7 @@ def has_masked_lm_head(folder: Path) -> bool:
 
 def model_fingerprint(folder: Path) -> str:
     """SHA-256 of what decides a model folder's answers: configuration, weights and vocabulary."""
-    names = ("config.json", "model_config.json", "model.safetensors", "model_state.pdparams", "vocab.txt")
+    names = (CONFIG, "model_config.json", WEIGHTS, "model_state.pdparams", "vocab.txt")
     return sha256(*(folder / name for name in names if (folder / name).is_file()))
 
 

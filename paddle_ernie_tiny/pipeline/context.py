@@ -20,21 +20,20 @@ from ..data.rows import EncodedRows
 from ..data.splits import Examples, TaskData
 from ..data.tokenization import WordPieceTokenizer
 from ..distillation.objective import Objective, stage_objective
-from ..distillation.signals import Layout
 from ..distillation.students import DistilledStudent
+from ..distillation.teacher import Layout
 from ..distributed import main_first
 from ..errors import Finding, InputError
 from ..kinds.metrics import METRICS, Scored
 from ..machine import cpu_cores
 from ..models.build import load_classifier, load_masked_lm, load_tokenizer
 from ..models.initialise import initial_student
-from ..models.weights import has_masked_lm_head, model_fingerprint
+from ..models.weights import PROJECTIONS, has_masked_lm_head, model_fingerprint
 from ..stages import STAGES, Stage, TeacherKind
 from ..terms import Needs
 from ..training.inference import predict
 from ..watch import Watcher
-from .layout import FINAL, RunFolder
-from .step import identity
+from .step import FINAL, RunFolder, identity
 
 # From here on cutting a corpus into words is shared by processes; below, starting them costs more.
 _PARALLEL_BYTES = 50_000_000
@@ -91,6 +90,10 @@ class RunContext:
         """The table's row of the stage at `index`."""
         return STAGES[self.config.stages[index].stage]
 
+    def is_general(self, index: int) -> bool:
+        """Does the stage at `index` train on the general corpus?"""
+        return self.stage(index).data == "general"
+
     def stage_folder(self, index: int) -> Path:
         """Where the stage at `index` works; -1: the last one."""
         return self.folder.stage(index % len(self.config.stages), self.config.stages[index].stage)
@@ -109,7 +112,7 @@ class RunContext:
         paddle.seed(self.config.seed + 1 + index)  # for projections that start at random
         student = DistilledStudent(classifier, objective, teacher.config.hidden_size)
         if folder is not None and len(student.projections):
-            student.load_projections(folder / "projections.safetensors")
+            student.load_projections(folder / PROJECTIONS)
         return objective, student
 
     def signal_layout(self, stage: Stage, needs: Needs, teacher_width: int) -> Layout:
@@ -122,9 +125,14 @@ class RunContext:
         rows, pad_id = self.rows(split), self.tokenizer.pad_id
         return predict(model, self.data.kind, rows, pad_id, self.data.labels, batch_size)
 
+    @property
+    def metric(self) -> str:
+        """The name of the task's metric."""
+        return self.config.task.metric or ""
+
     def score(self, outputs: Scored) -> float:
         """The task's metric of a model's outputs."""
-        return METRICS[self.config.task.metric or ""](outputs)
+        return METRICS[self.metric](outputs)
 
     @cached_property
     def tokenizer(self) -> WordPieceTokenizer:
@@ -142,7 +150,7 @@ class RunContext:
 
     def stage_rows(self, index: int) -> Any:
         """What a stage trains on: the general corpus, or the task's rows and, if asked for, augmented copies."""
-        if self.stage(index).data == "general":
+        if self.is_general(index):
             return self.corpus.train
         return self.rows("train") if self.config.augmentation is None else self._augmented_rows
 

@@ -118,7 +118,7 @@ def corpus_findings(context: RunContext) -> list[Finding]:
     what = f"about {lines:,} lines in {len(files)} files, {context.corpus_bytes / 1e6:.1f} MB"
     findings = [found("corpus", what, "general_corpus")]
     for index, settings in enumerate(config.stages):
-        if context.stage(index).data == "general":
+        if context.is_general(index):
             passes = _passes(settings.training, lines)
             what, where = f"{passes:.3g} passes over the general corpus", f"stages[{index}] ({settings.stage})"
             remedy = "give more text, or fewer steps: it will be learnt by heart"
@@ -149,7 +149,7 @@ def signals_findings(contexts: dict[str, RunContext]) -> list[Finding]:
         stage, (tokens, passes) = context.stage(index), _tokens(context, index)
         each = [student.planned_objectives()[index].needs("teacher") for student in contexts.values()]
         # students that are trained together share theirs
-        for needs in [Needs.union(each)] if stage.data == "general" else each:
+        for needs in [Needs.union(each)] if context.is_general(index) else each:
             layout = context.signal_layout(stage, needs, context.teacher["hidden_size"])
             size = tokens * layout.bytes_per_token
             sizes[stage.data, stage.teacher, fingerprint(layout.as_key())] = size
@@ -170,7 +170,7 @@ def signals_findings(contexts: dict[str, RunContext]) -> list[Finding]:
 def _tokens(context: RunContext, index: int) -> tuple[float, float]:
     """About how many tokens the stage asks the teacher about, and how often it goes over them."""
     config, train = context.config, context.data.train
-    if context.stage(index).data == "general":
+    if context.is_general(index):
         # about three bytes per Chinese character, and a token per character
         tokens, rows = context.corpus_bytes / 3, _corpus_lines(context)
     else:
@@ -231,7 +231,7 @@ def _time(context: RunContext) -> Finding:
     add("finetune", config.teacher.finetune, task, teacher)
     add("baseline", config.baseline, task, student)
     for index, stage in enumerate(config.stages):
-        data = general if context.stage(index).data == "general" else task
+        data = general if context.is_general(index) else task
         add(stage.stage, stage.training, data, student, teacher)
     parts = ", ".join(f"{name} {value / 60:.0f}" for name, value in seconds.items())
     what = (

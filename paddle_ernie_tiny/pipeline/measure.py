@@ -20,8 +20,8 @@ from ..stages import DataKind, TeacherKind
 from ..training.batches import corpus_rows
 from ..training.inference import predict
 from .context import RunContext
-from .layout import METRICS as METRICS_FILE
-from .layout import PREDICTIONS
+from .step import METRICS as METRICS_FILE
+from .step import PREDICTIONS
 
 # Rows on which latent terms are measured after each stage; enough for three stable digits.
 LATENT_ROWS = 256
@@ -62,7 +62,7 @@ def require_above_chance(context: RunContext, step: Path) -> None:
         ends = np.flatnonzero(np.diff(arrays["rows"])) + 1
         outputs, gold = (np.split(arrays[name], ends) for name in ("logits", "labels"))
     kept = Scored(outputs, gold, context.data.labels, context.rows("test").groups)
-    check_above_chance(context.config.task.metric or "", score, kept)
+    check_above_chance(context.metric, score, kept)
 
 
 def check_above_chance(metric: str, score: float, outputs: Scored) -> None:

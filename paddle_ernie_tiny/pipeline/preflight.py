@@ -18,7 +18,7 @@ from ..models.weights import has_masked_lm_head
 from .context import RunContext
 from .findings import corpus_findings, data_findings, model_findings, resource_findings, signals_findings
 from .launch import find_device
-from .layout import RunFolder
+from .step import RunFolder
 
 _FREE_BYTES = 2 << 30
 

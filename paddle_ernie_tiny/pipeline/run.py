@@ -22,14 +22,12 @@ from ..training.trainer import remove_checkpoints
 from ..watch import Watcher
 from .context import RunContext
 from .launch import find_device
-from .layout import RunFolder
 from .preflight import preflight
 from .report import write_report
-from .step import Step
+from .step import RunFolder, Step
 from .steps.classifiers import Baseline, FinetuneTeacher, GivenTeacher, PretrainTeacher
 from .steps.deliver import Benchmark, Export, Quantise
-from .steps.distil import Distil
-from .steps.distil_students import DistilStudents
+from .steps.distil import Distil, DistilStudents
 
 
 def run(
@@ -109,7 +107,7 @@ def plan(contexts: dict[str, RunContext]) -> list[Step]:
         times = names[: index + 1].count(name)
         label = name if times == 1 else f"{name}-{times}"  # a stage that is repeated is told apart by its number
         members = {student: Distil(context, index, label) for student, context in contexts.items()}
-        if len(members) > 1 and first.stage(index).data == "general":  # several students train together
+        if len(members) > 1 and first.is_general(index):  # several students train together
             steps.append(DistilStudents(members, RunFolder(folder.shared).stage(index, name)))
         else:
             steps += members.values()
@@ -117,9 +115,8 @@ def plan(contexts: dict[str, RunContext]) -> list[Step]:
         folder = context.folder
         steps.append(Export(context, folder.record("export"), config.export, folder.bundle / MANIFEST))
         if config.export.int8 is not None:
-            steps.append(
-                Quantise(context, folder.record("quantize"), config.export.int8, folder.int8_bundle / MANIFEST)
-            )
+            product = folder.int8_bundle / MANIFEST
+            steps.append(Quantise(context, folder.record("quantize"), config.export.int8, product))
         if config.benchmark is not None:
             product = folder.benchmark / "result.json"
             steps.append(Benchmark(context, folder.record("benchmark"), config.benchmark, product))

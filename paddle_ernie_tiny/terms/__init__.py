@@ -5,8 +5,7 @@ To add one: write a subclass of `Term`, list it here, or register it from anothe
 
 from __future__ import annotations
 
-from .labels import HardLabel, SoftLabel
-from .latent import Attention, Embedding, Hidden
+from .builtin import Attention, Embedding, HardLabel, Hidden, SoftLabel
 from .term import Captured, Needs, Pair, Term, TermSettings
 
 TERMS: dict[str, type[Term]] = {term.name: term for term in (Attention, Hidden, Embedding, SoftLabel, HardLabel)}

@@ -9,9 +9,8 @@ import pytest
 from paddle_ernie_tiny.config import ObjectiveSettings, TrainingSettings
 from paddle_ernie_tiny.data.rows import EncodedRows
 from paddle_ernie_tiny.distillation.objective import JointObjective, Objective
-from paddle_ernie_tiny.distillation.signals import Layout, SignalCache
 from paddle_ernie_tiny.distillation.students import DistilledStudent, JointStudents
-from paddle_ernie_tiny.distillation.teacher import Teacher
+from paddle_ernie_tiny.distillation.teacher import Layout, SignalCache, Teacher
 from paddle_ernie_tiny.distillation.trainers import TRAINERS
 from paddle_ernie_tiny.errors import ErnieTinyError
 from paddle_ernie_tiny.kinds import KINDS

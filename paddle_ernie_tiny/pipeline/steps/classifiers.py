@@ -17,6 +17,7 @@ from ...training.tasks import FinetuneTrainer, MaskedLMTrainer, Masking, masked_
 from ...training.trainer import Training, training_arguments
 from ..measure import dev_score, measure_classifier, require_above_chance
 from ..step import Step
+from .distil import train
 
 
 class PretrainTeacher(Step):
@@ -40,10 +41,7 @@ class PretrainTeacher(Step):
         training = Training(args, corpus.train, tokenizer.pad_id, "pre-training", watcher=context.watcher)
         masking = Masking(tokenizer, settings.mask_probability, settings.whole_word_masking)
         trainer = MaskedLMTrainer(model, masking, training)
-        checkpoint = trainer.begin()
-        if trainer.steps_left:
-            trainer.train(resume_from_checkpoint=checkpoint)
-        result = trainer.conclude()
+        result = train(trainer)
         held_out = corpus_rows(corpus.held_out, range(len(corpus.held_out)))
         plain = Masking(tokenizer, settings.mask_probability, whole_words=False)
         result["held_out"] = masked_accuracy(model, held_out, plain, seed)
@@ -71,6 +69,10 @@ class ClassifierStep(Step):
     def measure(self) -> dict[str, Any]:
         return measure_classifier(self.context, self.product, self.folder, self.settings)
 
+    def gate(self) -> None:
+        if self.product == self.context.teacher_model("finetuned"):
+            require_above_chance(self.context, self.folder)
+
 
 class GivenTeacher(ClassifierStep):
     """A teacher that is fine-tuned already: nothing to train, only to measure."""
@@ -82,9 +84,6 @@ class GivenTeacher(ClassifierStep):
 
     def run(self) -> dict[str, Any]:
         return {}
-
-    def gate(self) -> None:
-        require_above_chance(self.context, self.folder)
 
 
 class Finetune(ClassifierStep):
@@ -104,10 +103,7 @@ class Finetune(ClassifierStep):
         score = dev_score(context, model, settings)
         training = Training(args, rows, tokenizer.pad_id, self.label, score, context.watcher)
         trainer = FinetuneTrainer(model, context.data.kind, training)
-        checkpoint = trainer.begin()
-        if trainer.steps_left:
-            trainer.train(resume_from_checkpoint=checkpoint)
-        result = trainer.conclude()
+        result = train(trainer)
         save_model(model, tokenizer, self.product)
         return result
 
@@ -131,9 +127,6 @@ class FinetuneTeacher(Finetune):
         dropout = {"hidden_dropout_prob", "attention_probs_dropout_prob"}
         changes = self.context.config.teacher.model_dump(include=dropout)
         return self.context.load_classifier(self.context.teacher_model("pretrained"), changes, new_head=True)
-
-    def gate(self) -> None:
-        require_above_chance(self.context, self.folder)
 
 
 class Baseline(Finetune):

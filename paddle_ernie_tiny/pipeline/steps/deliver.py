@@ -17,8 +17,7 @@ from ...deploy.quantize import QuantizeRequest, quantize_bundle
 from ...deploy.row_files import LabelledRows
 from ...models.weights import model_fingerprint
 from ..context import RunContext
-from ..layout import FINAL
-from ..step import Step, fingerprint, identity
+from ..step import FINAL, Step, fingerprint, identity
 
 
 class Export(Step):
@@ -52,7 +51,7 @@ def export_request(context: RunContext, checkpoint: Path, out: Path) -> ExportRe
         out=str(out),
         task=config.task.name,
         labels=data.labels,
-        metric=config.task.metric or "",
+        metric=context.metric,
         kind=data.kind.name,
         texts=rows.texts,
         texts_b=rows.texts_b,

@@ -1,4 +1,4 @@
-"""The step that distils: one stage, from the student of the stage before it (or its start) to its own."""
+"""The steps that distil: a stage of one student, or a general one of several by one forward pass of the teacher."""
 
 from __future__ import annotations
 
@@ -10,24 +10,30 @@ import numpy as np
 
 from ...config import StageSettings
 from ...data.corpus import TextRows
-from ...distillation.objective import Objective
-from ...distillation.signals import SignalCache, rows_fingerprint
-from ...distillation.students import DistilledStudent
-from ...distillation.teacher import Teacher
+from ...distillation.objective import JointObjective, Objective
+from ...distillation.students import DistilledStudent, JointStudents
+from ...distillation.teacher import SignalCache, Teacher, rows_fingerprint
 from ...distillation.trainers import TRAINERS, DistillationTrainer
 from ...distributed import is_main, main_first
 from ...errors import InputError
 from ...models.weights import model_fingerprint, save_model
 from ...terms import TERMS, Needs
-from ...training.trainer import Training, training_arguments
+from ...training.trainer import ToolkitTrainer, Training, training_arguments
 from ..context import RunContext
-from ..layout import FINAL
 from ..measure import LATENT_SPLITS, dev_score, latent_settings, latent_terms, linear_probe, measure_classifier
-from ..step import Step, fingerprint, identity
+from ..step import FINAL, Step, StepRecord, fingerprint, identity
+
+
+def train(trainer: ToolkitTrainer) -> dict[str, Any]:
+    """Trains to the end, from the last checkpoint if there is one (see `conclude`)."""
+    checkpoint = trainer.begin()
+    if trainer.steps_left:
+        trainer.train(resume_from_checkpoint=checkpoint)
+    return trainer.conclude()
 
 
 class Distil(Step):
-    """One distillation stage of one student; `name` tells a stage that is repeated apart by a number."""
+    """One stage of one student; `name` tells a stage that is repeated apart by a number."""
 
     settings: StageSettings
 
@@ -40,10 +46,7 @@ class Distil(Step):
         model = context.load_teacher(self.stage.teacher)
         objective, student = self.load(model)
         trainer = self.trainer(model, student, objective, self.folder)
-        checkpoint = trainer.begin()
-        if trainer.steps_left:
-            trainer.train(resume_from_checkpoint=checkpoint)
-        result = {**trainer.conclude(), "objective": objective.equation()}
+        result = {**train(trainer), "objective": objective.equation()}
         trainer.teacher.sync()
         if self.stage.data == "task" and context.config.augmentation is not None:
             made = context.augmented
@@ -119,7 +122,7 @@ class Distil(Step):
             "objective": config.stage_objective(self.index).model_dump(mode="json", exclude=unused),
             "upstream": upstream,
         }
-        if stage.data == "general":
+        if context.is_general(self.index):
             return {**values, "general_corpus": context.corpus_inputs()}
         if config.augmentation is not None:
             values["augmentation"] = config.augmentation.model_dump(mode="json", exclude={"rows_per_batch"})
@@ -138,16 +141,78 @@ class Distil(Step):
     def measure(self) -> dict[str, Any]:
         training = self.settings.training
         if self.stage.label_terms:
-            measured = {
-                **measure_classifier(self.context, self.product, self.folder, training),
-                "score_kind": "classifier",
-            }
+            measured = measure_classifier(self.context, self.product, self.folder, training)
+            measured["score_kind"] = "classifier"
         else:  # without labels there is no classifier to score
-            measured = {
-                **linear_probe(self.context, self.product, training.per_device_eval_batch_size),
-                "score_kind": "linear probe",
-            }
+            measured = linear_probe(self.context, self.product, training.per_device_eval_batch_size)
+            measured["score_kind"] = "linear probe"
         if self.index == 0:
             measured["latent_before"] = latent_terms(self.context, self.index, None)
         measured["latent"] = latent_terms(self.context, self.index, self.product)
         return measured
+
+
+class DistilStudents(Step):
+    """Trains those students together whose own stage is not done; each keeps a record as if it was trained alone.
+
+    `members` are the students' own steps by name. A student that is added later trains alone. `folder` lasts until
+    all are trained.
+    """
+
+    def __init__(self, members: dict[str, Distil], folder: Path):
+        first = next(iter(members.values()))
+        super().__init__(first.context, folder)
+        self.members, self.name = members, first.name
+        self.pending: list[str] = []
+
+    @property
+    def title(self) -> str:
+        return f"{self.name} of {', '.join(self.pending or self.members)}"
+
+    def state(self) -> tuple[str, list[str]]:
+        states = {name: step.state() for name, step in self.members.items()}
+        self.pending = [name for name, (state, _) in states.items() if state != "done"]
+        if not self.pending:
+            return "done", []
+        self.record = StepRecord(self.folder, {name: self.members[name].record.inputs for name in self.pending})
+        if self.record.state()[0] == "resume":
+            return "resume", []
+        changed = [f"{name}: {what}" for name, (_, whats) in states.items() for what in whats]
+        return ("stale", changed) if changed else ("new", [])
+
+    def begin(self, fresh: bool) -> None:
+        super().begin(fresh)
+        for name in self.pending:
+            self.members[name].begin(fresh=True)
+
+    def run(self) -> dict[str, Any]:
+        steps = {name: self.members[name] for name in self.pending}
+        first = steps[self.pending[0]]
+        model = first.context.load_teacher(first.stage.teacher)
+        loaded = {name: step.load(model) for name, step in steps.items()}
+        objective = JointObjective({name: own for name, (own, _) in loaded.items()})
+        students = {name: student for name, (_, student) in loaded.items()}
+        trainer = first.trainer(model, JointStudents(students), objective, self.folder)
+        trained = train(trainer)
+        trainer.teacher.sync()
+        for name, step in steps.items():
+            step.save(students[name])
+        results = {}  # each student's share of the training, as its own record keeps it
+        for name, (own, _) in loaded.items():
+            history = [{"step": entry["step"], **objective.of(name, entry)} for entry in trained["history"]]
+            others = [other for other in self.pending if other != name]
+            results[name] = {**trained, "history": history, "objective": own.equation(), "together_with": others}
+        return {**trained, "students": results}
+
+    def finish(self, result: dict[str, Any]) -> None:
+        for name in self.pending:
+            self.members[name].finish(result["students"][name])
+        shutil.rmtree(self.folder)
+
+    def remove(self) -> None:
+        super().remove()
+        for step in self.members.values():
+            step.remove()
+
+    def measure_if_needed(self) -> list[str]:
+        return [line for step in self.members.values() for line in step.measure_if_needed()]
