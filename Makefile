@@ -20,7 +20,7 @@ setup: ## .venv with the locked dependencies and this package (again only when t
 demo: setup ## the whole job on the embedded data, offline: teacher, four stages, export, report
 	.venv/bin/ernie-tiny run configs/demo.yaml $(ARGS)
 
-quick: setup ## unit tests only, in a minute; ARGS="-k tags" for some
+quick: setup ## unit tests only, under two minutes; ARGS="-k tags" for some
 	.venv/bin/python -m pytest -q -m unit $(ARGS)
 
 # make's own exit code is 2 whatever failed; PYTEST_EXIT_FILE, where set, gets pytest's.

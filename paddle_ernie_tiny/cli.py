@@ -259,8 +259,11 @@ def main() -> None:
         if hasattr(error, "show") and hasattr(error, "exit_code"):
             error.show()
             sys.exit(2)
-        if type(error).__name__ in ("Abort", "Exit"):
-            sys.exit(getattr(error, "exit_code", 130))
+        if type(error).__name__ == "Abort":  # what Typer makes of Ctrl-C
+            print("interrupted; run the same command again to continue", file=sys.stderr)
+            sys.exit(130)
+        if type(error).__name__ == "Exit":
+            sys.exit(getattr(error, "exit_code", 0))
         if _DEBUG:
             raise
         what = f"{type(error).__name__}: {error}"

@@ -55,16 +55,30 @@ def in_child(what: str, function: Callable[..., T], *args: Any, environment: dic
     """
     with tempfile.TemporaryDirectory(prefix="ernie-tiny-") as folder:
         log = Path(folder) / "output.log"
+        others = multiprocessing.active_children()
         with Workers(1, environment, log) as worker:
             try:
                 return worker.submit(function, *args).result()
+            except KeyboardInterrupt:  # which only the group of a terminal's processes gets together
+                for child in set(multiprocessing.active_children()) - set(others):
+                    child.kill()
+                raise
             except BrokenProcessPool:
                 lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines() if log.exists() else []
                 last = "\n".join(lines[-_LOG_LINES:]) or "no output"
                 raise ErnieTinyError(f"the {what} process ended without an answer; its last output:\n{last}") from None
 
 
+def _end_with_parent() -> None:
+    """Ends this process when its parent does, also one that was killed; a pool's process would wait for ever."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
+
+
 def _start(environment: dict[str, str], log: str | None, setup: list[tuple[Callable[..., Any], tuple]]) -> None:
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     os.environ.update(environment)
     if log is not None:
         file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)

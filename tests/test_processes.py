@@ -1,9 +1,11 @@
 """Work in fresh processes: answers, errors, what they are given and what they leave."""
 
 import os
+import signal
 import subprocess
 import sys
 import textwrap
+import time
 
 import pytest
 
@@ -124,3 +126,26 @@ def test_a_script_needs_no_main_guard(tmp_path, project_root):
         env={**os.environ, "PYTHONPATH": str(project_root)},
     )
     assert (done.stdout, done.returncode) == ("begun\n4.0\n10.0\n__main__ 3.0\n", 0), done.stderr
+
+
+def nap(file: str):
+    with open(file, "w") as stream:
+        stream.write(str(os.getpid()))
+    time.sleep(600)
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+def test_a_fresh_process_ends_with_its_parent(tmp_path, number):
+    import psutil
+
+    file = tmp_path / "process"
+    code = f"from tests.test_processes import *; in_child('test', nap, {str(file)!r})"
+    parent = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.DEVNULL)
+    deadline = time.time() + 60
+    while not (file.is_file() and file.read_text()) and time.time() < deadline:
+        time.sleep(0.1)
+    child = psutil.Process(int(file.read_text()))
+    parent.send_signal(number)
+    parent.wait(timeout=30)
+    _, alive = psutil.wait_procs([child], timeout=30)
+    assert not alive, "the child outlives its parent"

@@ -54,11 +54,13 @@ def run(
         for context in contexts.values():
             context.watcher = watcher or context.watcher
         steps = plan(contexts)
+        again, last = _chosen_part(steps, from_stage, until)  # first: a wrong name must not cost any work
         if is_main():
             if fresh:
                 folder.clear()
+            for step in again:
+                step.remove()
             _write_headers(config, contexts)
-        last = _chosen_part(steps, from_stage, until)
         for number, step in enumerate(steps, start=1):
             wait_for_all()  # until what the step builds on is written
             state, changed = step.state()
@@ -123,16 +125,14 @@ def plan(contexts: dict[str, RunContext]) -> list[Step]:
     return steps
 
 
-def _chosen_part(steps: list[Step], from_stage: str | None, until: str | None) -> int | None:
-    """Removes the work of `from_stage` and all after it; the number of the last step of `until`, from 1."""
+def _chosen_part(steps: list[Step], from_stage: str | None, until: str | None) -> tuple[list[Step], int | None]:
+    """The steps that `from_stage` asks for again, and the number of the last step of `until`, from 1."""
     names = [step.name for step in steps]
     for option, value in (("--from-stage", from_stage), ("--until", until)):
         if value is not None and value not in names:
             raise InputError(f"no step {value!r} in this run", option, f"steps: {', '.join(dict.fromkeys(names))}")
-    if from_stage is not None and is_main():
-        for step in steps[names.index(from_stage) :]:
-            step.remove()
-    return len(names) - names[::-1].index(until) if until else None
+    again = steps[names.index(from_stage) :] if from_stage is not None else []
+    return again, len(names) - names[::-1].index(until) if until else None
 
 
 def _write_headers(config: RunConfig, contexts: dict[str, RunContext]) -> None:
