@@ -45,7 +45,6 @@ lint: setup ## ruff (lint and format) and mypy
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy
-	.venv/bin/mypy benchmarks/*.py
 
 wheel: setup ## the package as a wheel, into dist/
 	rm -rf build # setuptools packs what an earlier build left there

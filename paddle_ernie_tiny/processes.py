@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
 import sys
 import tempfile
 import threading
@@ -74,7 +75,7 @@ def _end_with_parent() -> None:
     parent = multiprocessing.parent_process()
     if parent is not None:
         parent.join()
-        os._exit(1)
+        signal.raise_signal(signal.SIGKILL)
 
 
 def _start(environment: dict[str, str], log: str | None, setup: list[tuple[Callable[..., Any], tuple]]) -> None:

@@ -210,7 +210,7 @@ def _export(shape: Shape, graph: str, folder: Path) -> None:
     from ..config import ModelShape
     from ..data.tokenization import WordPieceTokenizer
     from ..deploy.export import ExportRequest, export_bundle
-    from ..models.build import build_masked_lm
+    from ..models.build import build_masked_lm, load_classifier
     from ..models.weights import save_model
 
     size = asdict(shape)
@@ -218,14 +218,15 @@ def _export(shape: Shape, graph: str, folder: Path) -> None:
     text = "".join(tokens[-200:])
     logger.set_level("WARNING")
     paddle.seed(_SEED)
-    with tempfile.TemporaryDirectory() as checkpoint:  # of an encoder: its classifier gets random weights too
-        model = build_masked_lm(len(tokens), ModelShape(**size))
-        save_model(model, WordPieceTokenizer(tokens, lowercase=True), Path(checkpoint))
+    with tempfile.TemporaryDirectory() as checkpoint:
+        tokenizer, names = WordPieceTokenizer(tokens, lowercase=True), [str(label) for label in labels]
+        save_model(build_masked_lm(len(tokens), ModelShape(**size)), tokenizer, Path(checkpoint))
+        save_model(load_classifier(Path(checkpoint), names, new_head=True), tokenizer, Path(checkpoint))
         request = ExportRequest(
             checkpoint=checkpoint,
             out=str(folder),
             task="benchmark",
-            labels=[str(label) for label in labels],
+            labels=names,
             metric="accuracy",
             kind="classification",
             texts=[text[:n] for n in (4, 30, 126)],
