@@ -272,9 +272,11 @@ def main() -> None:
 
 def _require_utf8(arguments: list[str]) -> None:
     for argument in arguments:
-        if not argument.isascii() and any("\ud800" <= character <= "\udfff" for character in argument):
+        try:
+            argument.encode()
+        except UnicodeEncodeError:
             remedy = "set the terminal to UTF-8, or put the text into a UTF-8 file"
-            raise InputError("an argument is not UTF-8", repr(argument), remedy)
+            raise InputError("an argument is not UTF-8", repr(argument), remedy) from None
 
 
 def _fail(error: ErnieTinyError) -> NoReturn:

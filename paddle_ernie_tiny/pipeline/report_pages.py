@@ -18,12 +18,19 @@ from ..extensions import kind_named
 from ..files import write_text
 
 _TEACHER, _STUDENT, _BASELINE, _STAGE = "#333333", "#c0392b", "#7f8c8d", "#e6b0aa"
+
+
+def terms_of(table: dict[str, Any]) -> list[str]:
+    """The latent terms that were measured at the start or after any stage, in the order in which they appear."""
+    return [name for name in dict.fromkeys(chain.from_iterable(table["after"])) if name != "stage"]
+
+
 _FILTERS = {
     "percent": lambda value: "–" if value is None else f"{value:.2%}",
     "score": lambda value: "–" if value is None else f"{value:.4f}",
     "small": lambda value: "–" if value is None else f"{value:.4g}",
     "cell": lambda text: text.replace("|", "\\|").replace("\n", " "),
-    "terms": lambda table: terms_of(table),
+    "terms": terms_of,
     "millions": lambda value: f"{value / 1e6:.2f} M",
 }
 
@@ -106,11 +113,6 @@ def _sizes(report: dict[str, Any]) -> Figure:
     axis.set_ylabel("parameters, millions")
     axis.set_title("Size", fontsize=10)
     return figure
-
-
-def terms_of(table: dict[str, Any]) -> list[str]:
-    """The latent terms that were measured at the start or after any stage, in the order in which they appear."""
-    return [name for name in dict.fromkeys(chain.from_iterable(table["after"])) if name != "stage"]
 
 
 def _latent(report: dict[str, Any]) -> Figure | None:

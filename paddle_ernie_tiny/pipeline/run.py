@@ -79,8 +79,8 @@ def run(
                     result = step.run() if step.every_process or is_main() else {}
                 if is_main():
                     step.finish(result)
-                remove_checkpoints(step.folder)  # only now: they are what a run that is killed here continues from
                 say(f"{title}: done in {result.get('seconds', time.time() - start):.0f} s")
+            remove_checkpoints(step.folder)  # only now: a run that is killed before `finish` continues from them
             if is_main():
                 for line in step.measure_if_needed():
                     say(f"[{number}/{len(steps)}] {line}")

@@ -79,13 +79,16 @@ def weights(trainer):
     return {name: value.numpy() for name, value in trainer.model.state_dict().items()}
 
 
-def test_a_training_that_was_cut_off_ends_with_the_same_weights_and_history(tmp_path):
-    # As the pipeline does: each training counts parameter names from zero.
+def whole_and_resumed(make, folder):
+    """(trainer, result) of an undisturbed training, and of one that crashed at step 13 and was run again.
+
+    As the pipeline does, each training counts parameter names from zero.
+    """
     with paddle.utils.unique_name.guard():
-        whole = finetuner(tmp_path / "whole")
+        whole = make(folder / "whole")
         expected = fit(whole)
     with paddle.utils.unique_name.guard():
-        cut = finetuner(tmp_path / "cut")
+        cut = make(folder / "cut")
     compute = cut.compute_loss
 
     def crash_at_step_13(model, inputs, **kwargs):
@@ -96,10 +99,15 @@ def test_a_training_that_was_cut_off_ends_with_the_same_weights_and_history(tmp_
     cut.compute_loss = crash_at_step_13
     with paddle.utils.unique_name.guard(), pytest.raises(Stop):
         fit(cut)
-    assert last_checkpoint(tmp_path / "cut").name == "checkpoint-10"
+    assert last_checkpoint(folder / "cut").name == "checkpoint-10"
+    np.random.seed(99)  # a new process has another state
     with paddle.utils.unique_name.guard():
-        resumed = finetuner(tmp_path / "cut")
-        result = fit(resumed)
+        resumed = make(folder / "cut")
+        return (whole, expected), (resumed, fit(resumed))
+
+
+def test_a_training_that_was_cut_off_ends_with_the_same_weights_and_history(tmp_path):
+    (whole, expected), (resumed, result) = whole_and_resumed(finetuner, tmp_path)
     for name, value in weights(whole).items():
         np.testing.assert_allclose(weights(resumed)[name], value, atol=1e-6, err_msg=name)
     assert [entry["step"] for entry in result["history"]] == [5, 10, 15, 20]
@@ -133,25 +141,7 @@ def masked_language_model(folder):
 
 
 def test_a_pre_training_that_was_cut_off_draws_the_same_masks(tmp_path):
-    with paddle.utils.unique_name.guard():
-        whole = masked_language_model(tmp_path / "whole")
-        expected = fit(whole)
-    with paddle.utils.unique_name.guard():
-        cut = masked_language_model(tmp_path / "cut")
-    compute = cut.compute_loss
-
-    def crash_at_step_13(model, inputs, **kwargs):
-        if cut.state.global_step == 13:
-            raise Stop
-        return compute(model, inputs, **kwargs)
-
-    cut.compute_loss = crash_at_step_13
-    with paddle.utils.unique_name.guard(), pytest.raises(Stop):
-        fit(cut)
-    np.random.seed(99)  # a new process has another state
-    with paddle.utils.unique_name.guard():
-        resumed = masked_language_model(tmp_path / "cut")
-        result = fit(resumed)
+    (whole, expected), (resumed, result) = whole_and_resumed(masked_language_model, tmp_path)
     assert [e["loss"] for e in result["history"]] == [e["loss"] for e in expected["history"]]
     for name, value in weights(whole).items():
         np.testing.assert_array_equal(weights(resumed)[name], value, err_msg=name)
