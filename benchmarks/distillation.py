@@ -153,27 +153,24 @@ def measure_cached(args) -> dict:
 
 def measure_students(args) -> dict:
     """A step of general distillation of three students together, against a step of each alone."""
-    from paddle_ernie_tiny.distillation.objective import JointObjective
-    from paddle_ernie_tiny.distillation.students import JointStudents
     from paddle_ernie_tiny.distillation.teacher import Teacher
+    from paddle_ernie_tiny.terms import Needs
 
     inputs, _ = _batch(args)
-    pairs = {name: pair("general", name)[:2] for name in STUDENTS}
+    students = {name: pair("general", name)[1] for name in STUDENTS}
     model = classifier(TEACHER)
-    joint_objective = JointObjective({name: objective for name, (objective, _) in pairs.items()})
-    joint_students = JointStudents({name: student for name, (_, student) in pairs.items()})
 
-    def step(objective, student):
-        teacher = Teacher(model, objective.needs("teacher"))
-        total = objective.total(objective(student(**inputs), teacher(inputs), inputs["attention_mask"]))
-        total.backward()
-        student.clear_gradients()
+    def step(students):
+        teacher = Teacher(model, Needs.union(student.objective.needs("teacher") for student in students))
+        states = teacher(inputs)
+        for student in students:
+            objective = student.objective
+            objective.total(objective(student(**inputs), states, inputs["attention_mask"])).backward()
+            student.clear_gradients()
         teacher.release()
 
-    work = {
-        f"{name} alone": (lambda o=objective, s=student: step(o, s)) for name, (objective, student) in pairs.items()
-    }
-    seconds = alternate({**work, "together": lambda: step(joint_objective, joint_students)}, args.rounds)
+    work = {f"{name} alone": (lambda student=student: step([student])) for name, student in students.items()}
+    seconds = alternate({**work, "together": lambda: step(list(students.values()))}, args.rounds)
     alone = sum(seconds[name] for name in work)
     return {
         "seconds": rounded(seconds),
@@ -226,7 +223,7 @@ def measure_memory(args) -> dict:
     try:
         arguments = training_arguments(settings, len(rows), folder, folder / "vdl", 0)
         training = Training(arguments, rows, 0, Sampled.stage.title)
-        trainer = Sampled(student, Teacher(model, objective.needs("teacher")), objective, training)
+        trainer = Sampled(student, Teacher(model, objective.needs("teacher")), training)
         trainer.train()
         trainer.conclude()
     finally:

@@ -30,8 +30,8 @@ class Objective:
         latent = any(term.latent for term in wanted)
         layers = layer_map(settings.layer_map, student.num_hidden_layers, teacher.num_hidden_layers) if latent else {}
         pair = Pair(student, teacher, layers, settings.projection, kind)
-        self.kind, self.projection = kind, settings.projection
-        self.layers: dict[Any, Any] = layers  # as it is printed
+        self.kind, self.projection, self.label_terms = kind, settings.projection, label_terms
+        self.layers = layers
         self.terms: list[Term] = [term(settings.term(term.name), pair) for term in wanted]
         for term in self.terms:
             term.check()
@@ -69,45 +69,6 @@ class Objective:
             "labelled": lambda: self.kind.labelled(cast(Tensor, labels)).astype("float32").sum(),
         }
         return paddle.stack([by_unit[term.unit]() for term in self.terms])
-
-
-class JointObjective(Objective):
-    """The objectives of several students that share a teacher; their values have the names "student term"."""
-
-    def __init__(self, objectives: dict[str, Objective]):
-        self.objectives = objectives
-        self.layers = {name: objective.layers for name, objective in objectives.items()}
-
-    def needs(self, side: Side) -> Needs:
-        """What all of them together need."""
-        return Needs.union(objective.needs(side) for objective in self.objectives.values())
-
-    def equation(self) -> str:
-        """One line per student."""
-        return "\n  ".join(f"{name}: {objective.equation()}" for name, objective in self.objectives.items())
-
-    def __call__(
-        self, student: dict[str, Captured], teacher: Captured, mask: Tensor, labels: Tensor | None = None
-    ) -> dict[str, Tensor]:
-        """As `Objective`, of each student by name."""
-        values = {}
-        for name, objective in self.objectives.items():
-            own = objective(student[name], teacher, mask, labels)
-            values.update({f"{name} {term}": value for term, value in own.items()})
-        return values
-
-    def total(self, values: dict[str, Tensor], progress: float = 0.0) -> Tensor:
-        """The sum of the students' losses; no gradient of one reaches another."""
-        losses = [objective.total(self.of(name, values), progress) for name, objective in self.objectives.items()]
-        return sum(losses[1:], losses[0])
-
-    def counts(self, mask: Tensor, labels: Tensor | None = None) -> Tensor:
-        """As `Objective.counts`, in the order of the values."""
-        return paddle.concat([objective.counts(mask, labels) for objective in self.objectives.values()])
-
-    def of(self, name: str, values: dict) -> dict:
-        """One student's share of values by term, under the terms' own names."""
-        return {key.removeprefix(f"{name} "): value for key, value in values.items() if key.startswith(f"{name} ")}
 
 
 def stage_objective(

@@ -1,11 +1,7 @@
-"""The students as they are distilled, one or several at once: classifiers, what is captured of them, projections.
-
-Each of several students learns what it would learn alone: its terms, its gradients and their clipping are its own.
-"""
+"""The student as it is distilled: a classifier, what is captured of it, its projections and its objective."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -30,12 +26,15 @@ class DistilledStudent(nn.Layer):
 
     def __init__(self, classifier: Any, objective: Objective, teacher_width: int):
         super().__init__()
-        self.classifier, self.config = classifier, classifier.config
+        self.classifier, self.config, self.objective = classifier, classifier.config, objective
         needs, width = objective.needs("student"), classifier.config.hidden_size
         each = {"per_layer": [str(number) for number in needs.hidden], "shared": ["shared"], "none": []}
         names = each[objective.projection] if needs.hidden else []
         self.projections = nn.LayerDict({name: nn.Linear(width, teacher_width, bias_attr=False) for name in names})
         self._capture = Capture(classifier, needs)
+        for name, parameter in classifier.named_parameters():
+            if "classifier" in name or "pooler" in name:  # latent terms give them no gradient
+                parameter.stop_gradient = not objective.label_terms
 
     def forward(
         self, input_ids: paddle.Tensor, token_type_ids: paddle.Tensor, attention_mask: paddle.Tensor
@@ -69,35 +68,3 @@ class DistilledStudent(nn.Layer):
                 what = f"projection {name} has shape {kept[name].shape}, this student needs {own[name].shape}"
                 raise InputError(what, str(file), "the file belongs to another model or configuration")
         self.projections.set_state_dict({name: kept.get(name, value) for name, value in own.items()})
-
-
-class JointStudents(nn.Layer):
-    """Students by name that learn from one forward pass of the teacher; to a stage they look like one student."""
-
-    def __init__(self, students: dict[str, DistilledStudent]):
-        super().__init__()
-        self.students = nn.LayerDict(students)
-        self.config = next(iter(students.values())).config  # the trainer logs one
-
-    def forward(self, **inputs: paddle.Tensor) -> dict[str, Captured]:
-        """What each student gave, by name; inputs as `DistilledStudent`'s."""
-        return {name: student(**inputs) for name, student in self.students.items()}
-
-
-def students_of(model: DistilledStudent | JointStudents) -> list[DistilledStudent]:
-    """Each student in what a stage trains."""
-    return [layer for layer in model.sublayers(include_self=True) if isinstance(layer, DistilledStudent)]
-
-
-class ClipEachStudent(nn.ClipGradByGlobalNorm):
-    """Clips every student's gradients to a global norm of their own, as if it were trained alone."""
-
-    def __init__(self, clip_norm: float, students: Iterable[DistilledStudent]):
-        super().__init__(clip_norm)
-        self._owner = {p.name: number for number, student in enumerate(students) for p in student.parameters()}
-
-    def _dygraph_clip(self, params_grads):
-        groups: dict[int, list] = {}
-        for parameter, gradient in params_grads:
-            groups.setdefault(self._owner[parameter.name], []).append((parameter, gradient))
-        return [pair for group in groups.values() for pair in super(ClipEachStudent, self)._dygraph_clip(group)]

@@ -7,13 +7,14 @@ from typing import Any, ClassVar
 
 import numpy as np
 import paddle
+from paddle import Tensor, nn
 
 from ..data.rows import EncodedRows
 from ..stages import STAGES, Stage
+from ..terms import Captured
 from ..training.batches import NumberedRows, input_batches
 from ..training.trainer import ToolkitTrainer, Training
-from .objective import Objective
-from .students import ClipEachStudent, DistilledStudent, JointStudents, students_of
+from .students import DistilledStudent
 from .teacher import Teacher
 
 
@@ -22,17 +23,12 @@ class DistillationTrainer(ToolkitTrainer):
 
     stage: ClassVar[Stage]
 
-    def __init__(
-        self, student: DistilledStudent | JointStudents, teacher: Teacher, objective: Objective, training: Training
-    ):
-        self.teacher, self.objective = teacher, objective
-        for each in students_of(student):
-            for name, parameter in each.classifier.named_parameters():
-                if "classifier" in name or "pooler" in name:  # latent terms give them no gradient
-                    parameter.stop_gradient = not self.stage.label_terms
+    def __init__(self, student: nn.Layer, teacher: Teacher, training: Training):
+        """student: a `DistilledStudent`, or what a subclass's `compute_loss` knows how to train."""
+        self.teacher = teacher
         super().__init__(student, replace(training, rows=NumberedRows(training.rows)))
 
-    def compute_loss(self, model: Any, inputs: dict[str, paddle.Tensor], return_outputs: bool = False) -> paddle.Tensor:
+    def compute_loss(self, model: Any, inputs: dict[str, Tensor], return_outputs: bool = False) -> Tensor:
         """The loss of one batch, a scalar.
 
         inputs: input_ids, token_type_ids int64 and attention_mask float32 [batch, length]; rows int64 [batch], the
@@ -40,19 +36,21 @@ class DistillationTrainer(ToolkitTrainer):
         """
         labels, rows = inputs.pop("labels", None), inputs.pop("rows")
         teacher = self.teacher(inputs, rows)
-        student = model(**inputs)
-        mask = inputs["attention_mask"]
-        values = self.objective(student, teacher, mask, labels)
-        values = self.over_all(values, self.objective.counts(mask, labels))
+        values, loss = self.student_loss(model, teacher, inputs, labels)
         self.record(values)
-        return self.objective.total(values, self.state.global_step / self.args.max_steps)
+        return loss
 
-    def create_optimizer(self, lr_scheduler: Any = None) -> Any:
-        """PaddleNLP's AdamW, with the gradients of each student clipped alone."""
-        optimizer = super().create_optimizer(lr_scheduler)
-        if self.args.max_grad_norm > 0:
-            optimizer._grad_clip = ClipEachStudent(self.args.max_grad_norm, students_of(self.model))
-        return optimizer
+    def student_loss(
+        self, student: DistilledStudent, teacher: Captured, inputs: dict[str, Tensor], labels: Tensor | None
+    ) -> tuple[dict[str, Tensor], Tensor]:
+        """The value of each term of a student's objective by name, and their weighted sum: scalars.
+
+        teacher: what the teacher gave for the same batch; inputs and labels as in `compute_loss`.
+        """
+        objective, mask = student.objective, inputs["attention_mask"]
+        values = objective(student(**inputs), teacher, mask, labels)
+        values = self.over_all(values, objective.counts(mask, labels))
+        return values, objective.total(values, self.state.global_step / self.args.max_steps)
 
     def _save_checkpoint(self, model, metrics=None):
         self.teacher.sync()
@@ -94,15 +92,13 @@ TRAINERS: dict[str, type[DistillationTrainer]] = {
 }
 
 
-def measure_terms(
-    student: DistilledStudent, teacher: Teacher, objective: Objective, rows: EncodedRows, pad_id: int
-) -> dict[str, float]:
+def measure_terms(student: DistilledStudent, teacher: Teacher, rows: EncodedRows, pad_id: int) -> dict[str, float]:
     """Mean latent terms on given rows, dropout off; batches are weighted by their number of rows."""
     student.eval()
     sums: dict[str, float] = {}
     with paddle.no_grad():
         for indices, inputs in input_batches(rows, pad_id, 32):
-            values = objective(student(**inputs), teacher(inputs), inputs["attention_mask"])
+            values = student.objective(student(**inputs), teacher(inputs), inputs["attention_mask"])
             for name, value in values.items():
                 sums[name] = sums.get(name, 0.0) + float(value) * len(indices)
     return {name: float(np.round(value / len(rows), 6)) for name, value in sums.items()}

@@ -105,15 +105,15 @@ class RunContext:
 
     def load_student(
         self, index: int, teacher: Any, folder: Path | None, label_terms: bool | None = None
-    ) -> tuple[Objective, DistilledStudent]:
-        """The objective of stage `index`, and the student in `folder` (None: its start) wrapped for it."""
+    ) -> DistilledStudent:
+        """The student in `folder` (None: its start) with the objective of stage `index`."""
         classifier = self.first_student() if folder is None else self.load_classifier(folder)
         objective = stage_objective(self.config, index, classifier.config, teacher.config, label_terms)
         paddle.seed(self.config.seed + 1 + index)  # for projections that start at random
         student = DistilledStudent(classifier, objective, teacher.config.hidden_size)
         if folder is not None and len(student.projections):
             student.load_projections(folder / PROJECTIONS)
-        return objective, student
+        return student
 
     def signal_layout(self, stage: Stage, needs: Needs, teacher_width: int) -> Layout:
         """What is cached of each token: the needs, and on task data the logits, as another stage may read them."""

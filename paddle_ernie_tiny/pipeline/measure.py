@@ -128,12 +128,12 @@ def latent_terms(context: RunContext, index: int, student_folder: Path | None) -
     for teacher_kind, data in latent_settings(context):
         state = paddle.get_rng_state()
         model = context.load_teacher(teacher_kind)
-        objective, student = context.load_student(index, model, student_folder, label_terms=False)
+        student = context.load_student(index, model, student_folder, label_terms=False)
         paddle.set_rng_state(state)  # as if nothing had been measured
-        teacher = Teacher(model, objective.needs("teacher"))
+        teacher = Teacher(model, student.objective.needs("teacher"))
         for split in LATENT_SPLITS:
             rows = _sample(context, data, split)
-            terms = measure_terms(student, teacher, objective, rows, context.tokenizer.pad_id)
+            terms = measure_terms(student, teacher, rows, context.tokenizer.pad_id)
             result.append({"teacher": teacher_kind, "data": data, "split": split, "rows": len(rows), "terms": terms})
         teacher.release()
     return result

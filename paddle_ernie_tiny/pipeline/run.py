@@ -27,7 +27,8 @@ from .report import write_report
 from .step import RunFolder, Step
 from .steps.classifiers import Baseline, FinetuneTeacher, GivenTeacher, PretrainTeacher
 from .steps.deliver import Benchmark, Export, Quantise
-from .steps.distil import Distil, DistilStudents
+from .steps.distil import Distil
+from .steps.distil_together import DistilStudents
 
 
 def run(

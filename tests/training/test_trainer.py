@@ -8,13 +8,15 @@ import pytest
 
 from paddle_ernie_tiny.config import ObjectiveSettings, TrainingSettings
 from paddle_ernie_tiny.data.rows import EncodedRows
-from paddle_ernie_tiny.distillation.objective import JointObjective, Objective
-from paddle_ernie_tiny.distillation.students import DistilledStudent, JointStudents
+from paddle_ernie_tiny.distillation.joint import JointDistillation, share_of
+from paddle_ernie_tiny.distillation.objective import Objective
+from paddle_ernie_tiny.distillation.students import DistilledStudent
 from paddle_ernie_tiny.distillation.teacher import Layout, SignalCache, Teacher
 from paddle_ernie_tiny.distillation.trainers import TRAINERS
 from paddle_ernie_tiny.errors import ErnieTinyError
 from paddle_ernie_tiny.kinds import KINDS
 from paddle_ernie_tiny.stages import STAGES
+from paddle_ernie_tiny.terms import Needs
 from paddle_ernie_tiny.training.tasks import FinetuneTrainer, MaskedLMTrainer, Masking
 from paddle_ernie_tiny.training.trainer import Training, last_checkpoint, total_steps, training_arguments
 
@@ -262,7 +264,7 @@ def test_a_stage_trains_the_student_and_leaves_the_teacher_alone(tmp_path, name)
     start = {n: v.numpy().copy() for n, v in student.state_dict().items()}
     data = rows(labelled=stage.label_terms)
     args = training_arguments(SETTINGS, len(data), tmp_path, tmp_path / "vdl", seed=3)
-    result = fit(TRAINERS[stage.name](student, teacher, objective, Training(args, data, 0, stage.title)))
+    result = fit(TRAINERS[stage.name](student, teacher, Training(args, data, 0, stage.title)))
 
     assert not teacher_model.training, "dropout must be off in the teacher"
     for n, value in teacher_model.state_dict().items():
@@ -293,9 +295,7 @@ def test_cached_signals_give_the_losses_of_an_online_teacher(tmp_path):
             teacher.cache = cache
             teacher_model.register_forward_post_hook(lambda *_: asked.append(1))
         args = training_arguments(SETTINGS, len(data), tmp_path / mode, tmp_path / "vdl", seed=3)
-        histories[mode] = fit(TRAINERS[stage.name](student, teacher, objective, Training(args, data, 0, stage.title)))[
-            "history"
-        ]
+        histories[mode] = fit(TRAINERS[stage.name](student, teacher, Training(args, data, 0, stage.title)))["history"]
     steps_an_epoch = -(-len(data) // SETTINGS.per_device_train_batch_size)
     assert len(asked) == steps_an_epoch, "the teacher is asked once a row"
     assert SETTINGS.max_steps > 2 * steps_an_epoch
@@ -306,7 +306,7 @@ def test_cached_signals_give_the_losses_of_an_online_teacher(tmp_path):
 
 
 def test_students_together_learn_what_each_learns_alone(tmp_path):
-    """Same losses and weights, gradient clipping included, from one teacher forward a step for all."""
+    """Same losses and weights, gradient clipping included, from one teacher forward pass per step for all."""
     stage, data = STAGES["general"], rows(labelled=False)
     settings = SETTINGS.model_copy(update={"max_grad_norm": 0.05})  # clips at every step
 
@@ -325,29 +325,27 @@ def test_students_together_learn_what_each_learns_alone(tmp_path):
         student, objective, model = pair(*shape)
         args = training_arguments(settings, len(data), tmp_path / name, tmp_path / "vdl", seed=3)
         teacher = Teacher(model, objective.needs("teacher"))
-        results[name] = fit(TRAINERS[stage.name](student, teacher, objective, Training(args, data, 0, stage.title)))[
-            "history"
-        ]
+        results[name] = fit(TRAINERS[stage.name](student, teacher, Training(args, data, 0, stage.title)))["history"]
         alone[name] = {key: value.numpy() for key, value in student.state_dict().items()}
 
     asked = []
     pairs = {name: pair(*shape) for name, shape in shapes.items()}
-    joint = JointStudents({name: student for name, (student, _, _) in pairs.items()})
-    objective = JointObjective({name: objective for name, (_, objective, _) in pairs.items()})
+    students = {name: student for name, (student, _, _) in pairs.items()}
     model = pairs["small"][2]
     model.bert.register_forward_post_hook(lambda *_: asked.append(1))
     args = training_arguments(settings, len(data), tmp_path / "joint", tmp_path / "vdl", seed=3)
-    teacher = Teacher(model, objective.needs("teacher"))
-    history = fit(TRAINERS[stage.name](joint, teacher, objective, Training(args, data, 0, stage.title)))["history"]
+    needs = Needs.union(objective.needs("teacher") for _, objective, _ in pairs.values())
+    joint = JointDistillation(students, Teacher(model, needs), Training(args, data, 0, stage.title))
+    history = fit(joint)["history"]
 
     assert len(asked) == settings.max_steps
     for name in shapes:
-        own = {key: value.numpy() for key, value in joint.students[name].state_dict().items()}
+        own = {key: value.numpy() for key, value in students[name].state_dict().items()}
         for key, value in alone[name].items():
             np.testing.assert_allclose(own[key], value, atol=1e-6, err_msg=f"{name} {key}")
         for mine, entry in zip(history, results[name], strict=True):
             for key in ("attention_loss", "hidden_loss", "embedding_loss"):
-                assert objective.of(name, mine)[key] == pytest.approx(entry[key], rel=1e-5)
+                assert share_of(name, mine)[key] == pytest.approx(entry[key], rel=1e-5)
 
 
 def test_each_stage_changes_exactly_one_component():

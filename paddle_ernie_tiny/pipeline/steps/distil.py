@@ -1,8 +1,9 @@
-"""The steps that distil: a stage of one student, or a general one of several by one forward pass of the teacher."""
+"""The step that distils: one stage of one student."""
 
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +11,9 @@ import numpy as np
 
 from ...config import StageSettings
 from ...data.corpus import TextRows
-from ...distillation.objective import JointObjective, Objective
-from ...distillation.students import DistilledStudent, JointStudents
+from ...distillation.students import DistilledStudent
 from ...distillation.teacher import SignalCache, Teacher, rows_fingerprint
-from ...distillation.trainers import TRAINERS, DistillationTrainer
+from ...distillation.trainers import TRAINERS
 from ...distributed import is_main, main_first
 from ...errors import InputError
 from ...models.weights import model_fingerprint, save_model
@@ -21,7 +21,7 @@ from ...terms import TERMS, Needs
 from ...training.trainer import ToolkitTrainer, Training, training_arguments
 from ..context import RunContext
 from ..measure import LATENT_SPLITS, dev_score, latent_settings, latent_terms, linear_probe, measure_classifier
-from ..step import FINAL, Step, StepRecord, fingerprint, identity
+from ..step import FINAL, Step, fingerprint, identity
 
 
 def train(trainer: ToolkitTrainer) -> dict[str, Any]:
@@ -44,41 +44,45 @@ class Distil(Step):
     def run(self) -> dict[str, Any]:
         context = self.context
         model = context.load_teacher(self.stage.teacher)
-        objective, student = self.load(model)
-        trainer = self.trainer(model, student, objective, self.folder)
-        result = {**train(trainer), "objective": objective.equation()}
-        trainer.teacher.sync()
+        student = self.load(model)
+        score = dev_score(context, student.classifier, self.settings.training) if self.stage.label_terms else None
+        teacher = self.teacher(model, student.objective.needs("teacher"))
+        trainer = TRAINERS[self.stage.name](student, teacher, self.training(self.folder, score))
+        self.announce(student)
+        result = {**train(trainer), "objective": student.objective.equation()}
+        teacher.sync()
         if self.stage.data == "task" and context.config.augmentation is not None:
             made = context.augmented
             result["augmentation"] = {"rows": len(made.examples), "given_up": made.given_up, "samples": made.samples}
         self.save(student)
         return result
 
-    def load(self, teacher: Any) -> tuple[Objective, DistilledStudent]:
-        """The stage's objective, and the student of the stage before it (or at its start)."""
+    def load(self, teacher: Any) -> DistilledStudent:
+        """The student of the stage before it (or at its start), with this stage's objective."""
         before = self.context.stage_folder(self.index - 1) / FINAL if self.index else None
         return self.context.load_student(self.index, teacher, before)
 
-    def trainer(self, model: Any, student: Any, objective: Objective, folder: Path) -> DistillationTrainer:
-        """The trainer of the stage, with checkpoints in `folder`; `model` is the teacher. Prints the objective."""
-        context, settings, rows = self.context, self.settings.training, self.context.stage_rows(self.index)
-        teacher, pad_id = self._teacher(model, objective.needs("teacher"), rows), context.tokenizer.pad_id
-        args = training_arguments(settings, len(rows), folder, context.folder.vdl(folder), context.config.seed)
-        score = dev_score(context, student.classifier, settings) if self.stage.label_terms else None
+    def announce(self, student: DistilledStudent, prefix: str = "") -> None:
+        """Prints what the student is about to minimise."""
         if is_main():
-            print(f"  {objective.equation()}", flush=True)
-            print(f"  layer map (student: teacher) {objective.layers}", flush=True)
-        training = Training(args, rows, pad_id, self.stage.title, score, context.watcher)
-        return TRAINERS[self.stage.name](student, teacher, objective, training)
+            print(f"  {prefix}{student.objective.equation()}", flush=True)
+            print(f"  {prefix}layer map (student: teacher) {student.objective.layers}", flush=True)
 
-    def _teacher(self, model: Any, needs: Needs, rows: Any) -> Teacher:
-        """The teacher: asked at every step, or with its signals for `rows` kept on disk.
+    def training(self, folder: Path, score: Callable[[], float] | None = None) -> Training:
+        """What the stage's trainer is given beside models, with checkpoints in `folder`; `score` as `evaluate_with`."""
+        context, settings, rows = self.context, self.settings.training, self.context.stage_rows(self.index)
+        args = training_arguments(settings, len(rows), folder, context.folder.vdl(folder), context.config.seed)
+        return Training(args, rows, context.tokenizer.pad_id, self.stage.title, score, context.watcher)
+
+    def teacher(self, model: Any, needs: Needs) -> Teacher:
+        """The teacher: asked at every step, or with its signals for the stage's rows kept on disk.
 
         They are in the run folder, or in the configured `signals_folder`; stages with the same teacher, data and needs
         share them. Signals in the run folder that belong to an earlier state of the run are made again; in a folder of
         the user's they are refused (InputError).
         """
         context, config, stage = self.context, self.context.config, self.stage
+        rows = context.stage_rows(self.index)
         if self.settings.teacher_signals == "online":
             return Teacher(model, needs, config.teacher.static_graph)
         layout = context.signal_layout(stage, needs, model.config.hidden_size)
@@ -150,69 +154,3 @@ class Distil(Step):
             measured["latent_before"] = latent_terms(self.context, self.index, None)
         measured["latent"] = latent_terms(self.context, self.index, self.product)
         return measured
-
-
-class DistilStudents(Step):
-    """Trains those students together whose own stage is not done; each keeps a record as if it was trained alone.
-
-    `members` are the students' own steps by name. A student that is added later trains alone. `folder` lasts until
-    all are trained.
-    """
-
-    def __init__(self, members: dict[str, Distil], folder: Path):
-        first = next(iter(members.values()))
-        super().__init__(first.context, folder)
-        self.members, self.name = members, first.name
-        self.pending: list[str] = []
-
-    @property
-    def title(self) -> str:
-        return f"{self.name} of {', '.join(self.pending or self.members)}"
-
-    def state(self) -> tuple[str, list[str]]:
-        states = {name: step.state() for name, step in self.members.items()}
-        self.pending = [name for name, (state, _) in states.items() if state != "done"]
-        if not self.pending:
-            return "done", []
-        self.record = StepRecord(self.folder, {name: self.members[name].record.inputs for name in self.pending})
-        if self.record.state()[0] == "resume":
-            return "resume", []
-        changed = [f"{name}: {what}" for name, (_, whats) in states.items() for what in whats]
-        return ("stale", changed) if changed else ("new", [])
-
-    def begin(self, fresh: bool) -> None:
-        super().begin(fresh)
-        for name in self.pending:
-            self.members[name].begin(fresh=True)
-
-    def run(self) -> dict[str, Any]:
-        steps = {name: self.members[name] for name in self.pending}
-        first = steps[self.pending[0]]
-        model = first.context.load_teacher(first.stage.teacher)
-        loaded = {name: step.load(model) for name, step in steps.items()}
-        objective = JointObjective({name: own for name, (own, _) in loaded.items()})
-        students = {name: student for name, (_, student) in loaded.items()}
-        trainer = first.trainer(model, JointStudents(students), objective, self.folder)
-        trained = train(trainer)
-        trainer.teacher.sync()
-        for name, step in steps.items():
-            step.save(students[name])
-        results = {}  # each student's share of the training, as its own record keeps it
-        for name, (own, _) in loaded.items():
-            history = [{"step": entry["step"], **objective.of(name, entry)} for entry in trained["history"]]
-            others = [other for other in self.pending if other != name]
-            results[name] = {**trained, "history": history, "objective": own.equation(), "together_with": others}
-        return {**trained, "students": results}
-
-    def finish(self, result: dict[str, Any]) -> None:
-        for name in self.pending:
-            self.members[name].finish(result["students"][name])
-        shutil.rmtree(self.folder)
-
-    def remove(self) -> None:
-        super().remove()
-        for step in self.members.values():
-            step.remove()
-
-    def measure_if_needed(self) -> list[str]:
-        return [line for step in self.members.values() for line in step.measure_if_needed()]
