@@ -121,7 +121,7 @@ def measure(args: argparse.Namespace) -> dict:
 
 
 def one_by_one(predictor, wanted, repeat: bool) -> list[list[str]]:
-    """One forward a word, in the order of the text, through the model's own call."""
+    """One forward pass per word, in the order of the text, through the model's own call."""
     import paddle
 
     from paddle_ernie_tiny.augmentation.candidates import place_row

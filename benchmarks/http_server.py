@@ -298,8 +298,8 @@ def memory_of_shapes(bundle: str, batch_size: int) -> None:
     import numpy as np
 
     from paddle_ernie_tiny.deploy.bundle import read_manifest
-    from paddle_ernie_tiny.deploy.engines import open_paddle
     from paddle_ernie_tiny.deploy.server.bundle_queue import LENGTH_MULTIPLE
+    from paddle_ernie_tiny.engines import open_paddle
 
     manifest, chance = read_manifest(bundle), np.random.default_rng(0)
     engine = open_paddle(Path(bundle), "cpu", 1, manifest.precision)

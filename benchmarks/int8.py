@@ -19,7 +19,7 @@ import numpy as np  # noqa: E402
 import paddle  # noqa: E402
 
 from paddle_ernie_tiny.deploy.bundle import read_manifest  # noqa: E402
-from paddle_ernie_tiny.deploy.engines import Engine, open_paddle  # noqa: E402
+from paddle_ernie_tiny.engines import Engine, open_paddle  # noqa: E402
 
 
 def latencies(engines: list[Engine], batch: int, length: int, rounds: int, repeats: int) -> list[np.ndarray]:

@@ -111,7 +111,7 @@ def in_paddle(bundle: str, shape: tuple[int, int], calls: int) -> None:
     """Child process: prints START, then milliseconds a call."""
     tune_process()
     from paddle_ernie_tiny.deploy.bundle import read_manifest
-    from paddle_ernie_tiny.deploy.engines import open_paddle
+    from paddle_ernie_tiny.engines import open_paddle
 
     engine = open_paddle(Path(bundle), "cpu", 1, read_manifest(bundle).precision)
     print(json.dumps(call_ms(engine, shape, calls)))

@@ -48,7 +48,7 @@ def answers(version: str, folder: Path, rows: Path, bundles: list[str]) -> list[
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("bundles", nargs="+", help="bundle folders of classifiers or regressors")
-    parser.add_argument("--input", type=Path, required=True, help="one text a line; pairs: tab between")
+    parser.add_argument("--input", type=Path, required=True, help="one text per line; pairs: tab between")
     parser.add_argument("--versions", default="3.1.1,2.6.2,3.3.1", help="the first is the reference")
     parser.add_argument("--json", type=Path, required=True)
     given = parser.parse_args()

@@ -39,7 +39,7 @@ from paddle_ernie_tiny.kinds.metrics import softmax
 from paddle_ernie_tiny.machine import tune_process
 from paddle_ernie_tiny.paddle_serving.serving_folder import export_paddle_serving
 
-BATCH = 100  # rows a request
+BATCH = 100  # rows per request
 
 
 @dataclass
@@ -196,7 +196,7 @@ def by_onnx(job: Job) -> np.ndarray:
 
 
 def in_requests(job: Job, ask: Callable[[list[str], list[str] | None], list[dict]]) -> np.ndarray:
-    """Probabilities [rows, labels] out of JSON answers to BATCH rows a request."""
+    """Probabilities [rows, labels] out of JSON answers to BATCH rows per request."""
     answers = []
     for start in range(0, len(job.texts), BATCH):
         part = slice(start, start + BATCH)

@@ -8,6 +8,7 @@ from .deploy.predictor import Predictor as Predictor
 from .deploy.quantize import quantize as quantize
 from .deploy.row_files import evaluate as evaluate
 from .errors import ErnieTinyError as ErnieTinyError
+from .errors import Finding as Finding
 from .errors import GateError as GateError
 from .errors import InputError as InputError
 from .errors import InputErrors as InputErrors
@@ -16,13 +17,18 @@ from .extensions import register_kind as register_kind
 from .extensions import register_metric as register_metric
 from .extensions import register_term as register_term
 from .kinds import KINDS as KINDS
+from .kinds import Classification as Classification
 from .kinds import Entity as Entity
 from .kinds import Kind as Kind
 from .kinds import Prediction as Prediction
+from .kinds import Regression as Regression
+from .kinds import Row as Row
 from .kinds import Score as Score
+from .kinds import TokenClassification as TokenClassification
 from .kinds.metrics import METRICS as METRICS
 from .kinds.metrics import Metric as Metric
 from .kinds.metrics import Scored as Scored
+from .kinds.metrics import softmax as softmax
 from .stages import STAGES as STAGES
 from .stages import Stage as Stage
 from .terms import TERMS as TERMS

@@ -31,12 +31,12 @@ app = typer.Typer(
 )
 _DEBUG = os.environ.get("ERNIE_TINY_DEBUG") == "1"
 Config = Annotated[Path, Argument(help="YAML file of the run, such as configs/demo.yaml")]
-Overrides = Annotated[list[str] | None, Argument(help="key.sub=value, in place of what the file says")]
+Overrides = Annotated[list[str] | None, Argument(help="key.sub=value; overrides the file")]
 Bundle = Annotated[Path, Argument(help="bundle folder")]
 Rows = Annotated[Path, Option(help="text file, one row per line (pairs: tab between); rows to compare on")]
 Tolerance = Annotated[float, Option(help="largest allowed difference of logits")]
 BatchSize = Annotated[int, Option(min=1, help="rows per forward pass")]
-Threads = Annotated[int, Option(min=1, help="CPU threads of a forward pass")]
+Threads = Annotated[int, Option(min=1, help="CPU threads per forward pass")]
 
 
 @app.command()

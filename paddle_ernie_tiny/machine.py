@@ -118,7 +118,7 @@ def tune_process() -> None:
 
 
 def import_paddle() -> None:
-    """Imports Paddle in a tuned process, without its note that OMP_NUM_THREADS is not 1, which `tune_process` means."""
+    """Imports Paddle in a tuned process, without its note that OMP_NUM_THREADS is not 1: `tune_process` sets it on purpose."""
     tune_process()
     noise = io.StringIO()
     with contextlib.redirect_stderr(noise):

@@ -24,6 +24,11 @@ class Stage:
     label_terms: bool = False
 
     @property
+    def is_general(self) -> bool:
+        """Does it train on the general corpus, not on the task's data?"""
+        return self.data == "general"
+
+    @property
     def objective(self) -> str:
         """The objective's terms in words, as the report shows them."""
         return "latent + soft label + hard label" if self.label_terms else "latent"

@@ -23,6 +23,7 @@ files
 sections
 stages
 defaults
+engines
 machine
 processes
 watch
@@ -158,6 +159,31 @@ def test_only_the_kinds_folder_asks_which_kind_of_task_it_is():
             compared += [node.value] if isinstance(node, ast.MatchValue) else []
             if any(value in KINDS for part in compared for value in literals(part) if isinstance(value, str)):
                 found.append(f"{path.relative_to(PACKAGE)}:{node.lineno} {ast.unparse(node)}")
+    assert not found, "\n".join(found)
+
+
+def test_only_their_table_names_the_inference_engines():
+    """The schema, help texts and versions of results read it, so that a new engine is one new row."""
+    from paddle_ernie_tiny.engines import ENGINES
+
+    names = set(ENGINES) - {"paddle", "onnxruntime"}  # Paddle's own, and the one that the conversion is compared in
+    found = [
+        f"{path.relative_to(PACKAGE)}:{node.lineno} {node.value}"
+        for path, tree in SOURCES.items()
+        for node in ast.walk(tree)
+        if path.name != "engines.py" and isinstance(node, ast.Constant) and any(n in str(node.value) for n in names)
+    ]
+    assert names and not found, "\n".join(found)
+
+
+def test_only_the_table_of_stages_asks_which_data_a_stage_has():
+    found = [
+        f"{path.relative_to(PACKAGE)}:{node.lineno} {ast.unparse(node)}"
+        for path, tree in SOURCES.items()
+        for node in ast.walk(tree)
+        if path.name != "stages.py" and isinstance(node, ast.Compare)
+        if {"general", "task"} & {value for part in node.comparators for value in literals(part)}
+    ]
     assert not found, "\n".join(found)
 
 

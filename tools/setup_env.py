@@ -208,7 +208,7 @@ def set_up(layout: Layout, out=sys.stdout) -> None:
         try:
             fcntl.flock(guard, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            print("another set-up is at work here; waiting for it", file=out, flush=True)
+            print("another set-up is active here; waiting for it", file=out, flush=True)
             fcntl.flock(guard, fcntl.LOCK_EX)
         if is_complete(layout):
             return

@@ -16,8 +16,8 @@ from pathlib import Path
 import psutil
 
 from ..deploy.bundle import read_manifest
-from ..deploy.engines import ENGINES, ON_ONNX, check_engines
 from ..deploy.row_files import evaluate
+from ..engines import ENGINES
 from ..errors import ErnieTinyError, InputError
 from ..files import require_writable, write_json
 from ..machine import cpu_flags, describe_machine, git_commit, versions
@@ -30,7 +30,6 @@ from .turns import Candidate, Turn, inputs, latency, own_process, take_turns, ti
 
 _WARM_UP_SECONDS = 0.3
 _WARM_UP_CALLS, _PROFILED_CALLS = 3, 20
-_ENGINE_PACKAGES = ("onnxruntime", "openvino", "paddle2onnx")
 _INSTRUCTION_SETS = ("avx2", "fma", "avx512f", "avx512_vnni", "avx_vnni", "avx512_bf16", "amx_int8", "amx_bf16")
 _BUSY_SHARE = 0.10  # of all cores, by other processes, from which on figures are not to be trusted
 Report = dict[str, tuple[int, float]]  # operation: (calls, total ms)
@@ -78,7 +77,10 @@ def bench(request: BenchRequest, json_file: Path | None = None, out: Path | None
 
 
 def _check(request: BenchRequest) -> None:
-    check_engines(request.engines)
+    for name in request.engines:
+        if name not in ENGINES:
+            raise InputError(f"unknown engine {name!r}", "--engine", f"choose from {', '.join(ENGINES)}")
+        ENGINES[name].require_packages("--engine", "bench")
     lists = {"--batch": request.batches, "--length": request.lengths, "--threads": request.threads}
     for option, values in lists.items():
         if not values or min(values) < 1:
@@ -96,10 +98,11 @@ def describe_environment() -> Record:
     """CPU, instruction sets that decide speed, versions, commit, and the load just before the start."""
     values = describe_machine()
     values.pop("threads")  # each record has its own
+    engine_packages = sorted({name for row in ENGINES.values() for name in row.packages})
     return {
         **values,
         "instruction_sets": [name for name in _INSTRUCTION_SETS if name in cpu_flags()],
-        "versions": {**values["versions"], **versions(_ENGINE_PACKAGES)},
+        "versions": {**values["versions"], **versions(tuple(engine_packages))},
         "git_commit": git_commit(),
         "load_average": list(psutil.getloadavg()),
         "busy_share": round(psutil.cpu_percent(interval=1.0) / 100, 3),  # while this process sleeps
@@ -118,7 +121,7 @@ def warnings(environment: Record, records: list[Record]) -> list[str]:
     if waited:
         found.append(
             f"{len(waited)} of {len(records)} measurements had to wait for a core (the worst had one for "
-            f"{min(waited):.0%} of its time): other processes were at work"
+            f"{min(waited):.0%} of its time): other processes were active"
         )
     return found
 
@@ -149,17 +152,17 @@ def _time(batch: int, length: int, seconds: float, candidate: Candidate, _round:
 def load(request: BenchRequest, subjects: list[Subject], threads: int, stack: ExitStack, say: Say) -> list[Candidate]:
     """Every model loaded in every engine that can read it, each in its own process, which `stack` ends."""
     running = []
-    for subject, engine in product(subjects, request.engines):
+    for subject, engine in product(subjects, [ENGINES[name] for name in request.engines]):
         folder = subject.folder
-        if engine in ON_ONNX:
+        if engine.reads_onnx:
             if subject.precision != "fp32":
-                say(f"{subject.label} is left out of {engine}: only fp32 graphs are converted")
+                say(f"{subject.label} is left out of {engine.name}: only fp32 graphs are converted")
                 continue
             folder = onnx_folder(subject, request.cache)
-        how = (threads, engine, ENGINES[engine], folder, request.device, threads, subject.precision)
-        ask, loaded = stack.enter_context(own_process(f"{subject.label} in {engine}", *how))
+        how = (threads, engine.library, engine.open, folder, request.device, threads, subject.precision)
+        ask, loaded = stack.enter_context(own_process(f"{subject.label} in {engine.name}", *how))
         loaded["first_call_ms"] = ask(time_model, subject.tokens, 1, 16).samples_ms[0]
-        running.append(Candidate(subject, engine, ask, loaded))
+        running.append(Candidate(subject, engine.name, ask, loaded))
     return running
 
 
@@ -235,7 +238,7 @@ def _profiled_calls(folder: Path, device: str, precision: str, tokens: int, batc
     """In the child process: the profiler's text about some calls."""
     from paddle import inference
 
-    from ..deploy.engines import PaddleEngine, paddle_config
+    from ..engines import PaddleEngine, paddle_config
 
     config = paddle_config(folder, device, 1, precision)
     config.enable_profile()

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ..defaults import BENCH_ENGINES, BENCH_LENGTHS, BENCH_ROUNDS, BENCH_SECONDS, BENCH_THREADS, option
+from ..engines import ENGINES
 
 Say = Callable[[str], None]
 Texts = tuple[list[str], list[str] | None]  # the rows of a data set; second texts for pairs
@@ -35,11 +36,9 @@ class BenchRequest:
     lengths: list[int] = _list("tokens per text, comma-separated", BENCH_LENGTHS, "--length")
     threads: list[int] = _list("CPU threads, comma-separated", BENCH_THREADS, "--threads")
     precisions: list[str] = _list("precisions of the shapes, comma-separated: fp32, int8", ("fp32",), "--precision")
-    engines: list[str] = _list(
-        "inference engines, comma-separated: paddle, onnxruntime, openvino, paddle-tensorrt", BENCH_ENGINES, "--engine"
-    )
+    engines: list[str] = _list(f"inference engines, comma-separated: {', '.join(ENGINES)}", BENCH_ENGINES, "--engine")
     device: str = option("cpu or gpu", "cpu")
-    seconds: float = option("of measuring for each model in each setting", BENCH_SECONDS, min=0.05)
+    seconds: float = option("seconds to measure each model in each setting", BENCH_SECONDS, min=0.05)
     rounds: int = option("turns of each model in each setting", BENCH_ROUNDS, min=1)
     text: Path | None = option("data set, or file with one text per line: also measure text to label", None)
     columns: list[str] = _list("its column of text; twice for pairs", (), "--column", commas=False)
@@ -52,4 +51,4 @@ class BenchRequest:
         ),
         metadata={"help": "keeps exported shapes (default: in the user's cache folder)"},
     )
-    texts: Texts | None = None  # in place of the file `text`
+    texts: Texts | None = None  # instead of the file `text`

@@ -11,7 +11,8 @@ import numpy as np
 
 from ..data.vocabulary import SPECIAL_TOKENS, read_vocabulary
 from ..defaults import MAX_LENGTH_TOKENS
-from ..deploy.bundle import MANIFEST, MODEL_STEM, ONNX_FILE, read_manifest
+from ..deploy.bundle import MANIFEST, read_manifest
+from ..engines import MODEL_STEM, ONNX_FILE
 from ..errors import ErnieTinyError, InputError
 from ..files import sha256
 from ..machine import versions

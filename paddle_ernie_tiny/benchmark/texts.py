@@ -20,9 +20,9 @@ import numpy as np
 from ..data.tables import TableFormat
 from ..defaults import BATCH_SIZE, MAX_LENGTH_TOKENS
 from ..deploy.bundle import read_manifest
-from ..deploy.engines import Engine, open_paddle
 from ..deploy.predictor import Predictor
 from ..deploy.row_files import LabelledRows, read_texts
+from ..engines import Engine, open_paddle
 from ..errors import InputError
 from ..kinds import KINDS
 from ..kinds.metrics import softmax

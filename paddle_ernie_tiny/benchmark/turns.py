@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 import numpy as np
 import psutil
 
-from ..deploy.engines import Engine
+from ..engines import Engine
 from ..errors import ErnieTinyError
 from ..machine import import_paddle
 from ..processes import Workers
@@ -111,7 +111,7 @@ class Turn:
 def _load(_: None, library: str, build: Callable[..., Any], *args: Any) -> dict[str, float]:
     global _loaded
     start = time.perf_counter()
-    import_paddle() if library.startswith("paddle") else importlib.import_module(library)
+    import_paddle() if library == "paddle" else importlib.import_module(library)
     imported, (before, _peak) = time.perf_counter(), memory_mb()
     _loaded = build(*args)
     seconds = time.perf_counter() - imported

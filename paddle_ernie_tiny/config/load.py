@@ -42,7 +42,7 @@ TASKS: dict[str, Task] = {name: Task(**row) for name, row in _TABLE.items()}  # 
 
 
 class _UniqueKeyLoader(yaml.SafeLoader):
-    """YAML's safe loader, but a key given twice in one mapping is an error, and so is text that aliases blow up; 1e-4
+    """YAML's safe loader, but a key given twice in one mapping is an error, and so is text that aliases make too large; 1e-4
     is a number.
     """
 
@@ -198,7 +198,7 @@ def _apply_override(raw: dict, override: str) -> None:
     value = parse_yaml(text, override)
     read = [token.end_mark.index for token in yaml.scan(text) if not isinstance(token, yaml.StreamEndToken)]
     if text[max(read) :].strip():
-        raise InputError("what stands behind # would be lost as a comment", override, "put the value in quotes")
+        raise InputError("the text after # would be lost as a comment", override, "put the value in quotes")
     node: Any = raw
     parts = key.strip().split(".")
     for depth, part in enumerate(parts):

@@ -11,17 +11,20 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from .. import defaults
+from ..engines import ENGINES
 from ..kinds import KINDS
 from ..kinds.metrics import metrics_of
 from ..sections import Column, Fraction, PositiveInt, Section, Weight, key
 from ..stages import STAGES
 from .objective_settings import ObjectiveSettings
 
+_CPU_ENGINES = tuple(name for name, row in ENGINES.items() if not row.needs_gpu)
+
 
 class TrainingSettings(Section):
     """How one training step of the pipeline runs. Give `max_steps` or `num_train_epochs`, not both."""
 
-    max_steps: PositiveInt | None = key(None, "optimiser steps, in place of num_train_epochs")
+    max_steps: PositiveInt | None = key(None, "optimiser steps; alternatively num_train_epochs")
     num_train_epochs: Annotated[float, Field(gt=0, le=1e6)] | None = key(None, "passes over the data")
     learning_rate: Annotated[float, Field(gt=0, le=10)] = key(5e-5, "peak learning rate of AdamW")
     per_device_train_batch_size: PositiveInt = key(32, "batch size per device")
@@ -114,10 +117,10 @@ class DataSettings(Section):
 
 
 class GeneralCorpusSettings(Section):
-    """Unlabelled text of the general stages: one passage a line, UTF-8, of any size."""
+    """Unlabelled text of the general stages: one passage per line, UTF-8, of any size."""
 
     path: str = key(..., "a folder of .txt files, a glob, or one file")
-    max_length_tokens: Annotated[int, Field(ge=8, le=512)] = key(128, "longer lines are cut up")
+    max_length_tokens: Annotated[int, Field(ge=8, le=512)] = key(128, "longer lines are split")
     held_out_rows: PositiveInt = key(512, "rows kept aside to measure the latent terms")
 
 
@@ -205,7 +208,7 @@ class TeacherSettings(Section):
     check_above_chance: bool = key(True, "stop if the teacher does no better than chance")
     static_graph: bool = key(False, "compile the teacher's forward pass in the stages; same answers, a slower start")
     hidden_dropout_prob: Fraction | None = key(None, "in fine-tuning; default: the model's own")
-    attention_probs_dropout_prob: Fraction | None = key(None, "likewise")
+    attention_probs_dropout_prob: Fraction | None = key(None, "in fine-tuning; default: the model's own")
 
     @model_validator(mode="after")
     def _one_origin(self):
@@ -244,9 +247,9 @@ class BenchmarkSettings(Section):
     batches: list[PositiveInt] = key([1, 32], "batch sizes", min_length=1)
     lengths: list[Annotated[int, Field(gt=0, le=512)]] = key([128], "tokens per text", min_length=1)
     threads: list[PositiveInt] = key([1], "CPU threads", min_length=1)
-    engines: list[Literal["paddle", "onnxruntime", "openvino"]] = Field(["paddle"], min_length=1)
+    engines: list[Literal[_CPU_ENGINES]] = Field(["paddle"], min_length=1)  # type: ignore[valid-type]
     seconds: Annotated[float, Field(gt=0, le=86_400)] = key(
-        defaults.BENCH_SECONDS, "of measuring for each model in each setting"
+        defaults.BENCH_SECONDS, "seconds to measure each model in each setting"
     )
     rounds: PositiveInt = key(defaults.BENCH_ROUNDS, "turns that the models take in each setting")
     text: bool = key(True, "also from text to label, on the test split")
@@ -280,7 +283,7 @@ class RunConfig(Section):
     student: StudentSettings = Field(default_factory=StudentSettings)
     students: dict[Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")], StudentSettings] | None = key(
         None,
-        "in place of student: several by name; general stages train them together, with one forward pass of the "
+        "instead of student: several by name; general stages train them together, with one forward pass of the "
         "teacher for all, and each gets a run folder of its own, output_dir/students/NAME",
     )
     objective: ObjectiveSettings = Field(default_factory=ObjectiveSettings)
@@ -316,7 +319,7 @@ class RunConfig(Section):
                 raise ValueError("students names none: give at least one, or student")
             _ = self.each_student  # each has to be a valid run
             return self
-        general = [s.stage for s in self.stages if STAGES[s.stage].data == "general"]
+        general = [s.stage for s in self.stages if STAGES[s.stage].is_general]
         if (general or self.teacher.pretrain) and self.general_corpus is None:
             need = "teacher.pretrain" if self.teacher.pretrain else f"stage {general[0]}"
             raise ValueError(f"{need} needs general_corpus.path")

@@ -59,7 +59,7 @@ def corpus_files(pattern: str | Path) -> list[Path]:
     if not files:
         raise InputError(f"there are no {looked_for}", str(pattern), f"correct the path; {found}")
     if not any(file.stat().st_size for file in files):
-        raise InputError("the corpus is empty", str(pattern), "give text files with one passage a line")
+        raise InputError("the corpus is empty", str(pattern), "give text files with one passage per line")
     return files
 
 
@@ -235,7 +235,7 @@ def _write_arrays(
             file.flush()
             os.fsync(file.fileno())
     if not counts["sequences"]:
-        raise InputError("the corpus holds no text", str(pattern), "give text files with one passage a line")
+        raise InputError("the corpus holds no text", str(pattern), "give text files with one passage per line")
     return counts
 
 

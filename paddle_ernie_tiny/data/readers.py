@@ -182,7 +182,7 @@ def _field_named(
 def read_token_examples(path: str | Path, table: TableFormat, labels: Sequence[str]) -> list[TokenExample]:
     """Reads a file's rows of tagged words. Raises InputError and InputErrors as `read_examples` does.
 
-    conll: a word and its tag a line (first and last column, between blanks), with blank lines between rows.
+    conll: a word and its tag per line (first and last column, between blanks), with blank lines between rows.
     tsv and csv: words in one column and tags in another, each joined by \\x02 or by blanks.
     jsonl: lists in two fields; a text with a list of tags has a tag for each character.
     """

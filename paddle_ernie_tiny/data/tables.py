@@ -21,7 +21,7 @@ _FORMATS = {
     **dict.fromkeys((".jsonl", ".ndjson", ".json"), "jsonl"),
     **dict.fromkeys((".conll", ".bio", ".bmes", ".bioes", ".iob"), "conll"),
 }
-_JSON_REMEDY = "write one JSON object a line"
+_JSON_REMEDY = "write one JSON object per line"
 _JSON_LINES = 1000  # an object over more lines than that is an unclosed brace
 _LISTED = 20  # how many names are worth showing
 
@@ -125,7 +125,7 @@ def _csv_rows(path: Path, problems: Problems) -> Iterator[tuple[int, list[str]]]
 
 
 def _json_rows(path: Path, problems: Problems) -> Iterator[tuple[int, dict]]:
-    """One object a line, or objects one after another: several on a line, or one over several lines."""
+    """One object per line, or objects one after another: several on a line, or one over several lines."""
     decoder, pending, start = json.JSONDecoder(), "", 1
     for number, line in decoded_lines(path, problems):
         if not pending:

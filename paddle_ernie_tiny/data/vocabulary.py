@@ -11,7 +11,7 @@ from ..files import utf8_lines
 
 SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 
-_SHAPE_REMEDY = "write one token a line, or `token<TAB>id` throughout"
+_SHAPE_REMEDY = "write one token per line, or `token<TAB>id` throughout"
 _WORDS_PER_LINE = 1000  # how often one word is repeated in a line for the trainer
 _MIN_FREQUENCY = 2  # pieces longer than a character that occur once are accidents, not words
 
@@ -19,7 +19,7 @@ _MIN_FREQUENCY = 2  # pieces longer than a character that occur once are acciden
 def read_vocabulary(path: str | Path) -> list[str]:
     """Reads a vocabulary file; the place in the list is the token's id.
 
-    Two shapes are told apart by their first line: one token a line (BERT), and `token<TAB>id` (ERNIE 1.0
+    Two shapes are told apart by their first line: one token per line (BERT), and `token<TAB>id` (ERNIE 1.0
     to 3.0; the lines in any order). A token that occurs twice, as `$` does in ERNIE 3.0's file, keeps its
     last id, as in PaddleNLP; its earlier id is held by a placeholder that no text can produce. Raises InputError for a
     file that is not there, not UTF-8 or empty, an id given twice, a gap, or a special token missing.

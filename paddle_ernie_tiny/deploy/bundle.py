@@ -14,8 +14,6 @@ from ..kinds import Kind
 
 FORMAT_VERSION = 1
 MANIFEST = "manifest.json"
-MODEL_STEM = "model"
-ONNX_FILE = "model.onnx"
 
 
 @dataclass

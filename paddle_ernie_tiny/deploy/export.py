@@ -10,7 +10,6 @@ import os
 import shutil
 from dataclasses import dataclass, field
 from importlib import metadata
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -19,14 +18,14 @@ import numpy as np
 from .. import __version__
 from ..data.rows import EncodedRows
 from ..defaults import EXPORT_TOLERANCE, MAX_LENGTH_TOKENS
+from ..engines import ENGINES, MODEL_STEM, ONNX_FILE, OnnxRuntimeEngine
 from ..errors import ErnieTinyError, GateError, InputError
 from ..extensions import kind_named
 from ..files import new_folder
 from ..kinds import KINDS
 from ..kinds.metrics import metrics_of
 from ..processes import in_child
-from .bundle import MANIFEST, MODEL_STEM, ONNX_FILE, Manifest, read_manifest, write_manifest
-from .engines import OnnxRuntimeEngine
+from .bundle import MANIFEST, Manifest, read_manifest, write_manifest
 from .predictor import Predictor
 from .row_files import read_texts
 
@@ -162,7 +161,7 @@ def _write_bundle(request: ExportRequest, folder: Path) -> dict[str, Any]:
     encoded, places = kind.tokenize(tokenizer, request.texts, request.texts_b, request.max_length_tokens)
     rows = EncodedRows(encoded.input_ids, encoded.token_type_ids, places=places)
     dynamic = predict_outputs(model, kind, rows, tokenizer.pad_id)
-    graph = "plain" if kind.by_token else request.graph  # a tagger needs every token
+    graph = request.graph if request.graph in kind.graphs else kind.graphs[0]
     if graph == "served":
         answer_from_first_token(model)
     inputs = [paddle.static.InputSpec([None, None], "int64", name) for name in ("input_ids", "token_type_ids")]
@@ -228,9 +227,7 @@ def export_onnx(
         raise InputError(f"the bundle is {manifest.precision}", str(bundle), "give the fp32 bundle")
     if not texts:
         raise InputError("the parity gate needs at least one row", "onnx", "give real texts of the task")
-    missing = [name for name in ("paddle2onnx", "onnxruntime") if find_spec(name) is None]
-    if missing:
-        raise InputError(f"the package {missing[0]!r} is not installed", "onnx", "install the toolkit's onnx extra")
+    ENGINES["onnxruntime"].require_packages("onnx", "onnx")
     if out.resolve() == bundle.resolve():
         raise InputError("the ONNX folder would replace the bundle", str(out), "choose another folder")
     with new_folder(out, marker=MANIFEST) as folder:

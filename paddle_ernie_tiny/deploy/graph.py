@@ -2,7 +2,7 @@
 
 A sentence classifier reads the first token's state of the last layer, and of that layer nothing else. So its last
 layer computes one query, one output and one FFN row instead of `length` of them, and it never projects keys and
-values. With one query q a head (W_k, W_v the head's columns, X the layer's input, a the attention weights):
+values. With one query q per head (W_k, W_v the head's columns, X the layer's input, a the attention weights):
 
     q (X W_k + b_k)^T = (q W_k^T) X^T + const       softmax does not see a constant
     a (X W_v + b_v)   = (a X) W_v + b_v             because a sums to one

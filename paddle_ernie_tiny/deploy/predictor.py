@@ -12,11 +12,11 @@ import numpy as np
 
 from ..data.tokenization import Encoded, WordPieceTokenizer, pad_batch
 from ..defaults import BATCH_SIZE
+from ..engines import Engine, open_paddle
 from ..errors import InputError
 from ..kinds import Row
 from ..kinds.metrics import Scored
 from .bundle import Manifest, read_manifest
-from .engines import Engine, open_paddle
 
 
 class Predictor:
@@ -25,10 +25,10 @@ class Predictor:
     Args:
         bundle: the folder; its manifest is verified first.
         device: "cpu" or "gpu".
-        threads: CPU threads of one forward pass.
+        threads: CPU threads per forward pass.
         precision: None: the bundle's own. An fp32 bundle also runs in "bf16" on a CPU that has it, or in "fp16"
             on a GPU; int8 is made by `ernie-tiny quantize`, in a bundle of its own.
-        engine: one that is open already, in place of Paddle Inference on the bundle's graph.
+        engine: one that is open already, instead of Paddle Inference on the bundle's graph.
 
     One instance is for one thread at a time; each further thread takes a `clone()`.
     Raises InputError when the bundle is incomplete or altered, or does not run in that way.
@@ -92,8 +92,7 @@ class Predictor:
         """
         if not texts:
             return np.zeros((0, len(self.labels)), dtype=np.float32)
-        outputs = self.outputs(texts, texts_b, batch_size)
-        return outputs if self.kind.by_token else np.concatenate(outputs)
+        return self.kind.gather(self.outputs(texts, texts_b, batch_size))
 
     def outputs(self, texts: list[Any], texts_b: list[str] | None = None, batch_size: int = BATCH_SIZE) -> list[Any]:
         """Each row's logits [answers, labels] as an array, of texts as `Kind.tokenize` takes them."""

@@ -16,11 +16,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..defaults import CALIBRATION_ROWS, MAX_DROP_POINTS
+from ..engines import MODEL_STEM
 from ..errors import GateError, InputError
 from ..files import new_folder
 from ..machine import has_vnni
 from ..processes import in_child
-from .bundle import MANIFEST, MODEL_STEM, read_manifest, write_manifest
+from .bundle import MANIFEST, read_manifest, write_manifest
 from .export import OLD_FORMAT
 from .predictor import Predictor
 from .row_files import LabelledRows, read_labelled
@@ -186,7 +187,7 @@ def _refused(metric: str, result: dict[str, Any], request: QuantizeRequest) -> G
     what = (
         f"{metric} on {parity['rows']} dev rows falls from {parity['metric_fp32']:.4f} to {parity['metric_int8']:.4f}, "
         f"{parity['drop_points']:.2f} points (allowed: {request.max_drop_points:g})"
-        + (f", the last of {tries} attempts that left ever more in fp32" if tries > 1 else "")
+        + (f", the last of {tries} attempts, each with more parts in fp32" if tries > 1 else "")
         + "; nothing was written"
     )
     remedy = "serve the fp32 bundle, or give more calibration rows; int8 may need training that knows of it"

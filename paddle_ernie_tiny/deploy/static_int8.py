@@ -12,8 +12,8 @@ import numpy as np
 import paddle
 from paddle.static.quantization import PostTrainingQuantization
 
+from ..engines import MODEL_STEM
 from ..errors import ErnieTinyError
-from .bundle import MODEL_STEM
 from .export import strip_call_stacks
 
 EMBEDDINGS = "embeddings"

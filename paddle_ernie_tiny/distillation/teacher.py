@@ -1,4 +1,4 @@
-"""The teacher of a distillation: a frozen model, asked at every step, or once a row with its answers kept on disk.
+"""The teacher of a distillation: a frozen model, asked at every step, or once per row with its answers kept on disk.
 
 A cache is a folder with `key.json` (what decides its content), `filled.bin` (a byte per row), `states.bin` (of every
 token its hidden states and q, k, v, float16, one after another, without padding) and `logits.bin` (float32). Only rows

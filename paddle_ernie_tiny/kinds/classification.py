@@ -19,7 +19,7 @@ class Prediction:
 
 
 class Classification(Kind):
-    """One label a row."""
+    """One label per row."""
 
     name = "classification"
     description = "one label per row"

@@ -61,6 +61,10 @@ class Kind:
     augmenter: ClassVar[str] = "words"  # a row of augmentation.augmenters.AUGMENTERS
     unit_name: ClassVar[str] = "rows"  # what has a label
     has_labels: ClassVar[bool] = True  # is the answer one of several labels, not a number?
+    text_rows: ClassVar[bool] = True  # are a data set's rows raw text, not words?
+    graphs: ClassVar[tuple[str, ...]] = ("served", "plain")  # it can be exported as; "served": for one token alone
+    unread: ClassVar[tuple[str, ...]] = ()  # parts of an encoder that its head does not read
+    soft_unit: ClassVar[str] = "rows"  # the soft label is a mean over them: a term's unit, "rows" or "labelled"
     no_label: ClassVar[dict[str, Any]] = {"label": None}  # the fields of an example that take its label away
 
     # --- labels and rows -------------------------------------------------------------------------------------------
@@ -170,6 +174,10 @@ class Kind:
     def states(self, hidden: np.ndarray, places: np.ndarray | None) -> np.ndarray:
         """The states that a row's answers are made from, [answers, hidden], in its last layer [length, hidden]."""
         return hidden[:1] if places is None else hidden[places]
+
+    def gather(self, outputs: list[np.ndarray]) -> Any:
+        """The answers [answers, labels] of several rows as `Predictor.logits` gives them: here [rows, labels]."""
+        return np.concatenate(outputs)
 
     def decode(self, row: Row, answers: np.ndarray, labels: Sequence[str]) -> Any:
         """A row's answer, as `Predictor.predict` gives it."""

@@ -61,7 +61,7 @@ class Scored:
 
     @classmethod
     def of(cls, predictions: Any, gold: Any, labels: Sequence[str] = (), groups: Any = None) -> Scored:
-        """From one answer a row: class ids [rows], scores [rows] or logits [rows, labels]."""
+        """From one answer per row: class ids [rows], scores [rows] or logits [rows, labels]."""
         values, targets = np.asarray(predictions), np.asarray(gold)
         if len(values) != len(targets) or not len(targets):
             raise ValueError(f"expected equal lengths above 0, got {values.shape} and {targets.shape}")

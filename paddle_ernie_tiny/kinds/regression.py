@@ -19,7 +19,7 @@ class Score:
 
 
 class Regression(Kind):
-    """One score a row."""
+    """One score per row."""
 
     name = "regression"
     description = "one score per row"

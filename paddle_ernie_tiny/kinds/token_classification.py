@@ -32,13 +32,17 @@ class Entity:
 
 
 class TokenClassification(Kind):
-    """One tag a word."""
+    """One tag per word."""
 
     name = "token_classification"
     description = "one tag per word (named entities)"
     head = "ForTokenClassification"
     by_token = True
     may_pair = False
+    text_rows = False
+    graphs = ("plain",)
+    unread = ("pooler",)
+    soft_unit = "labelled"
     augmenter = "entities"
     unit_name = "words"
     answer_fields = {"entities": list[Entity]}
@@ -100,6 +104,10 @@ class TokenClassification(Kind):
     def tokenize(self, tokenizer, texts, texts_b, max_length):
         return tokenizer.encode_words(texts, max_length)
 
+    def gather(self, outputs):
+        """Rows have different numbers of words: [words, labels] of each row."""
+        return outputs
+
     def decode(self, row, answers, labels):
         probabilities, words, found = softmax(answers), split_text(row.text, row.unit), []
         for label, first, last in entities([labels[best] for best in probabilities.argmax(-1)]):
@@ -137,7 +145,7 @@ def _bioes(tags: Sequence[str]) -> list[str]:
 
 
 def split_text(text: str, unit: str) -> list[tuple[str, int, int]]:
-    """(word, start, end) of the units that a tagger labels: characters, or what stands between spaces."""
+    """(word, start, end) of the units that a tagger labels: characters, or what is between spaces."""
     words = re.finditer(r"\S" if unit == "character" else r"\S+", text)
     return [(word.group(), word.start(), word.end()) for word in words]
 

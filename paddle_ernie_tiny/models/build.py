@@ -109,7 +109,7 @@ def load_tokenizer(folder: Path) -> WordPieceTokenizer:
 
 MASKED_LM = "ForMaskedLM"
 # Not taken over from a folder's config.json: what is given again for the task, and what changes the form in which a
-# model answers (tuples in place of tensors).
+# model answers (tuples instead of tensors).
 _NOT_TAKEN = {"model_type", "id2label", "label2id", "num_labels", "num_classes", "architectures", "paddlenlp_version"}
 _NOT_TAKEN |= {"use_cache", "output_hidden_states", "output_attentions", "return_dict", "torchscript"}
 
@@ -137,7 +137,7 @@ def load_classifier(
     """
     changes = {key: value for key, value in (dropout or {}).items() if value is not None}
     model = _new_model(read_model_config(folder), kind.head, labels, **changes)
-    optional = ("classifier", "pooler") if new_head else ("pooler",) if kind.by_token else ()
+    optional = ("classifier", "pooler") if new_head else kind.unread
     missing = set_weights(model, read_weights(folder), str(folder), optional)
     if missing:
         head_alone = all("classifier" in name or "pooler" in name for name in missing)

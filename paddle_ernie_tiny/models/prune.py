@@ -70,7 +70,7 @@ def _token_counts(tokenizer: WordPieceTokenizer, lines: Iterable[str]) -> np.nda
         ids = [np.asarray(row, dtype=np.int64) for row in tokenizer.encode_plain(batch)]
         counts += np.bincount(np.concatenate(ids), minlength=len(counts))
     if not counts.any():
-        raise InputError("no text in the corpus", "corpus", "give text files, one passage a line")
+        raise InputError("no text in the corpus", "corpus", "give text files, one passage per line")
     return counts
 
 

@@ -101,7 +101,7 @@ def to_numpy(state: dict) -> dict:
 
 
 def write_weights(weights: dict[str, np.ndarray], file: Path) -> None:
-    """Writes a safetensors file that may be read by whom its folder is open to; safetensors opens it to its owner."""
+    """Writes a safetensors file with its folder's permissions for reading; safetensors lets its owner alone read it."""
     save_file(weights, str(file), metadata={"format": "np"})
     file.chmod(file.parent.stat().st_mode & 0o666)
 

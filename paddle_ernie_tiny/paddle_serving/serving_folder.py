@@ -14,8 +14,8 @@ from string import Template
 from typing import Any
 
 from .. import kinds
-from ..deploy.bundle import MODEL_STEM, Manifest, read_manifest
-from ..deploy.engines import open_paddle
+from ..deploy.bundle import Manifest, read_manifest
+from ..engines import MODEL_STEM, open_paddle
 from ..errors import InputError
 from ..files import new_folder, write_json, write_text
 

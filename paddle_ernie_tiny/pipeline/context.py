@@ -92,7 +92,7 @@ class RunContext:
 
     def is_general(self, index: int) -> bool:
         """Does the stage at `index` train on the general corpus?"""
-        return self.stage(index).data == "general"
+        return self.stage(index).is_general
 
     def stage_folder(self, index: int) -> Path:
         """Where the stage at `index` works; -1: the last one."""
@@ -117,7 +117,7 @@ class RunContext:
 
     def signal_layout(self, stage: Stage, needs: Needs, teacher_width: int) -> Layout:
         """What is cached of each token: the needs, and on task data the logits, as another stage may read them."""
-        kept = Needs(needs.hidden, needs.attention, needs.parts, logits=stage.data == "task")
+        kept = Needs(needs.hidden, needs.attention, needs.parts, logits=not stage.is_general)
         return Layout(kept, teacher_width, len(self.data.labels), self.data.kind.by_token)
 
     def predict(self, model: Any, split: str, batch_size: int = 64) -> Scored:

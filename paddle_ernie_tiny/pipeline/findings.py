@@ -104,7 +104,7 @@ def _lengths(context: RunContext, split: str) -> Finding:
     of = f"a sample of {len(sample)} rows" if len(sample) < len(rows) else f"{len(sample)} rows"
     what = (
         f"{cut:.1%} of {of} are longer than {limit} {unit}; "
-        f"half have up to {middle:.0f}, 90 % {most:.0f}, 99 % {longest:.0f}"
+        f"median {middle:.0f}, 90 % have at most {most:.0f}, 99 % {longest:.0f}"
     )
     return found("lengths", what, f"data.{split}", bool(cut > 0.2), "raise task.max_length_tokens")
 
@@ -121,7 +121,7 @@ def corpus_findings(context: RunContext) -> list[Finding]:
         if context.is_general(index):
             passes = _passes(settings.training, lines)
             what, where = f"{passes:.3g} passes over the general corpus", f"stages[{index}] ({settings.stage})"
-            remedy = "give more text, or fewer steps: it will be learnt by heart"
+            remedy = "give more text, or fewer steps: the model would memorise it"
             findings.append(found("corpus", what, where, passes > _MANY_PASSES, remedy))
     return findings
 
@@ -234,9 +234,11 @@ def _time(context: RunContext) -> Finding:
         data = general if context.is_general(index) else task
         add(stage.stage, stage.training, data, student, teacher)
     parts = ", ".join(f"{name} {value / 60:.0f}" for name, value in seconds.items())
+    minutes = sum(seconds.values()) / 60
+    about = f"about {minutes:.0f} minute(s)" if minutes >= 1 else "less than a minute"
     what = (
-        f"very roughly {sum(seconds.values()) / 60:.0f} minutes of matrix products at {speed / 1e9:.0f} GFLOP/s "
-        f"({parts}); real training takes one and a half to three times that"
+        f"{about} (rough estimate) of matrix products at {speed / 1e9:.0f} GFLOP/s ({parts}, in minutes); "
+        "real training takes one and a half to three times that"
     )
     return found("time", what, "machine")
 

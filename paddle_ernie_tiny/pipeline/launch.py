@@ -24,7 +24,7 @@ def find_device(device: str) -> str:
 
 
 def run_on_devices(config: RunConfig, devices: str, arguments: list[str]) -> int:
-    """Runs `ernie-tiny ARGUMENTS` by `paddle.distributed.launch`, one process a device; returns its exit code.
+    """Runs `ernie-tiny ARGUMENTS` by `paddle.distributed.launch`, one process per device; returns its exit code.
 
     On CPUs, `devices` ("0,1") says no more than how many processes. Raises InputError for devices that are not
     numbers, or named twice, or not there.

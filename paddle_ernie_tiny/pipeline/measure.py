@@ -10,13 +10,14 @@ import numpy as np
 import paddle
 
 from ..config import TrainingSettings
+from ..data.rows import EncodedRows
 from ..distillation.teacher import Teacher
 from ..distillation.trainers import measure_terms
 from ..errors import GateError
 from ..files import read_json
 from ..kinds.metrics import METRICS, Scored, confusion_matrix
 from ..models.build import count_parameters
-from ..stages import DataKind, TeacherKind
+from ..stages import DataKind, Stage, TeacherKind
 from ..training.batches import corpus_rows
 from ..training.inference import predict
 from .context import RunContext
@@ -114,8 +115,12 @@ def linear_probe(context: RunContext, final: Path, batch_size: int) -> dict[str,
 
 def latent_settings(context: RunContext) -> list[tuple[TeacherKind, DataKind]]:
     """The distinct (teacher, data) pairs that the run's stages train on, in their order."""
+    return list(_latent_stages(context))
+
+
+def _latent_stages(context: RunContext) -> dict[tuple[TeacherKind, DataKind], Stage]:
     stages = [context.stage(index) for index in range(len(context.config.stages))]
-    return list(dict.fromkeys((stage.teacher, stage.data) for stage in stages))
+    return {(stage.teacher, stage.data): stage for stage in stages}
 
 
 def latent_terms(context: RunContext, index: int, student_folder: Path | None) -> list[dict[str, Any]]:
@@ -125,25 +130,26 @@ def latent_terms(context: RunContext, index: int, student_folder: Path | None) -
     sees ("held_out"): of general text the corpus's held-out rows, of task text the dev split.
     """
     result = []
-    for teacher_kind, data in latent_settings(context):
+    for (teacher_kind, data), stage in _latent_stages(context).items():
         state = paddle.get_rng_state()
         model = context.load_teacher(teacher_kind)
         student = context.load_student(index, model, student_folder, label_terms=False)
         paddle.set_rng_state(state)  # as if nothing had been measured
         teacher = Teacher(model, student.objective.needs("teacher"))
         for split in LATENT_SPLITS:
-            rows = _sample(context, data, split)
+            rows = _sample(context, stage, split)
             terms = measure_terms(student, teacher, rows, context.tokenizer.pad_id)
             result.append({"teacher": teacher_kind, "data": data, "split": split, "rows": len(rows), "terms": terms})
         teacher.release()
     return result
 
 
-def _sample(context: RunContext, data: DataKind, split: str) -> Any:
+def _sample(context: RunContext, stage: Stage, split: str) -> Any:
     """The same `LATENT_ROWS` rows (or all, if there are fewer) at every measurement of a run."""
-    if data == "general":
-        dataset: Any = context.corpus.train if split == "training" else context.corpus.held_out
+    take: Callable[..., EncodedRows]
+    if stage.is_general:
+        dataset, take = getattr(context.corpus, "train" if split == "training" else "held_out"), corpus_rows
     else:
-        dataset = context.rows("train" if split == "training" else "dev")
+        dataset, take = context.rows("train" if split == "training" else "dev"), EncodedRows.take
     picked = np.random.default_rng(context.config.seed).permutation(len(dataset))[:LATENT_ROWS]
-    return corpus_rows(dataset, picked) if data == "general" else dataset.take(picked)
+    return take(dataset, picked)

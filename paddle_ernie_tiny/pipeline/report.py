@@ -14,7 +14,8 @@ import yaml
 from rich.console import Console
 from rich.table import Column, Table
 
-from ..deploy.bundle import MANIFEST, MODEL_STEM
+from ..deploy.bundle import MANIFEST
+from ..engines import MODEL_STEM
 from ..errors import InputError
 from ..extensions import kind_named, load_extensions
 from ..files import read_json, write_json

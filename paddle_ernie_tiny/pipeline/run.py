@@ -165,6 +165,6 @@ def _opened(root: Path) -> Iterator[None]:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            what, remedy = "another run is at work in this folder", "wait for it, or choose another output_dir"
+            what, remedy = "another run is active in this folder", "wait for it, or choose another output_dir"
             raise InputError(what, str(root), remedy) from None
         yield

@@ -168,7 +168,7 @@ class SoftLabel(Term):
     def __init__(self, settings: SoftLabelSettings, pair: Pair):
         super().__init__(settings, pair)
         self.loss = settings.loss or pair.kind.soft_losses[0]
-        self.unit = "labelled" if pair.kind.by_token else "rows"
+        self.unit = pair.kind.soft_unit
 
     @property
     def symbol(self):

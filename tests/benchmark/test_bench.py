@@ -149,7 +149,7 @@ def test_wrong_use_is_refused(arguments, message, monkeypatch, capsys, tmp_path)
 
 def test_a_worker_that_dies_says_why(tmp_path):
     from paddle_ernie_tiny.benchmark.turns import own_process
-    from paddle_ernie_tiny.deploy.engines import OnnxRuntimeEngine
+    from paddle_ernie_tiny.engines import OnnxRuntimeEngine
     from paddle_ernie_tiny.errors import ErnieTinyError
 
     model = (tmp_path, "cpu", 1, "fp32")
@@ -170,7 +170,7 @@ def test_a_worker_that_is_killed_says_what_it_printed_last():
 
 def test_a_users_mistake_crosses_as_it_is(tmp_path):
     from paddle_ernie_tiny.benchmark.turns import own_process
-    from paddle_ernie_tiny.deploy.engines import OpenVinoEngine
+    from paddle_ernie_tiny.engines import OpenVinoEngine
     from paddle_ernie_tiny.errors import InputError
 
     with pytest.raises(InputError, match="OpenVINO is measured on the CPU only"):

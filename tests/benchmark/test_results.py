@@ -57,7 +57,7 @@ def test_a_page_with_the_plots_that_there_are_figures_for(tmp_path):
     assert page.endswith(
         "## Machine\n\n- a processor, 2 core(s), Linux x86_64; instruction sets: not known\n"
         "- python 3.11, numpy 1.26; commit not known\n"
-        "- started today; load average 0.00, 0.12, 1.00; 25% of the cores at work just before\n"
+        "- started today; load average 0.00, 0.12, 1.00; 25% of the cores busy just before\n"
     )
 
 

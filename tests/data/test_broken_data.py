@@ -92,7 +92,7 @@ CASES = [
     Case("a JSON field missing", '{"sentence": "好", "label": 1}\n', ":1", "no field 'text'", file="a.jsonl"),
     Case("half a surrogate pair", '{"text": "好\\ud83d", "label": 1}\n', rows=[("好\ud83d", 1)], file="a.jsonl"),
     Case(
-        "a JSON array over lines", '[\n{"text": "好", "label": 1}\n]\n', ":1", "one JSON object a line", file="a.json"
+        "a JSON array over lines", '[\n{"text": "好", "label": 1}\n]\n', ":1", "one JSON object per line", file="a.json"
     ),
     Case(
         "two objects on a line",

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from paddle_ernie_tiny.deploy.bundle import read_manifest
-from paddle_ernie_tiny.deploy.engines import open_paddle
 from paddle_ernie_tiny.deploy.export import export_onnx
 from paddle_ernie_tiny.deploy.predictor import Predictor
+from paddle_ernie_tiny.engines import open_paddle
 from paddle_ernie_tiny.errors import GateError, InputError
 
 onnxruntime = pytest.importorskip("onnxruntime")
@@ -40,6 +40,6 @@ def test_logits_beyond_the_tolerance_are_refused(classifier, tmp_path):
 def test_no_rows_and_a_missing_package_are_refused(classifier, tmp_path, monkeypatch):
     with pytest.raises(InputError, match="needs at least one row"):
         export_onnx(classifier.folder, tmp_path / "onnx", [], None)
-    monkeypatch.setattr("paddle_ernie_tiny.deploy.export.find_spec", lambda name: None)
+    monkeypatch.setattr("paddle_ernie_tiny.engines.find_spec", lambda name: None)
     with pytest.raises(InputError, match="'paddle2onnx' is not installed"):
         export_onnx(classifier.folder, tmp_path / "onnx", classifier.texts, None)

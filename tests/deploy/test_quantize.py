@@ -137,7 +137,7 @@ def test_a_fall_beyond_the_bar_is_refused_with_the_parts_to_leave_out(classifier
 
 
 def test_auto_leaves_out_ever_more_until_nothing_is_left(classifier, tmp_path):
-    with pytest.raises(GateError, match=f"the last of {len(PARTS)} attempts that left ever more in fp32"):
+    with pytest.raises(GateError, match=f"the last of {len(PARTS)} attempts, each with more parts in fp32"):
         quantize(classifier, tmp_path / "refused", max_drop_points=-1.0, auto=True)
 
 

@@ -250,4 +250,4 @@ def test_two_runs_in_one_folder_are_refused(finished):
     with open(finished.root / ".lock", "w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         done = ernie_tiny("run", finished.file)
-    assert done.returncode == 2 and "another run is at work" in done.stderr
+    assert done.returncode == 2 and "another run is active" in done.stderr

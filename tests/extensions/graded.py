@@ -7,9 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from paddle_ernie_tiny import METRICS, Metric, register_kind, register_metric
-from paddle_ernie_tiny.kinds.classification import Classification
-from paddle_ernie_tiny.kinds.metrics import softmax
+from paddle_ernie_tiny import METRICS, Classification, Metric, register_kind, register_metric, softmax
 
 
 @dataclass(frozen=True)

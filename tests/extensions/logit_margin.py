@@ -1,7 +1,6 @@
 """A term from outside the package: the squared difference of both models' margins between their two best logits."""
 
-from paddle_ernie_tiny import Needs, Term, TermSettings, register_term
-from paddle_ernie_tiny.errors import InputError
+from paddle_ernie_tiny import InputError, Needs, Term, TermSettings, register_term
 
 
 class MarginSettings(TermSettings):

@@ -37,7 +37,7 @@ class BundleQueue:
     """A loaded bundle, the rows that wait for it, and the thread that owns it.
 
     Everything that costs time (tokenising, the forward pass) happens in that thread, outside Python's global lock for
-    the most part; all the rest belongs to the event loop. Raises InputError when the bundle is no good.
+    the most part; all the rest belongs to the event loop. Raises InputError when the bundle cannot be served.
     """
 
     def __init__(self, name: str, bundle: Path, options: ServeOptions, metrics: Metrics):
@@ -81,7 +81,7 @@ class BundleQueue:
         return not self._task.done()
 
     def stop(self) -> None:
-        """Ends the thread after the batch in hand."""
+        """Ends the thread after the present batch."""
         self._thread.shutdown(cancel_futures=True)
 
     async def _run(self) -> None:

@@ -172,7 +172,7 @@ def _problem(error: ErrorDetails, models: str) -> Problem:
         case "literal_error", _ if isinstance(value, str):
             code, what, remedy = "unknown_model", "there is no model of this name", f"known: {models}"
         case (("missing" | "extra_forbidden"), ("text",)):
-            where, what, remedy = "body", "give text or texts, not both and not neither", "texts takes a list"
+            where, what, remedy = "body", "give exactly one of text and texts", "texts takes a list"
         case ("missing", _) | ("model_type", ("texts", _)):
             what, remedy = "this model compares two texts", "give text and text_b"
         case "extra_forbidden", _:

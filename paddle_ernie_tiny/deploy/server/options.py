@@ -19,18 +19,20 @@ class ServeOptions:
 
     host: str = option("address to listen on; 0.0.0.0 for all", "127.0.0.1")
     port: int = option("0: any free one; the log says which", 8000, min=0, max=65535)
-    threads: int = option("CPU threads of one forward pass", 1, min=1)
-    batch_size: int = option("most rows of a forward pass", 16, min=1)
+    threads: int = option("CPU threads per forward pass", 1, min=1)
+    batch_size: int = option("maximum rows per forward pass", 16, min=1)
     max_wait_ms: float = option("how long a row waits for others, when idle", 2.0, min=0)
     queue_rows: int = option("rows that may wait for a bundle; then 429", 512, min=1)
     max_body_bytes: int = option("larger bodies are refused", 1_000_000, min=1)
-    max_texts: int = option("most rows of a request", 256, min=1)
-    max_characters: int = option("most characters of a text", 10_000, min=1)
+    max_texts: int = option("maximum rows per request", 256, min=1)
+    max_characters: int = option("maximum characters per text", 10_000, min=1)
     body_seconds: float = option("time for a client to send its body; then 408", 10.0, min=0.1)
     request_seconds: float = option("time for the answer; then 503", 30.0, min=0.1)
     drain_seconds: float = option("time to stay open after SIGTERM", 1.0, min=0)
     max_connections: int = option("connections with a request under way; then 503", 2048, min=1)
-    api_key: str | None = option("asked of clients as 'Authorization: Bearer KEY'", None, envvar="ERNIE_TINY_API_KEY")
+    api_key: str | None = option(
+        "clients must send it as 'Authorization: Bearer KEY'", None, envvar="ERNIE_TINY_API_KEY"
+    )
 
     def __post_init__(self):
         if self.max_texts > self.queue_rows:

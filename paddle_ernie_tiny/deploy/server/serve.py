@@ -44,7 +44,7 @@ def serve(bundles: dict[str, Path], options: ServeOptions) -> None:
     On the signal /readyz turns 503; `drain_seconds` later no more connections are taken, and the server ends as soon
     as the last request has its answer. A second signal ends it at once.
 
-    Raises InputError when a bundle is no good or the address cannot be had.
+    Raises InputError when a bundle cannot be served or the address cannot be used.
     """
     start = time.perf_counter()
     handler = logging.StreamHandler(sys.stdout)  # for all logging of this process

@@ -59,7 +59,9 @@ def read_rows(path: str) -> list[list[str]]:
         rows = [line.rstrip("\r\n").split("\t", 1) for line in file]
     for number, row in enumerate(rows, start=1):
         if len(row) != len(rows[0]):
-            raise ServiceError(f"{path}:{number}: a tab parts the texts of a pair; some lines hold one, some not")
+            raise ServiceError(
+                f"{path}:{number}: a tab separates the texts of a pair; some lines have one and some do not"
+            )
     return rows
 
 

@@ -113,7 +113,7 @@ def _text_list(request: dict[str, str], key: str) -> list[str]:
 
 
 def unpack(request: Any) -> tuple:
-    """The request's fields by key, in place of Paddle Serving's own reading: its errors name list indices."""
+    """The request's fields by key, instead of Paddle Serving's own reading: its errors name list indices."""
     if len(request.key) != len(request.value):
         message = f"{len(request.key)} keys but {len(request.value)} values; give each key its value"
         return None, request.logid, BAD_REQUEST, message
@@ -146,8 +146,8 @@ def announce(ports: dict[str, int], file: Path) -> None:
 def main() -> None:
     """Starts the service with the ports of config.yml, or of the options."""
     parser = argparse.ArgumentParser(description="Raw text in, labels out; see README.md.")
-    parser.add_argument("--http-port", type=int, help="in place of http_port in config.yml")
-    parser.add_argument("--rpc-port", type=int, help="in place of rpc_port in config.yml")
+    parser.add_argument("--http-port", type=int, help="overrides http_port in config.yml")
+    parser.add_argument("--rpc-port", type=int, help="overrides rpc_port in config.yml")
     args = parser.parse_args()
     config = yaml.safe_load((HERE / "config.yml").read_text(encoding="utf-8"))
     ports = {"http": args.http_port or config["http_port"], "rpc": args.rpc_port or config["rpc_port"]}

@@ -114,8 +114,8 @@ class Benchmark(Step):
     def run(self) -> dict[str, Any]:
         context, teacher = self.context, self.folder / "teacher"
         export_bundle(export_request(context, context.teacher_model("finetuned"), teacher))
-        rows, wanted = LabelledRows.of(context.data.test), self.settings.text
-        texts = (rows.texts, rows.texts_b) if wanted and not context.data.kind.by_token else None  # words are not text
+        rows, measured = LabelledRows.of(context.data.test), self.settings.text and context.data.kind.text_rows
+        texts = (rows.texts, rows.texts_b) if measured else None
         models = [str(bundle) for bundle in (teacher, *self.bundles.values())]
         how = self.settings.model_dump(exclude={"text"})
         result = bench(BenchRequest(models, texts=texts, cache=self.folder, **how))

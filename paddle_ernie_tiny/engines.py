@@ -6,15 +6,18 @@ Every call copies its input in and its output out, so a GPU has finished when it
 from __future__ import annotations
 
 import copy
-import importlib.util
 from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-import numpy as np
+from .errors import InputError
 
-from ..errors import InputError
-from .bundle import MODEL_STEM, ONNX_FILE
+if TYPE_CHECKING:
+    import numpy as np
+
+MODEL_STEM, ONNX_FILE = "model", "model.onnx"  # files of a bundle: Paddle's graph and weights, and the ONNX graph
 
 
 class Engine(Protocol):
@@ -44,9 +47,11 @@ class PaddleEngine(Engine):
         self._output = predictor.get_output_handle(self.output_name)
 
     def __call__(self, input_ids: np.ndarray, token_type_ids: np.ndarray) -> np.ndarray:
+        from numpy import ascontiguousarray  # here, so that `--help` can list engines without NumPy
+
         feeds = {"input_ids": input_ids, "token_type_ids": token_type_ids}
         for name, handle in self._inputs.items():
-            handle.copy_from_cpu(np.ascontiguousarray(feeds[name]))
+            handle.copy_from_cpu(ascontiguousarray(feeds[name]))
         self._predictor.run()
         return self._output.copy_to_cpu()
 
@@ -160,24 +165,35 @@ class OpenVinoEngine(Engine):
         return twin
 
 
-# (folder, device, threads, precision) -> engine. To add one: a function or class, a row, and what it needs installed.
-ENGINES: dict[str, Callable[[Path, str, int, str], Engine]] = {
-    "paddle": open_paddle,
-    "paddle-tensorrt": open_paddle_tensorrt,
-    "onnxruntime": OnnxRuntimeEngine,
-    "openvino": OpenVinoEngine,
+@dataclass(frozen=True)
+class EngineRow:
+    """One row of `ENGINES`. open: (folder, device, threads, precision) -> engine; library: the package that runs it."""
+
+    name: str
+    open: Callable[[Path, str, int, str], Engine]
+    library: str
+    reads_onnx: bool = False  # does it run `model.onnx`, not Paddle's own format?
+    needs_gpu: bool = False
+
+    @property
+    def packages(self) -> tuple[str, ...]:
+        """The packages beside Paddle that it needs: the converter, and its library."""
+        return ("paddle2onnx", self.library) if self.reads_onnx else ()
+
+    def require_packages(self, where: str, extra: str) -> None:
+        """Raises InputError, naming the option or verb `where`, if a package is missing; `extra` installs them."""
+        for package in self.packages:
+            if find_spec(package) is None:
+                what = f"the package {package!r} is not installed; {self.name} needs it"
+                raise InputError(what, where, f"pip install 'paddle-ernie-tiny[{extra}]'")
+
+
+ENGINES: dict[str, EngineRow] = {
+    row.name: row
+    for row in (
+        EngineRow("paddle", open_paddle, "paddle"),
+        EngineRow("onnxruntime", OnnxRuntimeEngine, "onnxruntime", reads_onnx=True),
+        EngineRow("openvino", OpenVinoEngine, "openvino", reads_onnx=True),
+        EngineRow("paddle-tensorrt", open_paddle_tensorrt, "paddle", needs_gpu=True),
+    )
 }
-# what runs `model.onnx`, not Paddle's own format, and the packages that it needs
-ON_ONNX = {"onnxruntime": ("onnxruntime", "paddle2onnx"), "openvino": ("openvino", "paddle2onnx")}
-
-
-def check_engines(names: list[str]) -> None:
-    """Raises InputError for an engine that is not known or not installed."""
-    for name in names:
-        if name not in ENGINES:
-            raise InputError(f"unknown engine {name!r}", "--engine", f"choose from {', '.join(ENGINES)}")
-        missing = [module for module in ON_ONNX.get(name, ()) if importlib.util.find_spec(module) is None]
-        if missing:
-            raise InputError(
-                f"{name} needs the package {missing[0]}", "--engine", "pip install 'paddle-ernie-tiny[bench]'"
-            )
