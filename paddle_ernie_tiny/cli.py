@@ -59,9 +59,7 @@ def run(
     from_stage: Annotated[str | None, Option(help="run this step and all after it again")] = None,
     until: Annotated[str | None, Option(help="stop after this step")] = None,
     fresh: Annotated[bool, Option("--fresh", help="remove earlier work in output_dir first")] = False,
-    devices: Annotated[
-        str | None, Option(help="GPUs that train together, such as 0,1,2,3; on CPUs, one process per number")
-    ] = None,
+    devices: Annotated[str | None, Option(help="GPUs to train on: 0,1,2,3; on CPUs, one process per number")] = None,
 ) -> None:
     """Run the whole pipeline; the same command again continues where it stopped."""
     from .config import load_config

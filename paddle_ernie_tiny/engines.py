@@ -25,11 +25,9 @@ class Engine(Protocol):
 
     def __call__(self, input_ids: np.ndarray, token_type_ids: np.ndarray) -> np.ndarray:
         """One forward pass: int64 [batch, length] twice to logits [batch, (length,) labels], float32."""
-        ...
 
     def clone(self) -> Engine:
         """Another engine on the same weights, for another thread."""
-        ...
 
 
 class PaddleEngine(Engine):
@@ -149,8 +147,7 @@ class OpenVinoEngine(Engine):
         import openvino
 
         if device == "gpu":
-            remedy = "leave it out with --device gpu"
-            raise InputError("OpenVINO is measured on the CPU only", "--engine openvino", remedy)
+            raise InputError("OpenVINO is measured on the CPU only", "--engine openvino", "leave out --device gpu")
         settings = {"INFERENCE_NUM_THREADS": threads, "PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"}
         self._model = openvino.compile_model(str(folder / ONNX_FILE), "CPU", settings)
         self._request = self._model.create_infer_request()

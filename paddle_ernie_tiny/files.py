@@ -74,6 +74,14 @@ def sha256(*paths: str | os.PathLike) -> str:
     return digest.hexdigest()
 
 
+def text_sha256(*texts: str) -> str:
+    """SHA-256 over texts, one after another, as UTF-8 (of half a surrogate pair too)."""
+    digest = hashlib.sha256()
+    for text in texts:
+        digest.update(text.encode("utf-8", "surrogatepass"))
+    return digest.hexdigest()
+
+
 def utf8_lines(path: Path, block_bytes: int = -1) -> Iterator[tuple[int, str | InputError]]:
     """(line number from 1, text) of every line of a file; an InputError that names the line if it is not UTF-8.
 

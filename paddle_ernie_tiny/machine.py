@@ -118,7 +118,7 @@ def tune_process() -> None:
 
 
 def import_paddle() -> None:
-    """Imports Paddle in a tuned process, without its note that OMP_NUM_THREADS is not 1: `tune_process` sets it on purpose."""
+    """Imports Paddle in a tuned process, without its note on OMP_NUM_THREADS, which `tune_process` sets."""
     tune_process()
     noise = io.StringIO()
     with contextlib.redirect_stderr(noise):

@@ -176,17 +176,6 @@ def test_only_their_table_names_the_inference_engines():
     assert names and not found, "\n".join(found)
 
 
-def test_only_the_table_of_stages_asks_which_data_a_stage_has():
-    found = [
-        f"{path.relative_to(PACKAGE)}:{node.lineno} {ast.unparse(node)}"
-        for path, tree in SOURCES.items()
-        for node in ast.walk(tree)
-        if path.name != "stages.py" and isinstance(node, ast.Compare)
-        if {"general", "task"} & {value for part in node.comparators for value in literals(part)}
-    ]
-    assert not found, "\n".join(found)
-
-
 def run_python(code: str) -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -19,7 +18,7 @@ from ..data.rows import Example
 from ..data.tokenization import WordPieceTokenizer
 from ..distributed import main_first
 from ..errors import InputError
-from ..files import sha256, write_text
+from ..files import sha256, text_sha256, write_text
 from ..kinds.token_classification import entities
 from .candidates import Word, WordPredictor, analyse, cut_texts, nearest_words, script_of
 
@@ -110,8 +109,7 @@ def replace_words(request: AugmentationRequest) -> Augmented:
         predict = WordPredictor(masked_lm, request.tokenizer, settings.candidates, settings.rows_per_batch)
     elif settings.word_vectors is None:
         what = "there is neither a masked language model nor word vectors to draw replacements from"
-        remedy = "name a model with its masked LM head, or give augmentation.word_vectors"
-        raise InputError(what, "augmentation", remedy)
+        raise InputError(what, "augmentation", "name a model with a masked LM head, or give augmentation.word_vectors")
     if settings.word_vectors is not None:
         cut = cut_texts([text for row in rows for text in row.content if text is not None], settings.language)
         words = {word.lower() for text in cut for _, word, _ in text}
@@ -229,13 +227,10 @@ def augmented_rows(request: AugmentationRequest, augmenter: str, folder: Path) -
     No inputs are how many rows a forward pass has, and which labels the copies are trained on. Of several processes
     the main one makes the copies, and the others read its file. Raises InputError as the augmenter does.
     """
-    digest = hashlib.sha256()
-    for row in request.rows:
-        digest.update(json.dumps(astuple(row), ensure_ascii=False).encode("utf-8", "surrogatepass"))
     vectors = request.settings.word_vectors
     inputs = {
         "version": _VERSION,
-        "rows": digest.hexdigest(),
+        "rows": text_sha256(*(json.dumps(astuple(row), ensure_ascii=False) for row in request.rows)),
         "settings": request.settings.model_dump(exclude={"rows_per_batch", "labels", "word_vectors"}),
         "word_vectors": sha256(vectors) if vectors is not None and Path(vectors).is_file() else None,
         "jieba": version("jieba"),
@@ -255,28 +250,24 @@ def cached(folder: Path, inputs: dict[str, Any], make: Callable[[], Augmented], 
     `inputs` is a JSON mapping, `row_type` the dataclass of the rows. The folder holds one file of JSON lines, the first
     with the SHA-256 of the inputs and of the other lines. If either does not fit, the rows are made and written again.
     """
-    path, fingerprint = folder / "augmented.jsonl", _sha256(json.dumps(inputs, sort_keys=True))
+
+    def with_tuples(row: dict[str, Any]) -> dict[str, Any]:
+        return {name: tuple(value) if isinstance(value, list) else value for name, value in row.items()}
+
+    path, fingerprint = folder / "augmented.jsonl", text_sha256(json.dumps(inputs, sort_keys=True))
     try:
         first, _, body = path.read_text(encoding="utf-8").partition("\n")
         head = json.loads(first)
-        if head["fingerprint"] == fingerprint and head["sha256"] == _sha256(body):
-            rows = [json.loads(line, object_hook=_with_tuples) for line in body.splitlines()]
+        if head["fingerprint"] == fingerprint and head["sha256"] == text_sha256(body):
+            rows = [json.loads(line, object_hook=with_tuples) for line in body.splitlines()]
             origin = [row.pop("origin") for row in rows]
             return Augmented([row_type(**row) for row in rows], origin, head["given_up"], head["samples"])
     except (OSError, ValueError, KeyError, TypeError):
         pass  # there is none, or it is broken
-    result = make()
-    pairs = zip(result.origin, result.examples, strict=True)
+    made = make()
+    pairs = zip(made.origin, made.examples, strict=True)
     body = "".join(json.dumps({"origin": origin, **asdict(row)}) + "\n" for origin, row in pairs)
-    head = {"fingerprint": fingerprint, "sha256": _sha256(body), "given_up": result.given_up, "samples": result.samples}
+    head = {"fingerprint": fingerprint, "sha256": text_sha256(body), "given_up": made.given_up, "samples": made.samples}
     folder.mkdir(parents=True, exist_ok=True)
     write_text(path, json.dumps(head) + "\n" + body)
-    return result
-
-
-def _with_tuples(row: dict[str, Any]) -> dict[str, Any]:
-    return {name: tuple(value) if isinstance(value, list) else value for name, value in row.items()}
-
-
-def _sha256(text: str) -> str:
-    return hashlib.sha256(text.encode("utf-8")).hexdigest()
+    return made

@@ -42,9 +42,7 @@ TASKS: dict[str, Task] = {name: Task(**row) for name, row in _TABLE.items()}  # 
 
 
 class _UniqueKeyLoader(yaml.SafeLoader):
-    """YAML's safe loader, but a key given twice in one mapping is an error, and so is text that aliases make too large; 1e-4
-    is a number.
-    """
+    """YAML's safe loader, but a key given twice and text that aliases make too large are errors; 1e-4 is a number."""
 
     def get_single_node(self) -> yaml.Node | None:
         node = super().get_single_node()
@@ -83,9 +81,7 @@ def _mapping(loader: _UniqueKeyLoader, node: yaml.MappingNode, deep: bool = Fals
 _UniqueKeyLoader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping)
 # YAML 1.1 reads 1e-4 as text (it wants 1.0e-4); people write learning rates the short way.
 _UniqueKeyLoader.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(r"^[-+]?[0-9][0-9_]*(?:\.[0-9_]*)?[eE][-+]?[0-9]+$"),
-    list("-+0123456789"),
+    "tag:yaml.org,2002:float", re.compile(r"^[-+]?[0-9][0-9_]*(?:\.[0-9_]*)?[eE][-+]?[0-9]+$"), list("-+0123456789")
 )
 
 

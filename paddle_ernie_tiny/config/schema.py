@@ -39,7 +39,7 @@ class TrainingSettings(Section):
     )
     logging_steps: PositiveInt = key(20, "steps between two log lines and curve points")
     save_steps: PositiveInt | None = key(
-        None, "steps between two checkpoints and evaluations; default: a tenth of all, at most 1000"
+        None, "steps between checkpoints (and dev scores); default: a tenth, at most 1000"
     )
 
     @model_validator(mode="after")
@@ -133,7 +133,7 @@ class AugmentationSettings(Section):
     language: Literal["zh", "en"] = key("zh", "zh: words as jieba cuts them; en: words between spaces")
     word_vectors: str | None = key(None, "text file of word vectors; its neighbours are candidates too")
     labels: Literal["original", "teacher"] = key(
-        "original", "original: the row's label; teacher: soft labels alone on augmented rows"
+        "original", "of augmented rows: the row's own, or the teacher's soft labels"
     )
     rows_per_batch: PositiveInt = key(64, "masked rows per forward pass of the masked language model")
 
@@ -165,7 +165,7 @@ class StudentInit(Section):
         "student's width, by truncated SVD; folder: another model with the teacher's vocabulary",
     )
     layers: Literal["uniform", "top", "bottom"] | list[PositiveInt] = key(
-        "uniform", "for teacher_layers: which of them, from 1"
+        "uniform", "for teacher_layers: which, from 1"
     )
     folder: str | None = key(None, "for folder: a PaddleNLP model folder with the student's sizes")
 
@@ -235,9 +235,7 @@ class ExportSettings(Section):
     """Static graph and its parity gate."""
 
     rows: PositiveInt = key(defaults.EXPORT_ROWS, "evaluation rows on which both graphs are compared")
-    tolerance: Annotated[float, Field(gt=0, le=1e6)] = key(
-        defaults.EXPORT_TOLERANCE, "largest allowed difference of logits"
-    )
+    tolerance: Annotated[float, Field(gt=0, le=1e6)] = key(defaults.EXPORT_TOLERANCE, "largest difference of logits")
     int8: Int8Settings | None = key(None, "also make bundle-int8/; null: no")
 
 
@@ -248,9 +246,7 @@ class BenchmarkSettings(Section):
     lengths: list[Annotated[int, Field(gt=0, le=512)]] = key([128], "tokens per text", min_length=1)
     threads: list[PositiveInt] = key([1], "CPU threads", min_length=1)
     engines: list[Literal[_CPU_ENGINES]] = Field(["paddle"], min_length=1)  # type: ignore[valid-type]
-    seconds: Annotated[float, Field(gt=0, le=86_400)] = key(
-        defaults.BENCH_SECONDS, "seconds to measure each model in each setting"
-    )
+    seconds: Annotated[float, Field(gt=0, le=86_400)] = key(defaults.BENCH_SECONDS, "per model and setting")
     rounds: PositiveInt = key(defaults.BENCH_ROUNDS, "turns that the models take in each setting")
     text: bool = key(True, "also from text to label, on the test split")
 
@@ -291,9 +287,7 @@ class RunConfig(Section):
     stages: list[StageSettings] = Field(..., min_length=1)
     export: ExportSettings = Field(default_factory=ExportSettings)
     benchmark: BenchmarkSettings | None = key(None, "speed of teacher and student; null: not measured")
-    signals_folder: str | None = key(
-        None, "folder of the cached teacher signals; default: in output_dir; another one can serve many runs"
-    )
+    signals_folder: str | None = key(None, "folder of cached teacher signals, for several runs; default: in output_dir")
 
     @property
     def each_student(self) -> dict[str, RunConfig]:

@@ -7,7 +7,6 @@ than a batch of lines in memory.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import pickle
@@ -27,8 +26,9 @@ import numpy as np
 from tokenizers import Encoding
 
 from ..errors import InputError
-from ..files import new_folder, read_json, sha256, utf8_lines, write_json
+from ..files import new_folder, read_json, sha256, text_sha256, utf8_lines, write_json
 from ..processes import Workers
+from .rows import EncodedRows
 from .tables import listing
 from .tokenization import WordPieceTokenizer, cut_words
 
@@ -78,11 +78,8 @@ def _text_files_below(folder: Path) -> list[Path]:
 
 def corpus_fingerprint(pattern: str | Path) -> str:
     """SHA-256 over the contents of the files, in their order; names and places do not count."""
-    digest = hashlib.sha256()
-    for file in corpus_files(pattern):
-        status = file.stat()
-        digest.update(_file_fingerprint(str(file), status.st_size, status.st_mtime_ns).encode())
-    return digest.hexdigest()
+    found = [(str(file), file.stat()) for file in corpus_files(pattern)]
+    return text_sha256(*(_file_fingerprint(name, status.st_size, status.st_mtime_ns) for name, status in found))
 
 
 def read_lines(pattern: str | Path) -> Iterator[str]:
@@ -115,6 +112,11 @@ class TextRows:
         index = range(len(self))[index]  # from the end, if negative
         place = self._held_out[index] if self._inside else index + np.searchsorted(self._before, index, side="right")
         return self._corpus.row(int(place))
+
+    def take(self, indices: Iterable[int]) -> EncodedRows:
+        """The rows at `indices`, in that order, as single sentences without labels."""
+        ids = [self[int(index)]["input_ids"].tolist() for index in indices]
+        return EncodedRows(ids, [[0] * len(row) for row in ids])
 
     @property
     def fingerprint(self) -> str:
@@ -196,7 +198,7 @@ def prepare_corpus(
         "word_boundaries": word_boundaries,
         "words": version("jieba") if word_boundaries else None,
     }
-    fingerprint = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
+    fingerprint = text_sha256(json.dumps(settings, sort_keys=True))
     if _is_prepared(out_dir, fingerprint):
         return TextCorpus(out_dir)
     found = {entry.name for entry in out_dir.iterdir()} if out_dir.is_dir() else set()

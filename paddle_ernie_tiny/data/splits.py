@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -12,6 +11,7 @@ import numpy as np
 
 from ..config import RunConfig
 from ..errors import InputError
+from ..files import text_sha256
 from ..kinds import KINDS, Kind
 from .rows import Example, TokenExample
 from .tables import TableFormat
@@ -87,7 +87,4 @@ def load_task_data(config: RunConfig) -> TaskData:
 
 
 def _rows_hash(examples: Examples) -> str:
-    digest = hashlib.sha256()
-    for example in examples:
-        digest.update(repr((*example.content, example.label)).encode("utf-8"))
-    return digest.hexdigest()[:16]
+    return text_sha256(*(repr((*example.content, example.label)) for example in examples))[:16]

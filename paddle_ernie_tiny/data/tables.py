@@ -193,8 +193,7 @@ def labelled_rows(
             yield number, cells(row)
         else:
             what = f"expected {len(header)} columns as on line {line}, found {len(row)}: {_shorten(row)}"
-            remedy = "give every row the same columns; a text must not hold the separator"
-            problems.add(what, f"{path}:{number}", remedy)
+            problems.add(what, f"{path}:{number}", "give every row the same columns; no text may hold the separator")
 
 
 def _object_rows(

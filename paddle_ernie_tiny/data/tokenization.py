@@ -14,7 +14,6 @@ every Python. PaddleNLP takes them from Python's `unicodedata`; characters newer
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 import warnings
@@ -28,7 +27,7 @@ import numpy as np
 from tokenizers import AddedToken, Encoding, Regex, Tokenizer, models, normalizers, pre_tokenizers, processors
 
 from ..errors import InputError
-from ..files import read_json, write_text
+from ..files import read_json, text_sha256, write_text
 from .vocabulary import SPECIAL_TOKENS, learn_word_pieces, read_vocabulary
 
 _PIPELINE_VERSION = 1  # part of the fingerprint; raise it when the steps change
@@ -106,8 +105,7 @@ class WordPieceTokenizer:
     @property
     def fingerprint(self) -> str:
         """SHA-256 of the vocabulary in id order and of the options: equal means equal ids for any text."""
-        content = json.dumps([self.tokens, {"lowercase": self.lowercase, "pipeline": _PIPELINE_VERSION}])
-        return hashlib.sha256(content.encode()).hexdigest()
+        return text_sha256(json.dumps([self.tokens, {"lowercase": self.lowercase, "pipeline": _PIPELINE_VERSION}]))
 
     def encode(self, texts: Sequence[str], texts_b: Sequence[str] | None = None, max_length: int = 128) -> Encoded:
         """`[CLS] a [SEP]` or `[CLS] a [SEP] b [SEP]`, at most `max_length` tokens per row, not padded.
@@ -175,6 +173,12 @@ def pad_batch(rows: Sequence[Sequence[int]], pad_id: int, multiple_of: int = 1) 
     for index, row in enumerate(rows):
         batch[index, : len(row)] = row
     return batch
+
+
+def batches_by_length(rows: list[list[int]], batch_size: int) -> list[np.ndarray]:
+    """Indices of the rows, shortest first, `batch_size` at a time."""
+    order = np.argsort([len(row) for row in rows], kind="stable")
+    return [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
 
 
 def train_vocabulary(lines: Iterable[str], size: int, lowercase: bool = True) -> WordPieceTokenizer:

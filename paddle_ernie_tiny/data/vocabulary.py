@@ -80,8 +80,7 @@ def _tokens_with_ids(path: Path, lines: list[str]) -> list[str]:
     gap = next((index for index in range(len(by_id)) if index not in by_id), None)
     if gap is not None:
         what = f"ids should run from 0 to {len(by_id) - 1} without gaps, but {gap} is missing"
-        remedy = "restore the missing lines, or number the tokens again if no model uses these ids"
-        raise InputError(what, str(path), remedy)
+        raise InputError(what, str(path), "restore the lines, or number the tokens again if no model uses these ids")
     return [by_id[index][0] for index in range(len(by_id))]
 
 

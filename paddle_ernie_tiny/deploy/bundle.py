@@ -54,8 +54,7 @@ def write_manifest(folder: Path, manifest: Manifest) -> None:
     manifest.files = {
         path.name: sha256(path) for path in sorted(folder.iterdir()) if path.is_file() and path.name != MANIFEST
     }
-    text = json.dumps(asdict(manifest), ensure_ascii=False, indent=2)
-    write_text(folder / MANIFEST, text + "\n")
+    write_text(folder / MANIFEST, json.dumps(asdict(manifest), ensure_ascii=False, indent=2) + "\n")
 
 
 def read_manifest(folder: str | os.PathLike) -> Manifest:

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from ..data.tokenization import Encoded, WordPieceTokenizer, pad_batch
+from ..data.tokenization import Encoded, WordPieceTokenizer, batches_by_length, pad_batch
 from ..defaults import BATCH_SIZE
 from ..engines import Engine, open_paddle
 from ..errors import InputError
@@ -118,12 +118,6 @@ class Predictor:
         if self.manifest.pair != (texts_b is not None):
             need = "two texts per row" if self.manifest.pair else "one text per row"
             raise InputError(f"this bundle takes {need}", "texts", "see task_type in its manifest.json")
-
-
-def batches_by_length(rows: list[list[int]], batch_size: int) -> list[np.ndarray]:
-    """Indices of the rows, shortest first, `batch_size` at a time."""
-    order = np.argsort([len(row) for row in rows], kind="stable")
-    return [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
 
 
 def _checked_precision(manifest: Manifest, where: str, device: str, precision: str | None) -> str:

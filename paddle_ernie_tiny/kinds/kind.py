@@ -175,9 +175,7 @@ class Kind:
         """The states that a row's answers are made from, [answers, hidden], in its last layer [length, hidden]."""
         return hidden[:1] if places is None else hidden[places]
 
-    def gather(self, outputs: list[np.ndarray]) -> Any:
-        """The answers [answers, labels] of several rows as `Predictor.logits` gives them: here [rows, labels]."""
-        return np.concatenate(outputs)
+    gather: ClassVar[Any] = staticmethod(np.concatenate)  # rows' answers to what `Predictor.logits` gives
 
     def decode(self, row: Row, answers: np.ndarray, labels: Sequence[str]) -> Any:
         """A row's answer, as `Predictor.predict` gives it."""

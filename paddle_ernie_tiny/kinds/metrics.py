@@ -188,11 +188,6 @@ def _zero(scored: Scored) -> tuple[float, float]:
     return 0.0, ERRORS_ABOVE_CHANCE / math.sqrt(len(scored.targets))
 
 
-def _nothing_found(scored: Scored) -> tuple[float, float]:
-    """Without looking at the text no entity is found; any that is found is above that."""
-    return 0.0, 0.0
-
-
 def _random_order(scored: Scored) -> tuple[float, float]:
     """The expected reciprocal rank of the first right answer in a random order."""
     gold, groups, values = scored.targets, np.asarray(scored.groups), []
@@ -224,7 +219,8 @@ METRICS: dict[str, Metric] = {
         Metric("pearson_spearman", _SCORES, partial(_correlation, names=("pearsonr", "spearmanr")), _zero),
         Metric("pearson", _SCORES, partial(_correlation, names=("pearsonr",)), _zero),
         Metric("spearman", _SCORES, partial(_correlation, names=("spearmanr",)), _zero),
-        Metric("entity_f1", ("token_classification",), _entity_f1, _nothing_found),
+        # without looking at the text no entity is found; any that is found is above that
+        Metric("entity_f1", ("token_classification",), _entity_f1, lambda scored: (0.0, 0.0)),
     )
 }
 

@@ -35,8 +35,7 @@ def layer_map(
     if isinstance(kind, str):
         if student_layers > teacher_layers:
             what = f"the student has {student_layers} layers, the teacher only {teacher_layers}"
-            remedy = f"use at most {teacher_layers} layers, or an explicit layer_map"
-            raise InputError(what, "student.num_hidden_layers", remedy)
+            raise InputError(what, "student.num_hidden_layers", f"use at most {teacher_layers} layers, or a layer_map")
         first = {"top": teacher_layers - student_layers + 1, "bottom": 1}.get(kind)
         # floor(x + 1/2), not round(): Python rounds halves to even, which can skip and repeat layers
         targets = [
@@ -121,8 +120,7 @@ def check_start(settings: StudentSettings, teacher: dict | None, teacher_folder:
             own = getattr(settings, size)
             if own != teacher[size]:
                 what = f"a layer of the teacher does not fit: {size} is {teacher[size]}, the student's {own}"
-                remedy = "give the student the teacher's sizes, or use method: teacher_embeddings"
-                raise InputError(what, f"student.{size}", remedy)
+                raise InputError(what, f"student.{size}", "use the teacher's size, or method: teacher_embeddings")
     if start.folder is not None and teacher_folder is not None:
         _check_folder(settings, Path(start.folder), teacher_folder)
 

@@ -23,7 +23,7 @@ from .build import load_tokenizer, read_model_config
 from .weights import CONFIG, PROJECTIONS, WEIGHTS, read_weights, write_weights
 
 _LINES = 2000  # tokenised at a time
-# Arrays with a row (or an entry) a token: the embeddings, and the head that predicts tokens.
+# Arrays with a row (or an entry) per token: the embeddings, and the head that predicts tokens.
 _BY_TOKEN = ("word_embeddings", "decoder", "lm_head.bias")
 
 

@@ -36,8 +36,7 @@ def read_weights(folder: Path, trusted: bool = False) -> dict:
         import paddle
 
         return paddle.load(str(pdparams), return_numpy=True)
-    what = f"no weights ({WEIGHTS} or model_state.pdparams)"
-    raise InputError(what, str(folder), "give a complete model folder")
+    raise InputError(f"no weights ({WEIGHTS} or model_state.pdparams)", str(folder), "give a complete model folder")
 
 
 def has_masked_lm_head(folder: Path) -> bool:
@@ -77,8 +76,7 @@ def set_weights(model: Any, weights: dict, where: str, optional: tuple[str, ...]
                 remedy += ", or the task has another number of labels" if "classifier" in names[0] else ""
                 raise InputError(what, where, remedy)
             if (value != given[0]).any():
-                what = f"{' = '.join(names)} should be one weight, but the values differ"
-                raise InputError(what, where, remedy)
+                raise InputError(f"{' = '.join(names)} should be one weight, but the values differ", where, remedy)
         complete.update({name: given[0] for name in names if given})
     model.set_state_dict({**own, **complete})
     return missing

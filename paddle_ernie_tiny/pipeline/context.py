@@ -214,8 +214,7 @@ class RunContext:
             )
         if not len(corpus.held_out):
             what = f"the corpus has only {corpus.sequences} rows; one in 20 is held out to measure on"
-            remedy = "give at least 20 lines; general stages want millions"
-            raise InputError(what, f"general_corpus.path ({settings.path})", remedy)
+            raise InputError(what, f"general_corpus.path ({settings.path})", "give at least 20 lines, better millions")
         return corpus
 
     def task_inputs(self) -> dict[str, Any]:

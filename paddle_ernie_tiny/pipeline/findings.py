@@ -64,11 +64,9 @@ def _repetitions(data: TaskData) -> list[Finding]:
         what = f"{repeated} of {len(data.train)} rows repeat an earlier one"
         findings.append(found("repetitions", what, "data.train"))
     for name, examples in data.splits.items():
-        lines = [example.line for example in examples if example.content in seen]
-        if lines and name != "train":
-            what = (
-                f"{len(lines)} of {len(examples)} rows also occur in the training split, the first on line {lines[0]}"
-            )
+        at = [example.line for example in examples if example.content in seen]
+        if at and name != "train":
+            what = f"{len(at)} of {len(examples)} rows also occur in the training split, the first on line {at[0]}"
             remedy = "the report gives the score on the others too" if name != "dev" or data.test_is_dev else ""
             findings.append(found("repetitions", what, f"data.{name}", True, remedy))
     return findings
@@ -198,9 +196,7 @@ def resource_findings(context: RunContext) -> list[Finding]:
     disk = found("disk", what, "output_dir", free < 1.2 * need, "make room, or choose another output_dir")
     # weights, gradients and two moments of what is trained, beside a teacher's weights; activations come on top
     need, free = _BYTES * max(4 * teacher, 4 * student + teacher) + 10**9, available_memory()
-    what = (
-        f"about {need / 1e9:.1f} GB for models, optimiser and Paddle, without activations; {free / 1e9:.1f} GB are free"
-    )
+    what = f"about {need / 1e9:.1f} GB for models, optimiser, Paddle, without activations; {free / 1e9:.1f} GB free"
     memory = found("memory", what, "machine", free < need, "free memory, or use smaller models")
     return [disk, memory, _time(context)]
 

@@ -10,7 +10,6 @@ import numpy as np
 import paddle
 
 from ..config import TrainingSettings
-from ..data.rows import EncodedRows
 from ..distillation.teacher import Teacher
 from ..distillation.trainers import measure_terms
 from ..errors import GateError
@@ -18,7 +17,6 @@ from ..files import read_json
 from ..kinds.metrics import METRICS, Scored, confusion_matrix
 from ..models.build import count_parameters
 from ..stages import DataKind, Stage, TeacherKind
-from ..training.batches import corpus_rows
 from ..training.inference import predict
 from .context import RunContext
 from .step import METRICS as METRICS_FILE
@@ -146,10 +144,8 @@ def latent_terms(context: RunContext, index: int, student_folder: Path | None) -
 
 def _sample(context: RunContext, stage: Stage, split: str) -> Any:
     """The same `LATENT_ROWS` rows (or all, if there are fewer) at every measurement of a run."""
-    take: Callable[..., EncodedRows]
     if stage.is_general:
-        dataset, take = getattr(context.corpus, "train" if split == "training" else "held_out"), corpus_rows
+        rows: Any = context.corpus.train if split == "training" else context.corpus.held_out
     else:
-        dataset, take = context.rows("train" if split == "training" else "dev"), EncodedRows.take
-    picked = np.random.default_rng(context.config.seed).permutation(len(dataset))[:LATENT_ROWS]
-    return take(dataset, picked)
+        rows = context.rows("train" if split == "training" else "dev")
+    return rows.take(np.random.default_rng(context.config.seed).permutation(len(rows))[:LATENT_ROWS])

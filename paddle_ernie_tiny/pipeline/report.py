@@ -244,9 +244,8 @@ def print_summary(report_file: Path) -> None:
             if stage["score_kind"] != "classifier":
                 rows.append((f"  after {stage['name']} (linear probe)", stage, None, "dim"))
         rows.append((f"distilled student{of}", student, fidelity["student"]["agreement"], "bold"))
-    scores = (
-        Column(heading, justify="right") for heading in ("parameters", "score", "of teacher", "agrees with teacher")
-    )
+    headings = ("parameters", "score", "of teacher", "agrees with teacher")
+    scores = (Column(heading, justify="right") for heading in headings)
     table = Table("model", *scores, title=f"{report['task']}: {report['metric']} on {report['evaluated_on']}")
     for name, model, agreement, style in rows:
         params, score, of = model.get("params"), model["score"], report["teacher"]["score"]

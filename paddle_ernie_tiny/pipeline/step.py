@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
 import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..files import read_json, write_json
+from ..files import read_json, text_sha256, write_json
 
 if TYPE_CHECKING:
     from .context import RunContext
@@ -184,8 +183,7 @@ def identity(folder: Path) -> str:
 
 def fingerprint(value: Any) -> str:
     """Short SHA-256 of a JSON value."""
-    text = json.dumps(value, sort_keys=True, ensure_ascii=False)
-    return hashlib.sha256(text.encode("utf-8")).hexdigest()[:16]
+    return text_sha256(json.dumps(value, sort_keys=True, ensure_ascii=False))[:16]
 
 
 _DECIDE_NOTHING = {"per_device_eval_batch_size", "logging_steps"}  # what earlier versions recorded all the same

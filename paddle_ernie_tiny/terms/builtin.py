@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from ..errors import InputError
-from ..sections import PositiveInt, Weight
+from ..sections import PositiveInt, Weight, key
 from .term import Needs, Pair, Term, TermSettings
 
 
@@ -64,8 +64,7 @@ class Attention(Term):
                 width = getattr(self.pair, owner).hidden_size
                 if width % heads:
                     what = f"the {owner}'s width {width} cannot be split into {heads} relation heads"
-                    remedy = "choose a number that divides both widths"
-                    raise InputError(what, "objective.attention.relation_heads", remedy)
+                    raise InputError(what, "objective.attention.relation_heads", "give a divisor of both widths")
         elif own != given:
             what = f"attention loss {loss!r} needs equal head counts, the student has {own} and the teacher {given}"
             remedy = "set objective.attention.loss=relation (MiniLMv2), or give the student the teacher's head count"
@@ -150,12 +149,8 @@ class SoftLabelSettings(TermSettings):
     """The teacher's answer: its distribution at a temperature, or (mse) its logits or scores themselves."""
 
     weight: Weight = 1.0
-    loss: Literal["cross_entropy", "kl", "mse"] | None = Field(
-        None, description="default: cross_entropy; mse for regression"
-    )
-    temperature: Annotated[float, Field(gt=0, le=1e6)] = Field(
-        1.0, description="softens both distributions; the loss is multiplied by its square"
-    )
+    loss: Literal["cross_entropy", "kl", "mse"] | None = key(None, "default: cross_entropy; mse for regression")
+    temperature: Annotated[float, Field(gt=0, le=1e6)] = key(1.0, "of both distributions; the loss is times T squared")
 
 
 class SoftLabel(Term):
@@ -187,8 +182,7 @@ class SoftLabel(Term):
             raise InputError(what, f"{where}.loss", f"leave it out, or set {where}.loss={kind.soft_losses[0]}")
         if self.loss == "mse" and self.settings.temperature != 1.0:
             what = f"temperature {self.settings.temperature:g} has no meaning for soft label loss 'mse'"
-            remedy = "leave the temperature at 1, or use cross_entropy or kl"
-            raise InputError(what, f"{where}.temperature", remedy)
+            raise InputError(what, f"{where}.temperature", "leave the temperature at 1, or use cross_entropy or kl")
 
     def needs(self, side):
         return Needs(logits=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -12,7 +12,7 @@ import paddle
 from paddle.io import DataLoader, DistributedBatchSampler
 
 from ..data.rows import IGNORED, EncodedRows
-from ..data.tokenization import pad_batch
+from ..data.tokenization import batches_by_length, pad_batch
 
 _WINDOW = 50  # batches of rows that are sorted by length together
 _AHEAD = 2  # batches that are made while the model works
@@ -29,12 +29,6 @@ class NumberedRows:
 
     def __getitem__(self, index: int) -> dict:
         return {**self.inner[index], "row": index}
-
-
-def corpus_rows(dataset: Any, indices: Sequence[int] | np.ndarray) -> EncodedRows:
-    """Rows of a general corpus as single sentences without labels."""
-    ids = [list(dataset[int(i)]["input_ids"]) for i in indices]
-    return EncodedRows(ids, [[0] * len(row) for row in ids])
 
 
 class LengthGroupedBatchSampler(DistributedBatchSampler):
@@ -119,9 +113,7 @@ def input_batches(
     rows: EncodedRows, pad_id: int, batch_size: int
 ) -> Iterator[tuple[np.ndarray, dict[str, paddle.Tensor]]]:
     """Row numbers and a model's inputs of batches of similar length; together they cover every row once."""
-    order = np.argsort(rows.lengths, kind="stable")
-    for start in range(0, len(order), batch_size):
-        indices = order[start : start + batch_size]
+    for indices in batches_by_length(rows.input_ids, batch_size):
         batch = collate([rows[int(i)] for i in indices], pad_id)
         batch.pop("labels", None)
         yield indices, _to_tensors(batch)

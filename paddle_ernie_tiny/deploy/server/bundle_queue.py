@@ -65,11 +65,9 @@ class BundleQueue:
             self._encoding -= len(texts)
             self._arrived.set()
         loop, longest = asyncio.get_running_loop(), self.predictor.manifest.max_length_tokens
-        waiting = [
-            Waiting(row, rounded_length(len(row.input_ids), longest), loop.create_future(), arrived) for row in rows
-        ]
-        self._waiting += waiting
-        return await asyncio.gather(*(row.future for row in waiting))
+        new = [Waiting(row, rounded_length(len(row.input_ids), longest), loop.create_future(), arrived) for row in rows]
+        self._waiting += new
+        return await asyncio.gather(*(row.future for row in new))
 
     def start(self) -> None:
         """Begins to answer, in the event loop that runs."""

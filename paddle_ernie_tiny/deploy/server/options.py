@@ -30,9 +30,7 @@ class ServeOptions:
     request_seconds: float = option("time for the answer; then 503", 30.0, min=0.1)
     drain_seconds: float = option("time to stay open after SIGTERM", 1.0, min=0)
     max_connections: int = option("connections with a request under way; then 503", 2048, min=1)
-    api_key: str | None = option(
-        "clients must send it as 'Authorization: Bearer KEY'", None, envvar="ERNIE_TINY_API_KEY"
-    )
+    api_key: str | None = option("clients send it as 'Authorization: Bearer KEY'", None, envvar="ERNIE_TINY_API_KEY")
 
     def __post_init__(self):
         if self.max_texts > self.queue_rows:

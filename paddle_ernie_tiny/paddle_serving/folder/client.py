@@ -60,7 +60,7 @@ def read_rows(path: str) -> list[list[str]]:
     for number, row in enumerate(rows, start=1):
         if len(row) != len(rows[0]):
             raise ServiceError(
-                f"{path}:{number}: a tab separates the texts of a pair; some lines have one and some do not"
+                f"{path}:{number}: a tab separates the texts of a pair; some lines have one, some do not"
             )
     return rows
 

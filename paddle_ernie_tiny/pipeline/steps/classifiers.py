@@ -12,7 +12,6 @@ from ...data.tokenization import WordPieceTokenizer, train_vocabulary
 from ...distributed import main_first
 from ...models.build import build_masked_lm
 from ...models.weights import save_model
-from ...training.batches import corpus_rows
 from ...training.tasks import FinetuneTrainer, MaskedLMTrainer, Masking, masked_accuracy
 from ...training.trainer import Training, training_arguments
 from ..measure import dev_score, measure_classifier, require_above_chance
@@ -42,7 +41,7 @@ class PretrainTeacher(Step):
         masking = Masking(tokenizer, settings.mask_probability, settings.whole_word_masking)
         trainer = MaskedLMTrainer(model, masking, training)
         result = train(trainer)
-        held_out = corpus_rows(corpus.held_out, range(len(corpus.held_out)))
+        held_out = corpus.held_out.take(range(len(corpus.held_out)))
         plain = Masking(tokenizer, settings.mask_probability, whole_words=False)
         result["held_out"] = masked_accuracy(model, held_out, plain, seed)
         save_model(model, tokenizer, self.product)
