@@ -14,7 +14,7 @@ places_only  the toolkit's own code with one masked word of one sentence a forwa
 one_word_a_row  the toolkit's own code in batches, with one masked word in each row.
 
 The others are timed on every `--single-every`-th word and `batched` on every `--batched-every`-th of the same 64
-rows; all take turns, so that other load on the machine meets all of them. Rates are words a second, ratios are of
+rows; all take turns, so that other load on the machine meets all of them. Rates are words per second, ratios are of
 rates. `shared_candidates` is the mean share of a word's candidates in `batched` that another way finds as well.
 """
 
@@ -60,7 +60,7 @@ def main() -> None:
 
 
 def measure(args: argparse.Namespace) -> dict:
-    """Rates in words a second, their ratios, and what they were measured with."""
+    """Rates in words per second, their ratios, and what they were measured with."""
     from paddle_ernie_tiny.augmentation.candidates import WordPredictor, analyse
     from paddle_ernie_tiny.data.tables import TableFormat
     from paddle_ernie_tiny.kinds import KINDS

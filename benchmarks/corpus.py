@@ -7,7 +7,7 @@ memory: synthetic Chinese corpora of these sizes (lines of random length, fixed 
 100,000 rows are then read at random; peak resident memory of the process and of its largest child, each size in a
 process of its own.
 speed: the whole preparation of a real corpus by several processes (reading, tokenising, writing) against PaddleNLP's
-Python tokenizer in one process on a sample of its lines; in turns, bytes of text a second are compared.
+Python tokenizer in one process on a sample of its lines; in turns, bytes of text per second are compared.
 """
 
 from __future__ import annotations
@@ -100,7 +100,7 @@ def _prepare_and_read(queue, folder: Path, processes: int, rows: int) -> None:
 
 
 def measure_speed(args: argparse.Namespace) -> dict:
-    """Bytes of text a second of both ways, by turn, and the ratio of the medians."""
+    """Bytes of text per second of both ways, by turn, and the ratio of the medians."""
     from paddlenlp.transformers import BertTokenizer
 
     ours = WordPieceTokenizer.from_vocab_file(args.vocab)

@@ -96,7 +96,7 @@ def measure_step(args) -> dict:
 
 
 def measure_cached(args) -> dict:
-    """Samples a second of training steps with signals from disk and with an online teacher, and the loss of both."""
+    """Samples per second of training steps with signals from disk and with an online teacher, and the loss of both."""
     from paddle_ernie_tiny.distillation.teacher import Layout, SignalCache, Teacher
 
     objective, student, teacher_model = pair("task_specific", "4l-312h")

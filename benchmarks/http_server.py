@@ -213,7 +213,7 @@ class Client:
 
 
 def summary(found: list[tuple[int, float]], seconds: float) -> dict:
-    """Statuses, rows a second, and percentiles in ms of those that were answered with 200."""
+    """Statuses, rows per second, and percentiles in ms of those that were answered with 200."""
     good = sorted(latency * 1000 for status, latency in found if status == 200)
     refused = sorted(latency * 1000 for status, latency in found if status != 200)
     result: dict[str, Any] = {
@@ -275,7 +275,7 @@ def run_python(code: str, core: int | None = None) -> str:
 
 
 def own_rate(bundle: str, batch_size: int) -> None:
-    """Child process: rows a second of the predictor by itself, over all texts, as JSON."""
+    """Child process: rows per second of the predictor by itself, over all texts, as JSON."""
     tune_process()
     import_paddle()
     from paddle_ernie_tiny.deploy.predictor import Predictor

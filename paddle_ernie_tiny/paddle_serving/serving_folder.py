@@ -68,8 +68,7 @@ def _check(bundle: Path, manifest: Manifest, http_port: int, rpc_port: int) -> N
         )
         raise InputError(what, str(bundle), "give the fp32 bundle, or serve this one with ernie-tiny serve")
     if not (bundle / f"{MODEL_STEM}.pdmodel").is_file():
-        what = "no model.pdmodel, and Paddle Serving reads no other format"
-        raise InputError(what, str(bundle), "export with Paddle 3.1")
+        raise InputError("no model.pdmodel; Paddle Serving reads nothing else", str(bundle), "export with Paddle 3.1")
     if http_port == rpc_port:
         raise InputError(f"HTTP and gRPC are both to use port {http_port}", "--rpc-port", "give two ports")
 
