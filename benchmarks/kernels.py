@@ -51,7 +51,7 @@ def main() -> None:
     records = [quietest(found) for found in zip(*rounds, strict=True)]
     for record in records:
         print(
-            f"{record['model']} ({record['engine']}): {record['call_ms']} ms a call, {record['kernels_ms']} in kernels"
+            f"{record['model']} ({record['engine']}): {record['call_ms']} ms per call, kernels {record['kernels_ms']}"
         )
         for kernel in record["kernels"][:12]:
             print(f"  {kernel['ms']:8.3f} ms  {kernel['times']:5.1f} x  {kernel['kernel']}")

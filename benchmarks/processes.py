@@ -29,7 +29,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--config", type=Path, default=Path("configs/demo.yaml"))
     parser.add_argument("--steps", type=int, default=50)
-    parser.add_argument("--batch", type=int, default=32, help="rows per step, over all processes (default: %(default)s)")
+    parser.add_argument("--batch", type=int, default=32, help="rows per step of all processes (default: %(default)s)")
     parser.add_argument("--json", type=Path, help="where to write the result")
     args = parser.parse_args()
     folder = Path(tempfile.mkdtemp())

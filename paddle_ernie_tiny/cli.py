@@ -189,8 +189,7 @@ def predict(
     import_paddle()
     from .deploy.row_files import predict_rows, write_answers
 
-    lines = predict_rows(bundle, text, text_b, input, batch_size, device, threads, precision)
-    write_answers(lines, output)
+    write_answers(predict_rows(bundle, text, text_b, input, batch_size, device, threads, precision), output)
 
 
 @app.command()

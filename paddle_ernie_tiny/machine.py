@@ -58,7 +58,7 @@ def available_memory() -> int:
     return psutil.virtual_memory().available
 
 
-def versions(packages: tuple[str, ...] = _PACKAGES) -> dict[str, str]:
+def versions(packages: tuple[str, ...] | list[str] = _PACKAGES) -> dict[str, str]:
     """Installed versions of the toolkit, Python and `packages`; those that are not installed are left out."""
     found = {"paddle_ernie_tiny": __version__, "python": platform.python_version()}
     for package in packages:

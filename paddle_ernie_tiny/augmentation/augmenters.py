@@ -212,8 +212,7 @@ def _entity_tags(labels: Sequence[str], entity_type: str, length: int) -> tuple[
     """The tags of an entity of `length` words in the labels' scheme (BIO, BIOES or BMES); None if there is no such."""
     letters = {name[0] for name in labels}
     inside, single = "M" if "M" in letters else "I", "S" if "S" in letters else "B"
-    last = "E" if "E" in letters else inside
-    scheme = [single] if length == 1 else ["B", *[inside] * (length - 2), last]
+    scheme = [single] if length == 1 else ["B", *[inside] * (length - 2), "E" if "E" in letters else inside]
     names = [f"{letter}-{entity_type}" for letter in scheme]
     return tuple(map(labels.index, names)) if set(names) <= set(labels) else None
 

@@ -98,11 +98,13 @@ def describe_environment() -> Record:
     """CPU, instruction sets that decide speed, versions, commit, and the load just before the start."""
     values = describe_machine()
     values.pop("threads")  # each record has its own
-    engine_packages = sorted({name for row in ENGINES.values() for name in row.packages})
     return {
         **values,
         "instruction_sets": [name for name in _INSTRUCTION_SETS if name in cpu_flags()],
-        "versions": {**values["versions"], **versions(tuple(engine_packages))},
+        "versions": {
+            **values["versions"],
+            **versions(sorted({name for row in ENGINES.values() for name in row.packages})),
+        },
         "git_commit": git_commit(),
         "load_average": list(psutil.getloadavg()),
         "busy_share": round(psutil.cpu_percent(interval=1.0) / 100, 3),  # while this process sleeps
@@ -138,8 +140,7 @@ def measure_models(request: BenchRequest, subjects: list[Subject], say: Say) -> 
                 for each in running:  # until caches, memory pools and the choice of kernels have settled
                     _time(batch, length, _WARM_UP_SECONDS, each)
                 measure = partial(_time, batch, length, request.seconds / request.rounds)
-                turns = take_turns(request.rounds, running, measure)
-                own = list(zip(running, turns, strict=True))
+                own = list(zip(running, take_turns(request.rounds, running, measure), strict=True))
                 first = {each.runs_in: found for each, found in own if each.subject == subjects[0]}
                 records += [_record(each, found, first.get(each.runs_in), setting) for each, found in own]
     return records

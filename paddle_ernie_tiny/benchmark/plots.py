@@ -111,8 +111,7 @@ def _text_to_label(records: list[Record]) -> Figure:
 def _profile(profiles: list[Record]) -> Figure:
     """A stacked bar per profile: the operations that take most of the time."""
     shares = [{entry["operation"]: 100 * entry["share"] for entry in p["operations"]} for p in profiles]
-    totals = sum(map(Counter, shares), Counter())
-    largest = [name for name, _ in totals.most_common(len(_COLOURS) - 1)]
+    largest = [name for name, _ in sum(map(Counter, shares), Counter()).most_common(len(_COLOURS) - 1)]
     for of_one in shares:
         of_one["other"] = sum(share for name, share in of_one.items() if name not in largest)
     names = [f"{_label(p)}\n{p['batch']} x {p['length']}" for p in profiles]

@@ -137,8 +137,7 @@ class TextPipeline:
 
     def time(self, turn: int) -> TextTurn:
         """Answers the rows of this turn (from 0)."""
-        places = np.arange(self.rows_per_turn) + turn * self.rows_per_turn
-        rows = np.take(self.order, places, mode="wrap")
+        rows = np.take(self.order, np.arange(self.rows_per_turn) + turn * self.rows_per_turn, mode="wrap")
         texts, texts_b = (None if column is None else [column[row] for row in rows] for column in self.texts)
         self.stopwatch.update(tokenise=0.0, model=0.0)
         busy, start = time.process_time(), time.perf_counter()

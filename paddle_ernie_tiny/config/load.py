@@ -182,8 +182,7 @@ def check_config(raw: dict, where: str) -> RunConfig:
     try:
         return RunConfig.model_validate(raw)
     except ValidationError as failure:
-        errors = [_explain(item, where) for item in failure.errors()]
-        raise InputErrors(errors) from None
+        raise InputErrors([_explain(item, where) for item in failure.errors()]) from None
 
 
 def _apply_override(raw: dict, override: str) -> None:

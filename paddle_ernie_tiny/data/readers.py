@@ -67,8 +67,7 @@ def infer_labels(path: str | Path, table: TableFormat) -> list[str]:
         else:
             problems.add("no label", f"{path}:{line}", "give every row a label")
     problems.finish()
-    numeric = all(re.fullmatch(r"-?[0-9]+", name) for name in names)
-    return sorted(names, key=int) if numeric else sorted(names)
+    return sorted(names, key=int) if all(re.fullmatch(r"-?[0-9]+", name) for name in names) else sorted(names)
 
 
 def _examples(

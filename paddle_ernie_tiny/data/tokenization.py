@@ -132,8 +132,7 @@ class WordPieceTokenizer:
 
     def encode_plain(self, texts: Sequence[str]) -> list[list[int]]:
         """Token ids of each text, without special tokens and uncut."""
-        batch = _encodable(texts)
-        return [row.ids for row in self._backend.encode_batch_fast(batch, add_special_tokens=False)]
+        return [row.ids for row in self._backend.encode_batch_fast(_encodable(texts), add_special_tokens=False)]
 
     def encode_words(self, rows: Sequence[Sequence[str]], max_length: int = 128) -> tuple[Encoded, list[np.ndarray]]:
         """`[CLS] words [SEP]` for rows of words, and the place of each word's first piece: int64 [words].

@@ -66,8 +66,7 @@ class FirstTokenLayer(nn.Layer):
         if self.value_bias is not None:
             context = context + self.value_bias
         state = self.norm1(first + self.out_proj(context))
-        state = self.norm2(state + self.linear2(self.activation(self.linear1(state))))
-        return state.unsqueeze(1)
+        return self.norm2(state + self.linear2(self.activation(self.linear1(state)))).unsqueeze(1)
 
 
 def answer_from_first_token(model: Any) -> None:

@@ -161,5 +161,4 @@ def quantize_table(program: Any) -> None:
 
 def _constant(block, name: str, value: np.ndarray) -> None:
     block.create_var(name=name, shape=value.shape, dtype=str(value.dtype), persistable=True)
-    tensor = paddle.static.global_scope().var(name).get_tensor()
-    tensor.set(value, paddle.CPUPlace())
+    paddle.static.global_scope().var(name).get_tensor().set(value, paddle.CPUPlace())

@@ -39,8 +39,7 @@ class Capture:
 
     def _keep(self, part: str, number: int):
         def hook(_layer, _inputs, output):
-            tensor = output[0] if isinstance(output, (tuple, list)) else output
-            getattr(self._captured, part)[number] = tensor
+            getattr(self._captured, part)[number] = output[0] if isinstance(output, (tuple, list)) else output
 
         return hook
 

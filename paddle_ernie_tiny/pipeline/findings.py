@@ -219,16 +219,14 @@ def _time(context: RunContext) -> Finding:
         if settings is not None:
             length, rows = data
             tokens = settings.per_device_train_batch_size * settings.gradient_accumulation_steps * length
-            flops = step_flops(trained, watched, tokens, length)
-            seconds[name] = total_steps(settings, rows) * flops / speed
+            seconds[name] = total_steps(settings, rows) * step_flops(trained, watched, tokens, length) / speed
 
     if config.teacher.pretrain is not None:
         add("pretrain", config.teacher.pretrain.training, general, teacher)
     add("finetune", config.teacher.finetune, task, teacher)
     add("baseline", config.baseline, task, student)
     for index, stage in enumerate(config.stages):
-        data = general if context.is_general(index) else task
-        add(stage.stage, stage.training, data, student, teacher)
+        add(stage.stage, stage.training, general if context.is_general(index) else task, student, teacher)
     parts = ", ".join(f"{name} {value / 60:.0f}" for name, value in seconds.items())
     minutes = sum(seconds.values()) / 60
     about = f"about {minutes:.0f} minute(s)" if minutes >= 1 else "less than a minute"

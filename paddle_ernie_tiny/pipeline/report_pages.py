@@ -63,8 +63,7 @@ def write_pages(report: dict[str, Any], folder: Path) -> Path:
     )
     environment.filters.update(_FILTERS)
     for name in ("report.md", "report.html"):
-        template = environment.get_template(f"{name}.j2")
-        write_text(folder / name, template.render(view))
+        write_text(folder / name, environment.get_template(f"{name}.j2").render(view))
     return folder / "report.html"
 
 

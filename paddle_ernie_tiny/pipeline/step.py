@@ -194,8 +194,7 @@ def differences(old: Any, new: Any, path: str = "") -> list[str]:
     if isinstance(old, dict) and isinstance(new, dict):
         found = []
         for key in sorted((set(old) | set(new)) - _DECIDE_NOTHING):
-            below = f"{path}.{key}" if path else str(key)
-            found += differences(old.get(key), new.get(key), below)
+            found += differences(old.get(key), new.get(key), f"{path}.{key}" if path else str(key))
         return found
     return [] if old == new else [f"{path}: {_short(old)} -> {_short(new)}"]
 

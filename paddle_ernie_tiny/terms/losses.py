@@ -27,8 +27,7 @@ def head_scores(left: Tensor, right: Tensor, heads: int) -> Tensor:
         raise ValueError(f"width {width} cannot be split into {heads} heads")
     split = [projected.reshape([batch, length, heads, width // heads]) for projected in (left, right)]
     # einsum, because matmul of transposed views takes Paddle's CPU kernels six times as long
-    scores = cast(Tensor, paddle.einsum("bqhd,bkhd->bhqk", *split))
-    return scores.astype("float32") / math.sqrt(width // heads)
+    return cast(Tensor, paddle.einsum("bqhd,bkhd->bhqk", *split)).astype("float32") / math.sqrt(width // heads)
 
 
 def distribution_kl(student_scores: Tensor, teacher_scores: Tensor, mask: Tensor) -> Tensor:

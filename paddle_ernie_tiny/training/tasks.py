@@ -44,8 +44,7 @@ class MaskedLMTrainer(ToolkitTrainer):
 
     def make_batch(self, rows: list[dict]) -> dict[str, np.ndarray]:
         """A collated batch with masks that depend on seed, epoch and rows alone, so a resumed run draws the same."""
-        numbers = [row["row"] for row in rows]
-        seeds = np.random.SeedSequence([self.args.seed, self.sampler.epoch, *numbers])
+        seeds = np.random.SeedSequence([self.args.seed, self.sampler.epoch, *[row["row"] for row in rows]])
         batch = self.masking(rows, np.random.RandomState(np.random.MT19937(seeds)))
         del batch["rows"]
         return batch
@@ -53,8 +52,7 @@ class MaskedLMTrainer(ToolkitTrainer):
     def compute_loss(self, model: Any, inputs: dict[str, paddle.Tensor], return_outputs: bool = False) -> paddle.Tensor:
         """Cross-entropy of the masked tokens of one batch, a scalar; positions and targets int64 [masked]."""
         positions, targets = inputs.pop("positions"), inputs.pop("targets")
-        logits = masked_token_logits(model, inputs, positions)
-        loss = F.cross_entropy(logits.astype("float32"), targets)
+        loss = F.cross_entropy(masked_token_logits(model, inputs, positions).astype("float32"), targets)
         return self.over_all({"masked_lm": loss}, paddle.to_tensor([float(len(targets))]))["masked_lm"]
 
 

@@ -39,8 +39,7 @@ class PretrainTeacher(Step):
         args = training_arguments(settings.training, len(corpus.train), folder, context.folder.vdl(folder), seed)
         training = Training(args, corpus.train, tokenizer.pad_id, "pre-training", watcher=context.watcher)
         masking = Masking(tokenizer, settings.mask_probability, settings.whole_word_masking)
-        trainer = MaskedLMTrainer(model, masking, training)
-        result = train(trainer)
+        result = train(MaskedLMTrainer(model, masking, training))
         held_out = corpus.held_out.take(range(len(corpus.held_out)))
         plain = Masking(tokenizer, settings.mask_probability, whole_words=False)
         result["held_out"] = masked_accuracy(model, held_out, plain, seed)
@@ -101,8 +100,7 @@ class Finetune(ClassifierStep):
         args = training_arguments(settings, len(rows), folder, context.folder.vdl(folder), context.config.seed)
         score = dev_score(context, model, settings)
         training = Training(args, rows, tokenizer.pad_id, self.label, score, context.watcher)
-        trainer = FinetuneTrainer(model, context.data.kind, training)
-        result = train(trainer)
+        result = train(FinetuneTrainer(model, context.data.kind, training))
         save_model(model, tokenizer, self.product)
         return result
 
