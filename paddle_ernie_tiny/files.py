@@ -103,8 +103,7 @@ def utf8_lines(path: Path, block_bytes: int = -1) -> Iterator[tuple[int, str | I
             if text:
                 yield number, text
             number += ended
-    rest, _ = decoder.getstate()
-    if rest:
+    if rest := decoder.getstate()[0]:
         yield number, InputError(f"not UTF-8 text, near {rest!r}", f"{path}:{number}", UTF8_REMEDY)
 
 

@@ -122,8 +122,7 @@ class RunContext:
 
     def predict(self, model: Any, split: str, batch_size: int = 64) -> Scored:
         """A model's outputs on the rows of a split; dropout off."""
-        rows, pad_id = self.rows(split), self.tokenizer.pad_id
-        return predict(model, self.data.kind, rows, pad_id, self.data.labels, batch_size)
+        return predict(model, self.data.kind, self.rows(split), self.tokenizer.pad_id, self.data.labels, batch_size)
 
     @property
     def metric(self) -> str:
