@@ -325,7 +325,6 @@ def _describe(location: Sequence[str | int]) -> str:
 
 def dump_config(config: RunConfig, path: Path, header: dict) -> None:
     """Writes the resolved configuration, and under `run` what else decided the run (versions, fingerprints)."""
-    text = yaml.safe_dump(
-        {"config": config.model_dump(mode="json"), "run": header}, allow_unicode=True, sort_keys=False
-    )
+    values = {"config": config.model_dump(mode="json"), "run": header}
+    text = yaml.safe_dump(values, allow_unicode=True, sort_keys=False)
     write_text(path, f"# Written by the run; every default is filled in.\n{text}")

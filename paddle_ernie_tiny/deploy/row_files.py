@@ -52,8 +52,7 @@ def read_texts(path: Path) -> tuple[list[str], list[str] | None]:
             raise InputError("empty line", f"{path}:{number}", "take the line out")
         rows.append(line.partition("\t"))
         if rows[-1][1] != rows[0][1]:
-            what = "some lines hold a tab (a pair) and some do not"
-            raise InputError(what, f"{path}:{number}", "give all lines one shape")
+            raise InputError("only some lines hold a tab (a pair)", f"{path}:{number}", "give all lines one shape")
     return [first for first, _, _ in rows], [second for _, _, second in rows] if rows[0][1] else None
 
 
