@@ -20,7 +20,7 @@ from .objective import Objective
 class DistilledStudent(nn.Layer):
     """A student classifier and the learned projections W of its hidden states that the objective's terms compare.
 
-    W maps [.., hidden_student] to [.., hidden_teacher] (TinyBERT, arXiv 1909.10351, eq. 8): one a layer, or one
+    W maps [.., hidden_student] to [.., hidden_teacher] (TinyBERT, arXiv 1909.10351, eq. 8): one per layer, or one
     `shared` by all, or `none`. The projections are trained and saved with the student, and left out of the export.
     """
 

@@ -51,7 +51,7 @@ class Distil(Step):
         self.announce(student)
         result = {**train(trainer), "objective": student.objective.equation()}
         teacher.sync()
-        if self.stage.data == "task" and context.config.augmentation is not None:
+        if not self.stage.is_general and context.config.augmentation is not None:
             made = context.augmented
             result["augmentation"] = {"rows": len(made.examples), "given_up": made.given_up, "samples": made.samples}
         self.save(student)
@@ -135,11 +135,12 @@ class Distil(Step):
 
     def measure_inputs(self) -> dict[str, Any]:
         context, pairs = self.context, latent_settings(self.context)
+        on_corpus = any(map(context.is_general, range(len(context.config.stages))))
         return {
             **context.test_inputs(),
             "latent": [pairs, LATENT_SPLITS],
             "teachers": {teacher: context.teacher_identity(teacher) for teacher, _ in pairs},
-            "corpus": context.corpus_inputs() if any(data == "general" for _, data in pairs) else None,
+            "corpus": context.corpus_inputs() if on_corpus else None,
         }
 
     def measure(self) -> dict[str, Any]:
