@@ -14,6 +14,7 @@ import numpy as np
 from ..data.tokenization import WordPieceTokenizer, cut_words, word_counts
 from ..errors import InputError
 from ..files import utf8_lines
+from ..models.architectures import usable_positions
 
 _CHINESE = "\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0002fa1f"
 # A word is replaced by one of its own script; what has none (punctuation, symbols, `T恤`) is left alone.
@@ -121,7 +122,7 @@ class WordPredictor:
         model.eval()
         self.model, self.tokenizer = model, tokenizer
         self.candidates, self.rows_per_batch, self.tokens_between = candidates, rows_per_batch, tokens_between
-        self.context = min(_CONTEXT_TOKENS, model.config.max_position_embeddings)
+        self.context = min(_CONTEXT_TOKENS, usable_positions(model.config.to_dict()))
         self.tokens, self.counts = tokenizer.tokens, word_counts()
         # [places, vocab]: 0 for a token that the place may hold, minus infinity for others
         allowed = np.full((len(_PLACES), model.config.vocab_size), -np.inf, dtype=np.float32)

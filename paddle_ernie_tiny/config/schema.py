@@ -167,7 +167,7 @@ class StudentInit(Section):
     layers: Literal["uniform", "top", "bottom"] | list[PositiveInt] = key(
         "uniform", "for teacher_layers: which, from 1"
     )
-    folder: str | None = key(None, "for folder: a PaddleNLP model folder with the student's sizes")
+    folder: str | None = key(None, "for folder: a model folder with the student's sizes")
 
     @model_validator(mode="after")
     def _folder_fits(self):
@@ -200,7 +200,7 @@ class PretrainSettings(Section):
 
 
 class TeacherSettings(Section):
-    """The teacher: a PaddleNLP model by name or folder, or one that is pretrained here."""
+    """The teacher: a model by PaddleNLP's name or in a folder, or one that is pretrained here."""
 
     model: str | None = key(None, "name on PaddleNLP's hub, or a local folder")
     pretrain: PretrainSettings | None = None

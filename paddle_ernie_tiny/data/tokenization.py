@@ -19,7 +19,7 @@ import logging
 import warnings
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from types import ModuleType
 
@@ -28,7 +28,7 @@ from tokenizers import AddedToken, Encoding, Regex, Tokenizer, models, normalize
 
 from ..errors import InputError
 from ..files import read_json, text_sha256, write_text
-from .vocabulary import SPECIAL_TOKENS, learn_word_pieces, read_vocabulary
+from .vocabulary import SPECIAL_TOKENS, learn_word_pieces, read_added_tokens, read_vocabulary, refuse_added_word
 
 _PIPELINE_VERSION = 1  # part of the fingerprint; raise it when the steps change
 _CHINESE = (
@@ -39,8 +39,29 @@ _CHINESE = (
 _EXTRA_SYMBOLS = r"\x{B2}\x{B5}\x{BA}\x{D8}\x{14B}\x{1B1}\x{3007}"
 _CONTROL = Regex(r"[\p{C}\x{FFFD}&&[^\t\n\r]]")
 _SINGLE = Regex(rf"[\p{{P}}\p{{S}}{_EXTRA_SYMBOLS}{_CHINESE}]")
-_TOKENIZER_CLASSES = ("BertTokenizer", "ErnieTokenizer", "RobertaTokenizer", "RobertaChineseTokenizer")
-_FOLDER_REMEDY = "give the folder of a BERT, ERNIE or Chinese RoBERTa model, with its vocab.txt"
+_TOKENIZER_CLASSES = tuple(f"{name}Tokenizer" for name in ("Bert", "Ernie", "Roberta", "RobertaChinese", "Electra"))
+_FOLDER_REMEDY = "give the folder of a BERT, ERNIE, ELECTRA or Chinese RoBERTa model, with its vocab.txt"
+# of `TextRules`: the key in a tokenizer_config.json, and in the normalizer of a tokenizer.json
+_BERT_OPTIONS = {
+    "lowercase": ("do_lower_case", "lowercase"),
+    "strip_accents": ("strip_accents", "strip_accents"),
+    "chinese": ("tokenize_chinese_chars", "handle_chinese_chars"),
+}
+
+
+@dataclass(frozen=True)
+class TextRules:
+    """How a text is cut before the pieces are looked up.
+
+    bert: as transformers' BertTokenizer does it, which leaves symbols inside words, with its own switches for accents
+    (None: as `lowercase`) and Chinese characters; else as PaddleNLP does. special: further tokens that are never cut.
+    """
+
+    lowercase: bool = True
+    bert: bool = False
+    strip_accents: bool | None = None
+    chinese: bool = True
+    special: tuple[str, ...] = ()
 
 
 @dataclass
@@ -55,15 +76,17 @@ class Encoded:
 class WordPieceTokenizer:
     """Text to token ids, as PaddleNLP's BertTokenizer and ErnieTokenizer do it. Instances can be pickled.
 
-    `tokens` is the vocabulary by id. Special tokens in a text (`[SEP]`, in capitals) count as themselves, as in
-    PaddleNLP. Raises ValueError for a vocabulary without the special tokens, or with a token twice.
+    `tokens` is the vocabulary by id; `rules` are given in place of `lowercase`. Special tokens in a text (`[SEP]`, in
+    capitals) count as themselves, as in PaddleNLP. Raises ValueError for a vocabulary without the special tokens, or
+    with a token twice.
     """
 
-    def __init__(self, tokens: Sequence[str], lowercase: bool = True):
+    def __init__(self, tokens: Sequence[str], lowercase: bool = True, rules: TextRules | None = None):
+        self.rules = rules or TextRules(lowercase)
         if len(set(tokens)) != len(tokens) or not set(SPECIAL_TOKENS) <= set(tokens):
             raise ValueError(f"a vocabulary needs {', '.join(SPECIAL_TOKENS)}, and every token once")
-        self.tokens, self.vocab_size, self.lowercase = list(tokens), len(tokens), lowercase
-        self._backend = _build(self.tokens, lowercase)
+        self.tokens, self.vocab_size, self.lowercase = list(tokens), len(tokens), self.rules.lowercase
+        self._backend = _build(self.tokens, self.rules)
         self.pad_id, self.unk_id, self.cls_id, self.sep_id, self.mask_id = map(self.tokens.index, SPECIAL_TOKENS)
 
     @classmethod
@@ -73,27 +96,37 @@ class WordPieceTokenizer:
 
     @classmethod
     def from_folder(cls, folder: str | Path) -> WordPieceTokenizer:
-        """From a bundle's `tokenizer.json`, or a PaddleNLP folder's `vocab.txt` and `tokenizer_config.json`.
+        """From the `tokenizer.json` of a bundle or of transformers, else from `vocab.txt`; and `tokenizer_config.json`.
 
-        Another tool's `tokenizer.json` is passed over. Raises InputError for no file, or a tokenizer unlike BERT's.
+        A `tokenizer.json` that is not BERT's is passed over. Raises InputError for no file, or a tokenizer whose ids
+        would not be the same here.
         """
         folder = Path(folder)
         bundled, vocab = folder / "tokenizer.json", folder / "vocab.txt"
+        path = folder / "tokenizer_config.json"
+        options = read_json(path) if path.is_file() else {}
+        if not isinstance(options, dict):
+            raise InputError("not a JSON object", str(path), "restore the model's own file")
+        rules, tokens = None, []
         if bundled.is_file():
             try:
                 backend = Tokenizer.from_str(bundled.read_text(encoding="utf-8"))
             except Exception as error:  # tokenizers raises plain Exception for whatever it cannot read
                 raise InputError(f"cannot be read: {error}", str(bundled), "export the bundle again") from None
-            written, vocabulary = json.loads(backend.to_str()), backend.get_vocab()
-            for lowercase in (True, False):
-                ours = json.loads(_build(SPECIAL_TOKENS, lowercase).to_str())
-                if all(written[part] == ours[part] for part in ("normalizer", "pre_tokenizer")):
-                    return cls(sorted(vocabulary, key=vocabulary.__getitem__), lowercase)
-        if not vocab.is_file():
-            found = "a tokenizer.json that this toolkit did not write and no" if bundled.is_file() else "no"
-            what = f"{found} vocab.txt here" if folder.is_dir() else "no such folder"
+            rules, vocabulary = _rules_of(json.loads(backend.to_str()), str(bundled)), backend.get_vocab()
+            tokens = sorted(vocabulary, key=vocabulary.__getitem__)
+        if rules is None and not vocab.is_file():
+            found = "a tokenizer.json that this toolkit did not write and that is not BERT's, and no "
+            what = f"{found * bundled.is_file() or 'no '}vocab.txt here" if folder.is_dir() else "no such folder"
             raise InputError(what, str(folder), _FOLDER_REMEDY)
-        return cls.from_vocab_file(vocab, lowercase=_read_lowercase(folder / "tokenizer_config.json"))
+        if rules is None:
+            rules, tokens = TextRules(_read_lowercase(options, path)), read_vocabulary(vocab)
+        elif rules.bert:
+            given = {own: options.get(key, getattr(rules, own)) for own, (key, _) in _BERT_OPTIONS.items()}
+            rules = replace(rules, **given)
+        added = read_added_tokens(folder, options, tokens)
+        special = tuple(dict.fromkeys((*rules.special, *added)))
+        return cls([*tokens, *(t for t in added if t not in tokens)], rules=replace(rules, special=special))
 
     def save(self, folder: str | Path) -> None:
         """Writes `tokenizer.json` and `vocab.txt` (BERT's shape), each atomically."""
@@ -105,7 +138,10 @@ class WordPieceTokenizer:
     @property
     def fingerprint(self) -> str:
         """SHA-256 of the vocabulary in id order and of the options: equal means equal ids for any text."""
-        return text_sha256(json.dumps([self.tokens, {"lowercase": self.lowercase, "pipeline": _PIPELINE_VERSION}]))
+        more = {key: value for key, value in asdict(self.rules).items() if value != getattr(TextRules, key)}
+        return text_sha256(
+            json.dumps([self.tokens, {"lowercase": self.lowercase, "pipeline": _PIPELINE_VERSION, **more}])
+        )
 
     def encode(self, texts: Sequence[str], texts_b: Sequence[str] | None = None, max_length: int = 128) -> Encoded:
         """`[CLS] a [SEP]` or `[CLS] a [SEP] b [SEP]`, at most `max_length` tokens per row, not padded.
@@ -216,19 +252,45 @@ def _jieba() -> ModuleType:
     return jieba
 
 
-def _build(tokens: Sequence[str], lowercase: bool) -> Tokenizer:
+def _build(tokens: Sequence[str], rules: TextRules) -> Tokenizer:
     vocabulary = {token: index for index, token in enumerate(tokens)}
     backend = Tokenizer(models.WordPiece(vocabulary, unk_token="[UNK]", max_input_chars_per_word=100))
-    no_control = normalizers.Replace(_CONTROL, "")
-    no_accents = [normalizers.NFD(), normalizers.Replace(Regex(r"\p{Mn}"), "")]
-    steps = [normalizers.Lowercase(), no_control, *no_accents] if lowercase else [no_control]
-    backend.normalizer = normalizers.Sequence(steps)
-    splits = [pre_tokenizers.WhitespaceSplit(), pre_tokenizers.Split(_SINGLE, "isolated")]
-    backend.pre_tokenizer = pre_tokenizers.Sequence(splits)
-    backend.add_special_tokens([AddedToken(token, special=True, normalized=False) for token in SPECIAL_TOKENS])
+    if rules.bert:
+        backend.normalizer = normalizers.BertNormalizer(True, rules.chinese, rules.strip_accents, rules.lowercase)
+        backend.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    else:
+        no_control = normalizers.Replace(_CONTROL, "")
+        no_accents = [normalizers.NFD(), normalizers.Replace(Regex(r"\p{Mn}"), "")]
+        steps = [normalizers.Lowercase(), no_control, *no_accents] if rules.lowercase else [no_control]
+        backend.normalizer = normalizers.Sequence(steps)
+        splits = [pre_tokenizers.WhitespaceSplit(), pre_tokenizers.Split(_SINGLE, "isolated")]
+        backend.pre_tokenizer = pre_tokenizers.Sequence(splits)
+    uncut = [AddedToken(token, special=True, normalized=False) for token in (*SPECIAL_TOKENS, *rules.special)]
+    backend.add_special_tokens(uncut)
     # We add the special tokens ourselves; this is for other users of tokenizer.json.
     backend.post_processor = processors.BertProcessing(("[SEP]", vocabulary["[SEP]"]), ("[CLS]", vocabulary["[CLS]"]))
     return backend
+
+
+def _rules_of(written: dict, where: str) -> TextRules | None:
+    """The rules of a tokenizer.json; None: it is not BERT's. Raises InputError for words that were added to it."""
+    special = tuple(token["content"] for token in written["added_tokens"] if token["content"] not in SPECIAL_TOKENS)
+    for token in written["added_tokens"]:
+        if token["content"] in special and (not token["special"] or token["normalized"] or token["single_word"]):
+            refuse_added_word(token["content"], where)
+    for lowercase in (True, False):
+        ours = json.loads(_build(SPECIAL_TOKENS, TextRules(lowercase)).to_str())
+        if all(written[part] == ours[part] for part in ("normalizer", "pre_tokenizer")):
+            return TextRules(lowercase, special=special)
+    normalizer, model = written["normalizer"] or {}, written["model"]
+    plain = ("WordPiece", "[UNK]", "##", 100)
+    keys = ("type", "unk_token", "continuing_subword_prefix", "max_input_chars_per_word")
+    if normalizer.get("type") != "BertNormalizer" or written["pre_tokenizer"] != {"type": "BertPreTokenizer"}:
+        return None
+    if not normalizer["clean_text"] or tuple(model.get(key) for key in keys) != plain:
+        return None
+    own = {name: normalizer[key] for name, (_, key) in _BERT_OPTIONS.items()}
+    return TextRules(bert=True, special=special, **own)
 
 
 def _encodable(texts: Sequence[str]) -> list[str]:
@@ -238,13 +300,8 @@ def _encodable(texts: Sequence[str]) -> list[str]:
     return [text.encode(errors="ignore").decode() for text in texts]
 
 
-def _read_lowercase(path: Path) -> bool:
+def _read_lowercase(options: dict, path: Path) -> bool:
     """`do_lower_case` of a tokenizer_config.json (true if it does not say, as in PaddleNLP)."""
-    if not path.is_file():
-        return True
-    options = read_json(path)
-    if not isinstance(options, dict):
-        raise InputError("not a JSON object", str(path), "restore the model's own file")
     name = options.get("tokenizer_class") or options.get("init_class") or "BertTokenizer"
     lowercase = bool(options.get("do_lower_case", True))
     supported: dict[str, list] = {
@@ -252,6 +309,7 @@ def _read_lowercase(path: Path) -> bool:
         "tokenize_chinese_chars": [True],
         "never_split": [None, []],
         "strip_accents": [None, lowercase],
+        **{f"{name[1:-1].lower()}_token": [name, {"content": name}] for name in SPECIAL_TOKENS},
     }
     unsupported = [
         f"{key}={options[key]!r}" for key, plain in supported.items() if options.get(key, plain[0]) not in plain

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
+from typing import NoReturn
 
 from ..errors import InputError, Problems
-from ..files import utf8_lines
+from ..files import read_json, utf8_lines
 
 SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 
@@ -34,6 +35,51 @@ def read_vocabulary(path: str | Path) -> list[str]:
     last = {token: index for index, token in enumerate(tokens)}
     # Brackets are always tokens of their own, so no text ever becomes this placeholder.
     return [token if last[token] == index else f"[duplicate{index}]" for index, token in enumerate(tokens)]
+
+
+def read_added_tokens(folder: Path, options: dict, tokens: list[str]) -> list[str]:
+    """Tokens beside the usual five that are never cut, those that are new to the vocabulary in the order of their ids.
+
+    From `added_tokens.json`, `special_tokens_map.json` and `options`, the content of tokenizer_config.json. Raises
+    InputError for plain words that were added, and for ids that do not follow the vocabulary's.
+    """
+    where = str(folder / "tokenizer_config.json")
+    ids: dict[str, int] = {}
+    special: set[str] = set()
+    names: list = []
+    try:
+        for number, entry in (options.get("added_tokens_decoder") or {}).items():
+            ids[entry["content"]] = int(number)
+            if entry.get("special") and not entry.get("normalized") and not entry.get("single_word"):
+                special.add(entry["content"])
+        for source in (options, read_json(folder / "special_tokens_map.json") or {}):
+            for key in ("additional_special_tokens", "extra_special_tokens"):
+                given = source.get(key) or []
+                names += given.values() if isinstance(given, dict) else given
+        names = [name if isinstance(name, str) else name["content"] for name in names]
+        ids |= read_json(folder / "added_tokens.json") or {}
+        added = [
+            name for name in dict.fromkeys([*sorted(ids, key=ids.__getitem__), *names]) if name not in SPECIAL_TOKENS
+        ]
+    except (AttributeError, KeyError, TypeError, ValueError):
+        raise InputError("the added tokens cannot be read", where, "restore the model's own file") from None
+    after = len(tokens)
+    known = {token: index for index, token in enumerate(tokens)}
+    for name in added:
+        if name not in special and name not in names:
+            refuse_added_word(name, where)
+        place = known.get(name, after)
+        if ids.get(name, place) != place:
+            what = f"the added token {name!r} has the id {ids[name]}, the vocabulary gives it {place}"
+            raise InputError(what, where, "restore the model's own files: they belong to different tokenizers")
+        after += name not in known
+    return added
+
+
+def refuse_added_word(name: str, where: str) -> NoReturn:
+    """Raises InputError for a token that was added as a plain word: it is looked for in the normalised text."""
+    remedy = "use a model whose added tokens are special (additional_special_tokens)"
+    raise InputError(f"the token {name!r} was added as a plain word, which is not supported", where, remedy)
 
 
 def _vocabulary_lines(path: Path) -> list[str]:

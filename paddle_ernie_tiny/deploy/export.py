@@ -106,16 +106,16 @@ def export(
     Labels and kind of task come from its configuration; `rows` is a text file with one row per line (a tab between
     the texts of a pair). Returns the parity figures. Raises InputError, and GateError as `export_bundle` does.
     """
+    from ..models.architectures import check_room, label_names
     from ..models.build import read_model_config
 
     folder = Path(checkpoint)
     if not folder.is_dir():
         raise InputError("no such folder", str(folder), "give the final/ folder of a stage")
     config = read_model_config(folder)
-    names = config.get("id2label")
-    if not names:
+    labels = label_names(config, str(folder))
+    if not labels:
         raise InputError("config.json names no labels", str(folder), "give a fine-tuned classifier")
-    labels = [names[key] for key in sorted(names, key=int)]
     head = (config.get("architectures") or [""])[0]
     fitting = [kind for kind in KINDS.values() if kind.head in head and kind.has_labels == (len(labels) > 1)]
     if not fitting:
@@ -126,6 +126,7 @@ def export(
     texts, texts_b = read_texts(Path(rows))
     unit = kind.unit(texts)
     pair = texts_b is not None
+    check_room(config, {"--max-length": max_length_tokens}, pair, folder)
     return export_bundle(
         ExportRequest(
             checkpoint=str(folder),

@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
+
+import paddle
 
 from ..config import ModelShape
 from ..data.tokenization import WordPieceTokenizer
 from ..errors import InputError
+from ..files import read_json
 from ..kinds import KINDS, Kind
-from .weights import CONFIG, read_weights, save_model, set_weights
+from .architectures import (
+    FAMILIES,
+    MASKED_LM,
+    complete_config,
+    expected_shapes,
+    family_of,
+    taken_values,
+)
+from .weights import CONFIG, missing_weights, read_weights, save_model, set_weights, weight_shapes
 
-# Families whose encoder PaddleNLP builds alike (`encoder.layers[i].self_attn.{q,k,v}_proj`).
-FAMILIES = {"bert": "Bert", "ernie": "Ernie", "roberta": "Roberta"}
 _CLASSES = KINDS["classification"]
 
 
@@ -27,7 +35,7 @@ def resolve_model(name_or_folder: str) -> Path:
         if not (folder / CONFIG).is_file() and not (folder / "model_config.json").is_file():
             found = ", ".join(sorted(p.name for p in folder.iterdir())[:8]) or "nothing"
             what = f"the folder holds no config.json (found: {found})"
-            raise InputError(what, str(folder), "give a PaddleNLP model folder")
+            raise InputError(what, str(folder), "give a model folder of PaddleNLP or transformers")
         return folder
     if name_or_folder.startswith((".", "/", "~")) or name_or_folder.count("/") > 1:
         raise InputError("no such model folder", name_or_folder, "check the path of teacher.model")
@@ -53,7 +61,7 @@ def _download(name: str) -> Path:
     except Exception as error:  # PaddleNLP raises many kinds here: network, unknown name, bad archive
         what = f"PaddleNLP could not load the model: {type(error).__name__}: {str(error).splitlines()[0][:200]}"
         raise InputError(what, name, "check the name and the network, or give a local folder") from error
-    family = _family_of([type(model).__name__])
+    family = family_of([type(model).__name__])
     if family is None:
         raise InputError(f"{type(model).__name__} is not supported", name, f"use a model of: {', '.join(FAMILIES)}")
     vocabulary = WordPieceTokenizer.from_vocab_file(
@@ -76,54 +84,88 @@ def _with_its_head(encoder, name: str):
     return encoder if set_weights(model, weights, name) else model
 
 
-def read_model_config(folder: Path) -> dict:
-    """The folder's configuration as a mapping; also reads PaddleNLP's older `model_config.json`."""
+def read_model_config(folder: Path) -> dict[str, Any]:
+    """The folder's configuration as a mapping, with the defaults of its family; also PaddleNLP's `model_config.json`.
+
+    Raises InputError for a file that is no configuration, or a model that is not supported.
+    """
     path = folder / CONFIG
     if path.is_file():
-        config = json.loads(path.read_text(encoding="utf-8"))
+        config = read_json(path)
+        if not isinstance(config, dict):
+            raise InputError("not a JSON object", str(path), "restore the model's own file")
     else:
         from paddlenlp.transformers import AutoConfig
 
         config = AutoConfig.from_pretrained(str(folder)).to_dict()
-    family = config.get("model_type") or _family_of(config.get("architectures"))
-    if family not in FAMILIES:
-        raise InputError(f"model type {family!r} is not supported", str(path), f"use one of: {', '.join(FAMILIES)}")
-    config["model_type"] = family
-    return config
+    return complete_config(config, str(path))
 
 
-def _family_of(architectures: list[str] | None) -> str | None:
-    name = (architectures or [""])[0].lower()
-    return next((family for family in sorted(FAMILIES, key=len, reverse=True) if name.startswith(family)), None)
+_NEW_HEAD = ("classifier", "pooler")  # what starts at random where a pretrained model gets a head
+
+
+def check_model(folder: Path, head: str = "", labels: int = 0, optional: tuple[str, ...] = _NEW_HEAD) -> None:
+    """Raises InputError unless the folder's weights are those of its configuration, by names and shapes.
+
+    Reads the headers of safetensors files, no values. head: MASKED_LM, or a classifier's with `labels` outputs; without
+    one the encoder alone is checked. optional: parts of names that may be missing.
+    """
+    config = read_model_config(folder)
+    given = {name.removeprefix(f"{config['model_type']}."): shape for name, shape in weight_shapes(folder).items()}
+    given = {_SAME.get(name, name): shape for name, shape in given.items()}
+    missing = missing_weights(given, expected_shapes(config, head, labels), str(folder), optional)
+    _require_all(missing, folder, "" if head == MASKED_LM else "the task")
+
+
+# two names of one weight
+_SAME = {"cls.predictions.decoder.bias": "cls.predictions.decoder_bias", "lm_head.decoder.bias": "lm_head.bias"}
+
+
+def _require_all(missing: list[str], folder: Path, fine_tuned: str) -> None:
+    if missing:
+        head_alone = all(any(part in name for part in ("classifier", "pooler", "cls.", "lm_head")) for name in missing)
+        what = f"{len(missing)} {'head' if head_alone else 'encoder'} weights are missing, the first is {missing[0]}"
+        remedy = "give a folder whose weights belong to its config.json"
+        remedy += f", fine-tuned for {fine_tuned}" if head_alone and fine_tuned else ""
+        raise InputError(what, str(folder), remedy)
 
 
 def load_tokenizer(folder: Path) -> WordPieceTokenizer:
     """The folder's word-piece tokenizer, checked against the size of the model's embedding table."""
-    tokenizer = WordPieceTokenizer.from_folder(folder)
-    rows = read_model_config(folder).get("vocab_size")
-    if rows is not None and tokenizer.vocab_size > rows:
-        what = f"the vocabulary has {tokenizer.vocab_size} tokens, the model's embedding only {rows}"
+    tokenizer, config = WordPieceTokenizer.from_folder(folder), read_model_config(folder)
+    if tokenizer.vocab_size > config["vocab_size"]:
+        what = f"the vocabulary has {tokenizer.vocab_size} tokens, the model's embedding only {config['vocab_size']}"
         raise InputError(what, str(folder), "vocab.txt and the weights belong to different models")
+    if FAMILIES[config["model_type"]].first_position is None and tokenizer.pad_id != config["pad_token_id"]:
+        what = (
+            f"[PAD] has the id {tokenizer.pad_id}, config.json says {config['pad_token_id']}: positions count from it"
+        )
+        raise InputError(what, str(folder), "vocab.txt and config.json belong to different models")
     return tokenizer
-
-
-MASKED_LM = "ForMaskedLM"
-# Not taken over from a folder's config.json: what is given again for the task, and what changes the form in which a
-# model answers (tuples instead of tensors).
-_NOT_TAKEN = {"model_type", "id2label", "label2id", "num_labels", "num_classes", "architectures", "paddlenlp_version"}
-_NOT_TAKEN |= {"use_cache", "output_hidden_states", "output_attentions", "return_dict", "torchscript"}
 
 
 def _new_model(values: dict, head: str, labels: list[str] | None = None, **changes):
     """A PaddleNLP model with random weights, from a configuration as a mapping."""
     from paddlenlp import transformers as nlp
 
-    prefix = FAMILIES[values["model_type"]]
-    values = {**{key: value for key, value in values.items() if key not in _NOT_TAKEN}, **changes}
+    classes = FAMILIES[values["model_type"]].classes
+    values = {**taken_values(values), **changes}
     if labels is not None:
         ids = {name: index for index, name in enumerate(labels)}
         values |= {"num_labels": len(labels), "id2label": dict(enumerate(labels)), "label2id": ids}
-    return getattr(nlp, prefix + head)(getattr(nlp, f"{prefix}Config")(**values))
+    model = getattr(nlp, classes + head)(getattr(nlp, f"{classes}Config")(**values))
+    for layer in model.sublayers():
+        if isinstance(layer, paddle.nn.LayerNorm):  # ERNIE and ELECTRA pass the configuration's value over
+            layer._epsilon = model.config.layer_norm_eps
+    if classes == "Electra":
+        base_model(model).encoder.register_forward_pre_hook(_electra_mask)
+    return model
+
+
+def _electra_mask(_encoder: Any, inputs: tuple) -> tuple:
+    """PaddleNLP's ELECTRA adds its mask, 1 for a token and 0 for padding, to the scores; the others turn it first."""
+    states, mask = inputs
+    return states, (1.0 - mask.astype(states.dtype)) * -1e4
 
 
 def load_classifier(
@@ -137,15 +179,8 @@ def load_classifier(
     """
     changes = {key: value for key, value in (dropout or {}).items() if value is not None}
     model = _new_model(read_model_config(folder), kind.head, labels, **changes)
-    optional = ("classifier", "pooler") if new_head else kind.unread
-    missing = set_weights(model, read_weights(folder), str(folder), optional)
-    if missing:
-        head_alone = all("classifier" in name or "pooler" in name for name in missing)
-        part = "head" if head_alone else "encoder"
-        what = f"{len(missing)} {part} weights are missing, the first is {missing[0]}"
-        remedy = "give a folder whose weights belong to its config.json"
-        remedy += f", fine-tuned for {kind.name}" if head_alone else ""
-        raise InputError(what, str(folder), remedy)
+    optional = _NEW_HEAD if new_head else kind.unread
+    _require_all(set_weights(model, read_weights(folder), str(folder), optional), folder, kind.name)
     return model
 
 
@@ -168,7 +203,10 @@ def load_masked_lm(folder: Path) -> Any:
 
 def build_student(teacher_folder: Path, shape: ModelShape, labels: list[str], kind: Kind = _CLASSES) -> Any:
     """A student with random weights: the teacher's family and vocabulary, the given size and kind of task."""
-    return _new_model(read_model_config(teacher_folder), kind.head, labels, **shape.model_dump())
+    teacher, sizes = read_model_config(teacher_folder), shape.model_dump()
+    if teacher["model_type"] == "electra" and shape.hidden_size != teacher["hidden_size"]:
+        sizes["embedding_size"] = shape.hidden_size
+    return _new_model(teacher, kind.head, labels, **sizes)
 
 
 def build_masked_lm(
@@ -176,13 +214,18 @@ def build_masked_lm(
 ) -> Any:
     """A BERT masked-LM model with random weights, for pre-training without any download."""
     sizes = {"vocab_size": vocab_size, "max_position_embeddings": max_position_embeddings, **shape.model_dump()}
-    sizes["type_vocab_size"] = 2  # PaddleNLP's default of 16 fits no published checkpoint
-    return _new_model({"model_type": "bert"}, MASKED_LM, pad_token_id=pad_token_id, **sizes)
+    return _new_model(complete_config({"model_type": "bert", **sizes, "pad_token_id": pad_token_id}, ""), MASKED_LM)
 
 
 def base_model(model: Any) -> Any:
-    """The encoder inside a PaddleNLP model with a head (its `bert`, `ernie` or `roberta`)."""
+    """The encoder inside a PaddleNLP model with a head (its `bert`, `ernie`, `roberta` or `electra`)."""
     return getattr(model, model.base_model_prefix, model)
+
+
+def last_states(model: Any, inputs: dict[str, paddle.Tensor]) -> paddle.Tensor:
+    """The encoder's last hidden states [batch, length, hidden]."""
+    output = base_model(model)(**inputs)
+    return output if isinstance(output, paddle.Tensor) else output[0]  # ELECTRA has no pooled output beside them
 
 
 def count_parameters(model: Any) -> int:

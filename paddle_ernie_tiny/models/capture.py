@@ -12,7 +12,7 @@ import paddle
 
 from ..errors import InputError
 from ..terms import Captured, Needs
-from .build import base_model
+from .build import base_model, last_states
 
 
 class Capture:
@@ -32,7 +32,8 @@ class Capture:
         self._handles = []
         projections = {"query": "q_proj", "key": "k_proj", "value": "v_proj"}
         for part, number in needs.states:
-            source = encoder.embeddings if number == 0 else encoder.encoder.layers[number - 1]
+            first = getattr(encoder, "embeddings_project", encoder.embeddings)  # ELECTRA's may be narrower
+            source = first if number == 0 else encoder.encoder.layers[number - 1]
             if part in projections:
                 source = getattr(source.self_attn, projections[part])
             self._handles.append(source.register_forward_post_hook(self._keep(part, number)))
@@ -59,6 +60,6 @@ def masked_token_logits(model: Any, inputs: dict[str, paddle.Tensor], positions:
 
     The others are never computed.
     """
-    hidden = base_model(model)(**inputs)[0]
+    hidden = last_states(model, inputs)
     head = model.lm_head if hasattr(model, "lm_head") else model.cls  # RoBERTa's, else BERT's and ERNIE's
     return head(paddle.gather(hidden.reshape([-1, hidden.shape[-1]]), positions))

@@ -12,7 +12,7 @@ from ..config import StudentSettings
 from ..data.tokenization import WordPieceTokenizer
 from ..errors import InputError
 from ..kinds import Kind
-from .build import build_student, load_classifier, read_model_config
+from .build import build_student, check_model, load_classifier, read_model_config
 from .weights import read_weights
 
 _SIZES = ("hidden_size", "num_attention_heads", "intermediate_size")
@@ -72,7 +72,7 @@ def initial_student(settings: StudentSettings, teacher_folder: Path, labels: lis
         prefix = f"{student.base_model_prefix}."
         weights = {name.removeprefix(prefix): value for name, value in read_weights(teacher_folder).items()}
         if start.method == "teacher_embeddings":
-            taken = embeddings_by_svd(weights, settings.hidden_size)
+            taken = embeddings_by_svd(weights, getattr(student.config, "embedding_size", settings.hidden_size))
         else:
             layers = layer_map(start.layers, settings.num_hidden_layers, teacher["num_hidden_layers"])
             taken = _chosen_layers(weights, layers)
@@ -84,7 +84,7 @@ def initial_student(settings: StudentSettings, teacher_folder: Path, labels: lis
 
 def _chosen_layers(weights: dict, layers: dict[int, int]) -> dict:
     """Embeddings, pooler, and the teacher's layer g(m) as layer m, of an encoder's weights by name."""
-    taken = {name: value for name, value in weights.items() if name.startswith(("embeddings.", "pooler."))}
+    taken = {name: value for name, value in weights.items() if name.startswith(("embeddings", "pooler."))}
     for m, g in layers.items():
         own, theirs = f"encoder.layers.{m - 1}.", f"encoder.layers.{g - 1}."
         taken |= {own + name.removeprefix(theirs): value for name, value in weights.items() if name.startswith(theirs)}
@@ -111,9 +111,11 @@ def check_start(settings: StudentSettings, teacher: dict | None, teacher_folder:
     teacher: its configuration as a mapping; teacher_folder: where its vocabulary is. What is None is not known yet.
     """
     start = settings.init
-    if start.method == "teacher_embeddings" and teacher and settings.hidden_size > teacher["hidden_size"]:
-        what = f"the student is {settings.hidden_size} wide, the teacher's embeddings only {teacher['hidden_size']}"
-        raise InputError(what, "student.init.method", "use a narrower student, or method: random")
+    if start.method == "teacher_embeddings" and teacher and settings.hidden_size != teacher["hidden_size"]:
+        width = teacher.get("embedding_size") or teacher["hidden_size"]
+        if settings.hidden_size > width:
+            what = f"the student is {settings.hidden_size} wide, the teacher's embeddings only {width}"
+            raise InputError(what, "student.init.method", "use a narrower student, or method: random")
     if start.method == "teacher_layers" and teacher:
         layer_map(start.layers, settings.num_hidden_layers, teacher["num_hidden_layers"], "student.init.layers")
         for size in _SIZES:
@@ -129,6 +131,7 @@ def _check_folder(settings: StudentSettings, folder: Path, teacher_folder: Path)
     """The model there must have the sizes of the settings, and the teacher's vocabulary."""
     if not folder.is_dir():
         raise InputError("no such model folder", str(folder), "check student.init.folder")
+    check_model(folder)
     values = read_model_config(folder)
     for size in ("num_hidden_layers", *_SIZES):
         if values[size] != getattr(settings, size):

@@ -19,8 +19,9 @@ from ..data.tokenization import WordPieceTokenizer
 from ..data.vocabulary import SPECIAL_TOKENS
 from ..errors import InputError
 from ..files import new_folder, require_replaceable, write_json
+from .architectures import FAMILIES
 from .build import load_tokenizer, read_model_config
-from .weights import CONFIG, PROJECTIONS, WEIGHTS, read_weights, write_weights
+from .weights import CONFIG, PROJECTIONS, WEIGHTS, read_weights, write_tokenizer, write_weights
 
 _LINES = 2000  # tokenised at a time
 # Arrays with a row (or an entry) per token: the embeddings, and the head that predicts tokens.
@@ -42,7 +43,7 @@ def prune_vocabulary(model: Path, out: Path, lines: Iterable[str], keep: int = 0
     weights = read_weights(model)
     pruned = {name: _prune(name, value, config["vocab_size"], kept, model) for name, value in weights.items()}
     if all(pruned[name] is weights[name] for name in weights):
-        raise InputError("no word embeddings among the weights", str(model), "give a BERT, ERNIE or RoBERTa folder")
+        raise InputError("no word embeddings among the weights", str(model), f"give a model of: {', '.join(FAMILIES)}")
     new_id = {int(old): new for new, old in enumerate(kept)}
     for key, value in config.items():
         if key.endswith("_token_id") and isinstance(value, int):
@@ -50,10 +51,10 @@ def prune_vocabulary(model: Path, out: Path, lines: Iterable[str], keep: int = 0
     with new_folder(out) as temporary:
         write_json(temporary / CONFIG, {**config, "vocab_size": len(kept)})
         write_weights(pruned, temporary / WEIGHTS)
-        WordPieceTokenizer([tokenizer.tokens[i] for i in kept], tokenizer.lowercase).save(temporary)
-        for name in ("tokenizer_config.json", PROJECTIONS):
-            if (model / name).is_file():
-                shutil.copy2(model / name, temporary / name)
+        smaller = WordPieceTokenizer([tokenizer.tokens[i] for i in kept], rules=tokenizer.rules)
+        write_tokenizer(smaller, FAMILIES[config["model_type"]].classes, temporary)
+        if (model / PROJECTIONS).is_file():
+            shutil.copy2(model / PROJECTIONS, temporary / PROJECTIONS)
     return {
         "tokens_before": tokenizer.vocab_size,
         "tokens_after": len(kept),
@@ -77,7 +78,7 @@ def _token_counts(tokenizer: WordPieceTokenizer, lines: Iterable[str]) -> np.nda
 def _kept_ids(tokenizer: WordPieceTokenizer, counts: np.ndarray, keep: int) -> np.ndarray:
     """The ids that stay, ascending: what the corpus uses, and the reserve."""
     ascii_characters = set(string.digits + string.ascii_letters + string.punctuation)
-    reserve = {*SPECIAL_TOKENS, *ascii_characters, *(f"##{c}" for c in ascii_characters)}
+    reserve = {*SPECIAL_TOKENS, *tokenizer.rules.special, *ascii_characters, *(f"##{c}" for c in ascii_characters)}
     chosen = (counts > 0) | np.array([token in reserve for token in tokenizer.tokens])
     chosen[np.flatnonzero(~chosen)[:keep]] = True
     return np.flatnonzero(chosen)

@@ -12,7 +12,8 @@ from ..data.splits import TaskData, load_task_data
 from ..errors import InputError, InputErrors
 from ..files import free_bytes
 from ..kinds import KINDS
-from ..models.build import load_tokenizer, read_model_config, resolve_model
+from ..models.architectures import MASKED_LM, check_room, label_names
+from ..models.build import check_model, load_tokenizer, read_model_config, resolve_model
 from ..models.initialise import check_start
 from ..models.weights import has_masked_lm_head
 from .context import RunContext
@@ -53,17 +54,18 @@ def preflight(config: RunConfig, say: Callable[[str], None] = print) -> dict[str
         attempt(load_tokenizer, source)
         teacher = attempt(read_model_config, source)
         if teacher is not None:
+            attempt(_check_room, config, source, data)
             attempt(_check_teacher, config, source, teacher, data)
     any_student = RunContext(config, data, source, teacher)
     contexts = {name: any_student.for_student(name, run) for name, run in config.each_student.items()}
     for context in contexts.values():
         if teacher is not None:
             attempt(context.planned_objectives)
-        attempt(check_start, context.config.student, teacher, source)
+        attempt(_check_student, context.config, teacher, source, data)
     attempt(_check_augmentation, config, source)
     attempt(_check_output, Path(config.output_dir))
     if errors:
-        raise InputErrors(errors)
+        raise InputErrors(list({str(error): error for error in errors}.values()))  # several checks read one file
     first = next(iter(contexts.values()))
     rows = ", ".join(f"{len(examples)} {name}" for name, examples in data.splits.items())
     labels = f"labels {', '.join(data.labels)}" if data.kind.has_labels else "scores"
@@ -93,24 +95,33 @@ def _check_precision(config: RunConfig) -> None:
             raise InputError(what, f"{where}.precision", f"set {where}.precision=float32")
 
 
-def _check_teacher(config: RunConfig, folder: Path, teacher: dict, data: TaskData | None) -> None:
-    positions = teacher.get("max_position_embeddings", 512)
+def _check_student(student: RunConfig, teacher: dict | None, source: Path | None, data: TaskData | None) -> None:
+    check_start(student.student, teacher, source)
+    if student.student.init.folder is not None:
+        _check_room(student, Path(student.student.init.folder), data)
+
+
+def _check_room(config: RunConfig, folder: Path, data: TaskData | None) -> None:
     lengths = {"task.max_length_tokens": config.task.max_length_tokens}
     if config.general_corpus is not None:
         lengths["general_corpus.max_length_tokens"] = config.general_corpus.max_length_tokens
-    for key, length in lengths.items():
-        if length > positions:
-            raise InputError(f"{length} is more than the teacher's {positions} positions", key, "use a smaller length")
-    if config.teacher.finetune is None and data is not None:
-        names, head = teacher.get("id2label"), data.kind.head
-        if not names or not any(head in a for a in teacher.get("architectures") or []):
+    pairs = data is not None and data.train[0].text_b is not None
+    check_room(read_model_config(folder), lengths, pairs, folder)
+
+
+def _check_teacher(config: RunConfig, folder: Path, teacher: dict, data: TaskData | None) -> None:
+    if config.teacher.finetune is not None or data is None:
+        check_model(folder)
+    else:
+        own, head = label_names(teacher, str(folder)), data.kind.head
+        if not own or not any(head in a for a in teacher.get("architectures") or []):
             what = f"teacher.finetune is null, but the model is not fine-tuned for {data.kind.name} (no {head})"
             raise InputError(what, str(folder), "give teacher.finetune, or the folder of a fine-tuned model")
-        own = [names[key] for key in sorted(names, key=int)]
         generic = own == [f"LABEL_{i}" for i in range(len(own))]
         if len(own) != len(data.labels) or (not generic and own != data.labels):
             what = f"the teacher's labels are {own}, the task's are {data.labels}"
             raise InputError(what, "task.labels", "list task.labels in the teacher's order")
+        check_model(folder, head, len(own), data.kind.unread)
 
 
 def _check_augmentation(config: RunConfig, source: Path | None) -> None:
@@ -123,6 +134,8 @@ def _check_augmentation(config: RunConfig, source: Path | None) -> None:
         what = "the teacher has no masked LM head to draw replacements from (a fine-tuned model has lost it)"
         remedy = "name the pretrained model and give teacher.finetune, or give augmentation.word_vectors"
         raise InputError(what, f"augmentation ({source})", remedy)
+    if vectors is None and source is not None:
+        check_model(source, MASKED_LM)
 
 
 def _check_output(folder: Path) -> None:

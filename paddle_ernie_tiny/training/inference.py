@@ -10,7 +10,7 @@ import paddle
 from ..data.rows import EncodedRows
 from ..kinds import Kind
 from ..kinds.metrics import Scored
-from ..models.build import base_model
+from ..models.build import last_states
 from .batches import input_batches
 
 
@@ -40,7 +40,7 @@ def predict_outputs(
     outputs: list[np.ndarray] = [np.empty(0)] * len(rows)
     with paddle.no_grad():
         for indices, inputs in input_batches(rows, pad_id, batch_size):
-            given = base_model(model)(**inputs)[0] if states else model(**inputs)
+            given = last_states(model, inputs) if states else model(**inputs)
             values = given.astype("float32").numpy()
             for value, index in zip(values, indices, strict=True):
                 places = None if rows.places is None else rows.places[index]

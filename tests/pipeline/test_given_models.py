@@ -1,0 +1,139 @@
+"""A given teacher, and the start of a student, before anything trains: weights, positions, segments, labels."""
+
+import json
+
+import numpy as np
+import paddle
+import pytest
+import yaml
+from safetensors.numpy import load_file, save_file
+
+from paddle_ernie_tiny.config import ModelShape, load_config
+from paddle_ernie_tiny.data.tokenization import SPECIAL_TOKENS, WordPieceTokenizer
+from paddle_ernie_tiny.deploy.export import export
+from paddle_ernie_tiny.errors import InputError
+from paddle_ernie_tiny.models.build import build_masked_lm, load_classifier
+from paddle_ernie_tiny.models.weights import save_model
+from paddle_ernie_tiny.pipeline.preflight import preflight
+
+SIZES = {"num_hidden_layers": 1, "hidden_size": 8, "num_attention_heads": 2, "intermediate_size": 16}
+TINY = ModelShape(**SIZES)
+
+
+@pytest.fixture
+def model(tmp_path):
+    """A pretrained model with 32 positions."""
+    paddle.seed(0)
+    tokenizer = WordPieceTokenizer([*SPECIAL_TOKENS, *"好坏东西"])
+    save_model(build_masked_lm(tokenizer.vocab_size, TINY, 32), tokenizer, tmp_path / "model")
+    return tmp_path / "model"
+
+
+@pytest.fixture
+def check(model, tmp_path):
+    """Preflight of a run with the model as its teacher; further keys replace those of the configuration."""
+    rows = "".join(f"{word}东西\t是吗\t{label}\n" for word, label in (("好", "good"), ("坏", "bad")) * 4)
+    (tmp_path / "train.tsv").write_text("text\tsecond\tlabel\n" + rows, encoding="utf-8")
+    training = {"max_steps": 1, "per_device_train_batch_size": 4}
+    config = {
+        "output_dir": str(tmp_path / "run"),
+        "device": "cpu",
+        "task": {"name": "tiny", "labels": ["bad", "good"], "max_length_tokens": 32},
+        "data": {"train": str(tmp_path / "train.tsv"), "dev_from_train": 0.25, "columns": {"text": "text"}},
+        "teacher": {"model": str(model), "finetune": training},
+        "student": SIZES,
+        "stages": [{"stage": "task_specific", "training": training}],
+    }
+    config["data"]["columns"]["label"] = "label"
+
+    def run(*overrides):
+        (tmp_path / "run.yaml").write_text(yaml.safe_dump(config), encoding="utf-8")
+        return preflight(load_config(tmp_path / "run.yaml", overrides), say=lambda line: None)
+
+    return run
+
+
+def refused(check, *overrides):
+    with pytest.raises(InputError) as raised:
+        check(*overrides)
+    return str(raised.value)
+
+
+def edit(folder, **changes):
+    values = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    (folder / "config.json").write_text(json.dumps({**values, **changes}), encoding="utf-8")
+
+
+def one_segment(folder):
+    weights = load_file(folder / "model.safetensors")
+    name = next(name for name in weights if "token_type" in name)
+    save_file({**weights, name: np.ascontiguousarray(weights[name][:1])}, folder / "model.safetensors")
+    edit(folder, type_vocab_size=1)
+
+
+def test_a_model_that_fits(check):
+    assert check()
+
+
+def test_each_fault_of_a_folder_is_told_once(check, model):
+    (model / "model.safetensors").write_bytes((model / "model.safetensors").read_bytes()[:500])
+    message = refused(check, "augmentation.labels=teacher")
+    assert message.startswith("1 problem found") and "model.safetensors: these weights cannot be read" in message
+
+
+def test_lengths_beyond_the_positions(check, model):
+    assert "task.max_length_tokens: 33 is more than the model's 32 positions" in refused(
+        check, "task.max_length_tokens=33"
+    )
+
+
+def test_pairs_need_two_segments(check, model):
+    one_segment(model)
+    assert check()
+    assert "only one segment (type_vocab_size 1)" in refused(check, "data.columns.text_b=second")
+
+
+def test_the_start_of_a_student_is_checked_as_well(check, model, tmp_path):
+    tokenizer = WordPieceTokenizer([*SPECIAL_TOKENS, *"好坏东西"])
+    save_model(build_masked_lm(tokenizer.vocab_size, TINY, 16), tokenizer, tmp_path / "start")
+    start = ("student.init.method=folder", f"student.init.folder={tmp_path / 'start'}")
+    message = refused(check, *start)
+    assert f"32 is more than the model's 16 positions ({tmp_path / 'start'})" in message
+    edit(tmp_path / "start", max_position_embeddings=32)
+    assert "position_embeddings.weight has shape [16, 8], the configuration says [32, 8]" in refused(check, *start)
+
+
+def classifier(model, names):
+    tokenizer = WordPieceTokenizer.from_folder(model)
+    save_model(load_classifier(model, names, new_head=True), tokenizer, model)
+
+
+def test_a_finished_teacher_with_the_default_labels(check, model):
+    """Both libraries leave the map of labels out where it is LABEL_0 and LABEL_1."""
+    classifier(model, ["LABEL_0", "LABEL_1"])
+    values = json.loads((model / "config.json").read_text(encoding="utf-8"))
+    for name in ("id2label", "label2id"):
+        values.pop(name, None)
+    (model / "config.json").write_text(json.dumps(values), encoding="utf-8")
+    assert check("teacher.finetune=null")
+
+
+def test_a_finished_teacher_without_its_head(check, model):
+    classifier(model, ["bad", "good"])
+    assert check("teacher.finetune=null")
+    weights = load_file(model / "model.safetensors")
+    kept = {name: value for name, value in weights.items() if "classifier" not in name}
+    save_file(kept, model / "model.safetensors")
+    assert "2 head weights are missing, the first is classifier.weight" in refused(check, "teacher.finetune=null")
+
+
+def test_an_export_needs_positions_and_segments(model, tmp_path):
+    classifier(model, ["bad", "good"])
+    (tmp_path / "rows.txt").write_text("好东西\n", encoding="utf-8")
+    (tmp_path / "pairs.txt").write_text("好东西\t坏\n", encoding="utf-8")
+    with pytest.raises(InputError, match="--max-length: 33 is more than the model's 32 positions"):
+        export(model, tmp_path / "bundle", tmp_path / "rows.txt", max_length_tokens=33)
+    one_segment(model)
+    with pytest.raises(InputError, match="only one segment"):
+        export(model, tmp_path / "bundle", tmp_path / "pairs.txt", max_length_tokens=32)
+    assert not (tmp_path / "bundle").exists()
