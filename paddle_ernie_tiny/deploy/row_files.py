@@ -115,7 +115,7 @@ def predict_rows(
 ) -> list[dict[str, Any]]:
     """The answers to one text (or pair), or to a file's rows, as JSON values. Raises InputError for wrong input."""
     if (text is None) == (file is None):
-        raise InputError("give exactly one of a text and --input FILE", "predict", "see predict --help")
+        raise InputError("give a text or --input FILE, not both", "predict", "see predict --help")
     texts_b: list[str] | None
     if file is not None:
         texts, texts_b = read_texts(file)
