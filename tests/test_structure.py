@@ -19,6 +19,7 @@ SOURCES = {path: ast.parse(path.read_text(encoding="utf-8")) for path in sorted(
 # A part of the package imports from its own line and those above it.
 FLOW = """
 errors
+text_rule
 files
 sections
 stages

@@ -28,6 +28,7 @@ from tokenizers import Encoding
 from ..errors import InputError
 from ..files import new_folder, read_json, sha256, text_sha256, utf8_lines, write_json
 from ..processes import Workers
+from ..text_rule import DAMAGED_REMEDY, refused_character
 from .rows import EncodedRows
 from .tables import listing
 from .tokenization import WordPieceTokenizer, cut_words
@@ -83,11 +84,13 @@ def corpus_fingerprint(pattern: str | Path) -> str:
 
 
 def read_lines(pattern: str | Path) -> Iterator[str]:
-    """The lines with text of all files; one over 1 MiB comes in pieces. Raises InputError at one that is not UTF-8."""
+    """The lines with text of all files; one over 1 MiB comes in pieces. Raises InputError at one that is no text."""
     for file in corpus_files(pattern):
-        for _, line in utf8_lines(file, _LINE_BYTES):
+        for number, line in utf8_lines(file, _LINE_BYTES):
             if isinstance(line, InputError):
                 raise line
+            if what := refused_character(line, data=True):
+                raise InputError(what, f"{file}:{number}", DAMAGED_REMEDY)
             if line.strip():
                 yield line.rstrip("\r\n")
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import pkgutil
 import re
-import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from difflib import get_close_matches
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InputError, Problems
+from ..text_rule import DAMAGED_REMEDY, is_blank, refused_character
 from . import tables
 from .rows import Example, TokenExample
 from .tables import Cells, TableFormat
@@ -62,7 +62,9 @@ def infer_labels(path: str | Path, table: TableFormat) -> list[str]:
     names = set()
     for line, row in tables.labelled_rows(path, table, problems, is_header, require_label=True):
         name = _label_name(row["label"])
-        if name:
+        if what := refused_character(name):
+            problems.add(f"{what} of the label", f"{path}:{line}", "correct the label")
+        elif name:
             names.add(table.label_aliases.get(name, name))
         else:
             problems.add("no label", f"{path}:{line}", "give every row a label")
@@ -96,11 +98,9 @@ def _examples(
 def _checked_text(value: Any, name: str, where: str, problems: Problems) -> str:
     if isinstance(value, list) and all(isinstance(part, str) for part in value):
         value = " ".join(value)  # a list of keywords
-    # Cc and Cf: controls, and what has no width, such as U+200B
-    if isinstance(value, str) and any(not c.isspace() and unicodedata.category(c) not in ("Cc", "Cf") for c in value):
-        if "\x00" in value:
-            what = f"a NUL byte, a control character, in the {name}"
-            problems.add(what, where, "restore the file: text holds none; it was cut or is no text")
+    if isinstance(value, str) and not is_blank(value):
+        if fault := refused_character(value, data=True):
+            problems.add(f"{fault} of the {name}", where, DAMAGED_REMEDY)
         return value
     empty = value is None or isinstance(value, str)
     what = f"empty {name}" if empty else f"{name} is {value!r}, not a string"
@@ -204,7 +204,12 @@ def read_token_examples(path: str | Path, table: TableFormat, labels: Sequence[s
 def infer_tags(path: str | Path, table: TableFormat) -> list[str]:
     """The tags of a file: `O` first, then by entity type, and by prefix (B, I or M, E, S) within a type."""
     problems = Problems()
-    found = {tag for _, _, tags in _tagged_rows(Path(path), table, problems) for _, tag in tags}
+    found = set()
+    for _, _, tags in _tagged_rows(Path(path), table, problems):
+        for line, tag in tags:
+            if what := refused_character(tag):
+                problems.add(f"{what} of the tag", f"{path}:{line}", "correct the tag")
+            found.add(tag)
     problems.finish()
     return sorted(found | {"O"}, key=lambda tag: (tag != "O", tag[2:], "BIMES".find(tag[:1]), tag))
 
@@ -245,6 +250,8 @@ def _tagged_rows(path: Path, table: TableFormat, problems: Problems) -> Iterator
             problems.add(what, where, "separate the rows with blank lines")
         elif not all(word.strip() for word in words):
             problems.add("an empty word", where, "take the word and its tag out")
+        elif fault := refused_character(" ".join(words), data=True):
+            problems.add(f"{fault} of the row's words", where, DAMAGED_REMEDY)
         else:
             yield line, words, [(at, table.label_aliases.get(tag, tag)) for at, tag in tags]
 

@@ -10,12 +10,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from ..data.tables import TableFormat, require_file
 from ..defaults import BATCH_SIZE
 from ..errors import InputError
 from ..files import utf8_lines, write_text
+from ..text_rule import require_text
 from .bundle import Manifest
 from .predictor import Predictor
+from .program import require_finite
 
 
 @dataclass
@@ -53,6 +57,9 @@ def read_texts(path: Path) -> tuple[list[str], list[str] | None]:
         rows.append(line.partition("\t"))
         if rows[-1][1] != rows[0][1]:
             raise InputError("only some lines hold a tab (a pair)", f"{path}:{number}", "give all lines one shape")
+        first, tab, second = rows[-1]
+        for text in (first, second) if tab else (first,):
+            require_text(text, f"{path}:{number}")
     return [first for first, _, _ in rows], [second for _, _, second in rows] if rows[0][1] else None
 
 
@@ -91,6 +98,7 @@ def evaluate(
     predictor = Predictor(bundle, threads=threads)
     rows = read_labelled(predictor.manifest, Path(file), text, text_b, label)
     outputs = predictor.outputs(rows.texts, rows.texts_b, batch_size)
+    require_finite(np.concatenate(outputs), str(bundle))
     return {"rows": len(rows.gold), **predictor.score(outputs, rows.gold, rows.texts)}
 
 
@@ -121,8 +129,8 @@ def predict_rows(
         texts, texts_b = read_texts(file)
     else:
         texts, texts_b = [text or ""], None if text_b is None else [text_b]
-        if not all(given.strip() for given in (*texts, *(texts_b or ()))):
-            raise InputError("the text is empty", "predict", "give a text with characters in it")
+        for given in (*texts, *(texts_b or ())):
+            require_text(given, "predict")
     predictor = Predictor(bundle, device, threads, precision)
     return answer_rows(predictor, texts, texts_b, predictor.predict(texts, texts_b, batch_size))
 

@@ -71,6 +71,8 @@ class Kind:
 
     def check_labels(self, labels: Sequence[str] | None, metric: str) -> None:
         """Raises ValueError for label names (None: not given) or a metric that such a task cannot have."""
+        from ..text_rule import is_blank, refused_character
+
         if metric not in metrics_of(self.name):
             raise ValueError(f"metric {metric!r} does not score {self.name}; use {', '.join(metrics_of(self.name))}")
         if labels is None:
@@ -79,6 +81,9 @@ class Kind:
             raise ValueError(f"a {self.name} task has scores, not labels: leave labels out")
         if len(labels) < 2:
             raise ValueError(f"a {self.name} task needs at least two labels")
+        for label in labels:
+            if what := "an empty label name" if is_blank(label) else refused_character(label):
+                raise ValueError(f"label {label!r}: {what}")
         if len(set(labels)) != len(labels):
             raise ValueError("label names must differ from one another")
         count = METRICS[metric].label_count

@@ -90,7 +90,8 @@ CASES = [
     ),
     Case("a JSON text of null", '{"text": null, "label": 1}\n', ":1", "empty text", file="a.jsonl"),
     Case("a JSON field missing", '{"sentence": "好", "label": 1}\n', ":1", "no field 'text'", file="a.jsonl"),
-    Case("half a surrogate pair", '{"text": "好\\ud83d", "label": 1}\n', rows=[("好\ud83d", 1)], file="a.jsonl"),
+    Case("half a surrogate pair", '{"text": "好\\ud83d", "label": 1}\n', ":1", "half a surrogate pair", file="a.jsonl"),
+    Case("another control character, as in XNLI", lines(HEAD, "好\b的\t1"), rows=[("好\b的", 1)]),
     Case(
         "a JSON array over lines", '[\n{"text": "好", "label": 1}\n]\n', ":1", "one JSON object per line", file="a.json"
     ),
