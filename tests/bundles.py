@@ -42,6 +42,7 @@ def _make(folder: str) -> None:
     from paddle_ernie_tiny.data.tokenization import train_vocabulary
     from paddle_ernie_tiny.deploy.export import ExportRequest, _write_bundle
     from paddle_ernie_tiny.kinds import KINDS as KINDS_OF_TASK
+    from paddle_ernie_tiny.kinds.metrics import metrics_of
     from paddle_ernie_tiny.models.build import build_masked_lm, build_student
     from paddle_ernie_tiny.models.weights import save_model
 
@@ -59,7 +60,7 @@ def _make(folder: str) -> None:
             out=str(root / name),
             task=name,
             labels=kind["labels"],
-            metric="accuracy",
+            metric=metrics_of(bare)[0],
             kind=bare,
             unit="character" if tagged else None,
             max_length_tokens=60,

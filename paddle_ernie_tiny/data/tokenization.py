@@ -115,6 +115,8 @@ class WordPieceTokenizer:
                 raise InputError(f"cannot be read: {error}", str(bundled), "export the bundle again") from None
             rules, vocabulary = _rules_of(json.loads(backend.to_str()), str(bundled)), backend.get_vocab()
             tokens = sorted(vocabulary, key=vocabulary.__getitem__)
+            if rules is not None and sorted(vocabulary.values()) != list(range(len(tokens))):
+                raise InputError("its token ids are not 0, 1, 2 ...", str(bundled), "restore the file, or export again")
         if rules is None and not vocab.is_file():
             found = "a tokenizer.json that this toolkit did not write and that is not BERT's, and no "
             what = f"{found * bundled.is_file() or 'no '}vocab.txt here" if folder.is_dir() else "no such folder"

@@ -4,39 +4,98 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, field
 from pathlib import Path
+from typing import Annotated, Any, Literal
 
+from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
+from pydantic.dataclasses import dataclass
+from pydantic_core import from_json
+
+from ..data.tables import TableFormat
 from ..errors import InputError
 from ..extensions import kind_named
 from ..files import sha256, write_text
 from ..kinds import Kind
+from ..text_rule import is_blank, refused_character
 
 FORMAT_VERSION = 1
 MANIFEST = "manifest.json"
+# what of a PaddleNLP configuration decides how much a forward pass computes
+SIZES = ("num_hidden_layers", "hidden_size", "num_attention_heads", "intermediate_size", "vocab_size")
+_REMEDY = "copy the bundle again, or export it again"
 
 
-@dataclass
+def _name(value: str) -> str:
+    if what := "it is empty" if is_blank(value) else refused_character(value):
+        raise ValueError(what)
+    return value
+
+
+def _table(value: dict[str, Any]) -> dict[str, Any]:
+    try:  # in JSON mode, since a strict model takes nothing but an instance otherwise
+        TypeAdapter(TableFormat).validate_json(json.dumps(value), strict=True, extra="forbid")
+    except ValidationError as error:
+        raise ValueError(_first_of(error)) from None
+    return value
+
+
+def _architecture(value: dict[str, Any]) -> dict[str, Any]:
+    """Of the encoder: its sizes, and which graph was exported."""
+    sizes = [value[key] for key in value if key != "graph"]
+    if value.keys() - {"graph"} not in (set(), set(SIZES)) or not all(type(s) is int and s > 0 for s in sizes):
+        raise ValueError(f"expected a whole number above 0 for each of {', '.join(SIZES)}")
+    if value.get("graph", "served") not in ("served", "plain"):
+        raise ValueError("graph: expected served or plain")
+    return value
+
+
+def _first_of(error: ValidationError) -> str:
+    first = error.errors()[0]
+    place = ".".join(str(part)[:40] for part in first["loc"] if part != "[key]")
+    return f"{place}: ".removeprefix(": ") + first["msg"].removeprefix("Value error, ")
+
+
+def _file_name(value: str) -> str:
+    if value != os.path.basename(_name(value)) or value in (".", "..") or len(value.encode()) > 255:
+        raise ValueError(f"{value[:80]!r} is not the name of a file in the bundle's own folder")
+    return value
+
+
+Name = Annotated[str, AfterValidator(_name)]
+
+
+_INPUTS = [{"name": name, "dtype": "int64", "shape": [-1, -1]} for name in ("input_ids", "token_type_ids")]
+
+
+@dataclass(config=ConfigDict(strict=True, extra="forbid"))
 class Manifest:
-    """What a bundle holds. `files` maps each file's name to its SHA-256."""
+    """What a bundle holds. `files` maps each file's name to its SHA-256.
 
-    task: str
-    task_type: str  # the name of the kind of task, behind "pair_" if a row is two texts
-    labels: list[str]  # in the order of the logits; of a regression, the name of its one output
-    max_length_tokens: int
-    metric: str
-    precision: str  # fp32 | int8
-    parameters: int
-    inputs: list[dict]  # name, dtype, shape (-1: any)
-    outputs: list[dict]
-    parity: dict  # rows, max_abs_diff, label_agreement, tolerance; of int8 against fp32, and both metrics
-    table: dict  # format, header, columns of the data it was trained on; defaults of `evaluate`
-    versions: dict
-    format_version: int = FORMAT_VERSION
-    architecture: dict = field(default_factory=dict)  # size of the encoder, and which graph was exported of it
-    quantization: dict | None = None  # of int8: how it was made, and what was left in fp32
-    unit: str | None = None  # of token classification: "character" or "word", what gets a tag
-    files: dict[str, str] = field(default_factory=dict)
+    Raises pydantic's ValidationError for fields of a wrong type, or that do not fit together.
+    """
+
+    task: Name
+    task_type: Name  # the name of the kind of task, behind "pair_" if a row is two texts
+    labels: Annotated[list[Name], Field(min_length=1)]  # in the logits' order; of a regression, its output's name
+    max_length_tokens: Annotated[int, Field(ge=4, le=65_536)]  # [CLS], both [SEP] of a pair, and room for a token
+    metric: Name
+    precision: Literal["fp32", "int8"]
+    parameters: Annotated[int, Field(ge=1, lt=10**13)]
+    inputs: list[dict[str, Any]]  # name, dtype, shape (-1: any)
+    outputs: list[dict[str, Any]]
+    # rows, max_abs_diff, label_agreement, tolerance; of int8 against fp32, and both metrics
+    parity: dict[str, Annotated[float, Field(allow_inf_nan=False)] | None]
+    # layout of the data it was trained on: defaults of `evaluate`
+    table: Annotated[dict[str, Any], AfterValidator(_table)]
+    versions: dict[str, str]
+    format_version: Literal[1] = 1
+    architecture: Annotated[dict[str, Any], AfterValidator(_architecture)] = field(default_factory=dict)
+    quantization: dict[str, Any] | None = None  # of int8: how it was made, and what was left in fp32
+    unit: Annotated[str, Field(pattern="^(character|word)$")] | None = None  # of token classification: what gets a tag
+    files: dict[Annotated[str, AfterValidator(_file_name)], Annotated[str, Field(pattern="^[0-9a-f]{64}$")]] = field(
+        default_factory=dict
+    )
 
     @property
     def pair(self) -> bool:
@@ -47,6 +106,28 @@ class Manifest:
     def kind(self) -> Kind:
         """The kind of task. Raises InputError for one that is not known here."""
         return kind_named(self.task_type.removeprefix("pair_"), "task_type in manifest.json")
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Manifest:
+        kind = self.kind
+        kind.check_labels(self.labels if kind.has_labels else None, self.metric)
+        if not kind.has_labels and len(self.labels) != 1:
+            raise ValueError(f"a {kind.name} task has one output, but {len(self.labels)} labels are named")
+        if self.pair and not kind.may_pair:
+            raise ValueError(f"task_type: a row of {kind.name} is one text")
+        if (self.precision == "int8") != (self.quantization is not None):
+            raise ValueError(f"precision is {self.precision}, but quantization is {self.quantization!r:.40}")
+        if kind.by_token != (self.unit is not None):
+            raise ValueError(f"unit is {self.unit!r} for a {kind.name} task")
+        if self.table.get("text_b") is not None and not self.pair:
+            raise ValueError(f"table names a second text, but task_type is {self.task_type}")
+        shape = [-1] * (1 + kind.by_token) + [len(self.labels)]
+        found = [{**output, "name": isinstance(output.get("name"), str)} for output in self.outputs]
+        if found != [{"name": True, "dtype": "float32", "shape": shape}]:
+            raise ValueError(f"outputs: expected one of float32 {shape}: {len(self.labels)} labels are named")
+        if self.inputs not in (_INPUTS, _INPUTS[::-1]):
+            raise ValueError("inputs: expected input_ids and token_type_ids, int64 [-1, -1]")
+        return self
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
@@ -60,30 +141,37 @@ def write_manifest(folder: Path, manifest: Manifest) -> None:
 def read_manifest(folder: str | os.PathLike) -> Manifest:
     """Reads a bundle's manifest and verifies every file against it.
 
-    Raises InputError when the folder is no bundle, its format is unknown, or a file is missing, altered or not
-    the bundle's own.
+    Raises InputError when the folder is no bundle, its format is unknown, a field makes no sense, or a file is
+    missing, altered or not the bundle's own.
     """
     folder = Path(folder)
     path = folder / MANIFEST
     if not path.is_file():
         raise InputError("no manifest.json, so this is not a bundle", str(folder), "give the bundle/ folder of a run")
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-        version = values["format_version"]
-        if version != FORMAT_VERSION:
-            what = f"bundle format {version} is not known (known: {FORMAT_VERSION})"
-            raise InputError(what, str(path), "use the toolkit's version that wrote it, or export again")
-        manifest = Manifest(**values)
-    except (ValueError, TypeError, KeyError) as error:
-        raise InputError(f"not a readable manifest: {error}", str(path), "export the bundle again") from None
+    manifest = _parsed(path)
     for name, digest in manifest.files.items():
         file = folder / name
         if not file.is_file():
             raise InputError("a file of the bundle is missing", str(file), "copy the whole folder, or export again")
         if sha256(file) != digest:
             what = "the file was altered after export (its SHA-256 differs from the manifest's)"
-            raise InputError(what, str(file), "copy the bundle again, or export again")
+            raise InputError(what, str(file), _REMEDY)
     for file in sorted(folder.iterdir()):  # hidden ones apart: nothing reads those
         if file.name not in manifest.files and file.name != MANIFEST and not file.name.startswith("."):
             raise InputError("not a file of this bundle: the manifest does not name it", str(file), "take it out")
     return manifest
+
+
+def _parsed(path: Path) -> Manifest:
+    try:
+        values = from_json(path.read_bytes())  # strict UTF-8, a bounded depth
+        if not isinstance(values, dict):
+            raise ValueError("it is no JSON object")
+        version = values.get("format_version")
+        if version is not None and (type(version) is not int or version != FORMAT_VERSION):  # True == 1.0 == 1
+            what = f"bundle format {str(version)[:20]} is not known (known: {FORMAT_VERSION})"
+            raise InputError(what, str(path), "use the toolkit's version that wrote it, or export again")
+        return Manifest(**{"format_version": None, **values})
+    except (ValueError, TypeError) as error:
+        what = _first_of(error) if isinstance(error, ValidationError) else str(error)
+        raise InputError(f"not a readable manifest: {what[:300]}", str(path), _REMEDY) from None

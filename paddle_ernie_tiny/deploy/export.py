@@ -25,14 +25,11 @@ from ..files import new_folder
 from ..kinds import KINDS
 from ..kinds.metrics import metrics_of
 from ..processes import in_child
-from .bundle import MANIFEST, Manifest, read_manifest, write_manifest
+from .bundle import MANIFEST, SIZES, Manifest, read_manifest, write_manifest
 from .predictor import Predictor
 from .row_files import read_texts
 
 OLD_FORMAT = {"FLAGS_enable_pir_api": "0"}  # Paddle then writes model.pdmodel, which Serving and CPU int8 need
-
-# what of a PaddleNLP configuration decides how much a forward pass computes
-_SIZE = ("num_hidden_layers", "hidden_size", "num_attention_heads", "intermediate_size", "vocab_size")
 
 
 @dataclass
@@ -181,7 +178,7 @@ def _write_bundle(request: ExportRequest, folder: Path) -> dict[str, Any]:
         metric=request.metric,
         precision="fp32",
         parameters=parameters,
-        architecture={**{name: int(getattr(model.config, name)) for name in _SIZE}, "graph": graph},
+        architecture={**{name: int(getattr(model.config, name)) for name in SIZES}, "graph": graph},
         inputs=[{"name": spec.name, "dtype": "int64", "shape": [-1, -1]} for spec in inputs],
         outputs=[output],
         parity={},

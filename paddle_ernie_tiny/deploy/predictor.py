@@ -12,11 +12,13 @@ import numpy as np
 
 from ..data.tokenization import Encoded, WordPieceTokenizer, batches_by_length, pad_batch
 from ..defaults import BATCH_SIZE
-from ..engines import Engine, open_paddle
+from ..engines import MODEL_STEM, Engine, open_paddle
 from ..errors import InputError
 from ..kinds import Row
 from ..kinds.metrics import Scored
+from ..text_rule import require_text
 from .bundle import Manifest, read_manifest
+from .program import check_program, loading, require_finite, try_engine
 
 
 class Predictor:
@@ -31,7 +33,8 @@ class Predictor:
         engine: one that is open already, instead of Paddle Inference on the bundle's graph.
 
     One instance is for one thread at a time; each further thread takes a `clone()`.
-    Raises InputError when the bundle is incomplete or altered, or does not run in that way.
+    Raises InputError when the bundle is incomplete or altered, does not run in that way, or its model does not fit
+    its manifest: one row is tried.
     """
 
     def __init__(
@@ -42,12 +45,18 @@ class Predictor:
         precision: str | None = None,
         engine: Engine | None = None,
     ):
-        folder = Path(bundle)
+        self.folder = folder = Path(bundle)
         self.manifest: Manifest = read_manifest(folder)
         self.kind = self.manifest.kind
         self.precision = _checked_precision(self.manifest, str(bundle), device, precision)
+        if "tokenizer.json" not in self.manifest.files:  # what it knows of case is nowhere else
+            raise InputError("the manifest names no tokenizer.json", str(bundle), "export the bundle again")
         self.tokenizer = WordPieceTokenizer.from_folder(folder)
-        self._engine = engine or open_paddle(folder, device, threads, self.precision)
+        if engine is None and (folder / f"{MODEL_STEM}.pdmodel").is_file():
+            check_program(folder, self.manifest)
+        with loading(folder):
+            self._engine = engine or open_paddle(folder, device, threads, self.precision)
+        try_engine(self._engine, self.tokenizer, self.manifest, folder)
 
     def clone(self) -> Predictor:
         """Another predictor on the same weights, for another thread: only its buffers are its own."""
@@ -61,7 +70,13 @@ class Predictor:
         return self.manifest.labels
 
     def predict(self, texts: list[str], texts_b: list[str] | None = None, batch_size: int = BATCH_SIZE) -> list[Any]:
-        """The answer to each text (or pair), in order: a Prediction, a Score, or a list of Entity."""
+        """The answer to each text (or pair), in order: a Prediction, a Score, or a list of Entity.
+
+        Raises InputError for a text that is refused (text_rule.py).
+        """
+        for name, given in (("texts", texts), ("texts_b", texts_b or [])):
+            for place, text in enumerate(given):
+                require_text(text, f"{name}[{place}]")
         rows = self.encode(texts, texts_b)
         answers: list[Any] = [None] * len(rows)
         for indices in batches_by_length([row.input_ids for row in rows], batch_size):
@@ -76,9 +91,13 @@ class Predictor:
         return self.kind.rows(self.tokenizer, texts, texts_b, manifest.max_length_tokens, manifest.unit)
 
     def answer(self, rows: list[Row], multiple_of: int = 1) -> list[Any]:
-        """The answers to rows from `encode`, by one forward pass; padded lengths are rounded up to `multiple_of`."""
+        """The answers to rows from `encode`, by one forward pass; padded lengths are rounded up to `multiple_of`.
+
+        Raises InputError if the model's output is not a finite number.
+        """
         ids = pad_batch([row.input_ids for row in rows], self.tokenizer.pad_id, multiple_of)
         outputs = self._engine(ids, pad_batch([row.token_type_ids for row in rows], 0, multiple_of))
+        require_finite(outputs, str(self.folder))
         return [
             self.kind.decode(row, self.kind.answers(output, row.places), self.labels)
             for row, output in zip(rows, outputs, strict=True)

@@ -66,3 +66,11 @@ def test_a_gpu_where_paddle_has_none_is_refused(classifier):
         pytest.skip("this Paddle has GPU support")
     with pytest.raises(InputError, match="this Paddle has no GPU"):
         Predictor(classifier.folder, device="gpu")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"), [("a\x07", "control character U\\+0007"), ("\u200b", "the text is empty")]
+)
+def test_a_text_that_is_refused_is_named_by_its_place(classifier, text, message):
+    with pytest.raises(InputError, match=rf"texts\[1\]: {message}"):
+        Predictor(classifier.folder).predict(["天地", text])

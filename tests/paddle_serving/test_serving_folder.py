@@ -3,7 +3,9 @@
 import ast
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 from google.protobuf import text_format
@@ -13,6 +15,7 @@ from paddle_ernie_tiny.deploy.bundle import Manifest, write_manifest
 from paddle_ernie_tiny.errors import InputError
 from paddle_ernie_tiny.kinds import KINDS
 from paddle_ernie_tiny.kinds.classification import Classification
+from paddle_ernie_tiny.kinds.metrics import METRICS, metrics_of
 from paddle_ernie_tiny.paddle_serving import serving_folder
 from paddle_ernie_tiny.paddle_serving.serving_folder import export_paddle_serving, model_config
 
@@ -75,16 +78,18 @@ def make_bundle(folder, **changes):
     train_vocabulary(["好 不 好"] * 3, 20).save(folder)
     (folder / "model.pdmodel").write_bytes(b"")
     (folder / "model.pdiparams").write_bytes(b"")
+    kind = KINDS[changes.get("task_type", "classification").removeprefix("pair_")]
+    labels = changes.get("labels", ["a", "b"] if kind.has_labels else ["score"])
     values = dict(
         task="tiny",
         task_type="classification",
-        labels=["a", "b"],
+        labels=labels,
         max_length_tokens=16,
-        metric="accuracy",
+        metric=metrics_of(kind.name)[0],
         precision="fp32",
         parameters=1,
-        inputs=[],
-        outputs=[],
+        inputs=[variable(name, "int64", [-1, -1]) for name in ("input_ids", "token_type_ids")],
+        outputs=[variable("logits", "float32", [-1] * (1 + kind.by_token) + [len(labels)])],
         parity={},
         table={},
         versions={},
@@ -96,9 +101,7 @@ def make_bundle(folder, **changes):
 @pytest.mark.parametrize(
     ("changes", "options", "message"),
     [
-        ({"task_type": "ranking"}, {}, "cannot answer task type 'ranking'"),
-        ({"task_type": "pair_token_classification"}, {}, "cannot answer task type 'pair_token_classification'"),
-        ({"precision": "int8"}, {}, "precision 'int8' would not give its own answers"),
+        ({"precision": "int8", "quantization": {}}, {}, "precision 'int8' would not give its own answers"),
         ({}, {"http_port": 9000, "rpc_port": 9000}, "both to use port 9000"),
     ],
 )
@@ -119,19 +122,18 @@ def test_a_folder_with_something_in_it_is_left_alone(tmp_path):
 
 
 def test_a_failure_leaves_nothing_behind(tmp_path, monkeypatch):
-    bundle = make_bundle(tmp_path / "bundle")  # without inputs and outputs in its manifest
+    bundle = make_bundle(tmp_path / "bundle")
     monkeypatch.setattr(serving_folder, "model_output", lambda bundle: "logits")
-    with pytest.raises(ValueError):
+    monkeypatch.setattr(serving_folder, "write_text", Mock(side_effect=OSError("no space")))
+    with pytest.raises(OSError, match="no space"):
         export_paddle_serving(bundle, tmp_path / "out")
     assert [path.name for path in tmp_path.iterdir()] == ["bundle"]
 
 
 def test_the_folder_holds_the_toolkit_s_modules_as_they_are(tmp_path, monkeypatch, project_root):
-    output = {"name": "logits", "dtype": "float32", "shape": [-1, 3]}
-    inputs = [{"name": "input_ids", "dtype": "int64", "shape": [-1, -1]}]
     labels = ["O", "B-地", "I-地"]
     changes = {"task_type": "token_classification", "unit": "character", "labels": labels}
-    bundle = make_bundle(tmp_path / "bundle", inputs=inputs, outputs=[output], **changes)
+    bundle = make_bundle(tmp_path / "bundle", **changes)
     monkeypatch.setattr(serving_folder, "model_output", lambda bundle: "linear_1.tmp_1")
     out = export_paddle_serving(bundle, tmp_path / "out", http_port=8001, rpc_port=8002, threads=3)
     assert (out / "text" / "__init__.py").is_file()
@@ -151,8 +153,7 @@ def test_the_folder_holds_the_toolkit_s_modules_as_they_are(tmp_path, monkeypatc
 
 @pytest.mark.parametrize("task_type", ["classification", "pair_classification", "regression", "pair_regression"])
 def test_every_kind_of_the_toolkit_is_answered(tmp_path, monkeypatch, task_type):
-    output = {"name": "logits", "dtype": "float32", "shape": [-1, 2]}
-    bundle = make_bundle(tmp_path / "bundle", task_type=task_type, outputs=[output])
+    bundle = make_bundle(tmp_path / "bundle", task_type=task_type)
     monkeypatch.setattr(serving_folder, "model_output", lambda bundle: "linear_1.tmp_1")
     out = export_paddle_serving(bundle, tmp_path / "out")
     settings = json.loads((out / "service.json").read_text(encoding="utf-8"))
@@ -171,6 +172,7 @@ class Stars(Classification):
 
 def test_a_kind_of_an_extension_is_refused(tmp_path, monkeypatch):
     monkeypatch.setitem(KINDS, Stars.name, Stars())
+    monkeypatch.setitem(METRICS, "stars", replace(METRICS["accuracy"], name="stars", kinds=("stars",)))
     bundle = make_bundle(tmp_path / "bundle", task_type="stars")
     with pytest.raises(InputError, match="cannot answer task type 'stars'") as caught:
         export_paddle_serving(bundle, tmp_path / "out")
