@@ -47,8 +47,8 @@ class RunningServer:
         finally:
             connection.close()
 
-    def raw(self, *pieces: bytes, pause: float = 0) -> bytes:
-        """Sends bytes as they are, `pause` seconds apart, and reads until the server closes."""
+    def raw(self, *pieces: bytes, pause: float = 0, ends: bool = False) -> bytes:
+        """Sends bytes as they are, `pause` seconds apart, then perhaps ends its side; reads until the server closes."""
         with socket.create_connection(("127.0.0.1", self.port), timeout=30) as connection:
             for piece in pieces:
                 try:
@@ -56,6 +56,8 @@ class RunningServer:
                 except OSError:  # the server has seen enough
                     break
                 time.sleep(pause)
+            if ends:
+                connection.shutdown(socket.SHUT_WR)
             answer = b""
             with suppress(ConnectionResetError):
                 while block := connection.recv(65536):
@@ -72,12 +74,14 @@ def _reply(response) -> Reply:
 
 
 @contextmanager
-def serving(folder: Path, *arguments, blocked=(), **environment):
-    """`ernie-tiny serve ARGUMENTS` on a free port; ready when the block is entered."""
+def serving(folder: Path, *arguments, blocked=(), open_files=None, **environment):
+    """`ernie-tiny serve ARGUMENTS` on a free port; ready when the block is entered. open_files: soft and hard limit."""
     log_file = folder / "server.log"
     environment = {**os.environ, "PYTHONUNBUFFERED": "1", **environment}
     with open(log_file, "w", encoding="utf-8") as log, open(folder / "server.err", "w", encoding="utf-8") as errors:
         line = command("serve", *arguments, "--port", "0", blocked=blocked)
+        if open_files:
+            line = ["sh", "-c", f'ulimit -Sn {open_files[0]} && ulimit -Hn {open_files[1]} && exec "$@"', "sh", *line]
         process = subprocess.Popen(line, stdout=log, stderr=errors, env=environment)
     server = RunningServer(process, 0, log_file)
     try:

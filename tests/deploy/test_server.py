@@ -88,6 +88,14 @@ def test_health_metrics_and_headers(one_model):
     assert page.headers["x-content-type-options"] == "nosniff"
 
 
+@pytest.mark.parametrize("path", ["/", "/page.js", "/healthz", "/readyz", "/v1/models", "/openapi.json"])
+def test_head_is_answered_as_get_without_the_body(one_model, path):
+    head, get = one_model.ask(path, method="HEAD"), one_model.ask(path)
+    assert head.status == get.status == 200 and head.body == b""
+    same = ("content-type", "content-length")
+    assert [head.headers[name] for name in same] == [get.headers[name] for name in same]
+
+
 def test_logs_are_json_without_the_users_texts(one_model):
     one_model.ask(body={"text": "秘密的文字 secret"})
     one_model.ask("/v1/predict/secret?q=secret", Authorization="Bearer secret")
@@ -109,7 +117,8 @@ def test_an_api_key_guards_the_models_but_not_the_probes(bundles, tmp_path):
             assert reply.status == 401 and reply.headers["www-authenticate"] == "Bearer"
             assert reply.json()["error"]["code"] == "unauthorized"
         assert server.ask("/v1/models").status == 401 and server.ask("/readyz").status == 200
-        assert server.ask(body={"text": TEXT}, Authorization="Bearer k3y").status == 200
+        for scheme in ("Bearer", "bearer", "BEARER"):  # RFC 9110: the scheme's case does not count
+            assert server.ask(body={"text": TEXT}, Authorization=f"{scheme} k3y").status == 200
         assert "security" in server.ask("/openapi.json").json()["paths"]["/v1/predict"]["post"]
         assert "k3y" not in server.log_file.read_text(encoding="utf-8")
 

@@ -86,11 +86,13 @@ def test_wrong_content_types(server, headers, status, code):
     assert_refused(server.ask(body=body(b"a"), **headers), status, code)
 
 
-@pytest.mark.parametrize("method", ["GET", "PUT", "DELETE", "OPTIONS", "TRACE", "BREW"])
+@pytest.mark.parametrize("method", ["GET", "HEAD", "PUT", "DELETE", "OPTIONS", "TRACE", "BREW"])
 def test_wrong_methods(server, method):
     reply = server.ask(method=method)
-    assert_refused(reply, 405, "method_not_allowed")
-    assert reply.headers["allow"] == "POST"
+    if method != "HEAD":  # which has no body
+        assert_refused(reply, 405, "method_not_allowed")
+    assert reply.status == 405 and reply.headers["allow"] == "POST"
+    assert server.ask("/healthz", method="POST").headers["allow"] == "GET, HEAD"
 
 
 def test_a_query_changes_nothing_of_the_page(server):
@@ -98,7 +100,9 @@ def test_a_query_changes_nothing_of_the_page(server):
     assert reply.headers["content-type"].startswith("text/html") and b"<title>ernie-tiny</title>" in reply.body
 
 
-@pytest.mark.parametrize("path", ["/nope", "/v1/predict/../../etc/passwd", "/page.js/x", "/v1/%00", "/" + "a" * 5000])
+@pytest.mark.parametrize(
+    "path", ["/nope", "/v1/predict/../../etc/passwd", "/page.js/x", "/v1/%00", "/healthz/", "/" + "a" * 5000]
+)
 def test_unknown_paths(server, path):
     assert_refused(server.ask(path), 404, "not_found")
 
@@ -125,6 +129,37 @@ def test_a_chunked_body_is_bounded_too(server):
 )
 def test_what_is_not_http(server, sent):
     assert server.raw(sent).startswith(b"HTTP/1.1 400 ")
+
+
+def test_a_slash_at_the_end_leads_to_no_other_place(server):
+    reply = server.ask("/v1/predict/", body={"text": "a"}, Host="evil.example")
+    assert_refused(reply, 404, "not_found")
+    assert "location" not in reply.headers and b"evil" not in reply.body
+
+
+@pytest.mark.parametrize("path", [b"/v1/predict", b"/nowhere"])
+@pytest.mark.parametrize("pause", [0, 0.2])
+def test_a_bad_chunk_is_answered(server, path, pause):
+    head = HEAD.replace(b"/v1/predict", path) + b"Transfer-Encoding: chunked\r\n\r\n"
+    answer = server.raw(head, b"zz\r\nabc\r\n0\r\n\r\n", pause=pause)
+    assert answer.startswith((b"HTTP/1.1 400 ", b"HTTP/1.1 404 "))
+    assert not any("traceback" in entry for entry in server.logs())
+
+
+CHUNKED = b"Transfer-Encoding: chunked\r\n\r\n3\r\n{  \r\n"
+
+
+@pytest.mark.parametrize("sent", [b"Content-Length: 100\r\n\r\n", b'Content-Length: 100\r\n\r\n{"te', CHUNKED])
+def test_a_body_that_is_cut_off_is_answered(server, sent):
+    answer = server.raw(HEAD + sent, ends=True)
+    assert answer.startswith(b"HTTP/1.1 400 ") and b"the body was cut off" in answer
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_a_client_that_ends_its_side_gets_what_it_asked_for(server, count):
+    content = body("好".encode())
+    sent = HEAD + b"Content-Length: %d\r\n\r\n" % len(content) + content
+    assert server.raw(sent * count, ends=True).count(b"HTTP/1.1 200 ") == count
 
 
 def test_rubbish_after_a_request(server):

@@ -3,6 +3,7 @@
 import asyncio
 import threading
 from types import SimpleNamespace
+from unittest.mock import Mock
 
 import pytest
 
@@ -11,6 +12,7 @@ from paddle_ernie_tiny.deploy.server.bundle_queue import BundleQueue
 from paddle_ernie_tiny.deploy.server.messages import Problem
 from paddle_ernie_tiny.deploy.server.middleware import Metrics
 from paddle_ernie_tiny.deploy.server.options import ServeOptions
+from paddle_ernie_tiny.errors import InputError
 
 
 class ToldPredictor:
@@ -73,6 +75,19 @@ def test_rows_that_arrive_while_the_thread_is_busy_share_a_batch(monkeypatch):
         assert [sorted(batch) for batch in queue.predictor.batches[1:]] == [["a", "aa", "b", "bb", "c", "cc"]]
 
     in_queue(monkeypatch, check)
+
+
+def test_an_error_of_the_toolkits_own_is_logged_without_a_traceback(monkeypatch, caplog):
+    monkeypatch.setattr(ToldPredictor, "answer", Mock(side_effect=InputError("output is not a finite number", "x")))
+
+    async def check(queue, metrics):
+        with pytest.raises(Problem) as problem:
+            await queue.answers(["a"], None)
+        assert problem.value.code == "internal"
+
+    in_queue(monkeypatch, check)
+    (record,) = [record for record in caplog.records if record.message == "batch_failed"]
+    assert not record.exc_info and "not a finite number" in record.reason
 
 
 @pytest.mark.parametrize("text", ["fail", "bad row"])

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ...errors import ErnieTinyError
 from ...kinds import Row
 from ..predictor import Predictor
 from .messages import Problem
@@ -127,7 +128,8 @@ class BundleQueue:
         try:
             return await asyncio.get_running_loop().run_in_executor(self._thread, function, *arguments)
         except Exception as error:
-            log.error("batch_failed", exc_info=error, extra={"model": self._name})
+            own = isinstance(error, ErnieTinyError)  # which says all there is to know
+            log.error("batch_failed", exc_info=not own and error, extra={"model": self._name, "reason": str(error)})
             self._metrics.failures.labels(self._name).inc()
             raise Problem("internal", "the model could not answer; the server's log says why") from None
 

@@ -6,9 +6,9 @@ Every refusal has one JSON shape: {"error": {"code", "message", "where", "remedy
 from __future__ import annotations
 
 import asyncio
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import Annotated, Any, Literal, Union
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
@@ -16,6 +16,7 @@ from pydantic_core import ErrorDetails, from_json
 from starlette.requests import Request
 from starlette.responses import Response
 
+from ...text_rule import PATTERN, text_fault
 from ..bundle import Manifest
 from .options import ServeOptions
 
@@ -25,7 +26,7 @@ CODES = {
     "not_found": (404, "No such path."),
     "unknown_model": (404, "No model of this name."),
     "method_not_allowed": (405, "The path does not take this method."),
-    "slow_request": (408, "The body did not arrive in time."),
+    "slow_request": (408, "The headers or the body did not arrive in time."),
     "body_too_large": (413, "The body is larger than the server takes."),
     "unsupported_media_type": (415, "The body is not declared as application/json, or is compressed."),
     "invalid_request": (422, "The JSON does not say what to predict; `where` names the place."),
@@ -33,12 +34,10 @@ CODES = {
     "internal": (500, "The server failed; its log says why."),
     "draining": (503, "The server is shutting down."),
     "timeout": (503, "No answer in time."),
-    "too_many_connections": (503, "Too many connections have a request under way."),
+    "too_many_connections": (503, "Too many connections are open."),
 }
-# Control characters but tab and line ends: no text holds them, and what follows a NUL is lost in many logs and tools.
-_CONTROL = r"\x00-\x08\x0b\x0c\x0e-\x1f\x7f"
-_TEXT = rf"^[^{_CONTROL}]*[^\s{_CONTROL}][^{_CONTROL}]*$"
 _JSON_TYPES = {dict: "an object", list: "a list", str: "a string", bool: "a boolean", type(None): "null"}
+_LAST_PIECES_SECONDS = 0.5  # for what came before the client's end, and is on its way through the event loop
 _CLOSED = ConfigDict(extra="forbid")
 
 Shapes = dict[tuple[str, bool], type[BaseModel]]  # of a body, by (the model that is asked, is there a list of rows?)
@@ -75,6 +74,13 @@ class Problem(Exception):
         body = ErrorBody(error=error).model_dump_json(exclude_none=True)
         return Response(body, CODES[self.code][0], self.headers, "application/json")
 
+    def as_http(self) -> bytes:
+        """The whole answer as it is sent where there is no request to answer; the connection ends with it."""
+        response = self.response()
+        head = f"HTTP/1.1 {response.status_code} {HTTPStatus(response.status_code).phrase}\r\nconnection: close\r\n"
+        lines = b"".join(b"%b: %b\r\n" % line for line in response.raw_headers)
+        return head.encode() + lines + b"\r\n" + bytes(response.body)
+
 
 def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """OpenAPI `responses` for these status codes."""
@@ -98,7 +104,7 @@ class Asked:
 
 def request_shapes(pairs: dict[str, bool], options: ServeOptions) -> Shapes:
     """What /v1/predict takes; `pairs` says of each of the server's models whether a row is two texts."""
-    text = Annotated[str, Field(min_length=1, max_length=options.max_characters, pattern=_TEXT)]
+    text = Annotated[str, Field(min_length=1, max_length=options.max_characters, pattern=PATTERN)]
     shapes: Shapes = {}
     for pair in sorted(set(pairs.values())):
         names = [name for name in pairs if pairs[name] == pair]
@@ -121,11 +127,21 @@ async def read_body(request: Request, options: ServeOptions) -> bytes:
         raise Problem("unsupported_media_type", "the body is not declared as JSON", "content-type", "application/json")
     if request.headers.get("content-encoding", "identity").lower() != "identity":
         raise Problem("unsupported_media_type", "compressed bodies are not taken", "content-encoding", "leave it out")
+    collecting = asyncio.ensure_future(_collect(request, options.max_body_bytes))
+    ended = request.state.connection.ended
     try:
-        return await asyncio.wait_for(_collect(request, options.max_body_bytes), options.body_seconds)
-    except asyncio.TimeoutError:  # the builtin one only from Python 3.11 on
-        what = f"the body did not arrive within {options.body_seconds:g} s"
-        raise Problem("slow_request", what, "body", "send it at once", {"Connection": "close"}) from None
+        await asyncio.wait({collecting, ended}, timeout=options.body_seconds, return_when=asyncio.FIRST_COMPLETED)
+        if ended.done():
+            await asyncio.wait({collecting}, timeout=_LAST_PIECES_SECONDS)
+        if collecting.done():
+            return collecting.result()
+    finally:
+        collecting.cancel()
+    close = {"Connection": "close"}
+    if ended.done():
+        raise Problem("not_json", "the body was cut off", "body", "send the whole body", close)
+    what = f"the body did not arrive within {options.body_seconds:g} s"
+    raise Problem("slow_request", what, "body", "send it at once", close)
 
 
 async def _collect(request: Request, limit: int) -> bytes:
@@ -184,10 +200,7 @@ def _problem(error: ErrorDetails, models: str) -> Problem:
         case "string_too_long", _:
             what, remedy = f"{len(value)} characters, at most {most} are taken", "shorten the text"
         case (("string_too_short" | "string_pattern_mismatch"), _):
-            what, remedy = "the text is empty", "give a text with characters in it"
-            if control := re.search(f"[{_CONTROL}]", value):
-                what = f"control character U+{ord(control.group()):04X} at position {control.start()}"
-                remedy = "take it out"
+            what, remedy = text_fault(value) or ("the text is refused", "see /openapi.json")
         case other, _:
             expected = {"model_type": "an object", "list_type": "a list of texts"}.get(other, "a string")
             what, remedy = f"expected {expected}, got {_JSON_TYPES.get(type(value), 'a number')}", f"give {expected}"

@@ -45,6 +45,8 @@ class Metrics:
         self.batch_rows = Histogram("batch_rows", "Rows of a batch", ["model"], **in_rows)
         self.batch_seconds = Histogram("batch_seconds", "One forward pass", ["model"], **in_seconds)
         self.failures = Counter("batch_failures", "Batches that failed", ["model"], **ours)
+        self.connections = Gauge("connections", "Open connections", **ours)
+        self.dropped = Counter("connections_dropped", "Connections closed unread: too many were open", **ours)
         self.queue_rows = Gauge("queue_rows", "Rows that wait", ["model"], **ours)
 
     def observe_batch(self, model: str, lengths: list[int], padded: int, seconds: float) -> None:
@@ -57,44 +59,45 @@ class Metrics:
 
 
 class Observed:
-    """The ASGI application, observed; at most `limit` requests are under way at a time, one for each connection in use.
+    """The ASGI application, observed; a connection above the limit is refused, and HEAD is answered as GET is.
 
     Paths and methods that are not the server's own are neither logged nor counted by name: a client can put anything
     there.
     """
 
-    def __init__(self, app: ASGIApp, metrics: Metrics, paths: set[str], limit: int):
-        self.app, self.metrics, self.paths, self.limit = app, metrics, paths, limit
+    def __init__(self, app: ASGIApp, metrics: Metrics, paths: set[str]):
+        self.app, self.metrics, self.paths = app, metrics, paths
         self._process, self._number = secrets.token_hex(4), count(1)
-        self._under_way = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers one HTTP request (uvicorn is told to pass on nothing else)."""
         start, status, request_id = time.perf_counter(), 0, f"{self._process}-{next(self._number)}"
         noted: dict[str, Any] = {}  # what the application adds to the log line
-        scope["state"]["noted"] = noted
+        scope["state"]["noted"], connection = noted, scope["state"]["connection"]
 
         async def observed_send(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
                 message["headers"] = [*message["headers"], *_HEADERS, (b"x-request-id", request_id.encode())]
+            if connection.closing:  # uvicorn takes no answer then, until it knows that the connection is lost
+                await connection.lost
             await send(message)
 
         app = self.app
-        if self._under_way >= self.limit:
-            noted["code"], what = "too_many_connections", f"{self.limit} connections have a request under way"
+        if connection.refused:
+            noted["code"], what = "too_many_connections", "as many connections are open as the server takes"
             app = Problem(noted["code"], what, None, "try again later", {"Connection": "close"}).response()
-        self._under_way += 1
-        try:
-            await app(scope, receive, observed_send)
+        connection.request_begins()
+        try:  # uvicorn keeps the scope with HEAD, and sends no body
+            await app({**scope, "method": "GET"} if scope["method"] == "HEAD" else scope, receive, observed_send)
         except Exception:
             log.exception("request_failed", extra={"request_id": request_id})
             if status:  # too late to say so: close the connection
                 raise
             await Problem("internal", "the server failed; its log says why").response()(scope, receive, observed_send)
         finally:
-            self._under_way -= 1
+            connection.request_ends()
         seconds = time.perf_counter() - start
         method = scope["method"] if scope["method"] in _METHODS else "other"
         path = scope["path"] if scope["path"] in self.paths else "other"

@@ -29,7 +29,8 @@ class ServeOptions:
     body_seconds: float = option("time for a client to send its body; then 408", 10.0, min=0.1)
     request_seconds: float = option("time for the answer; then 503", 30.0, min=0.1)
     drain_seconds: float = option("time to stay open after SIGTERM", 1.0, min=0)
-    max_connections: int = option("connections with a request under way; then 503", 2048, min=1)
+    idle_seconds: float = option("time to send headers, or to take an answer; then closed", 30.0, min=0.1)
+    max_connections: int = option("open connections; more get 503", 2048, min=1)
     api_key: str | None = option("clients send it as 'Authorization: Bearer KEY'", None, envvar="ERNIE_TINY_API_KEY")
 
     def __post_init__(self):

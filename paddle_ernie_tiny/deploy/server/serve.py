@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, cast
 
 import uvicorn
 from fastapi import Depends, FastAPI, Request, Response
@@ -29,6 +29,7 @@ from ...errors import InputError
 from ..row_files import answer_rows
 from . import messages
 from .bundle_queue import BundleQueue
+from .connections import BACKLOG, BURST, Connections, connections_possible
 from .messages import Models, Problem, ServedModel, State, documented
 from .middleware import Metrics, Observed
 from .options import ServeOptions
@@ -56,7 +57,8 @@ def serve(bundles: dict[str, Path], options: ServeOptions) -> None:
         queues = {name: BundleQueue(name, folder, options, metrics) for name, folder in bundles.items()}
         if options.api_key is None and not ipaddress.ip_address(listener.getsockname()[0]).is_loopback:
             log.warning("reachable_without_api_key", extra={"host": options.host})
-        _Server(ServerContext(queues, options, metrics), start).run(sockets=[listener])
+        connections = Connections(options, connections_possible(options.max_connections), metrics)
+        _Server(ServerContext(queues, options, metrics), connections, start).run(sockets=[listener])
     for queue in queues.values():
         queue.stop()
     log.info("stopped")
@@ -65,18 +67,20 @@ def serve(bundles: dict[str, Path], options: ServeOptions) -> None:
 class _Server(uvicorn.Server):
     """uvicorn's server, which goes on listening for `drain_seconds` after the signal, and then exits 0."""
 
-    def __init__(self, service: ServerContext, start: float):
+    def __init__(self, service: ServerContext, connections: Connections, start: float):
         self._service, self._start = service, start
-        options = service.options
+        options, http = service.options, cast(Any, connections.protocol)  # any callable will do
         config = uvicorn.Config(
             build_app(service),
-            http="h11",
+            http=http,
+            loop="asyncio",
+            backlog=BURST,
             ws="none",
             lifespan="off",
             log_config=None,
             access_log=False,
             server_header=False,
-            timeout_keep_alive=30,
+            timeout_keep_alive=int(options.idle_seconds) + 1,
             timeout_graceful_shutdown=int(options.body_seconds + options.request_seconds) + 1,
         )
         super().__init__(config)
@@ -88,6 +92,7 @@ class _Server(uvicorn.Server):
         await super().startup(sockets)
         seconds = round(time.perf_counter() - self._start, 2)
         for listener in sockets or []:
+            listener.listen(BACKLOG)  # uvicorn's `backlog` is also how many it accepts at once
             host, port = listener.getsockname()[:2]
             url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
             log.info("listening", extra={"url": url, "models": list(self._service.queues), "seconds": seconds})
@@ -147,6 +152,7 @@ def build_app(service: ServerContext) -> FastAPI:
         description="Predictions of exported bundles. Every refusal has the shape of `ErrorBody`.",
         docs_url=None,  # these pages load scripts from a CDN
         redoc_url=None,
+        redirect_slashes=False,  # to a place that the Host header names
         exception_handlers=dict.fromkeys((Problem, 404, 405), _refuse),
     )
     components = _add_predictions(app, service)
@@ -162,7 +168,7 @@ def build_app(service: ServerContext) -> FastAPI:
         app.add_api_route(path, page, include_in_schema=False, response_model=None)
     app.openapi()["components"]["schemas"] |= components  # FastAPI keeps the document and sends it from then on
     paths = {getattr(route, "path", "") for route in app.routes}
-    app.add_middleware(Observed, metrics=service.metrics, paths=paths, limit=service.options.max_connections)
+    app.add_middleware(Observed, metrics=service.metrics, paths=paths)
     return app
 
 
@@ -251,7 +257,10 @@ async def _refuse(request: Request, error: Exception) -> Response:
     """Answers with the problem; 404 and 405 are the router's own."""
     if isinstance(error, HTTPException):
         code = "not_found" if error.status_code == 404 else "method_not_allowed"
-        error = Problem(code, error.detail, remedy="see /openapi.json", headers=dict(error.headers or {}))
+        headers = dict(error.headers or {})
+        if headers.get("Allow") == "GET":
+            headers["Allow"] = "GET, HEAD"
+        error = Problem(code, error.detail, remedy="see /openapi.json", headers=headers)
     assert isinstance(error, Problem)
     request.state.noted["code"] = error.code
     return error.response()
