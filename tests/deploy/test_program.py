@@ -1,5 +1,6 @@
 """A bundle whose files have the right SHA-256 but are not its own is refused before it answers."""
 
+import json
 import shutil
 
 import numpy as np
@@ -70,6 +71,16 @@ def test_a_tokenizer_with_more_tokens_than_the_model_is_refused(changed):
         return (folder / "tokenizer.json").read_bytes()
 
     with pytest.raises(InputError, match="cannot be loaded and run"):
+        Predictor(changed({"tokenizer.json": other}))
+
+
+def test_token_ids_with_a_gap_are_refused(changed):
+    def other(folder):
+        content = json.loads((folder / "tokenizer.json").read_text(encoding="utf-8"))
+        content["model"]["vocab"]["天"] = 10**6  # the ids after its own were moved up without a word
+        return json.dumps(content).encode()
+
+    with pytest.raises(InputError, match="token ids are not 0, 1, 2"):
         Predictor(changed({"tokenizer.json": other}))
 
 
