@@ -162,7 +162,7 @@ def test_http_and_grpc_answer_as_the_predictor(service, bundle, texts, tmp_path)
     command += ["--grpc", f"127.0.0.1:{service.rpc_port}"]
     file.write_text("\n".join(texts) + "\n", encoding="utf-8")
     done = subprocess.run(command, capture_output=True, text=True)
-    assert done.returncode == 1 and f"texts.txt:{len(texts)}: a tab parts the texts of a pair" in done.stderr
+    assert done.returncode == 1 and f"texts.txt:{len(texts)}: a tab separates the texts of a pair" in done.stderr
     file.write_text("\n".join(texts[:-1]) + "\n", encoding="utf-8")
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
