@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import re
+import signal
 from dataclasses import dataclass
 from typing import Literal
 
@@ -61,9 +65,15 @@ class GateError(ErnieTinyError):
 
 
 class Interrupted(ErnieTinyError):
-    """Ctrl-C arrived; the current step was finished and a checkpoint written."""
+    """Ctrl-C (exit code 130) or SIGTERM (143) arrived; in a training, a checkpoint was written first."""
 
-    exit_code = 130
+    def __init__(self, number: int = signal.SIGINT):
+        how = "terminated" if number == signal.SIGTERM else "interrupted"
+        super().__init__(f"{how}; run the same command again (a run continues where it stopped)")
+        self.number, self.exit_code = number, 128 + number
+
+    def __reduce__(self):
+        return Interrupted, (self.number,)
 
 
 @dataclass(frozen=True)
@@ -79,3 +89,65 @@ class Finding:
     def __str__(self) -> str:
         mark = "warning: " if self.level == "warning" else ""
         return f"{mark}{self.where}: {self.what}" + (f"; {self.remedy}" if self.remedy else "")
+
+
+_FULL = "make room, then run the same command again (a run continues where it stopped)"
+_PLACE = "check the path, or choose another one"
+_OPEN = "raise the limit (ulimit -n)"
+# What the system refuses: what it means, what to do, and is it the user's input that is wrong (exit code 2)?
+_REFUSALS: dict[int, tuple[str, str, bool]] = {
+    errno.ENOSPC: ("the disk is full", _FULL, False),
+    errno.EDQUOT: ("the disk quota is used up", _FULL, False),
+    errno.EFBIG: (
+        "the file would be larger than is allowed",
+        "raise the limit (ulimit -f)",
+        False,
+    ),
+    errno.EIO: ("the disk reports an error", "check the disk, or choose another one", False),
+    errno.EMFILE: ("too many open files", _OPEN, False),
+    errno.ENFILE: ("too many open files on this machine", _OPEN, False),
+    errno.EROFS: ("the file system is read-only", "choose another place", True),
+    errno.EACCES: ("no permission", "change the permissions, or choose another place", True),
+    errno.EPERM: ("not permitted", "change the permissions, or choose another place", True),
+    errno.ENOENT: ("no such file or folder", _PLACE, True),
+    errno.ENOTDIR: ("a part of the path is a file, not a folder", _PLACE, True),
+    errno.EISDIR: ("this is a folder, not a file", _PLACE, True),
+    errno.ENAMETOOLONG: ("the path is too long", _PLACE, True),
+    errno.ELOOP: ("links that lead to each other", _PLACE, True),
+}
+_OUT_OF_MEMORY = re.compile(r"out of memory|bad_alloc|cannot allocate memory|ResourceExhausted", re.IGNORECASE)
+_SMALLER = "use smaller batches (per_device_train_batch_size, --batch-size), or a machine with more of it"
+
+
+def os_error(error: BaseException) -> OSError | None:
+    """The system's refusal that an exception reports; None if it reports none.
+
+    Libraries in Rust (safetensors, tokenizers) give its number in the text of an exception of their own.
+    """
+    if isinstance(error, OSError | ErnieTinyError):
+        return error if isinstance(error, OSError) else None
+    number = re.search(r"\bos error (\d+)\b|\bOs \{ code: (\d+)", str(error))
+    if number is None:
+        return None
+    code, path = int(number[1] or number[2]), re.search(r'at path "([^"]+)"', str(error))
+    return OSError(code, os.strerror(code), *([path[1]] if path else []))
+
+
+def explained(error: BaseException) -> ErnieTinyError:
+    """Any exception as an error of the toolkit: what the system refused, with the path and the remedy.
+
+    Full disks, lacking permissions, missing files and exhausted memory, of whatever library, are explained here and
+    nowhere else. What is not known is named by its class, with exit code 1.
+    """
+    if isinstance(error, ErnieTinyError):
+        return error
+    if isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and _OUT_OF_MEMORY.search(str(error))):
+        detail = str(error).strip().partition("\n")[0]
+        return ErnieTinyError("the memory is used up" + (f": {detail}" if detail else ""), remedy=_SMALLER)
+    refusal = os_error(error)
+    if refusal is None or refusal.errno is None:
+        what = f"{type(error).__name__}: {error}"
+        return ErnieTinyError(what, remedy="set ERNIE_TINY_DEBUG=1 for the traceback")
+    where = None if refusal.filename is None else str(refusal.filename)
+    what, remedy, is_input = _REFUSALS.get(refusal.errno, (str(refusal.strerror), _PLACE, False))
+    return (InputError if is_input else ErnieTinyError)(what, where, remedy)

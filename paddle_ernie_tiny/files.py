@@ -12,9 +12,25 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from .errors import InputError
+from .errors import InputError, os_error
 
 UTF8_REMEDY = "save the file as UTF-8 (for a Chinese Windows file: iconv -f GB18030 -t UTF-8)"
+
+
+@contextmanager
+def at(path: str | os.PathLike) -> Iterator[None]:
+    """Names `path` in a system's refusal inside the block that says nothing of where, such as that of a full disk."""
+    try:
+        yield
+    except Exception as error:
+        refusal = os_error(error)
+        if refusal is None:
+            raise
+        if refusal.filename is None:
+            refusal.filename = str(path)
+        if refusal is error:
+            raise
+        raise refusal from error  # of a library that has an exception of its own for it
 
 
 def write_text(path: str | os.PathLike, text: str) -> None:
@@ -23,20 +39,25 @@ def write_text(path: str | os.PathLike, text: str) -> None:
     A pipe or a device is written into. Raises InputError for a folder, or a file in a folder that is not there.
     """
     require_writable(path)
-    if Path(path).is_relative_to("/dev") or (os.path.exists(path) and not os.path.isfile(path)):
-        with open(path, "w", encoding="utf-8", newline="\n") as stream:
+    if _is_special(path):
+        with at(path), open(path, "w", encoding="utf-8", newline="\n") as stream:
             stream.write(text)
         return
     path = Path(os.path.realpath(path))  # a link stays, what it names is replaced
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        with open(temporary, "w", encoding="utf-8", newline="\n") as file:
+        with at(path), open(temporary, "w", encoding="utf-8", newline="\n") as file:
             file.write(text)
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _is_special(path: str | os.PathLike) -> bool:
+    """Is this a pipe or a device, which is written into and not replaced?"""
+    return Path(path).is_relative_to("/dev") or (os.path.exists(path) and not os.path.isfile(path))
 
 
 def require_writable(path: str | os.PathLike) -> None:
@@ -46,8 +67,28 @@ def require_writable(path: str | os.PathLike) -> None:
         raise InputError("this is a folder, not a file", str(path), "give the name of a file")
     if not path.parent.is_dir():
         raise InputError("no such folder", str(path.parent), "make it first")
-    if not os.access(path if path.exists() else path.parent, os.W_OK):
-        raise InputError("no permission to write there", str(path), "choose another place")
+    if _is_special(path):
+        if not os.access(path, os.W_OK):
+            raise InputError("no permission to write there", str(path), "choose another place")
+        return
+    require_folder(Path(os.path.realpath(path)).parent)  # a new file takes the old one's place
+
+
+def require_folder(folder: Path) -> None:
+    """Raises InputError if nothing can be written in a folder, or it cannot be made: before the work, as above."""
+    existing = _existing(folder)
+    if not existing.is_dir():
+        raise InputError("this is a file, not a folder", str(existing), "choose another place")
+    if not os.access(existing, os.W_OK | os.X_OK):  # also for who may do anything, where a disk is read-only
+        raise InputError("no permission to write there", str(existing), "choose another place")
+
+
+def _existing(path: Path) -> Path:
+    """The nearest folder or file above a path, or itself, that is there."""
+    path = path.absolute()
+    while not path.exists():
+        path = path.parent
+    return path
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -109,9 +150,7 @@ def utf8_lines(path: Path, block_bytes: int = -1) -> Iterator[tuple[int, str | I
 
 def free_bytes(folder: Path) -> tuple[int, Path]:
     """(free bytes on the disk that would hold `folder`, the nearest folder that exists)."""
-    existing = folder.absolute()
-    while not existing.exists():
-        existing = existing.parent
+    existing = _existing(folder)
     return shutil.disk_usage(existing).free, existing
 
 
@@ -128,19 +167,24 @@ def new_folder(target: Path, marker: str | None = None) -> Iterator[Path]:
     temporary = target.with_name(f".{target.name}.{os.uname().nodename}.{os.getpid()}.tmp")
     temporary.mkdir(parents=True)
     try:
-        yield temporary
+        with at(target):
+            yield temporary
         _replace(target, temporary, marker)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
 def require_replaceable(target: Path, marker: str | None) -> None:
-    """Raises InputError unless `target` is absent, an empty folder, or a folder with a file called `marker`."""
+    """Raises InputError unless `target` is absent, an empty folder, or a folder with a file called `marker`.
+
+    Also where no folder can be made beside it, which takes its place later.
+    """
     if target.exists() and not target.is_dir():
         raise InputError("this is a file, not a folder", str(target), "choose another folder")
     if target.is_dir() and any(target.iterdir()) and not (marker and (target / marker).is_file()):
         what = "the folder is not empty" + (f" and holds no {marker}" if marker else "")
         raise InputError(what, str(target), "choose another folder")
+    require_folder(target.parent)
 
 
 def _replace(target: Path, temporary: Path, marker: str | None) -> None:

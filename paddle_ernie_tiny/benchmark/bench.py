@@ -19,7 +19,7 @@ from ..deploy.bundle import read_manifest
 from ..deploy.row_files import evaluate
 from ..engines import ENGINES
 from ..errors import ErnieTinyError, InputError
-from ..files import require_writable, write_json
+from ..files import require_folder, require_writable, write_json
 from ..machine import cpu_flags, describe_machine, git_commit, versions
 from ..processes import in_child
 from .request import BenchRequest, Record, Say
@@ -45,6 +45,8 @@ def bench(request: BenchRequest, json_file: Path | None = None, out: Path | None
     """
     if json_file is not None:
         require_writable(json_file)
+    if out is not None:
+        require_folder(out)
     _check(request)
     texts = request.texts if request.text is None else read_columns(request.text, request.columns)
     named = [resolve(name, request.precisions, request.cache, say) for name in request.models]

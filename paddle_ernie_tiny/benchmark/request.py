@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +19,12 @@ Record = dict[str, Any]  # JSON values
 
 def _list(help: str, default: tuple[Any, ...], option: str, commas: bool = True) -> Any:
     return field(default_factory=lambda: [*default], metadata={"help": help, "option": option, "commas": commas})
+
+
+def _caches() -> str:
+    """The user's folder of caches; the system's temporary folder for a user without a home."""
+    folder = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+    return tempfile.gettempdir() if folder.startswith("~") else folder
 
 
 @dataclass
@@ -46,9 +53,7 @@ class BenchRequest:
     bare: bool = option("measure the models alone: token ids to logits", True)
     profile: bool = option("also show which operations take the time", False)
     cache: Path = field(
-        default_factory=lambda: Path(
-            os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "paddle_ernie_tiny/bench"
-        ),
+        default_factory=lambda: Path(_caches(), "paddle_ernie_tiny/bench"),
         metadata={"help": "keeps exported shapes (default: in the user's cache folder)"},
     )
     texts: Texts | None = None  # instead of the file `text`

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import tempfile
 from dataclasses import asdict, dataclass, replace
@@ -137,7 +138,7 @@ def resolve(specification: str, precisions: list[str], cache: Path, say: Say = p
     A shape is exported in each of `precisions` (or in the one after @); a bundle has one already. @plain exports
     the model as it is written, without what deploy/graph.py leaves out. Raises InputError for what is neither.
     """
-    name, *marks = specification.split("@")
+    name, *marks = os.path.expanduser(specification).split("@")
     unknown = [mark for mark in marks if mark not in (*PRECISIONS, "plain")]
     if unknown:
         raise InputError(f"unknown mark @{unknown[0]}", f"--model {specification}", "use @fp32, @int8 or @plain")

@@ -10,7 +10,7 @@ from ..config import RunConfig
 from ..data.corpus import corpus_files
 from ..data.splits import TaskData, load_task_data
 from ..errors import InputError, InputErrors
-from ..files import free_bytes
+from ..files import free_bytes, require_folder
 from ..kinds import KINDS
 from ..models.architectures import MASKED_LM, check_room, label_names
 from ..models.build import check_model, load_tokenizer, read_model_config, resolve_model
@@ -64,6 +64,8 @@ def preflight(config: RunConfig, say: Callable[[str], None] = print) -> dict[str
         attempt(_check_student, context.config, teacher, source, data)
     attempt(_check_augmentation, config, source)
     attempt(_check_output, Path(config.output_dir))
+    if config.signals_folder is not None:
+        attempt(require_folder, Path(config.signals_folder))
     if errors:
         raise InputErrors(list({str(error): error for error in errors}.values()))  # several checks read one file
     first = next(iter(contexts.values()))
@@ -147,6 +149,7 @@ def _check_output(folder: Path) -> None:
         # a run removes its folders when it runs again; what is in them must be its own
         what = f"the folder is not empty and was not made by a run (it holds {', '.join(strangers[:5])})"
         raise InputError(what, str(folder), "choose another output_dir, or empty the folder")
+    require_folder(folder)
     free, existing = free_bytes(folder)
     if free < _FREE_BYTES:
         what = f"only {free / 2**30:.1f} GiB are free, a run needs at least {_FREE_BYTES / 2**30:.0f}"

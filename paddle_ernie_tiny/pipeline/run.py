@@ -16,7 +16,7 @@ from ..config import RunConfig, dump_config
 from ..deploy.bundle import MANIFEST
 from ..distributed import connect, is_main, wait_for_all
 from ..errors import InputError
-from ..files import write_json
+from ..files import at, write_json
 from ..machine import describe_machine, git_commit
 from ..training.trainer import remove_checkpoints
 from ..watch import Watcher
@@ -51,7 +51,7 @@ def run(
     paddle.set_device(find_device(config.device))
     connect()
     wait_for_all()  # preflight looks into the folder that the main process is about to open
-    with _opened(folder.root) if is_main() else nullcontext():
+    with at(folder.root), _opened(folder.root) if is_main() else nullcontext():
         for context in contexts.values():
             context.watcher = watcher or context.watcher
         steps = plan(contexts)
