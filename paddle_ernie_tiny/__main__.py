@@ -3,9 +3,13 @@
 import os
 import sys
 
-# As a script, its own folder would be searched for modules first, and hide others of the same names.
-if sys.path and os.path.abspath(sys.path[0]) == os.path.dirname(os.path.abspath(__file__)):
+# As a script, its own folder would be searched for modules first, with `-m` the working folder: both may hold files
+# with names of other modules. The package itself is found where it is, here and in child processes.
+if sys.path and not getattr(sys.flags, "safe_path", False):
     sys.path.pop(0)
+_PARENT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+if _PARENT not in sys.path:
+    sys.path.append(_PARENT)
 
 from paddle_ernie_tiny.cli import main  # noqa: E402
 

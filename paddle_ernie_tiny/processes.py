@@ -7,6 +7,7 @@ processes otherwise do), so a script that calls the toolkit needs no `if __name_
 from __future__ import annotations
 
 import multiprocessing
+import multiprocessing.context
 import os
 import signal
 import sys
@@ -25,27 +26,48 @@ from .machine import tune_process
 
 T = TypeVar("T")
 _LOG_LINES = 20
+SAFE_PATH = "PYTHONSAFEPATH"  # not empty: Python does not look for modules in the working folder
 _starting = threading.Lock()
 # What every fresh process calls first, by name: functions of modules with their arguments.
 child_setup: dict[str, tuple[Callable[..., Any], tuple[Any, ...]]] = {}
+
+
+class _Child(multiprocessing.context.SpawnProcess):
+    """A process that ends when it is told to: SIGTERM is for this one, see `_fresh`."""
+
+    terminate = multiprocessing.context.SpawnProcess.kill
+
+
+class _Context(multiprocessing.context.SpawnContext):
+    Process = _Child
 
 
 class Workers(ProcessPoolExecutor):
     """Fresh processes, `count` of them, that keep their module state between calls.
 
     environment: variables that are set in them before anything heavy is imported. log: file that gets what they
-    print; None: they share this process's output.
+    print; None: they share this process's output. Ctrl-C and SIGTERM reach this process alone; where they leave the
+    `with` block, the processes are killed.
     """
 
     def __init__(self, count: int, environment: dict[str, str] | None = None, log: Path | None = None):
-        context = multiprocessing.get_context("spawn")
+        self._children: set[Any] = set()
         arguments = (environment or {}, None if log is None else str(log), list(child_setup.values()))
-        super().__init__(count, mp_context=context, initializer=_start, initargs=arguments)
+        super().__init__(count, mp_context=_Context(), initializer=_start, initargs=arguments)
 
     def submit(self, function: Callable[..., T], /, *args: Any, **kwargs: Any) -> Future[T]:
         """As `ProcessPoolExecutor.submit`; `function` is a module's, arguments and result can be pickled."""
-        with _starting, _without_main():
-            return super().submit(function, *args, **kwargs)
+        with _starting, _fresh():
+            others = set(multiprocessing.active_children())
+            future = super().submit(function, *args, **kwargs)
+            self._children |= set(multiprocessing.active_children()) - others
+            return future
+
+    def __exit__(self, kind: type[BaseException] | None, *error: Any) -> bool | None:
+        if kind is not None and issubclass(kind, KeyboardInterrupt):
+            for child in self._children:
+                child.kill()
+        return super().__exit__(kind, *error)
 
 
 def in_child(what: str, function: Callable[..., T], *args: Any, environment: dict[str, str] | None = None) -> T:
@@ -56,14 +78,9 @@ def in_child(what: str, function: Callable[..., T], *args: Any, environment: dic
     """
     with tempfile.TemporaryDirectory(prefix="ernie-tiny-") as folder:
         log = Path(folder) / "output.log"
-        others = multiprocessing.active_children()
         with Workers(1, environment, log) as worker:
             try:
                 return worker.submit(function, *args).result()
-            except KeyboardInterrupt:  # which only the group of a terminal's processes gets together
-                for child in set(multiprocessing.active_children()) - set(others):
-                    child.kill()
-                raise
             except BrokenProcessPool:
                 lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines() if log.exists() else []
                 last = "\n".join(lines[-_LOG_LINES:]) or "no output"
@@ -92,11 +109,23 @@ def _start(environment: dict[str, str], log: str | None, setup: list[tuple[Calla
 
 
 @contextmanager
-def _without_main() -> Iterator[None]:
-    """Hides the main module, which a spawned process would import (and so run) again."""
-    main = sys.modules["__main__"]
+def _fresh() -> Iterator[None]:
+    """What a process that is spawned in the block inherits.
+
+    - An empty main module: it would import this one's, and so run it again.
+    - No modules from the working folder: a file called random.py there is not Python's (from Python 3.11 on).
+    - Ctrl-C and SIGTERM blocked, whatever Paddle does with them: the process that waits for it decides.
+    """
+    main, safe = sys.modules["__main__"], os.environ.get(SAFE_PATH)
     sys.modules["__main__"] = types.ModuleType("__main__")
+    os.environ[SAFE_PATH] = "1"
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM))
     try:
         yield
     finally:
         sys.modules["__main__"] = main
+        if safe is None:
+            del os.environ[SAFE_PATH]
+        else:
+            os.environ[SAFE_PATH] = safe
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)

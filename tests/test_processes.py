@@ -6,6 +6,7 @@ import subprocess
 import sys
 import textwrap
 import time
+from concurrent.futures.process import BrokenProcessPool
 
 import pytest
 
@@ -149,3 +150,40 @@ def test_a_fresh_process_ends_with_its_parent(tmp_path, number):
     parent.wait(timeout=30)
     _, alive = psutil.wait_procs([child], timeout=30)
     assert not alive, "the child outlives its parent"
+
+
+def blocked() -> set[int]:
+    return signal.pthread_sigmask(signal.SIG_BLOCK, [])
+
+
+def test_signals_are_for_the_process_that_waits():
+    before = blocked()
+    assert {signal.SIGINT, signal.SIGTERM} <= in_child("test", blocked)
+    assert blocked() == before
+
+
+def test_one_dead_worker_of_several_ends_them_all():
+    with pytest.raises(BrokenProcessPool), Workers(2) as workers:
+        workers.submit(nap, "/dev/null")
+        dead = workers.submit(die, 0)
+        workers.submit(count)  # only from then on Python looks after the second process
+        dead.result(timeout=60)
+
+
+@pytest.mark.skipif(sys.version_info < (3, 11), reason="Python has no safe path before")
+def test_files_of_the_working_folder_are_not_taken_for_modules(tmp_path, project_root):
+    for name in ("random", "signal", "socket", "struct", "threading", "tempfile"):
+        (tmp_path / f"{name}.py").write_text("raise SystemExit('a file of the working folder was imported')")
+    work = "from paddle_ernie_tiny.processes import in_child; import math; print(in_child('test', math.sqrt, 16))"
+    environment = {**os.environ, "PYTHONPATH": str(project_root)}
+    program = [sys.executable, "-P", "-c", work]  # -P: as the installed command starts
+    done = subprocess.run(program, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120)
+    assert (done.stdout, done.returncode) == ("4.0\n", 0), done.stderr
+
+
+def test_the_module_as_a_program_leaves_the_working_folder_out(tmp_path, project_root):
+    (tmp_path / "typer.py").write_text("raise SystemExit('a file of the working folder was imported')")
+    environment = {**os.environ, "PYTHONPATH": str(project_root)}
+    program = [sys.executable, "-m", "paddle_ernie_tiny", "--help"]
+    done = subprocess.run(program, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0 and "Usage" in done.stdout, done.stderr
