@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from os.path import expanduser
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 PositiveInt = Annotated[int, Field(gt=0, lt=2**31)]
 Weight = Annotated[float, Field(ge=0, le=1e6)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 Column = str | int
+PathName = Annotated[str, AfterValidator(expanduser)]  # of a file or folder; a leading ~ is written out
 
 
 class Section(BaseModel):

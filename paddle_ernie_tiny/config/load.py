@@ -109,7 +109,7 @@ def load_config(
     command line. Raises InputErrors with every mistake, each with its YAML path, value and remedy.
     """
     where = "keyword arguments" if path is None else str(path)
-    raw = {} if path is None else _read_with_base(Path(path), ())
+    raw = {} if path is None else _read_with_base(Path(os.path.expanduser(path)), ())
     raw = _on_top_of(raw, copy.deepcopy(sections or {}), where)
     for override in overrides:
         _apply_override(raw, override)
@@ -130,7 +130,7 @@ def _read_with_base(path: Path, above: tuple[Path, ...]) -> dict:
     if not isinstance(base, str):
         raise InputError(f"not a path: {base!r}", f"{path}: extends", "give the path of another YAML file")
     try:
-        below = _read_with_base(path.parent / base, (*above, path.resolve()))
+        below = _read_with_base(path.parent / os.path.expanduser(base), (*above, path.resolve()))
     except InputError as error:
         raise InputError(f"its base cannot be read: {error.what}", f"{path}: extends", error.remedy) from None
     return _on_top_of(below, raw, str(path))
@@ -176,7 +176,7 @@ def check_config(raw: dict, where: str) -> RunConfig:
     """Validates a plain mapping. Raises InputErrors that list every mistake."""
     extensions = raw.get("extensions")
     names = extensions if isinstance(extensions, list) else []
-    load_extensions(name for name in names if isinstance(name, str))
+    load_extensions(os.path.expanduser(name) for name in names if isinstance(name, str))
     _merge_stage_objectives(raw)
     _fill_from_table(raw)
     try:

@@ -14,7 +14,7 @@ from .. import defaults
 from ..engines import ENGINES
 from ..kinds import KINDS
 from ..kinds.metrics import metrics_of
-from ..sections import Column, Fraction, PositiveInt, Section, Weight, key
+from ..sections import Column, Fraction, PathName, PositiveInt, Section, Weight, key
 from ..stages import STAGES
 from .objective_settings import ObjectiveSettings
 
@@ -85,10 +85,10 @@ class DataSettings(Section):
     """Labelled data: local files (tsv, csv, jsonl), or a data set of `paddlenlp.datasets` by name."""
 
     source: Literal["files", "paddlenlp"] = "files"
-    train: str = key(..., "file; for paddlenlp the split's name")
-    dev: str | None = key(None, "file or split that chooses the best checkpoint")
-    test: str | None = key(None, "file or split that is scored in the report; default: dev")
-    more_tests: dict[str, str] = key({}, "further labelled files or splits that the report scores, by name")
+    train: PathName = key(..., "file; for paddlenlp the split's name")
+    dev: PathName | None = key(None, "file or split that chooses the best checkpoint")
+    test: PathName | None = key(None, "file or split that is scored in the report; default: dev")
+    more_tests: dict[str, PathName] = key({}, "further labelled files or splits that the report scores, by name")
     dev_from_train: Fraction = key(0.0, "share of train that is held out as dev, by the run's seed")
     train_limit: PositiveInt | None = key(None, "use only this many training rows, by the run's seed")
     format: Literal["auto", "tsv", "csv", "jsonl", "conll"] = key(
@@ -119,7 +119,7 @@ class DataSettings(Section):
 class GeneralCorpusSettings(Section):
     """Unlabelled text of the general stages: one passage per line, UTF-8, of any size."""
 
-    path: str = key(..., "a folder of .txt files, a glob, or one file")
+    path: PathName = key(..., "a folder of .txt files, a glob, or one file")
     max_length_tokens: Annotated[int, Field(ge=8, le=512)] = key(128, "longer lines are split")
     held_out_rows: PositiveInt = key(512, "rows kept aside to measure the latent terms")
 
@@ -131,7 +131,7 @@ class AugmentationSettings(Section):
     replace_probability: Annotated[float, Field(gt=0, le=1)] = key(0.4, "of each word")
     candidates: PositiveInt = key(15, "the masked language model's best, and as many neighbours")
     language: Literal["zh", "en"] = key("zh", "zh: words as jieba cuts them; en: words between spaces")
-    word_vectors: str | None = key(None, "text file of word vectors; its neighbours are candidates too")
+    word_vectors: PathName | None = key(None, "text file of word vectors; its neighbours are candidates too")
     labels: Literal["original", "teacher"] = key(
         "original", "of augmented rows: the row's own, or the teacher's soft labels"
     )
@@ -167,7 +167,7 @@ class StudentInit(Section):
     layers: Literal["uniform", "top", "bottom"] | list[PositiveInt] = key(
         "uniform", "for teacher_layers: which, from 1"
     )
-    folder: str | None = key(None, "for folder: a model folder with the student's sizes")
+    folder: PathName | None = key(None, "for folder: a model folder with the student's sizes")
 
     @model_validator(mode="after")
     def _folder_fits(self):
@@ -192,7 +192,7 @@ class PretrainSettings(Section):
 
     shape: ModelShape
     training: TrainingSettings
-    vocab_file: str | None = key(None, "BERT or ERNIE vocabulary; default: built from the corpus")
+    vocab_file: PathName | None = key(None, "BERT or ERNIE vocabulary; default: built from the corpus")
     vocab_size: Annotated[int, Field(ge=100, le=10_000_000)] = key(8000, "at most, when it is built here")
     lowercase: bool = key(True, "fold case, when the vocabulary is built here")
     mask_probability: Annotated[float, Field(gt=0, lt=1)] = key(0.15, "share of tokens predicted")
@@ -202,7 +202,7 @@ class PretrainSettings(Section):
 class TeacherSettings(Section):
     """The teacher: a model by PaddleNLP's name or in a folder, or one that is pretrained here."""
 
-    model: str | None = key(None, "name on PaddleNLP's hub, or a local folder")
+    model: PathName | None = key(None, "name on PaddleNLP's hub, or a local folder")
     pretrain: PretrainSettings | None = None
     finetune: TrainingSettings | None = key(None, "null: the model is fine-tuned already")
     check_above_chance: bool = key(True, "stop if the teacher does no better than chance")
@@ -267,8 +267,8 @@ class StageSettings(Section):
 class RunConfig(Section):
     """One run: from a teacher to an exported student and its report."""
 
-    output_dir: str = key(..., "the run folder", min_length=1)
-    extensions: list[str] = key([], "modules (or .py files) that register terms, kinds of task or metrics")
+    output_dir: PathName = key(..., "the run folder", min_length=1)
+    extensions: list[PathName] = key([], "modules (or .py files) that register terms, kinds of task or metrics")
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 42
     device: Literal["auto", "cpu", "gpu"] = key("auto", "auto: the GPU if there is one")
     task: TaskSettings
@@ -287,7 +287,12 @@ class RunConfig(Section):
     stages: list[StageSettings] = Field(..., min_length=1)
     export: ExportSettings = Field(default_factory=ExportSettings)
     benchmark: BenchmarkSettings | None = key(None, "speed of teacher and student; null: not measured")
-    signals_folder: str | None = key(None, "folder of cached teacher signals, for several runs; default: in output_dir")
+    save_minutes: Annotated[float, Field(gt=0, le=1e6)] | None = key(
+        None, "a checkpoint also when this time has passed since the last; changes no result"
+    )
+    signals_folder: PathName | None = key(
+        None, "folder of cached teacher signals, for several runs; default: in output_dir"
+    )
 
     @property
     def each_student(self) -> dict[str, RunConfig]:

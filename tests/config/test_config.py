@@ -182,3 +182,34 @@ def test_yaml_mistakes_name_line_and_column(tmp_path):
 def test_a_missing_file_names_the_nearest_one(config_file):
     with pytest.raises(InputError, match="did you mean .*run.yaml"):
         load_config(config_file.with_name("rum.yaml"))
+
+
+def test_a_home_is_written_out_in_every_path(config_file, monkeypatch):
+    monkeypatch.setenv("HOME", "/home/me")
+    config = load_changed(
+        config_file,
+        output_dir="~/runs/x",
+        data={"train": "~/train.tsv", "dev": "~/dev.tsv", "test": "~/test.tsv", "more_tests": {"hard": "~/hard.tsv"}},
+        general_corpus={"path": "~/corpus/*.txt"},
+        teacher={"model": "~/teacher", "finetune": {"max_steps": 5}},
+        student={"init": {"method": "folder", "folder": "~/student"}},
+        augmentation={"word_vectors": "~/vectors.txt"},
+        signals_folder="~/signals",
+    )
+    data, student = config.data, config.student.init
+    paths = [config.output_dir, data.train, data.dev, data.test, data.more_tests["hard"], config.general_corpus.path]
+    paths += [config.teacher.model, student.folder, config.augmentation.word_vectors, config.signals_folder]
+    assert all(path.startswith("/home/me/") for path in paths), paths
+    config_file.rename(config_file.with_name("base.yaml"))
+    monkeypatch.setenv("HOME", str(config_file.parent))
+    config_file.write_text("extends: ~/base.yaml\ntask: {name: '~'}", encoding="utf-8")
+    changed = load_config("~/run.yaml", ["output_dir=~/runs/y"])
+    assert changed.output_dir == f"{config_file.parent}/runs/y" and changed.task.name == "~"
+
+
+def test_checkpoints_by_time_are_no_part_of_what_decides(config_file):
+    config = load_changed(config_file, save_minutes=0.5)
+    assert config.save_minutes == 0.5 and load_config(config_file, ["save_minutes=null"]).save_minutes is None
+    assert "save_minutes" not in config.stages[0].training.decisive()
+    with pytest.raises(InputErrors, match="save_minutes"):
+        load_config(config_file, ["save_minutes=0"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,7 +52,7 @@ def named_bundles(given: Sequence[str]) -> dict[str, Path]:
         name, equals, path = item.partition("=")
         if not equals or "/" in name or Path(item).exists():
             name, path = "", item
-        folder = Path(path)
+        folder = Path(os.path.expanduser(path))
         parts = folder.resolve()
         name = name or (parts.parent.name if parts.name == "bundle" else parts.name)
         if name in found:
