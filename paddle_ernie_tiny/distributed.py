@@ -13,6 +13,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from .errors import InputError
+from .machine import number_from
+
 if TYPE_CHECKING:
     from paddle import Tensor
 
@@ -21,13 +24,23 @@ _meetings = itertools.count()
 
 
 def processes() -> int:
-    """How many processes train together; 1 without a launcher."""
-    return int(os.environ.get("PADDLE_TRAINERS_NUM") or 1)
+    """How many processes train together; 1 without a launcher. Raises InputError for a variable that is no number."""
+    return number_from("PADDLE_TRAINERS_NUM", 1)
 
 
 def is_main() -> bool:
     """Is this the process that writes, measures and speaks: rank 0?"""
-    return processes() == 1 or int(os.environ.get("PADDLE_TRAINER_ID") or 0) == 0
+    return processes() == 1 or number_from("PADDLE_TRAINER_ID", 0, least=0) == 0
+
+
+def check_launcher() -> None:
+    """Raises InputError if the variables of `paddle.distributed.launch` are not numbers, or do not fit together."""
+    count, rank = processes(), number_from("PADDLE_TRAINER_ID", 0, least=0)
+    addresses = os.environ.get("PADDLE_TRAINER_ENDPOINTS", "")
+    if count > 1 and (rank >= count or len(addresses.split(",")) != count):
+        what = f"this should be process {rank} of {count}, but PADDLE_TRAINER_ENDPOINTS is {addresses[:200]!r}"
+        remedy = "unset the PADDLE_ variables and give --devices, or start it by paddle.distributed.launch"
+        raise InputError(what, "environment variable PADDLE_TRAINERS_NUM", remedy)
 
 
 def connect() -> None:
@@ -79,7 +92,7 @@ def let_main_fail_first(seconds: float = 20.0) -> None:
     The launcher ends the others with the first that fails. Where this is the main one, one message and its exit
     code come out; where it has no trouble of its own, the others speak after `seconds`.
     """
-    if not is_main():
+    if os.environ.get("PADDLE_TRAINER_ID", "") not in ("", "0") and "PADDLE_TRAINER_ENDPOINTS" in os.environ:
         time.sleep(seconds)
 
 

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import functools
 import io
 import os
 import platform
+import signal
 import subprocess
 import sys
+import threading
 import warnings
+from collections.abc import Callable
 from functools import cache
 from importlib import metadata
 from pathlib import Path
@@ -17,6 +21,7 @@ from pathlib import Path
 import psutil
 
 from . import __version__
+from .errors import InputError
 
 _PACKAGES = ("paddlepaddle", "paddlepaddle-gpu", "paddlenlp", "numpy", "tokenizers", "datasets", "scikit-learn")
 
@@ -56,6 +61,15 @@ def cpu_cores() -> int:
 def available_memory() -> int:
     """Bytes of memory that are available without swapping."""
     return psutil.virtual_memory().available
+
+
+def number_from(variable: str, default: int, least: int = 1) -> int:
+    """A whole number from the environment; `default` if the variable is not set or empty. Raises InputError."""
+    text = os.environ.get(variable) or str(default)
+    if not (text.isascii() and text.isdigit() and len(text) < 10) or int(text) < least:
+        remedy = f"set it to a whole number from {least}, or unset it"
+        raise InputError(f"not a number that fits: {text[:50]!r}", f"environment variable {variable}", remedy)
+    return int(text)
 
 
 def versions(packages: tuple[str, ...] | list[str] = _PACKAGES) -> dict[str, str]:
@@ -99,15 +113,22 @@ def tune_process() -> None:
     - glibc returns large buffers to the system after each step and faults them in again in the next; here it keeps
       those up to 1 GiB.
 
-    `ERNIE_TINY_TUNE=0` leaves everything as it is. Call before `import paddle`.
+    Thousands of threads end in an error of the system: `OMP_NUM_THREADS` beyond 64, or beyond four per processor where
+    that is more, is replaced, and that is said. `ERNIE_TINY_TUNE=0` leaves everything as it is. Call before
+    `import paddle`. Raises InputError for variables that are no numbers.
     """
     for noise in ("Setuptools is replacing distutils", "pkg_resources is deprecated", "No ccache found"):
         warnings.filterwarnings("ignore", message=noise)
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
     if os.environ.get("ERNIE_TINY_TUNE") == "0":
         return
-    sharing = int(os.environ.get("PADDLE_LOCAL_SIZE") or 1)  # processes of a distributed run on this machine
-    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, cpu_cores() // sharing)))
+    sharing = number_from("PADDLE_LOCAL_SIZE", 1)  # processes of a distributed run on this machine
+    if "," not in os.environ.get("OMP_NUM_THREADS", ""):  # a list is OpenMP's own: threads of nested levels
+        usual = max(1, cpu_cores() // sharing)
+        threads, most = number_from("OMP_NUM_THREADS", usual), max(64, 4 * (os.cpu_count() or 1))
+        if threads > most:
+            print(f"OMP_NUM_THREADS={threads} is more than {most}: {usual} threads are used", file=sys.stderr)
+        os.environ["OMP_NUM_THREADS"] = str(threads if threads <= most else usual)
     if cpu_facts().get("vendor_id") == "AuthenticAMD" and "avx2" in cpu_flags():
         os.environ.setdefault("MKL_DEBUG_CPU_TYPE", "7" if "avx512vl" in cpu_flags() else "5")
     with contextlib.suppress(OSError, AttributeError):  # other C libraries have no such function
@@ -117,12 +138,30 @@ def tune_process() -> None:
         libc.mallopt(trim_threshold, 1 << 30)
 
 
+def _own_handlers_again(after: Callable[[], None] = lambda: None) -> None:
+    after()
+    if threading.current_thread() is threading.main_thread():
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.getsignal(number) or signal.SIG_DFL)
+
+
 def import_paddle() -> None:
-    """Imports Paddle in a tuned process, without its note on OMP_NUM_THREADS, which `tune_process` sets."""
+    """Imports Paddle in a tuned process, without its note on OMP_NUM_THREADS, which `tune_process` sets.
+
+    Signals keep the handlers of this process. Paddle would report SIGTERM as a fatal error; PaddleNLP takes its
+    handlers away when it is imported, and would take ours.
+    """
     tune_process()
     noise = io.StringIO()
-    with contextlib.redirect_stderr(noise):
-        import paddle  # noqa: F401
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    try:
+        with contextlib.redirect_stderr(noise):
+            import paddle
+        if not isinstance(paddle.disable_signal_handler, functools.partial):
+            paddle.disable_signal_handler = functools.partial(_own_handlers_again, paddle.disable_signal_handler)
+    finally:
+        _own_handlers_again()
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
     for line in noise.getvalue().splitlines():
         if "OMP_NUM_THREADS" not in line:
             print(line, file=sys.stderr)

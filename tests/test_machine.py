@@ -9,6 +9,7 @@ import pytest
 
 import paddle_ernie_tiny
 from paddle_ernie_tiny import machine
+from paddle_ernie_tiny.errors import InputError
 
 INTEL = """processor\t: 0
 vendor_id\t: GenuineIntel
@@ -97,3 +98,32 @@ def test_the_commit_is_that_of_the_checkout(monkeypatch):
     assert commit is None or re.fullmatch("[0-9a-f]{12}", commit)
     monkeypatch.setenv("PATH", "")
     assert machine.git_commit() is None
+
+
+@pytest.mark.parametrize("given, used, said", [
+    (None, "2", ""),
+    ("", "2", ""),
+    ("7", "7", ""),
+    ("2,1", "2,1", ""),
+    ("5000", "2", "OMP_NUM_THREADS=5000"),
+])  # fmt: skip
+def test_a_number_of_threads_that_no_machine_has_is_lowered_and_said(monkeypatch, capsys, given, used, said):
+    monkeypatch.setattr(machine, "cpu_cores", lambda: 2)
+    monkeypatch.setattr(os, "cpu_count", lambda: 2)
+    monkeypatch.delenv("PADDLE_LOCAL_SIZE", raising=False)
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    if given is not None:
+        monkeypatch.setenv("OMP_NUM_THREADS", given)
+    machine.tune_process()
+    assert os.environ["OMP_NUM_THREADS"] == used
+    printed = capsys.readouterr().err
+    assert said in printed and bool(said) == bool(printed)
+
+
+@pytest.mark.parametrize("variable", ["OMP_NUM_THREADS", "PADDLE_LOCAL_SIZE"])
+@pytest.mark.parametrize("value", ["abc", "0", "-3", "1.5", "\u0662", "9" * 5000])
+def test_variables_that_are_no_numbers_are_refused(monkeypatch, variable, value):
+    monkeypatch.setenv(variable, value)
+    with pytest.raises(InputError, match=f"environment variable {variable}") as raised:
+        machine.tune_process()
+    assert len(str(raised.value)) < 300
