@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
+import signal
 import sys
 import traceback
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
 from typer import Argument, Option
@@ -18,10 +22,11 @@ from .benchmark.request import BenchRequest
 from .cli_options import with_options
 from .defaults import BATCH_SIZE, CALIBRATION_ROWS, EXPORT_TOLERANCE, MAX_DROP_POINTS, MAX_LENGTH_TOKENS
 from .deploy.server.options import ServeOptions, named_bundles
-from .distributed import let_main_fail_first, processes
-from .errors import ErnieTinyError, InputError
+from .distributed import check_launcher, let_main_fail_first, processes
+from .errors import ErnieTinyError, InputError, Interrupted, explained
 from .files import require_writable
 from .machine import has_vnni, import_paddle
+from .watch import interrupted, leave_signals, stop_on_signals
 
 app = typer.Typer(
     add_completion=False,
@@ -60,11 +65,13 @@ def run(
     until: Annotated[str | None, Option(help="stop after this step")] = None,
     fresh: Annotated[bool, Option("--fresh", help="remove earlier work in output_dir first")] = False,
     devices: Annotated[str | None, Option(help="GPUs to train on: 0,1,2,3; on CPUs, one process per number")] = None,
+    save_minutes: Annotated[float | None, Option(help="a checkpoint also by time, as save_minutes: N")] = None,
 ) -> None:
     """Run the whole pipeline; the same command again continues where it stopped."""
     from .config import load_config
 
-    checked = load_config(config, overrides or ())
+    by_time = [] if save_minutes is None else [f"save_minutes={save_minutes}"]
+    checked = load_config(config, [*(overrides or ()), *by_time])
     if devices is not None and processes() == 1:
         from .pipeline.launch import run_on_devices
 
@@ -167,7 +174,7 @@ def prune_vocabulary(
     from .models.build import resolve_model
     from .models.prune import prune_vocabulary as prune
 
-    lines = (line for path in corpus for line in read_lines(path))
+    lines = (line for path in corpus for line in read_lines(os.path.expanduser(path)))
     typer.echo(json.dumps(prune(resolve_model(str(model)), out, lines, keep), indent=1))
 
 
@@ -216,6 +223,7 @@ def serve(
     """Answer over HTTP: /v1/predict, a page to try texts at /, /openapi.json, /metrics."""
     named = named_bundles(bundles)
     import_paddle()
+    leave_signals()
     from .deploy.server.serve import serve as run_server
 
     run_server(named, options)
@@ -236,18 +244,42 @@ def bench(
     print_tables(run_bench(request, json_file, out, say=lambda text: typer.echo(text, err=True)))
 
 
+def _with_homes(verb: Callable[..., None]) -> Callable[..., None]:
+    """The verb with `~` in its paths written out: a shell leaves it in `--out=~/x`, and in quotes."""
+
+    @functools.wraps(verb)
+    def command(**given: Any) -> None:
+        verb(**{name: _home_in(value) for name, value in given.items()})
+
+    return command
+
+
+def _home_in(value: Any) -> Any:
+    return Path(os.path.expanduser(value)) if isinstance(value, Path) else value
+
+
+for _verb in app.registered_commands:
+    assert _verb.callback is not None
+    _verb.callback = _with_homes(_verb.callback)
+
+
 def main() -> None:
-    """Entry point: exit code 0 done, 2 wrong input, 1 anything else, 130 after Ctrl-C."""
+    """Entry point: exit code 0 done, 2 wrong input, 1 anything else, 130 after Ctrl-C, 143 after SIGTERM."""
     try:
+        stop_on_signals()
+        _run_verb()
+    except KeyboardInterrupt:
+        _fail(interrupted())
+
+
+def _run_verb() -> NoReturn:
+    try:
+        check_launcher()
         _require_utf8(sys.argv[1:])
         code = app(standalone_mode=False)
+        if code == 128 + signal.SIGINT:  # what Typer makes of a KeyboardInterrupt
+            raise KeyboardInterrupt
         sys.exit(code if isinstance(code, int) else 0)
-    except ErnieTinyError as error:
-        let_main_fail_first()
-        _fail(error)
-    except KeyboardInterrupt:
-        print("interrupted; run the same command again to continue", file=sys.stderr)
-        sys.exit(130)
     except ModuleNotFoundError as error:
         remedy = "install the toolkit with its cpu or gpu extra (the extra serving is for predict, evaluate and serve)"
         _fail(InputError(f"the package {error.name!r} is not installed", remedy=remedy))
@@ -256,15 +288,13 @@ def main() -> None:
         if hasattr(error, "show") and hasattr(error, "exit_code"):
             error.show()
             sys.exit(2)
-        if type(error).__name__ == "Abort":  # what Typer makes of Ctrl-C
-            print("interrupted; run the same command again to continue", file=sys.stderr)
-            sys.exit(130)
+        if type(error).__name__ == "Abort":  # what other versions make of it
+            raise KeyboardInterrupt from None
         if type(error).__name__ == "Exit":
             sys.exit(getattr(error, "exit_code", 0))
-        if _DEBUG:
+        if _DEBUG and not isinstance(error, ErnieTinyError):
             raise
-        what = f"{type(error).__name__}: {error}"
-        _fail(ErnieTinyError(what, remedy="set ERNIE_TINY_DEBUG=1 for the traceback"))
+        _fail(explained(error))
 
 
 def _require_utf8(arguments: list[str]) -> None:
@@ -278,7 +308,14 @@ def _require_utf8(arguments: list[str]) -> None:
 
 def _fail(error: ErnieTinyError) -> NoReturn:
     """Prints the error, after the traceback if the user asked for it, and ends the process."""
-    if _DEBUG:
+    stopped = isinstance(error, Interrupted)
+    if _DEBUG and not stopped:
         traceback.print_exc()
-    print(f"error: {error}", file=sys.stderr)
+    if not stopped:
+        let_main_fail_first()
+    print(error if stopped else f"error: {error}", file=sys.stderr)
+    if stopped:
+        with suppress(OSError):
+            sys.stdout.flush()
+        os._exit(error.exit_code)  # libraries take seconds to end themselves
     sys.exit(error.exit_code)

@@ -63,3 +63,19 @@ def test_the_debug_variable_shows_the_traceback():
     program = "from paddle_ernie_tiny import cli\ndef app(**_): raise RuntimeError('boom')\ncli.app = app; cli.main()"
     done = call(code=program, ERNIE_TINY_DEBUG="1")
     assert done.returncode == 1 and "Traceback" in done.stderr
+
+
+def test_a_home_is_written_out_in_arguments(tmp_path):
+    """A shell leaves `~` in `--output=~/x`, and in quotes."""
+    done = call("predict", "~/no-bundle", "a ~ text", "--output=~/answers.jsonl", HOME=str(tmp_path))
+    assert done.returncode == 2 and f"error: {tmp_path}/no-bundle" in done.stderr, done.stderr
+    done = call("predict", "no-bundle", "text", "--output=~/nowhere/a.jsonl", HOME=str(tmp_path))
+    assert f"error: {tmp_path}/nowhere: no such folder" in done.stderr
+
+
+def test_a_full_disk_and_used_up_memory_are_explained():
+    program = "from paddle_ernie_tiny import cli\ndef app(**_): {}\ncli.app = app; cli.main()"
+    full = call(code=program.format("import os; os.write(os.open('/dev/full', os.O_WRONLY), b'a')"))
+    memory = call(code=program.format("bytes(1 << 62)"))
+    assert (full.returncode, memory.returncode) == (1, 1)
+    assert "error: the disk is full\n  remedy: make room" in full.stderr and "the memory is used up" in memory.stderr

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
+import psutil
+
 from ..config import RunConfig
-from ..errors import InputError, Interrupted
+from ..errors import InputError
 from ..machine import cpu_cores, import_paddle
+from ..processes import SAFE_PATH
+from ..watch import interrupted
 
 
 def find_device(device: str) -> str:
@@ -34,7 +41,7 @@ def run_on_devices(config: RunConfig, devices: str, arguments: list[str]) -> int
         raise InputError(f"not a list of device numbers: {devices!r}", "--devices", "write them like 0,1,2,3")
     threads = os.environ.get("OMP_NUM_THREADS") or str(max(1, cpu_cores() // len(numbers)))
     import_paddle()
-    environment = dict(os.environ, OMP_NUM_THREADS=threads)
+    environment = {**os.environ, "OMP_NUM_THREADS": threads, SAFE_PATH: "1"}
     command = [sys.executable, "-m", "paddle.distributed.launch", "--log_level", "ERROR"]
     command += ["--log_dir", f"{config.output_dir}/.launch"]  # what each process said
     if find_device(config.device) == "gpu":
@@ -49,12 +56,20 @@ def run_on_devices(config: RunConfig, devices: str, arguments: list[str]) -> int
         command += ["--nproc_per_node", str(len(numbers))]
         environment["PADDLE_DISTRI_BACKEND"] = "gloo"
     program = str(Path(__file__).parents[1] / "__main__.py")
-    process, interrupted = subprocess.Popen([*command, program, *arguments], env=environment), False
-    while process.poll() is None:
-        try:
-            process.wait()
-        except KeyboardInterrupt:  # the launcher has heard it too: it tells the processes, which save and stop
-            interrupted = True
-    if interrupted:
-        raise Interrupted("interrupted; run the same command again to continue")
-    return process.returncode
+    # in a session of its own: it hears of Ctrl-C and SIGTERM from here alone
+    line = [*command, program, *arguments]
+    process = subprocess.Popen(line, env=environment, start_new_session=True, preexec_fn=_end_with_parent)
+    try:
+        return process.wait()
+    except KeyboardInterrupt:
+        for child in psutil.Process().children(recursive=True):  # the launcher itself tells them one after another
+            with contextlib.suppress(psutil.NoSuchProcess):
+                child.send_signal(signal.SIGTERM)
+        process.wait()
+        raise interrupted() from None
+
+
+def _end_with_parent() -> None:
+    """Asks Linux for SIGTERM when the process that started this one has ended, also by a kill."""
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL("libc.so.6").prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG

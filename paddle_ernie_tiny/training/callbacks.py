@@ -1,17 +1,19 @@
-"""What happens around a training step: progress, averaged gradients, and stopping after Ctrl-C."""
+"""What happens around a training step: progress, averaged gradients, stopping and saving."""
 
 from __future__ import annotations
 
 import signal
 import threading
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import paddle
-from paddlenlp.trainer import TrainerCallback
+from paddlenlp.trainer import TrainerCallback, TrainerControl
 from tqdm import tqdm
 
 from ..distributed import is_main, processes, sum_over_all
-from ..watch import Progress, Watcher
+from ..watch import Progress, Watcher, note_signal
 
 
 class ProgressLine(TrainerCallback):
@@ -56,34 +58,79 @@ class AverageGradients(TrainerCallback):
         fused_allreduce_gradients([p for p in model.parameters() if not p.stop_gradient], None)
 
 
-class InterruptAfterStep(TrainerCallback):
+class BeforeTraining(TrainerCallback):
+    """Calls `act()` when the state of a resumed training is loaded, before its first step."""
+
+    def __init__(self, act: Callable[[], None]):
+        self.act = act
+
+    def on_train_begin(self, args, state, control, **kwargs):
+        self.act()
+
+
+class StopAndSave(TrainerCallback):
     """Ctrl-C, SIGTERM, or the watcher finishes the step and saves; a second Ctrl-C stops at once.
 
-    Of several processes, all stop after the same step, whichever of them hears of it first.
+    It also saves when `save_minutes` have passed since the last checkpoint. Of several processes, all stop or save
+    after the same step, whichever of them hears of it first.
     """
 
-    def __init__(self, watcher: Watcher):
-        self.requested, self.watcher = False, watcher
+    def __init__(self, watcher: Watcher, save_minutes: float | None = None):
+        self.watcher, self.save_minutes = watcher, save_minutes
+        self.requested = False  # has this process heard of it?
+        self.stopping = False  # do all processes stop after this step?
+        self._at_once = False
+        self._saved = time.monotonic()
         self._previous: dict = {}
 
     def on_train_begin(self, args, state, control, **kwargs):
+        self._saved = time.monotonic()
         if threading.current_thread() is threading.main_thread():
-            self._previous = {each: signal.signal(each, self._request) for each in (signal.SIGINT, signal.SIGTERM)}
+            self._previous = {
+                number: signal.signal(number, self._request)
+                for number in (signal.SIGINT, signal.SIGTERM)
+                if signal.getsignal(number) != signal.SIG_IGN
+            }
 
     def _request(self, signum, frame):
+        note_signal(signum)
         if not self.requested and is_main():
             tqdm.write("  stopping after this step; a checkpoint will be written (Ctrl-C again stops at once)")
         self.requested = True
         signal.signal(signal.SIGINT, signal.default_int_handler)
+        if self._at_once:
+            raise KeyboardInterrupt
+
+    @contextmanager
+    def at_once(self) -> Iterator[None]:
+        """A block between two steps that may take long: a signal ends it by KeyboardInterrupt."""
+        self._at_once = True
+        try:
+            if self.requested:
+                raise KeyboardInterrupt
+            yield
+        finally:
+            self._at_once = False
 
     def on_step_end(self, args, state, control, **kwargs):
         if self.watcher.should_stop is not None and self.watcher.should_stop():
             self.requested = True
+        self.agree(control)
+
+    def agree(self, control: TrainerControl) -> None:
+        """Saves, or saves and stops, if one of the processes has a reason. Every process must call it."""
+        due = self.save_minutes is not None and time.monotonic() - self._saved >= self.save_minutes * 60
+        self.stopping = self.requested
         if processes() > 1:
-            self.requested = float(sum_over_all(paddle.to_tensor([float(self.requested)]))) > 0
-        if self.requested:
+            asked = sum_over_all(paddle.to_tensor([float(self.requested), float(due)]))
+            self.stopping, due = float(asked[0]) > 0, float(asked[1]) > 0
+        if self.stopping or due:
             control.should_save = True
-            control.should_training_stop = True
+        if self.stopping:
+            self.requested = control.should_training_stop = True
+
+    def on_save(self, args, state, control, **kwargs):
+        self._saved = time.monotonic()
 
     def on_train_end(self, args, state, control, **kwargs):
         for number, handler in self._previous.items():

@@ -24,12 +24,12 @@ from tqdm import tqdm
 
 from ..config import TrainingSettings
 from ..distributed import is_main, main_first, processes, sum_over_all, wait_for_all
-from ..errors import ErnieTinyError, Interrupted
+from ..errors import ErnieTinyError
 from ..files import new_folder, read_json, write_json
 from ..models.weights import WEIGHTS, load_state_strictly, to_numpy, write_weights
-from ..watch import Watcher
+from ..watch import Watcher, interrupted
 from .batches import BatchLoader, LengthGroupedBatchSampler, collate
-from .callbacks import AverageGradients, InterruptAfterStep, ProgressLine
+from .callbacks import AverageGradients, BeforeTraining, ProgressLine, StopAndSave
 
 _COMPLETE = "complete"
 _KEPT = 2  # checkpoints; PaddleNLP's own rotation passes a single process by, and comes before the mark
@@ -84,7 +84,8 @@ class Training:
 
     rows: map-style data set with `lengths`; items as `collate` expects. pad_id: the tokenizer's. label: on the
     progress line. evaluate_with: () -> score on the dev split; called at every checkpoint; larger is better. The best
-    model is then kept and loaded at the end. None: the last model is the result.
+    model is then kept and loaded at the end. None: the last model is the result. save_minutes: a checkpoint also when
+    they have passed since the last one.
     """
 
     args: TrainingArguments
@@ -93,6 +94,7 @@ class Training:
     label: str
     evaluate_with: Callable[[], float] | None = None
     watcher: Watcher = Watcher()
+    save_minutes: float | None = None
 
 
 class ToolkitTrainer(Trainer):
@@ -104,13 +106,13 @@ class ToolkitTrainer(Trainer):
         self._began = time.time()  # less the seconds before a resumed checkpoint
         self._term_sums: dict[str, paddle.Tensor] = {}
         self._term_count = 0
-        self._evaluated_at: int | None = None
         super().__init__(model=model, args=training.args, train_dataset=training.rows, data_collator=self.make_batch)
         if is_main():
             self.add_callback(ProgressLine(training.label, training.watcher))
         if processes() > 1:
             self.add_callback(AverageGradients())
-        self._interrupt = InterruptAfterStep(training.watcher)
+        self.add_callback(BeforeTraining(self._evaluate_if_due))
+        self._interrupt = StopAndSave(training.watcher, training.save_minutes)
         self.add_callback(self._interrupt)
 
     def make_batch(self, rows: list[dict]) -> dict[str, Any]:
@@ -173,6 +175,7 @@ class ToolkitTrainer(Trainer):
         if step_of(checkpoint) >= self.args.max_steps:
             self._load_from_checkpoint(str(checkpoint))
             self.state = TrainerState.load_from_json(str(checkpoint / "trainer_state.json"))
+            self._evaluate_if_due()
         return str(checkpoint)
 
     @property
@@ -186,7 +189,7 @@ class ToolkitTrainer(Trainer):
         Raises Interrupted after Ctrl-C, with a checkpoint written, and ErnieTinyError for weights that are not finite.
         """
         if self._interrupt.requested:
-            raise Interrupted("interrupted; run the same command again to continue")
+            raise interrupted()
         for name, weight in self.model.named_parameters():
             if not bool(paddle.isfinite(weight).all()):
                 raise self._diverged(f"{name} is not finite")
@@ -200,16 +203,35 @@ class ToolkitTrainer(Trainer):
 
     def _maybe_log_save_evaluate(self, tr_loss, model, epoch, ignore_keys_for_eval, **kwargs):
         # Before saving, so that the checkpoint's history holds the score.
-        last_step = self.state.global_step >= self.state.max_steps
-        due = (self.control.should_save or last_step) and self._evaluated_at != self.state.global_step
-        if self.training.evaluate_with is not None and due and not self._interrupt.requested:
-            self._evaluated_at = self.state.global_step
+        if not self._interrupt.stopping:
             wants_log = self.control.should_log
-            if is_main():
-                self._keep_if_best(self.training.evaluate_with())
-            wait_for_all()  # a gradient that the others wait for would time out
+            self._evaluate_if_due()
             self.control.should_log = wants_log  # logging the score has cleared it
         super()._maybe_log_save_evaluate(tr_loss, model, epoch, ignore_keys_for_eval, **kwargs)
+
+    def _evaluate_if_due(self) -> None:
+        """Scores the model at the steps of `save_steps` and at the last one, unless its history holds the score.
+
+        A checkpoint that a signal or `save_minutes` asked for may lack it; it is made up for when training resumes.
+        """
+        step, history = self.state.global_step, self.state.log_history
+        due = step > 0 and (step % self.args.save_steps == 0 or step >= self.args.max_steps)
+        known = any("dev_score" in entry and entry["step"] == step for entry in reversed(history))
+        if self.training.evaluate_with is None or not due or known:
+            return
+        if not is_main():
+            history.append({"dev_score": None, "step": step})  # which the main one alone computes
+        else:
+            try:
+                with self._interrupt.at_once():
+                    score = self.training.evaluate_with()
+            except KeyboardInterrupt:
+                if not self._interrupt.requested:  # it is not in the way of a checkpoint
+                    raise
+            else:
+                self._keep_if_best(score)
+        wait_for_all()  # a gradient that the others wait for would time out
+        self._interrupt.agree(self.control)
 
     def _keep_if_best(self, score: float) -> None:
         self.log({"dev_score": round(float(score), 6)})

@@ -1,6 +1,7 @@
 """Trainer mechanics on small random models: resume, best model, frozen teacher, one component a stage."""
 
 import json
+import signal
 
 import numpy as np
 import paddle
@@ -13,7 +14,7 @@ from paddle_ernie_tiny.distillation.objective import Objective
 from paddle_ernie_tiny.distillation.students import DistilledStudent
 from paddle_ernie_tiny.distillation.teacher import Layout, SignalCache, Teacher
 from paddle_ernie_tiny.distillation.trainers import TRAINERS
-from paddle_ernie_tiny.errors import ErnieTinyError
+from paddle_ernie_tiny.errors import ErnieTinyError, Interrupted
 from paddle_ernie_tiny.kinds import KINDS
 from paddle_ernie_tiny.stages import STAGES
 from paddle_ernie_tiny.terms import Needs
@@ -70,11 +71,11 @@ def rows(count=22, labelled=True):
     return EncodedRows(ids, [[0] * len(row) for row in ids], labels)
 
 
-def finetuner(folder, evaluate_with=None):
+def finetuner(folder, evaluate_with=None, **more):
     paddle.seed(3)
     data = rows()
     args = training_arguments(SETTINGS, len(data), folder, folder / "vdl", seed=3)
-    return FinetuneTrainer(classifier(), CLASSES, Training(args, data, 0, "test", evaluate_with))
+    return FinetuneTrainer(classifier(), CLASSES, Training(args, data, 0, "test", evaluate_with, **more))
 
 
 def weights(trainer):
@@ -228,6 +229,67 @@ def test_the_best_model_by_dev_score_is_the_result(tmp_path):
     assert [e["step"] for e in result["history"] if "loss" in e] == [5, 10, 15, 20], "a score hides no loss"
     for name, value in weights(trainer).items():
         np.testing.assert_array_equal(value, kept[1][name])
+
+
+@pytest.mark.parametrize("moment", ["in the step", "while it is scored"])
+@pytest.mark.parametrize("step", [10, 20])
+def test_a_signal_at_a_step_that_is_scored_changes_no_result(tmp_path, step, moment):
+    """Stopped there, the checkpoint has no score yet; it is made up for when training resumes."""
+
+    def scored(folder, stop):
+        def score():  # falls from step to step: the first model that is scored must win again
+            nonlocal stop
+            if stop == trainer.state.global_step and moment == "while it is scored":
+                stop = None
+                signal.raise_signal(signal.SIGTERM)
+            return 1 - trainer.state.global_step / 100 if trainer.state.global_step != 10 else 2.0
+
+        def compute_loss(*args, **more):
+            nonlocal stop
+            if trainer.state.global_step + 1 == stop and moment == "in the step":
+                stop = None
+                signal.raise_signal(signal.SIGTERM)
+            return compute(*args, **more)
+
+        with paddle.utils.unique_name.guard():
+            trainer = finetuner(folder, evaluate_with=score)
+            compute, trainer.compute_loss = trainer.compute_loss, compute_loss
+            return trainer, fit(trainer)
+
+    whole, expected = scored(tmp_path / "whole", None)
+    with pytest.raises(Interrupted):
+        scored(tmp_path / "cut", step)
+    assert last_checkpoint(tmp_path / "cut").name == f"checkpoint-{step}"
+    resumed, result = scored(tmp_path / "cut", None)
+    assert result["best"] == expected["best"] == {"score": 2.0, "step": 10}
+    scores = [[e for e in found["history"] if "dev_score" in e] for found in (result, expected)]
+    assert [(e["step"], e["dev_score"]) for e in scores[0]] == [(e["step"], e["dev_score"]) for e in scores[1]]
+    for name, value in weights(whole).items():
+        np.testing.assert_array_equal(weights(resumed)[name], value)
+
+
+def test_checkpoints_by_time_change_no_result(tmp_path):
+    def timed(folder, save_minutes):
+        saved, scored = [], []
+
+        def score():
+            scored.append(trainer.state.global_step)
+            return float(len(scored) == 2)
+
+        with paddle.utils.unique_name.guard():
+            trainer = finetuner(folder, evaluate_with=score, save_minutes=save_minutes)
+            save = trainer._save_checkpoint
+            trainer._save_checkpoint = lambda *a, **k: (saved.append(trainer.state.global_step), save(*a, **k))
+            return fit(trainer), saved, scored, weights(trainer)
+
+    result, saved, scored, expected = timed(tmp_path / "by steps", None)
+    often, every, again, found = timed(tmp_path / "by time", 1e-9)
+    assert saved == scored == again == [5, 10, 15, 20] and every == list(range(1, 21))
+    assert often["best"] == result["best"]
+    for name, value in expected.items():
+        np.testing.assert_array_equal(found[name], value)
+    _, seldom, _, _ = timed(tmp_path / "seldom", 60)
+    assert seldom == [5, 10, 15, 20]
 
 
 def test_steps_from_epochs():

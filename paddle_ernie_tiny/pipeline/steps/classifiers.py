@@ -37,7 +37,8 @@ class PretrainTeacher(Step):
         paddle.seed(seed)
         model = build_masked_lm(tokenizer.vocab_size, settings.shape, pad_token_id=tokenizer.pad_id)
         args = training_arguments(settings.training, len(corpus.train), folder, context.folder.vdl(folder), seed)
-        training = Training(args, corpus.train, tokenizer.pad_id, "pre-training", watcher=context.watcher)
+        how = context.watcher, context.config.save_minutes
+        training = Training(args, corpus.train, tokenizer.pad_id, "pre-training", None, *how)
         masking = Masking(tokenizer, settings.mask_probability, settings.whole_word_masking)
         result = train(MaskedLMTrainer(model, masking, training))
         held_out = corpus.held_out.take(range(len(corpus.held_out)))
@@ -99,7 +100,8 @@ class Finetune(ClassifierStep):
         rows, tokenizer = context.rows("train"), context.tokenizer
         args = training_arguments(settings, len(rows), folder, context.folder.vdl(folder), context.config.seed)
         score = dev_score(context, model, settings)
-        training = Training(args, rows, tokenizer.pad_id, self.label, score, context.watcher)
+        how = context.watcher, context.config.save_minutes
+        training = Training(args, rows, tokenizer.pad_id, self.label, score, *how)
         result = train(FinetuneTrainer(model, context.data.kind, training))
         save_model(model, tokenizer, self.product)
         return result

@@ -72,7 +72,8 @@ class Distil(Step):
         """What the stage's trainer is given beside models, with checkpoints in `folder`; `score` as `evaluate_with`."""
         context, settings, rows = self.context, self.settings.training, self.context.stage_rows(self.index)
         args = training_arguments(settings, len(rows), folder, context.folder.vdl(folder), context.config.seed)
-        return Training(args, rows, context.tokenizer.pad_id, self.stage.title, score, context.watcher)
+        how = context.watcher, context.config.save_minutes
+        return Training(args, rows, context.tokenizer.pad_id, self.stage.title, score, *how)
 
     def teacher(self, model: Any, needs: Needs) -> Teacher:
         """The teacher: asked at every step, or with its signals for the stage's rows kept on disk.
