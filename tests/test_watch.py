@@ -23,15 +23,15 @@ COMMAND = """
     report.write_report, sys.argv[1:] = wait, ["report", "a"]
     cli.main()
 """
-# A library that does not come back for minutes, and a child process.
+# A library that does not come back for minutes and swallows the exception, and a child process.
 DEAF = """
     import hashlib, subprocess, sys
     from paddle_ernie_tiny.watch import stop_on_signals
     stop_on_signals(grace_seconds=0.5)
     child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
-    print(child.pid, flush=True)
     while True:
         try:
+            print(child.pid, flush=True)
             hashlib.pbkdf2_hmac("sha256", b"a", b"b", 10**9)
         except KeyboardInterrupt:
             pass
