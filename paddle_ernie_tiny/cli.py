@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import io
 import json
 import os
 import signal
@@ -183,7 +184,10 @@ def predict(
     bundle: Bundle,
     text: Annotated[str | None, Argument(help="the text, or the first of a pair")] = None,
     text_b: Annotated[str | None, Argument(help="the second of a pair")] = None,
-    input: Annotated[Path | None, Option(help="text file, one row per line (pairs: tab between)")] = None,
+    input: Annotated[
+        Path | None,
+        Option(help="one row per line (pairs: tab between), or laid out as in training; -: standard input"),
+    ] = None,
     output: Annotated[Path | None, Option(help="JSON lines; default: standard output")] = None,
     batch_size: BatchSize = BATCH_SIZE,
     threads: Threads = 1,
@@ -274,6 +278,7 @@ def main() -> None:
 
 def _run_verb() -> NoReturn:
     try:
+        _set_output_encoding()
         check_launcher()
         _require_utf8(sys.argv[1:])
         code = app(standalone_mode=False)
@@ -295,6 +300,13 @@ def _run_verb() -> NoReturn:
         if _DEBUG and not isinstance(error, ErnieTinyError):
             raise
         _fail(explained(error))
+
+
+def _set_output_encoding() -> None:
+    """Output is UTF-8 in files and pipes, and in a terminal's own encoding there; what it lacks is escaped."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(encoding=None if stream.isatty() else "utf-8", errors="backslashreplace")
 
 
 def _require_utf8(arguments: list[str]) -> None:

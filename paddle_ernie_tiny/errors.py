@@ -5,9 +5,18 @@ from __future__ import annotations
 import errno
 import os
 import re
+import reprlib
 import signal
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
+
+_SHORT = reprlib.Repr()
+_SHORT.maxstring = _SHORT.maxother = _SHORT.maxlong = 80
+
+
+def shown(value: Any) -> str:
+    """A value as messages show it: a long one is cut."""
+    return _SHORT.repr(value)
 
 
 class ErnieTinyError(Exception):

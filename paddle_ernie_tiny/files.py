@@ -127,20 +127,23 @@ def utf8_lines(path: Path, block_bytes: int = -1) -> Iterator[tuple[int, str | I
     """(line number from 1, text) of every line of a file; an InputError that names the line if it is not UTF-8.
 
     Lines end at LF only and keep their end; a byte order mark is dropped. With `block_bytes`, a longer line comes in
-    several blocks of at most that size, cut between characters.
+    several blocks of at most that size, cut between characters. The file is read once, so it may be a pipe. Raises
+    InputError for UTF-16.
     """
-    decoder, number = codecs.getincrementaldecoder("utf-8")(), 1
+    decoder, number, first = codecs.getincrementaldecoder("utf-8")(), 1, True
     with path.open("rb") as file:
-        if file.read(3) != codecs.BOM_UTF8:
-            file.seek(0)
         while raw := file.readline(block_bytes):
             ended = raw.endswith(b"\n") or len(raw) != block_bytes
+            if first and raw.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+                raise InputError("UTF-16, not UTF-8", str(path), "save the file as UTF-8")
             try:
                 text = decoder.decode(raw, final=ended)
             except UnicodeDecodeError as error:
-                shown, text = error.object[max(0, error.start - 10) : error.end + 10], ""
+                shown, text, first = error.object[max(0, error.start - 10) : error.end + 10], "", False
                 yield number, InputError(f"not UTF-8 text, near {shown!r}", f"{path}:{number}", UTF8_REMEDY)
                 decoder.reset()
+            if text and first:
+                text, first = text.removeprefix("\ufeff"), False
             if text:
                 yield number, text
             number += ended

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from .. import defaults
 from ..engines import ENGINES
@@ -19,6 +19,16 @@ from ..stages import STAGES
 from .objective_settings import ObjectiveSettings
 
 _CPU_ENGINES = tuple(name for name, row in ENGINES.items() if not row.needs_gpu)
+
+
+def _name_of(value: Any) -> Any:
+    """A label as YAML gives it: a whole number is the name that it was written as."""
+    if isinstance(value, bool):
+        raise ValueError("YAML reads yes, no, on, off, true and false as truth values: write such a name in quotes")
+    return str(value) if isinstance(value, int) else value
+
+
+Label = Annotated[str, BeforeValidator(_name_of)]
 
 
 class TrainingSettings(Section):
@@ -60,7 +70,7 @@ class TaskSettings(Section):
 
     name: str = key(..., "free name, shown in the report", min_length=1)
     kind: str = key("classification", "; ".join(f"{name}: {kind.description}" for name, kind in KINDS.items()))
-    labels: list[str] | None = key(None, "label names in id order; default: the sorted labels of the training file")
+    labels: list[Label] | None = key(None, "label names in id order; default: the sorted labels of the training file")
     metric: str | None = key(None, "score of a model; default: the first metric of the kind of task")
     max_length_tokens: Annotated[int, Field(ge=8, le=512)] = key(defaults.MAX_LENGTH_TOKENS, "with [CLS] and [SEP]")
 
@@ -96,7 +106,7 @@ class DataSettings(Section):
     )
     header: bool | Literal["auto"] = key("auto", "is the first row a header")
     columns: ColumnSettings = Field(default_factory=ColumnSettings)
-    label_aliases: dict[str, str] = key({}, "labels as files write them: their name, such as {100: news_story}")
+    label_aliases: dict[Label, Label] = key({}, "labels as files write them: their name, such as {100: news_story}")
     dataset: str | None = key(None, "name in paddlenlp.datasets, for source: paddlenlp")
     subset: str | None = key(None, "configuration of that data set, such as a task of clue")
 

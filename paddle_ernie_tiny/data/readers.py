@@ -7,18 +7,21 @@ import pkgutil
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
+from decimal import Decimal
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from ..errors import InputError, Problems
+from ..errors import InputError, Problems, shown
 from ..text_rule import DAMAGED_REMEDY, is_blank, refused_character
 from . import tables
 from .rows import Example, TokenExample
 from .tables import Cells, TableFormat
 
-_JOINED = "\x02"  # between the words, and between the tags, in Baidu's files
+JOINED = "\x02"  # between the words, and between the tags, in Baidu's files
+_OTHER_LINE_END = re.compile("\\S[\r\x0b\x0c\x1c-\x1e\x85\u2028\u2029]+\\S")
 _WORDS_PER_ROW = 10_000  # more is a file whose rows are not separated
+_LABEL_CHARACTERS = 200  # a longer one is a text
 _Row = tuple[int, list[str], list[tuple[int, str]]]  # its line, its words, and of each tag its line and name
 Parse = Callable[..., int | float]  # a label's name to the label; raises InputError, without a place
 
@@ -34,20 +37,30 @@ def read_examples(
     path, problems = Path(path), Problems()
     if labels is not None:
         tables.check_aliases(table, labels)
-
-    def is_header(first: Cells) -> bool:
-        cell = _label_name(first.get("label"))
-        try:
-            parse(table.label_aliases.get(cell, cell))
-        except InputError:
-            return tables.looks_like_header(first)
-        return False
-
-    rows = tables.labelled_rows(path, table, problems, is_header, require_label)
+    rows = tables.labelled_rows(path, table, problems, header_test(table, parse), require_label)
     examples = _examples(rows, f"{path}:", parse, problems, table.label_aliases, require_label)
     if not examples:
         raise InputError("no rows besides the header", str(path), "give a file with at least one row")
     return examples
+
+
+def header_test(table: TableFormat, parse: Parse) -> Callable[[Cells], bool]:
+    """Whether a table's first row is a header: it is not if it has a label, which `parse` says."""
+
+    def is_header(first: Cells) -> bool:
+        return not is_label(first.get("label"), table, parse) and tables.looks_like_header(first)
+
+    return is_header
+
+
+def is_label(value: Any, table: TableFormat, parse: Parse) -> bool:
+    """Is a cell a label, or an alias of one?"""
+    name = label_name(value)
+    try:
+        parse(table.label_aliases.get(name, name))
+    except InputError:
+        return False
+    return True
 
 
 def infer_labels(path: str | Path, table: TableFormat) -> list[str]:
@@ -61,15 +74,19 @@ def infer_labels(path: str | Path, table: TableFormat) -> list[str]:
 
     names = set()
     for line, row in tables.labelled_rows(path, table, problems, is_header, require_label=True):
-        name = _label_name(row["label"])
-        if what := refused_character(name):
+        name = label_name(row["label"])
+        if len(name) > _LABEL_CHARACTERS:
+            problems.add(f"a label of {len(name)} characters", f"{path}:{line}", "check which column holds the label")
+        elif what := refused_character(name):
             problems.add(f"{what} of the label", f"{path}:{line}", "correct the label")
         elif name:
             names.add(table.label_aliases.get(name, name))
         else:
             problems.add("no label", f"{path}:{line}", "give every row a label")
     problems.finish()
-    return sorted(names, key=int) if all(re.fullmatch(r"-?[0-9]+", name) for name in names) else sorted(names)
+    if all(re.fullmatch(r"-?[0-9]+", name) for name in names):
+        return sorted(names, key=lambda name: (Decimal(name), name))  # 1 and 01 are equal numbers, and two labels
+    return sorted(names)
 
 
 def _examples(
@@ -79,9 +96,9 @@ def _examples(
     examples = []
     for line, cells in rows:
         where = f"{place}{line}"
-        text = _checked_text(cells["text"], "text", where, problems)
-        text_b = _checked_text(cells["text_b"], "second text", where, problems) if "text_b" in cells else None
-        name, label = _label_name(cells.get("label")), None
+        text = checked_text(cells["text"], "text", where, problems)
+        text_b = checked_text(cells["text_b"], "second text", where, problems) if "text_b" in cells else None
+        name, label = label_name(cells.get("label")), None
         name = aliases.get(name, name)
         if name:
             try:
@@ -95,20 +112,21 @@ def _examples(
     return examples
 
 
-def _checked_text(value: Any, name: str, where: str, problems: Problems) -> str:
+def checked_text(value: Any, name: str, where: str, problems: Problems) -> str:
+    """A text cell; one that is empty or no text is a problem. A list of keywords becomes one text."""
     if isinstance(value, list) and all(isinstance(part, str) for part in value):
-        value = " ".join(value)  # a list of keywords
+        value = " ".join(value)
     if isinstance(value, str) and not is_blank(value):
         if fault := refused_character(value, data=True):
             problems.add(f"{fault} of the {name}", where, DAMAGED_REMEDY)
         return value
     empty = value is None or isinstance(value, str)
-    what = f"empty {name}" if empty else f"{name} is {value!r}, not a string"
+    what = f"empty {name}" if empty else f"{name} is {shown(value)}, not a string"
     problems.add(what, where, "give every row its text, or take the row out")
     return ""
 
 
-def _label_name(value: Any) -> str:
+def label_name(value: Any) -> str:
     """A label cell or JSON value as text; empty if there is none."""
     return "" if value is None or isinstance(value, (list, dict)) else str(value).strip()
 
@@ -134,7 +152,7 @@ def read_paddlenlp(
     unknown = [field for field in columns.values() if field not in fields]
     if unknown:
         raise InputError(f"no field {unknown[0]!r}", where, f"its fields are {', '.join(fields)}")
-    names = list(labels or known or sorted({_label_name(row[label]) for row in rows if label} - {""}))
+    names = list(labels or known or sorted({label_name(row[label]) for row in rows if label} - {""}))
 
     def cells(row: dict[str, Any]) -> Cells:
         found = {key: row.get(str(field)) for key, field in columns.items()}
@@ -181,19 +199,20 @@ def _field_named(
 def read_token_examples(path: str | Path, table: TableFormat, labels: Sequence[str]) -> list[TokenExample]:
     """Reads a file's rows of tagged words. Raises InputError and InputErrors as `read_examples` does.
 
-    conll: a word and its tag per line (first and last column, between blanks), with blank lines between rows.
+    conll: a word and its tag per line (first and last column), with blank lines between rows. Tabs are between columns
+    if there is one, else blanks. A word that is a blank itself is left out with its tag, as in prediction.
     tsv and csv: words in one column and tags in another, each joined by \\x02 or by blanks.
     jsonl: lists in two fields; a text with a list of tags has a tag for each character.
     """
     tables.check_aliases(table, labels)
     problems, examples = Problems(), []
     ids = {label: index for index, label in enumerate(labels)}
-    for line, words, tags in _tagged_rows(Path(path), table, problems):
+    for line, words, tags in tagged_rows(Path(path), table, problems):
         for at, tag in tags:
             if tag not in ids:
                 close = get_close_matches(tag, ids, n=1)
                 remedy = f"use one of {', '.join(ids)}" + (f" (did you mean {close[0]!r}?)" if close else "")
-                problems.add(f"unknown tag {tag!r}", f"{path}:{at}", remedy)
+                problems.add(f"unknown tag {shown(tag)}", f"{path}:{at}", remedy)
         examples.append(TokenExample(tuple(words), tuple(ids.get(tag, -1) for _, tag in tags), line))
     problems.finish()
     if not examples:
@@ -205,7 +224,7 @@ def infer_tags(path: str | Path, table: TableFormat) -> list[str]:
     """The tags of a file: `O` first, then by entity type, and by prefix (B, I or M, E, S) within a type."""
     problems = Problems()
     found = set()
-    for _, _, tags in _tagged_rows(Path(path), table, problems):
+    for _, _, tags in tagged_rows(Path(path), table, problems):
         for line, tag in tags:
             if what := refused_character(tag):
                 problems.add(f"{what} of the tag", f"{path}:{line}", "correct the tag")
@@ -226,20 +245,25 @@ def read_paddlenlp_tokens(
         raise InputError("the data set names no tags", where, "use local files, or give task.labels")
     problems, examples = Problems(), []
     for number, row in enumerate(rows, start=1):
-        words, tags = list(row[text]), list(row[label])
-        if len(words) != len(tags) or not words:
+        words, tags = list(map(str, row[text])), list(row[label])
+        if len(words) != len(tags) or not "".join(words).strip():
             problems.add(f"{len(words)} words, {len(tags)} tags", f"{where}, row {number}", "fix the cached files")
         else:
-            ids = tuple(tag if isinstance(tag, int) else labels.index(tag) for tag in tags)
-            examples.append(TokenExample(tuple(map(str, words)), ids, number))
+            ids = [tag if isinstance(tag, int) else labels.index(tag) for tag in tags]
+            kept = [i for i, word in enumerate(words) if word.strip()]
+            examples.append(TokenExample(tuple(words[i] for i in kept), tuple(ids[i] for i in kept), number))
     problems.finish()
     return examples, list(labels)
 
 
-def _tagged_rows(path: Path, table: TableFormat, problems: Problems) -> Iterator[_Row]:
-    """Every row that is whole, with the tags' aliases replaced."""
-    conll = tables.file_format(path, table.format) == "conll"
-    for line, words, tags in _conll_rows(path, problems) if conll else _cell_rows(path, table, problems):
+def tagged_rows(
+    path: Path, table: TableFormat, problems: Problems, lines: tables.Lines | None = None
+) -> Iterator[_Row]:
+    """Every row that is whole, with the tags' aliases replaced. `lines`: those of a conll file that is open already."""
+    if lines is None and tables.file_format(path, table.format) == "conll":
+        lines = tables.decoded_lines(path, problems)
+    rows = _cell_rows(path, table, problems) if lines is None else _conll_rows(path, lines, problems)
+    for line, words, tags in rows:
         where = f"{path}:{line}"
         if not words:
             problems.add("empty text", where, "give every row its words, or take the row out")
@@ -248,43 +272,70 @@ def _tagged_rows(path: Path, table: TableFormat, problems: Problems) -> Iterator
         elif len(words) > _WORDS_PER_ROW:
             what = f"a row of {len(words)} words, more than {_WORDS_PER_ROW}"
             problems.add(what, where, "separate the rows with blank lines")
-        elif not all(word.strip() for word in words):
+        elif longest := max((len(tag) for _, tag in tags if len(tag) > _LABEL_CHARACTERS), default=0):
+            problems.add(f"a tag of {longest} characters", where, "check which column holds the tags")
+        elif not all(words):
             problems.add("an empty word", where, "take the word and its tag out")
         elif fault := refused_character(" ".join(words), data=True):
             problems.add(f"{fault} of the row's words", where, DAMAGED_REMEDY)
         else:
-            yield line, words, [(at, table.label_aliases.get(tag, tag)) for at, tag in tags]
+            named = [(at, table.label_aliases.get(tag, tag)) for at, tag in tags]
+            # at prediction no blank gets a tag, so none does here; one inside an entity does not end it
+            blank = [tag for word, tag in zip(words, named, strict=True) if not word.strip()]
+            kept = [(word, tag) for word, tag in zip(words, named, strict=True) if word.strip()]
+            edges = [at for at, tag in blank if tag[:2] in ("B-", "S-", "E-")]
+            if edges or not kept:
+                what = "an entity begins or ends with a blank" if edges else "blanks alone"
+                problems.add(what, f"{path}:{(edges or [line])[0]}", "take the blank and its tag out")
+            else:
+                yield line, [word for word, _ in kept], [tag for _, tag in kept]
 
 
-def _conll_rows(path: Path, problems: Problems) -> Iterator[_Row]:
+def _conll_rows(path: Path, lines: tables.Lines, problems: Problems) -> Iterator[_Row]:
     words: list[str] = []
     tags: list[tuple[int, str]] = []
-    for number, line in itertools.chain(tables.decoded_lines(path, problems), [(0, "")]):  # the end is a blank line
-        cells = line.split()
-        if not cells or cells[0] == "-DOCSTART-":
+    for number, line in itertools.chain(lines, [(0, "")]):  # the end is a blank line
+        cells = _conll_cells(line)
+        if end := _OTHER_LINE_END.search(line):
+            what = f"the line holds another line end: U+{ord(end.group()[1]):04X}"
+            problems.add(what, f"{path}:{number}", "save the file with LF as the line end")
+        elif not cells or cells[0] == "-DOCSTART-":
             if words:
                 yield tags[0][0], words, tags
             words, tags = [], []
         elif len(cells) < 2:
-            problems.add(f"one column only: {cells[0]!r}", f"{path}:{number}", "write a word, a blank and its tag")
+            what = f"one column only: {shown(cells[0])}"
+            problems.add(what, f"{path}:{number}", "write a word, a tab or a blank, and its tag")
         else:
             words.append(cells[0])
             tags.append((number, cells[-1]))
 
 
+def _conll_cells(line: str) -> list[str]:
+    """The columns of a line, none of a blank one. The word may be a blank, or hold one if tabs are between columns."""
+    line = line.rstrip("\r\n\t ") if line.strip() else ""
+    if "\t" in line:
+        return [cell.strip(" ") or cell for cell in line.split("\t")]
+    before, _, tag = line.rpartition(" ")
+    if before and not before.strip(" "):
+        return [" ", tag]
+    return [cell for cell in (*before.split(" "), tag) if cell]
+
+
 def _cell_rows(path: Path, table: TableFormat, problems: Problems) -> Iterator[_Row]:
     def is_header(first: Cells) -> bool:
-        return "O" not in _split(first["label"])
+        return "O" not in split_words(first["label"])
 
     for line, row in tables.labelled_rows(path, table, problems, is_header, require_label=True):
         words, tags = row["text"], row["label"]
         if isinstance(tags, list) and isinstance(words, str):
             words = list(words)
-        yield line, _split(words), [(line, tag) for tag in _split(tags)]
+        yield line, split_words(words), [(line, tag) for tag in split_words(tags)]
 
 
-def _split(cell: Any) -> list[str]:
+def split_words(cell: Any) -> list[str]:
+    """A cell's words or tags: a list's items, or what is joined by \\x02 or by blanks."""
     if isinstance(cell, list):
         return [str(item) for item in cell]
     cell = "" if cell is None else str(cell)
-    return cell.split(_JOINED) if _JOINED in cell else cell.split()
+    return cell.split(JOINED) if JOINED in cell else cell.split()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import itertools
-import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -14,6 +13,7 @@ from typing import Any, Literal
 
 from ..errors import InputError, Problems
 from ..files import utf8_lines
+from .json_rows import json_rows
 
 _FORMATS = {
     **dict.fromkeys((".tsv", ".txt"), "tsv"),
@@ -21,8 +21,6 @@ _FORMATS = {
     **dict.fromkeys((".jsonl", ".ndjson", ".json"), "jsonl"),
     **dict.fromkeys((".conll", ".bio", ".bmes", ".bioes", ".iob"), "conll"),
 }
-_JSON_REMEDY = "write one JSON object per line"
-_JSON_LINES = 1000  # an object over more lines than that is an unclosed brace
 _LISTED = 20  # how many names are worth showing
 
 TEXT_NAMES = (
@@ -34,6 +32,7 @@ LABEL_NAMES = ("label", "labels", "class", "category", "target", "score", "senti
 _TYPICAL_NAMES = {*TEXT_NAMES, *TEXT_B_NAMES, *LABEL_NAMES}
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.#-]{0,39}")
 Cells = dict[str, Any]  # the cells or fields of a row that are used, by what they hold: "text", "text_b", "label"
+Lines = Iterator[tuple[int, str]]
 
 
 @dataclass
@@ -66,9 +65,9 @@ def require_file(path: Path) -> None:
     """Raises an InputError that lists what is there instead, unless `path` is a file with something in it."""
     if path.is_dir():
         raise InputError("a folder, not a file", str(path), f"name a file in it; {listing(path)}")
-    if not path.is_file():
+    if not path.exists():
         raise InputError("no such file", str(path), f"check the path; {listing(path.parent)}")
-    if path.stat().st_size == 0:
+    if path.is_file() and path.stat().st_size == 0:  # a pipe's size is not known before it is read
         raise InputError("the file is empty", str(path), "give a file with at least one row")
 
 
@@ -91,26 +90,30 @@ def file_format(path: Path, given: str) -> str:
     return _FORMATS[suffix] if given == "auto" else given
 
 
-def decoded_lines(path: Path, problems: Problems) -> Iterator[tuple[int, str]]:
+def names_no_format(path: Path) -> bool:
+    """Does the file's suffix leave open how it is laid out? `.txt` does, and none."""
+    return path.suffix.lower() in ("", ".txt") or path.suffix.lower() not in _FORMATS
+
+
+def decoded_lines(path: Path, problems: Problems) -> Lines:
     """(number, text) of every line; a line that is not UTF-8 is a problem, and blank. Raises InputError for UTF-16."""
-    with path.open("rb") as file:
-        if file.read(2) in (b"\xff\xfe", b"\xfe\xff"):
-            raise InputError("UTF-16, not UTF-8", str(path), "save the file as UTF-8")
     for number, line in utf8_lines(path):
         if isinstance(line, InputError):
             problems.add(line.what, line.where, line.remedy)
         yield number, "\n" if isinstance(line, InputError) else line
 
 
-def _tsv_rows(path: Path, problems: Problems) -> Iterator[tuple[int, list[str]]]:
-    for number, line in decoded_lines(path, problems):
-        line = line.removesuffix("\n").removesuffix("\r")
-        if line.strip(" "):
-            yield number, line.split("\t")
+def _tsv_rows(path: Path, lines: Lines) -> Iterator[tuple[int, list[str]]]:
+    for number, line in lines:
+        cut = line.removesuffix("\n").removesuffix("\r")
+        if cut.strip(" "):
+            yield number, cut.split("\t")
+        if number == 1 and "\r" in cut and not line.endswith("\n"):
+            raise InputError("its lines end in CR alone", f"{path}:1", "save the file with LF as the line end")
 
 
-def _csv_rows(path: Path, problems: Problems) -> Iterator[tuple[int, list[str]]]:
-    reader = csv.reader((line for _, line in decoded_lines(path, problems)), strict=True)
+def _csv_rows(path: Path, lines: Lines, problems: Problems) -> Iterator[tuple[int, list[str]]]:
+    reader = csv.reader((line for _, line in lines), strict=True)
     while True:
         first, before = reader.line_num + 1, len(problems)
         try:
@@ -124,35 +127,6 @@ def _csv_rows(path: Path, problems: Problems) -> Iterator[tuple[int, list[str]]]
             yield first, cells
 
 
-def _json_rows(path: Path, problems: Problems) -> Iterator[tuple[int, dict]]:
-    """One object per line, or objects one after another: several on a line, or one over several lines."""
-    decoder, pending, start = json.JSONDecoder(), "", 1
-    for number, line in decoded_lines(path, problems):
-        if not pending:
-            start = number
-        pending += line
-        while pending := pending.lstrip():
-            try:
-                value, end = decoder.raw_decode(pending)
-            except json.JSONDecodeError as error:
-                # an object that is not closed yet fails where its text ends; a string may not hold the line's end
-                goes_on = pending.startswith("{") and error.pos >= len(pending.rstrip())
-                if goes_on and number - start < _JSON_LINES:
-                    break  # with the next line
-                problems.add(f"not JSON: {error}", f"{path}:{start}", _JSON_REMEDY)
-                # what was not closed may have swallowed the beginning of the next object
-                pending = line if number > start and line.lstrip().startswith("{") else ""
-                start = number
-                continue
-            if isinstance(value, dict):
-                yield start, value
-            else:
-                problems.add(f"a JSON {type(value).__name__}, not an object", f"{path}:{start}", _JSON_REMEDY)
-            pending, start = pending[end:], number
-    if pending:
-        problems.add("not JSON: the file ends inside an object", f"{path}:{start}", _JSON_REMEDY)
-
-
 def labelled_rows(
     path: Path, table: TableFormat, problems: Problems, is_header: Callable[[Cells], bool], require_label: bool
 ) -> Iterator[tuple[int, Cells]]:
@@ -164,30 +138,75 @@ def labelled_rows(
     InputError for a file that cannot be read and for columns that do not fit; a row's faults go to `problems`.
     """
     layout = file_format(path, table.format)
-    given = {"text": table.text, "text_b": table.text_b, "label": table.label}
-    columns = {key: column for key, column in given.items() if column is not None}
-    if require_label and "label" not in columns:
+    if require_label and table.label is None:
         raise InputError("no label column is given", str(path), "say which column holds the label")
     optional = None if require_label else "label"
+    lines = decoded_lines(path, problems)
     if layout == "jsonl":
-        yield from _object_rows(path, columns, optional, problems)
+        yield from _object_rows(path, lines, _columns(table), optional, problems)
+    else:
+        yield from _cell_rows(path, layout, lines, table, problems, is_header, optional)
+
+
+def raw_rows(
+    path: Path, table: TableFormat, problems: Problems, is_header: Callable[[Cells], bool], layout: str, lines: Lines
+) -> Iterator[tuple[int, Cells]]:
+    """As `labelled_rows`, rows to predict; `layout` and `lines` are those of `raw_lines`.
+
+    The label may be missing. A table may hold the texts alone, in their order. Fields of jsonl that `table` does not
+    name have a usual name. A blank line in tsv is a problem: every line has its answer.
+    """
+    if layout == "jsonl":
+        yield from _object_rows(path, lines, _columns(table), "label", problems, find=True)
         return
-    rows = _csv_rows(path, problems) if layout == "csv" else _tsv_rows(path, problems)
+    if layout == "tsv":
+        lines = _without_blank(path, lines, problems)
+    yield from _cell_rows(path, layout, lines, table, problems, is_header, "label", alone=True)
+
+
+def _without_blank(path: Path, lines: Lines, problems: Problems) -> Lines:
+    for number, line in lines:
+        if not line.strip() and not (problems and problems[-1].where == f"{path}:{number}"):  # else it is not UTF-8
+            problems.add("empty line", f"{path}:{number}", "take the line out")
+        yield number, line
+
+
+def _columns(table: TableFormat) -> dict[str, str | int]:
+    given = {"text": table.text, "text_b": table.text_b, "label": table.label}
+    return {key: column for key, column in given.items() if column is not None}
+
+
+def _cell_rows(
+    path: Path,
+    layout: str,
+    lines: Lines,
+    table: TableFormat,
+    problems: Problems,
+    is_header: Callable[[Cells], bool],
+    optional: str | None,
+    alone: bool = False,
+) -> Iterator[tuple[int, Cells]]:
+    columns, header_given = _columns(table), table.header
+    rows = _csv_rows(path, lines, problems) if layout == "csv" else _tsv_rows(path, lines)
     first = next(rows, None)
     if first is None:
         problems.finish()
         raise InputError("the file holds only blank lines", str(path), "give a file with at least one row")
+    line, header = first
+    texts = [key for key in columns if key != "label"]
+    if alone and len(header) == len(texts) and not {columns[key] for key in texts} <= {cell.strip() for cell in header}:
+        columns = {key: place for place, key in enumerate(texts)}
+        header_given = header_given and "auto"  # the training data's header says nothing of such a file
     named = any(isinstance(column, str) for column in columns.values())
-    if named and table.header is False:
+    if named and header_given is False:
         what = "columns are given by name, but the file is said to have no header"
         raise InputError(what, str(path), "give positions from 0, or set header to true")
-    line, header = first
     places = {key: _position(column, header, f"{path}:{line}", key == optional) for key, column in columns.items()}
 
     def cells(row: list[str]) -> Cells:
         return {key: None if place is None else row[place] for key, place in places.items()}
 
-    has_header = (named or is_header(cells(header))) if table.header == "auto" else table.header
+    has_header = (named or is_header(cells(header))) if header_given == "auto" else header_given
     for number, row in rows if has_header else itertools.chain([first], rows):
         if len(row) == len(header):
             yield number, cells(row)
@@ -197,15 +216,27 @@ def labelled_rows(
 
 
 def _object_rows(
-    path: Path, columns: dict[str, Any], optional: str | None, problems: Problems
+    path: Path,
+    lines: Lines,
+    columns: dict[str, Any],
+    optional: str | None,
+    problems: Problems,
+    find: bool = False,
 ) -> Iterator[tuple[int, Cells]]:
+    rows = json_rows(path, lines, problems)
+    if find and (first := next(rows, None)):
+        rows, usual = itertools.chain([first], rows), {"text": TEXT_NAMES, "text_b": TEXT_B_NAMES, "label": LABEL_NAMES}
+        for key, name in columns.items():
+            taken = columns["text"] if key == "text_b" else None
+            found = (known for known in usual[key] if known in first[1] and known != taken)
+            columns[key] = name if isinstance(name, str) else next(found, key)
     for key, name in columns.items():
         if not isinstance(name, str):
             raise InputError(f"{key} is column {name}, but jsonl has names", str(path), "give the fields' names")
-    for line, fields in _json_rows(path, problems):
+    for line, fields in rows:
         missing = [name for key, name in columns.items() if name not in fields and key != optional]
         if missing:
-            what = f"no field {missing[0]!r}; found {', '.join(map(repr, fields)) or 'none'}"
+            what = f"no field {missing[0]!r}; found {_shorten(list(fields), ', ')}"
             problems.add(what, f"{path}:{line}", _nearest(missing[0], fields))
         else:
             yield line, {key: fields.get(name) for key, name in columns.items()}
@@ -248,6 +279,6 @@ def _nearest(name: str, names: Iterable[str]) -> str:
     return f"did you mean {close[0]!r}?" if close else "correct the column's name"
 
 
-def _shorten(cells: list[str]) -> str:
-    shown = " | ".join(cells)
-    return repr(shown[:80] + "..." if len(shown) > 80 else shown)
+def _shorten(cells: list[str], between: str = " | ") -> str:
+    joined = between.join(cell[:81] for cell in cells[:81])
+    return repr(joined[:80] + "..." if len(joined) > 80 else joined)

@@ -27,7 +27,7 @@ from ..kinds.metrics import metrics_of
 from ..processes import in_child
 from .bundle import MANIFEST, SIZES, Manifest, read_manifest, write_manifest
 from .predictor import Predictor
-from .row_files import read_texts
+from .row_files import read_rows, read_texts
 
 OLD_FORMAT = {"FLAGS_enable_pir_api": "0"}  # Paddle then writes model.pdmodel, which Serving and CPU int8 need
 
@@ -237,9 +237,9 @@ def export_onnx(
 def onnx(
     bundle: str | os.PathLike, out: str | os.PathLike, rows: str | os.PathLike, tolerance: float = EXPORT_TOLERANCE
 ) -> dict[str, Any]:
-    """As `export_onnx`, with rows from a text file: one text per line, a tab between the texts of a pair."""
-    texts, texts_b = read_texts(Path(rows))
+    """As `export_onnx`, with rows from a file, as `ernie-tiny predict` reads them."""
     manifest = read_manifest(bundle)
+    texts, texts_b = read_rows(manifest, Path(rows))
     split = [manifest.kind.split(text, manifest.unit) for text in texts]
     return export_onnx(bundle, out, split, texts_b, tolerance)
 

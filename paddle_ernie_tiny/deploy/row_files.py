@@ -6,16 +6,17 @@ import json
 import os
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ..data.tables import TableFormat, require_file
+from ..data.tables import TableFormat, names_no_format, require_file
 from ..defaults import BATCH_SIZE
 from ..errors import InputError
 from ..files import utf8_lines, write_text
+from ..kinds import KINDS
 from ..text_rule import require_text
 from .bundle import Manifest
 from .predictor import Predictor
@@ -45,22 +46,23 @@ class LabelledRows:
 
 
 def read_texts(path: Path) -> tuple[list[str], list[str] | None]:
-    """One text per line; with a tab in every line, pairs. Raises InputError that names file and line."""
+    """One text per line; with a tab in the first line, pairs. Or jsonl. Raises InputError(s) with file and line."""
     require_file(path)
-    rows: list[tuple[str, str, str]] = []
-    for number, line in utf8_lines(path):
-        if isinstance(line, InputError):
-            raise line
-        line = line.rstrip("\r\n")
-        if not line.strip():
-            raise InputError("empty line", f"{path}:{number}", "take the line out")
-        rows.append(line.partition("\t"))
-        if rows[-1][1] != rows[0][1]:
-            raise InputError("only some lines hold a tab (a pair)", f"{path}:{number}", "give all lines one shape")
-        first, tab, second = rows[-1]
-        for text in (first, second) if tab else (first,):
-            require_text(text, f"{path}:{number}")
-    return [first for first, _, _ in rows], [second for _, _, second in rows] if rows[0][1] else None
+    first = next((line for _, line in utf8_lines(path) if isinstance(line, str) and line.strip()), "")
+    pair = "\t" in first or '"text_b"' in first
+    table = TableFormat(text=0, text_b=1 if pair else None, label=None, header=False)
+    return KINDS["classification"].read_texts(path, table, [], None)
+
+
+def read_rows(manifest: Manifest, path: Path) -> tuple[list[str], list[str] | None]:
+    """A file of rows to predict, in the layout of the training data, labels or not, or texts alone.
+
+    Raises InputError(s) with file and line.
+    """
+    table = TableFormat(**{"text": 0, "label": 1 + manifest.pair, **manifest.table})
+    if manifest.pair and table.text_b is None:  # a data set by name, whose fields were found by their usual names
+        table = replace(table, text=0, text_b=1, label=2)
+    return manifest.kind.read_texts(path, table, manifest.labels, manifest.unit)
 
 
 def read_labelled(
@@ -76,7 +78,10 @@ def read_labelled(
         for name, given in (("text", text), ("text_b", text_b), ("label", label))
     }
     layout = TableFormat(
-        format="auto", header=table.get("header", "auto"), label_aliases=table.get("label_aliases", {}), **chosen
+        format=table.get("format", "auto") if names_no_format(file) else "auto",
+        header=table.get("header", "auto"),
+        label_aliases=table.get("label_aliases", {}),
+        **chosen,
     )
     return LabelledRows.of(manifest.kind.read(file, layout, manifest.labels))
 
@@ -126,19 +131,34 @@ def predict_rows(
         raise InputError("give a text or --input FILE, not both", "predict", "see predict --help")
     texts_b: list[str] | None
     if file is not None:
-        texts, texts_b = read_texts(file)
-    else:
-        texts, texts_b = [text or ""], None if text_b is None else [text_b]
-        for given in (*texts, *(texts_b or ())):
-            require_text(given, "predict")
+        file = Path("/dev/stdin") if str(file) == "-" else file
+        require_file(file)
+    texts, texts_b = [text or ""], None if text_b is None else [text_b]
+    for given in (*texts, *(texts_b or ())) if file is None else ():
+        require_text(given, "predict")
     predictor = Predictor(bundle, device, threads, precision)
+    if file is not None:
+        texts, texts_b = read_rows(predictor.manifest, file)
     return answer_rows(predictor, texts, texts_b, predictor.predict(texts, texts_b, batch_size))
 
 
 def write_answers(answers: list[dict[str, Any]], output: Path | None) -> None:
-    """Writes one JSON object per line; a file appears only once it is complete. None: standard output."""
-    body = "".join(json.dumps(answer, ensure_ascii=False) + "\n" for answer in answers)
+    """Writes one JSON object per line; a file appears only once it is complete. None: standard output.
+
+    What a terminal's encoding lacks is written as a JSON escape.
+    """
+    encoding = sys.stdout.encoding if output is None else "utf-8"
+    body = "".join(_line(answer, encoding) for answer in answers)
     if output is None:
         sys.stdout.write(body)
     else:
         write_text(output, body)
+
+
+def _line(answer: dict[str, Any], encoding: str) -> str:
+    line = json.dumps(answer, ensure_ascii=False) + "\n"
+    try:
+        line.encode(encoding)
+    except UnicodeEncodeError:
+        return json.dumps(answer) + "\n"
+    return line

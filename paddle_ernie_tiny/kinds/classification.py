@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from difflib import get_close_matches
 
@@ -28,20 +29,23 @@ class Classification(Kind):
     example_answer = '{"label": ..., "probability": ..., "probabilities": {...}}'
 
     def parse_label(self, name, labels):
-        """The id of a label's name, or of an id where no label's name is itself a number."""
-        from ..errors import InputError
+        """The id of a label's name, or of an id where no label's name holds another number than its own id."""
+        from ..errors import InputError, shown
 
         labels = labels or []
         if name in labels:
             return labels.index(name)
-        # If a name is a number, a number that is not a name is far more likely a mistake than an id.
+        # If names hold numbers (1.0, 2.0, or 1 star), a number that is no name is more likely one of these than an id.
         if name.isascii() and name.isdigit() and len(name) < 10 and int(name) < len(labels):
-            if not any(label.isdigit() for label in labels):
+            numbers = [
+                (n.lstrip("0") or "0", str(i)) for i, label in enumerate(labels) for n in re.findall("[0-9]+", label)
+            ]
+            if all(number == place for number, place in numbers):
                 return int(name)
         remedy = f"use one of {', '.join(labels[:20])}{' ...' if len(labels) > 20 else ''}"
-        close = get_close_matches(name, labels, n=1)
+        close = get_close_matches(name[:200], labels, n=1)
         remedy += f" (did you mean {close[0]!r}?)" if close else ""
-        raise InputError(f"unknown label {name!r}", None, remedy + "; if this row is a header, set header to true")
+        raise InputError(f"unknown label {shown(name)}", None, remedy + "; if this row is a header, set header to true")
 
     def check_training_rows(self, train, labels, where):
         from ..errors import InputError

@@ -152,6 +152,14 @@ class Kind:
         """How raw text is divided into what gets a label, seen from rows or raw text; None: it is not divided."""
         return None
 
+    def read_texts(
+        self, path: str | Path, table: TableFormat, labels: Sequence[str], unit: str | None
+    ) -> tuple[list[str], list[str] | None]:
+        """A file's texts (and second texts) to predict, in the layout of training or alone. Raises InputError(s)."""
+        from ..data.raw_rows import read_raw
+
+        return read_raw(path, table, lambda name: self.parse_label(name, labels))
+
     def split(self, text: str, unit: str | None) -> Any:
         """Raw text as `tokenize` takes it."""
         return text

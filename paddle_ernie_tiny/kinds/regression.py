@@ -10,6 +10,8 @@ import numpy as np
 from .kind import Kind
 from .metrics import METRICS, Scored
 
+_LARGEST = 1e15  # its square is far from float32's end
+
 
 @dataclass(frozen=True)
 class Score:
@@ -31,15 +33,17 @@ class Regression(Kind):
     example_answer = '{"score": ...}'
 
     def parse_label(self, name, labels):
-        """A finite number."""
-        from ..errors import InputError
+        """A finite number that float32 holds, and its square too."""
+        from ..errors import InputError, shown
 
         try:
-            score = float(name)
+            score = float(name) if name.isascii() and "_" not in name else math.nan
         except ValueError:
             score = math.nan
         if not math.isfinite(score):
-            raise InputError(f"label {name!r} is not a number", None, "give a score, or list the task's labels")
+            raise InputError(f"label {shown(name)} is not a number", None, "give a score, or list the task's labels")
+        if abs(score) > _LARGEST:
+            raise InputError(f"label {shown(name)} is beyond {_LARGEST:g}", None, "scale the scores, to about 1")
         return score
 
     def findings(self, splits, labels):

@@ -18,6 +18,13 @@ from .metrics import softmax
 
 if TYPE_CHECKING:
     from ..data.rows import TokenExample
+    from ..errors import Finding
+
+
+# Letters and digits of scripts that are not written without blanks between words, as Chinese and Japanese are.
+_LETTERS = r"[^\W\u3040-\u30FF\u3400-\u4DBF\u4E00-\u9FFF\uF900-\uFAFF\U00020000-\U0003FFFF]"
+# What gets a tag in raw text: each character; each but whole Latin words and numbers; what is between blanks.
+UNITS = {"character": r"\S", "mixed": rf"{_LETTERS}+|\S", "word": r"\S+"}
 
 
 @dataclass(frozen=True)
@@ -65,6 +72,16 @@ class TokenClassification(Kind):
 
         return infer_tags(path, table)
 
+    def read_texts(self, path, table, labels, unit):
+        from ..data.raw_rows import read_raw
+        from ..errors import InputError
+
+        def parse(name):
+            if not set(name.replace("\x02", " ").split()) <= set(labels):
+                raise InputError("no tags")
+
+        return read_raw(path, table, parse, lambda words: join_words(words, unit))
+
     def encode(self, tokenizer, examples, max_length):
         from ..data.rows import IGNORED, EncodedRows
 
@@ -82,6 +99,7 @@ class TokenClassification(Kind):
         from ..errors import Finding
 
         found = super().findings(splits, labels)
+        found += unit_findings(splits["train"])
         for name, examples in splits.items():
             wrong = misplaced_tags(examples, labels)
             if wrong:
@@ -143,15 +161,59 @@ def _bioes(tags: Sequence[str]) -> list[str]:
 
 
 def split_text(text: str, unit: str) -> list[tuple[str, int, int]]:
-    """(word, start, end) of the units that a tagger labels: characters, or what is between spaces."""
-    words = re.finditer(r"\S" if unit == "character" else r"\S+", text)
-    return [(word.group(), word.start(), word.end()) for word in words]
+    """(word, start, end) of what a tagger labels in raw text, by one of UNITS."""
+    return [(word.group(), word.start(), word.end()) for word in re.finditer(UNITS[unit], text)]
+
+
+def join_words(words: Sequence[str], unit: str) -> str:
+    """The raw text that words are the units of: Latin words with a blank between, single letters without one."""
+    if unit != "mixed":
+        return ("" if unit == "character" else " ").join(words)
+    text = ""
+    for before, word in zip(["", *words], words):  # noqa: B905 (Python 3.9)
+        apart = len(before + word) > 2 and re.match(f"{_LETTERS}{{2}}", before[-1:] + word[:1])
+        text += f" {word}" if apart else word
+    return text
 
 
 def unit_of(rows: Iterable[Sequence[str]]) -> str:
-    """ "character" where hardly a word of Chinese is longer than one character, else "word"."""
+    """The unit of UNITS by which raw text is cut as these rows are.
+
+    "word", unless hardly a word of Chinese is longer than one character. Then "mixed" if it cuts more rows right than
+    "character": words of other scripts are whole.
+    """
+    rows = list(rows)
     lengths = Counter(min(len(word), 2) for words in rows for word in words if re.search("[\u4e00-\u9fff]", word))
-    return "character" if lengths[1] and lengths[2] <= 0.01 * lengths[1] else "word"
+    if not lengths[1] or lengths[2] > 0.01 * lengths[1]:
+        return "word"
+    telling = [words for words in rows if re.search(f"{_LETTERS}{{2}}", "".join(words))]
+    wrong = {unit: sum(1 for words in telling if _differs(words, unit)) for unit in ("character", "mixed")}
+    return "mixed" if wrong["mixed"] < wrong["character"] else "character"
+
+
+def _differs(words: Sequence[str], unit: str) -> bool:
+    """Is the raw text of these words cut into others?"""
+    return [word for word, _, _ in split_text(join_words(words, unit), unit)] != list(words)
+
+
+def unit_findings(examples: Sequence[TokenExample]) -> list[Finding]:
+    """How raw text will be cut at prediction, and in how many of these rows that differs from their own words."""
+    from ..errors import Finding
+
+    unit = unit_of(row.words for row in examples)
+    whole = {"mixed": "character, with Latin words and numbers whole", "word": "word, as blanks divide it"}
+    said = whole.get(unit, unit)
+    found = [Finding("note", "unit", f"raw text is tagged by {said}", "data.train")]
+    wrong = [row for row in examples if _differs(row.words, unit)]
+    if wrong:
+        cut = {word for word, _, _ in split_text(join_words(wrong[0].words, unit), unit)}
+        word = next((word for word in wrong[0].words if word not in cut), "")
+        what = (
+            f"raw text is tagged by {said}; so {len(wrong)} of {len(examples)} rows are cut into other words at "
+            f"prediction than in the file, the first at {word!r} in the row of line {wrong[0].line}"
+        )
+        found.append(Finding("warning", "unit", what, "data.train", "tag the data in these units"))
+    return found
 
 
 def misplaced_tags(examples: Iterable[TokenExample], labels: Sequence[str]) -> list[tuple[int, str]]:

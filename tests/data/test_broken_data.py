@@ -1,6 +1,7 @@
 """Broken data sets: each gives the stated error, or is read as stated. None is misread in silence."""
 
 import json
+import time
 from dataclasses import dataclass, field
 
 import pytest
@@ -17,6 +18,7 @@ LABELS = ["0", "1"]
 TAGS = ["O", "B-PER", "I-PER"]
 ROWS = TableFormat(text="text", label="label")
 PLACES = TableFormat(text=0, label=1, header=False)
+LAST = TableFormat(text=0, label=2, header=False)
 PAIRS = TableFormat(text=0, text_b=1, label=2, header=False)
 BIG = "很好" * 1_700_000
 
@@ -64,6 +66,7 @@ CASES = [
     Case("a line of 10 MB", lines(HEAD, f"{BIG}\t1"), rows=[(BIG, 1)]),
     Case("CRLF", lines(HEAD, "好\t1", "差\t0", end="\r\n"), rows=[("好", 1), ("差", 0)]),
     Case("lone CR", lines(HEAD, "好\t1", end="\r"), ":1", "no column 'label'"),
+    Case("lone CR, by position", lines("好\t1", "差\t0", end="\r"), ":1", "end in CR alone", table=LAST),
     Case("a header with one name twice", lines("text\ttext\tlabel", "好\t差\t1"), ":1", "2 columns are called 'text'"),
     Case("a header in the middle", lines(HEAD, "好\t1", HEAD, "差\t0"), ":3", "unknown label 'label'"),
     Case("an unclosed quote in csv", 'text,label\n"好,1\n差,0\n', ":2", "not csv", file="a.csv"),
@@ -119,6 +122,23 @@ CASES = [
         '{"text": "好", "label": 1}\n{"text" "差"}\n{"text": "差", "label": 0}\n',
         ":2",
         "not JSON",
+        file="a.jsonl",
+    ),
+    Case("a JSON key twice", '{"text": "好", "text": "差", "label": 1}\n', ":1", "key is given twice", file="a.jsonl"),
+    Case("100,000 brackets", '{"text": ' + "[" * 100_000 + "\n", ":1", "nested too deeply", file="a.jsonl"),
+    Case("a JSON label of 5,000 digits", '{"text": "好", "label": ' + "9" * 5000 + "}", ":1", "4300", file="a.jsonl"),
+    Case("a label of 5,000 digits", lines(HEAD, "好\t" + "9" * 5000), ":2", "unknown label '999"),
+    Case(
+        "an object that ends where no other begins",
+        '{"text": "好",\n"label"\n{"text": "差", "label": 0}\n',
+        ":1",
+        "not closed",
+        file="a.jsonl",
+    ),
+    Case(
+        "brackets and quotes inside JSON texts",
+        '{"text": "}]\\"{",\n"label":\n 1} {"text": "\\\\",\n\n"label": 0\n}',
+        rows=[('}]"{', 1), ("\\", 0)],
         file="a.jsonl",
     ),
     Case("the same text with two labels", lines(HEAD, "好\t1", "好\t0"), rows=[("好", 1), ("好", 0)]),
@@ -240,3 +260,12 @@ def test_splits_that_do_not_fit_together(train, dev, what, tmp_path):
 def test_json_escapes_are_whole(tmp_path):
     (tmp_path / "a.jsonl").write_text(json.dumps({"text": "好\n的\t", "label": "1"}) + "\n")
     assert read_examples(tmp_path / "a.jsonl", ROWS, LABELS)[0].text == "好\n的\t"
+
+
+def test_a_long_json_text_over_many_lines_is_read_once(tmp_path):
+    text = "好" * 1_000_000
+    rows = [f'{{"text": "{text}",\n' + "\n" * 900 + f'"a}}": {i},\n"label": 1}}\n' for i in range(8)]
+    (tmp_path / "a.jsonl").write_text("".join(rows), encoding="utf-8")
+    start = time.process_time()
+    assert [e.line for e in read_examples(tmp_path / "a.jsonl", ROWS, LABELS)] == list(range(1, 8 * 903, 903))
+    assert time.process_time() - start < 5, "decoding it again for each line takes minutes"

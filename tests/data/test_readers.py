@@ -1,5 +1,9 @@
 """Labelled files: formats, headers, columns, labels, and what is said about bad rows."""
 
+import os
+import subprocess
+import sys
+
 import pytest
 
 from paddle_ernie_tiny.data.readers import infer_labels
@@ -168,6 +172,44 @@ class TestLabels:
         assert infer_labels(write("b.tsv", "label\ttext\n10\t好\n9\t差\n"), BY_NAME) == ["9", "10"]
         assert infer_labels(write("c.tsv", "review\tstars\n好\tpos\n差\tpos\n"), BY_POSITION) == ["pos"]
         assert infer_labels(write("d.jsonl", '{"text": "好", "label": 3}'), BY_NAME) == ["3"]
+
+    @pytest.mark.parametrize("seed", ["0", "1", "2", "3"])
+    def test_equal_numbers_are_two_labels_in_one_order(self, write, seed):
+        path = write("a.tsv", "好\t1\n差\t01\n好\t2\n差\t-0\n差\t0\n差\t001\n")
+        code = "import sys; from tests.data.test_readers import *; print(*infer_labels(sys.argv[1], BY_POSITION))"
+        run = [sys.executable, "-c", code, str(path)]
+        done = subprocess.run(run, capture_output=True, text=True, env={**os.environ, "PYTHONHASHSEED": seed})
+        assert done.stdout.split() == ["-0", "0", "001", "01", "1", "2"], done.stderr
+
+    @pytest.mark.parametrize(
+        ("labels", "known"),
+        [
+            (["差", "好"], {"0": 0, "1": 1}),
+            (["LABEL_0", "LABEL_1"], {"0": 0, "1": 1}),
+            (["1.0", "2.0", "3.0"], {"1.0": 0, "2.0": 1}),
+            (["1 star", "2 stars"], {"1 star": 0}),
+            (["-1", "0", "1"], {"1": 2}),
+        ],
+    )
+    def test_a_number_is_an_id_only_where_no_name_holds_another_number(self, write, labels, known):
+        for cell in ("0", "1", "2", *known):
+            path = write("a.tsv", f"text\tlabel\n好\t{cell}\n")
+            if cell in known or cell in labels:
+                expected = known[cell] if cell in known else labels.index(cell)
+                assert read_examples(path, BY_NAME, labels)[0].label == expected
+            else:
+                assert problems(path, BY_NAME, labels) == [(":2", f"unknown label {cell!r}")]
+
+    def test_a_label_that_is_a_text_is_refused(self, write):
+        path = write("a.tsv", "text\tlabel\n好\t1\n差\t" + "9" * 5000 + "\n")
+        with pytest.raises(InputErrors, match=r"a\.tsv:3: a label of 5000 characters"):
+            infer_labels(path, BY_NAME)
+        ((place, what),) = problems(path, BY_NAME, ["0", "1"])
+        assert place == ":3" and what.startswith("unknown label '999") and len(what) < 120
+
+    def test_scores_are_ascii_numbers_that_float32_squares(self, write):
+        for cell in ("1_000", "１", "1e16", "-1e300", "1e400"):
+            assert problems(write("a.tsv", f"text\tscore\n好\t{cell}\n"), BY_POSITION, None)[0][0] == ":2"
 
 
 class TestBadRows:

@@ -7,6 +7,7 @@ import pytest
 from paddle_ernie_tiny.data.readers import infer_tags, read_paddlenlp_tokens, read_token_examples
 from paddle_ernie_tiny.data.rows import TokenExample
 from paddle_ernie_tiny.data.tables import TableFormat
+from paddle_ernie_tiny.errors import InputErrors
 
 from ..miniatures import install
 
@@ -48,6 +49,47 @@ def test_jsonl_with_lists_or_a_tag_for_each_character(tmp_path, text):
     path = write(tmp_path, "a.jsonl", json.dumps({"tokens": text, "tags": ["O", "B-LOC", "I-LOC"]}) + "\n")
     rows = read_token_examples(path, TableFormat(text="tokens", label="tags"), TAGS)
     assert rows == EXPECTED[:1]
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("blanks.bio", "王 B-PER\n芳 I-PER\n  O\n北 B-LOC\n"),
+        ("full-width.bio", "王 B-PER\n芳 I-PER\n\u3000 O\n北 B-LOC\n"),
+        ("tabs.bio", "王\tB-PER\n芳\tI-PER\n \tO\n北\tB-LOC\n"),
+        ("joined.tsv", "王\x02芳\x02 \x02北\tB-PER\x02I-PER\x02O\x02B-LOC\n"),
+        ("text.jsonl", '{"text": "王芳 北", "label": ["B-PER", "I-PER", "O", "B-LOC"]}\n'),
+    ],
+)
+def test_a_tagged_blank_is_left_out_as_in_prediction(tmp_path, name, text):
+    table = TableFormat(text="text", label="label") if name.endswith("jsonl") else TableFormat(text=0, label=1)
+    rows = read_token_examples(write(tmp_path, name, text), table, ["O", "B-PER", "I-PER", "B-LOC"])
+    assert rows == [TokenExample(("王", "芳", "北"), (1, 2, 3), 1)]
+
+
+def test_a_blank_inside_an_entity_does_not_end_it_and_may_not_begin_one(tmp_path):
+    path = write(tmp_path, "a.bio", "N B-LOC\n  I-LOC\nY I-LOC\n")
+    assert read_token_examples(path, TableFormat(), TAGS) == [TokenExample(("N", "Y"), (1, 2), 1)]
+    for text, place in (
+        ("京 O\n  B-LOC\nY I-LOC\n", ":2: an entity begins or ends with a blank"),
+        ("  O\n", ":1: blanks alone"),
+    ):
+        with pytest.raises(InputErrors, match=place):
+            read_token_examples(write(tmp_path, "b.bio", text), TableFormat(), TAGS)
+
+
+def test_a_word_that_holds_a_blank_is_whole(tmp_path):
+    path = write(tmp_path, "a.conll", "in\tIN\tO\nNew York\tNNP\tB-LOC\nSan\u00a0José\tNNP\tB-LOC\t\n")
+    assert read_token_examples(path, TableFormat(), TAGS)[0].words == ("in", "New York", "San\u00a0José")
+
+
+@pytest.mark.parametrize(("end", "code"), [("\r", "000D"), ("\u2028", "2028"), ("\x85", "0085"), ("\x0b", "000B")])
+def test_line_ends_that_are_none_are_refused(tmp_path, end, code):
+    path = write(tmp_path, "a.bio", "在 O\n北 B-LOC\n".replace("\n", end))
+    with pytest.raises(InputErrors, match=rf"a\.bio:1: the line holds another line end: U\+{code}"):
+        read_token_examples(path, TableFormat(), TAGS)
+    path = write(tmp_path, "b.bio", "在 O\r\n北 B-LOC\r\n京 I-LOC\r\n\r\n\r\n\r\n好 O")
+    assert [e.words for e in read_token_examples(path, TableFormat(), TAGS)] == [("在", "北", "京"), ("好",)]
 
 
 def test_aliases_of_tags(tmp_path):

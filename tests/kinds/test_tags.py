@@ -2,7 +2,15 @@
 
 import pytest
 
-from paddle_ernie_tiny.kinds.token_classification import entities, entity_f1, split_text, unit_of
+from paddle_ernie_tiny.data.rows import TokenExample
+from paddle_ernie_tiny.kinds.token_classification import (
+    entities,
+    entity_f1,
+    join_words,
+    split_text,
+    unit_findings,
+    unit_of,
+)
 
 BIO = ["B-PER", "I-PER", "O", "B-LOC", "B-LOC", "I-LOC"]
 
@@ -37,9 +45,37 @@ def test_units_of_raw_text():
     assert split_text("在 2019年", "character") == [("在", 0, 1), *((c, i, i + 1) for i, c in enumerate("2019年", 2))]
     assert split_text(" Bill  whistled ", "word") == [("Bill", 1, 5), ("whistled", 7, 15)]
     assert split_text("a aa a", "word") == [("a", 0, 1), ("aa", 2, 4), ("a", 5, 6)]
+    assert split_text("用iPhone 6s，好", "mixed") == [
+        ("用", 0, 1),
+        ("iPhone", 1, 7),
+        ("6s", 8, 10),
+        ("，", 10, 11),
+        ("好", 11, 12),
+    ]
 
 
 def test_chinese_rows_of_single_characters_are_tagged_by_character():
-    assert unit_of([["我", "在", "Paddle"]] * 3) == "character"
+    assert unit_of([["我", "在", *"Paddle"]] * 3) == "character"
     assert unit_of([["我们", "在", "北京"]] * 3) == "word"
     assert unit_of([["Bill", "whistled"]]) == "word"
+
+
+def test_latin_words_are_the_same_unit_in_training_and_at_prediction():
+    assert unit_of([["我", "在", "Paddle"]] * 3) == "mixed"
+    words = ["Timmy", "Lee", "你", "去", "过", "ＵＳＡ", "2019", "年", "吗"]
+    assert unit_of([words, ["好"]]) == "mixed"
+    assert join_words(words, "mixed") == "Timmy Lee你去过ＵＳＡ 2019年吗"
+    assert [word for word, _, _ in split_text(join_words(words, "mixed"), "mixed")] == words
+    assert unit_of([words, ["在", *"Paddle"], [*"2019", "年"]]) == "character", "most rows decide"
+
+
+def test_words_that_prediction_cuts_in_another_way_are_named():
+    def said(*rows):
+        return [str(found) for found in unit_findings([TokenExample(tuple(row), None, 5) for row in rows])]
+
+    assert said(["我", "在", "Paddle"]) == [
+        "data.train: raw text is tagged by character, with Latin words and numbers whole"
+    ]
+    _, warning = said(["I", "am"], ["New York", "is"], ["I", "do"])
+    assert warning.startswith("warning: data.train: raw text is tagged by word")
+    assert "1 of 3 rows are cut into other words" in warning and "'New York' in the row of line 5" in warning
