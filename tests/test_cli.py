@@ -1,5 +1,7 @@
 """Exit codes and messages of the command line."""
 
+import io
+import json
 import os
 import subprocess
 import sys
@@ -57,6 +59,37 @@ def test_arguments_that_are_not_utf8_are_refused(arguments):
 def test_predict_says_before_the_work_that_it_cannot_write(tmp_path, place):
     done = call("predict", "no-bundle", "text", "--output", str(tmp_path / place))
     assert done.returncode == 2 and str(tmp_path) in done.stderr and "no-bundle" not in done.stderr
+
+
+TEXTS = 'print("房间 é 😀 \\ud83d"); import sys; print("错误 é", file=sys.stderr)'
+
+
+@pytest.mark.parametrize("environment", [{"PYTHONIOENCODING": "gbk"}, {"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0"}])
+def test_output_is_utf8_whatever_the_locale(environment):
+    program = f"from paddle_ernie_tiny import cli\ndef app(**_): {TEXTS}\ncli.app = app; cli.main()"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, env={**os.environ, **environment})
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.decode() == "房间 é 😀 \\ud83d\n" and done.stderr.decode() == "错误 é\n"
+
+
+def test_a_terminal_gets_its_own_encoding_and_escapes_for_what_it_lacks(monkeypatch):
+    class Terminal(io.TextIOWrapper):
+        def isatty(self):
+            return True
+
+    from paddle_ernie_tiny.cli import _set_output_encoding
+    from paddle_ernie_tiny.deploy.row_files import write_answers
+
+    screen = Terminal(io.BytesIO(), encoding="gbk")
+    monkeypatch.setattr(sys, "stdout", screen)
+    _set_output_encoding()
+    print("房间 é 😀")
+    answers = [{"text": "房间"}, {"text": "é 😀"}]
+    write_answers(answers, None)
+    screen.flush()
+    first, *rest = screen.buffer.getvalue().decode("gbk").splitlines()
+    assert first == "房间 é \\U0001f600"
+    assert rest[0] == '{"text": "房间"}' and [json.loads(line) for line in rest] == answers
 
 
 def test_the_debug_variable_shows_the_traceback():

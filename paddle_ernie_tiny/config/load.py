@@ -78,7 +78,15 @@ def _mapping(loader: _UniqueKeyLoader, node: yaml.MappingNode, deep: bool = Fals
     return mapping
 
 
+def _integer(loader: _UniqueKeyLoader, node: yaml.ScalarNode) -> int:
+    if re.match(r"[-+]?(?:0[0-7_]|.*:)", node.value):  # 010 would be 8, and 1:30 would be 90
+        what = f"{node.value}: YAML reads such a number in base 8 or 60; write it in quotes, or as a plain number"
+        raise yaml.constructor.ConstructorError(None, None, what, node.start_mark)
+    return loader.construct_yaml_int(node)
+
+
 _UniqueKeyLoader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping)
+_UniqueKeyLoader.add_constructor("tag:yaml.org,2002:int", _integer)
 # YAML 1.1 reads 1e-4 as text (it wants 1.0e-4); people write learning rates the short way.
 _UniqueKeyLoader.add_implicit_resolver(
     "tag:yaml.org,2002:float", re.compile(r"^[-+]?[0-9][0-9_]*(?:\.[0-9_]*)?[eE][-+]?[0-9]+$"), list("-+0123456789")

@@ -59,6 +59,17 @@ def test_all_errors_come_at_once_with_path_value_and_remedy(config_file):
     assert "at least two labels" in text
 
 
+def test_labels_may_be_written_as_whole_numbers(config_file):
+    config = load_config(config_file, ["task.labels=[0, 1]", "data.label_aliases={100: 1, -1: 0, x: 1}"])
+    assert config.task.labels == ["0", "1"]
+    assert config.data.label_aliases == {"100": "1", "-1": "0", "x": "1"}
+    for override in ("task.labels=[yes, no]", "data.label_aliases={yes: b, no: a}", "data.label_aliases={1: yes}"):
+        with pytest.raises(InputErrors, match="YAML reads yes, no, .* write such a name in quotes"):
+            load_config(config_file, [override])
+    with pytest.raises(InputErrors, match="label_aliases"):
+        load_config(config_file, ["data.label_aliases={1.0: a}"])
+
+
 def test_overrides_reach_into_lists_by_position_and_by_stage_name(config_file):
     config = load_config(config_file, ["stages.0.training.max_steps=7", "seed=3"])
     assert (config.stages[0].training.max_steps, config.seed) == (7, 3)
@@ -72,6 +83,8 @@ def test_overrides_reach_into_lists_by_position_and_by_stage_name(config_file):
         ("a: [1, 2]\n? [b]\n: c\n", "a key is text"),
         ("a: " + "9" * 5000, "not valid YAML"),
         ("a: 2021-13-45\n", "not valid YAML: month must be in"),
+        ("task: {labels: [010, 011]}", "YAML reads such a number in base 8"),
+        ("task: {labels: ['010', 12:30]}", "or 60; write it in quotes"),
         ("a: !!bool maybe\n", "not valid YAML"),
         ("a: " + "[" * 5000, "nested too deeply"),
         ('a: "b\\0c"\n', "a NUL character in a value"),
