@@ -47,6 +47,18 @@ def test_predict_a_file_in_order(bundle, tmp_path):
         assert row["probability"] == pytest.approx(twin["probability"], abs=1e-5)
 
 
+def test_predict_reads_labelled_files_and_standard_input(finished, bundle, tmp_path):
+    lines = (finished.folder / "test.tsv").read_text(encoding="utf-8").splitlines()[1:4]
+    texts = [line.split("\t")[0] for line in lines]
+    answers = []
+    for source, given in ((finished.folder / "test.tsv", None), ("-", "\n".join(texts))):
+        done = ernie_tiny("predict", bundle, "--input", source, input=given)
+        assert done.returncode == 0, done.stderr
+        answers.append([json.loads(line) for line in done.stdout.splitlines()][:3])
+    assert [answer["text"] for answer in answers[0]] == [answer["text"] for answer in answers[1]] == texts
+    assert [answer["label"] for answer in answers[0]] == [answer["label"] for answer in answers[1]]
+
+
 def test_evaluate_equals_the_report(finished, bundle):
     done = ernie_tiny("evaluate", bundle, finished.folder / "test.tsv", blocked=NO_TRAINING)
     assert done.returncode == 0, done.stderr
