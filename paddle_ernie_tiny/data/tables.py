@@ -224,7 +224,9 @@ def _object_rows(
     find: bool = False,
 ) -> Iterator[tuple[int, Cells]]:
     rows = json_rows(path, lines, problems)
-    if find and (first := next(rows, None)):
+    if find:
+        if (first := next(rows, None)) is None:
+            return  # with the problems that it has
         rows, usual = itertools.chain([first], rows), {"text": TEXT_NAMES, "text_b": TEXT_B_NAMES, "label": LABEL_NAMES}
         for key, name in columns.items():
             taken = columns["text"] if key == "text_b" else None

@@ -123,6 +123,7 @@ def test_a_tagger_s_rows_are_raw_text_or_words(tmp_path, name, content, texts):
         ("classification", BY_PLACE, "a.txt", "好\n".encode("utf-16"), "UTF-16"),
         ("classification", BY_PLACE, "a.bio", "好 O\n", "a file of tagged words"),
         ("classification", BY_PLACE, "a.jsonl", '{"a": "好"}\n', ":1: no field 'text'; found 'a'"),
+        ("classification", BY_PLACE, "a.jsonl", '{"text": "好"\n', ":1: not JSON: the file ends inside an object"),
         ("classification", BY_PLACE, "a.jsonl", '{"text": 5}\n', ":1: text is 5, not a string"),
         ("classification", BY_NAME, "a.tsv", "text\tstars\n好\tpos\n", "no column 'review'"),
         (PAIR, PAIRS, "a.tsv", "甲\t\n", ":1: the text is empty (second text)"),
