@@ -22,6 +22,7 @@ JOINED = "\x02"  # between the words, and between the tags, in Baidu's files
 _OTHER_LINE_END = re.compile("\\S[\r\x0b\x0c\x1c-\x1e\x85\u2028\u2029]+\\S")
 _WORDS_PER_ROW = 10_000  # more is a file whose rows are not separated
 _LABEL_CHARACTERS = 200  # a longer one is a text
+_LABELS = 1000  # more that no one listed are the values of another column
 _Row = tuple[int, list[str], list[tuple[int, str]]]  # its line, its words, and of each tag its line and name
 Parse = Callable[..., int | float]  # a label's name to the label; raises InputError, without a place
 
@@ -84,9 +85,15 @@ def infer_labels(path: str | Path, table: TableFormat) -> list[str]:
         else:
             problems.add("no label", f"{path}:{line}", "give every row a label")
     problems.finish()
+    _require_few(names, path)
     if all(re.fullmatch(r"-?[0-9]+", name) for name in names):
         return sorted(names, key=lambda name: (Decimal(name), name))  # 1 and 01 are equal numbers, and two labels
     return sorted(names)
+
+
+def _require_few(names: set[str], path: str | Path) -> None:
+    if len(names) > _LABELS:
+        raise InputError(f"{len(names)} different labels", str(path), "check the label's column, or list task.labels")
 
 
 def _examples(
@@ -230,6 +237,7 @@ def infer_tags(path: str | Path, table: TableFormat) -> list[str]:
                 problems.add(f"{what} of the tag", f"{path}:{line}", "correct the tag")
             found.add(tag)
     problems.finish()
+    _require_few(found, path)
     return sorted(found | {"O"}, key=lambda tag: (tag != "O", tag[2:], "BIMES".find(tag[:1]), tag))
 
 
@@ -296,7 +304,7 @@ def _conll_rows(path: Path, lines: tables.Lines, problems: Problems) -> Iterator
     tags: list[tuple[int, str]] = []
     for number, line in itertools.chain(lines, [(0, "")]):  # the end is a blank line
         cells = _conll_cells(line)
-        if end := _OTHER_LINE_END.search(line):
+        if cells and (end := _OTHER_LINE_END.search(line)):
             what = f"the line holds another line end: U+{ord(end.group()[1]):04X}"
             problems.add(what, f"{path}:{number}", "save the file with LF as the line end")
         elif not cells or cells[0] == "-DOCSTART-":

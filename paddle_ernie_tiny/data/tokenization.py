@@ -38,6 +38,7 @@ _CHINESE = (
 # PaddleNLP's `_is_symbol` counts these letters and numbers among the symbols.
 _EXTRA_SYMBOLS = r"\x{B2}\x{B5}\x{BA}\x{D8}\x{14B}\x{1B1}\x{3007}"
 _CONTROL = Regex(r"[\p{C}\x{FFFD}&&[^\t\n\r]]")
+_CHARACTERS = 1 << 16  # of a row's text that are looked at: far more than its tokens need, and memory stays bounded
 _SINGLE = Regex(rf"[\p{{P}}\p{{S}}{_EXTRA_SYMBOLS}{_CHINESE}]")
 _TOKENIZER_CLASSES = tuple(f"{name}Tokenizer" for name in ("Bert", "Ernie", "Roberta", "RobertaChinese", "Electra"))
 _FOLDER_REMEDY = "give the folder of a BERT, ERNIE, ELECTRA or Chinese RoBERTa model, with its vocab.txt"
@@ -148,14 +149,18 @@ class WordPieceTokenizer:
     def encode(self, texts: Sequence[str], texts_b: Sequence[str] | None = None, max_length: int = 128) -> Encoded:
         """`[CLS] a [SEP]` or `[CLS] a [SEP] b [SEP]`, at most `max_length` tokens per row, not padded.
 
-        A pair loses tokens from the end of whichever is longer, from b if they are equally long.
+        A pair loses tokens from the end of whichever is longer, from b if they are equally long. Of a text, only the
+        first 65,536 characters are looked at.
         Raises InputError for a `max_length` without room for text, ValueError for lists of unequal length.
         """
         if max_length < 3 + (texts_b is not None):
             raise InputError(f"max_length {max_length} leaves no room for text", remedy="give at least 8 tokens")
         if texts_b is not None and len(texts) != len(texts_b):
             raise ValueError(f"{len(texts)} first texts but {len(texts_b)} second texts")
-        first, second = self.encode_plain(texts), None if texts_b is None else self.encode_plain(texts_b)
+        first, second = (
+            self.encode_plain(_begin(texts)),
+            None if texts_b is None else self.encode_plain(_begin(texts_b)),
+        )
         encoded, room = Encoded([], [], 0), max_length - 2 - (second is not None)
         for row, a in enumerate(first):
             b = [] if second is None else second[row]
@@ -178,7 +183,7 @@ class WordPieceTokenizer:
         Every word has at least one piece ([UNK] for one that the tokenizer drops, such as a control
         character). A row that is too long loses whole words from its end; those have no place.
         """
-        pieces = iter(self.encode_plain([word for words in rows for word in words]))
+        pieces = iter(self.encode_plain(_begin([word for words in rows for word in words])))
         input_ids, places, truncated = [], [], 0
         for words in rows:
             row, starts = [self.cls_id], []
@@ -293,6 +298,12 @@ def _rules_of(written: dict, where: str) -> TextRules | None:
         return None
     own = {name: normalizer[key] for name, (_, key) in _BERT_OPTIONS.items()}
     return TextRules(bert=True, special=special, **own)
+
+
+def _begin(texts: Sequence[str]) -> Sequence[str]:
+    if isinstance(texts, str) or all(len(text) <= _CHARACTERS for text in texts):
+        return texts
+    return [text if len(text) <= _CHARACTERS else text.strip()[:_CHARACTERS] for text in texts]
 
 
 def _encodable(texts: Sequence[str]) -> list[str]:

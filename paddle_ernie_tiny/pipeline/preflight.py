@@ -70,7 +70,8 @@ def preflight(config: RunConfig, say: Callable[[str], None] = print) -> dict[str
         raise InputErrors(list({str(error): error for error in errors}.values()))  # several checks read one file
     first = next(iter(contexts.values()))
     rows = ", ".join(f"{len(examples)} {name}" for name, examples in data.splits.items())
-    labels = f"labels {', '.join(data.labels)}" if data.kind.has_labels else "scores"
+    more = f" and {len(data.labels) - 20} more" if len(data.labels) > 20 else ""
+    labels = f"labels {', '.join(data.labels[:20])}{more}" if data.kind.has_labels else "scores"
     say(f"preflight: task {config.task.name!r} ({data.kind.name}), {rows} rows, {labels}")
     common = model_findings(first) + data_findings(first) + corpus_findings(first) + signals_findings(contexts)
     for finding in common:

@@ -200,6 +200,13 @@ class TestLabels:
             else:
                 assert problems(path, BY_NAME, labels) == [(":2", f"unknown label {cell!r}")]
 
+    def test_as_many_labels_as_rows_are_another_column(self, write):
+        path = write("a.tsv", "".join(f"好\tl{i}\n" for i in range(1001)))
+        with pytest.raises(InputError, match=r"a\.tsv: 1001 different labels\n  remedy: check the label's column"):
+            infer_labels(path, BY_POSITION)
+        labels = [f"l{i}" for i in range(1001)]
+        assert len(read_examples(path, BY_POSITION, labels)) == 1001, "a list of the task may be as long as it likes"
+
     def test_a_label_that_is_a_text_is_refused(self, write):
         path = write("a.tsv", "text\tlabel\n好\t1\n差\t" + "9" * 5000 + "\n")
         with pytest.raises(InputErrors, match=r"a\.tsv:3: a label of 5000 characters"):

@@ -391,3 +391,17 @@ class TestWords:
         encoded, places = tokenizer.encode_words([["北", "playing", "京"]], max_length=4)
         assert encoded.input_ids == [[2, 7, 3]] and places[0].tolist() == [1]
         assert encoded.truncated == 1
+
+
+class TestGiantTexts:
+    """A text of any size costs the memory of its beginning, and has the same first tokens."""
+
+    def test_of_rows_and_words(self):
+        tokenizer = WordPieceTokenizer(TestWords.TOKENS)
+        giant = " " * 100_000 + "北京" * 10_000_000
+        assert tokenizer.encode([giant], [giant], max_length=8).input_ids == [[2, 7, 8, 7, 3, 7, 8, 3]]
+        encoded, places = tokenizer.encode_words([["京", "x" * 20_000_000, giant, "北"]], max_length=8)
+        assert encoded.input_ids == [[2, 8, 1, 3]] and places[0].tolist() == [1, 2]
+
+    def test_a_corpus_keeps_every_token(self):
+        assert len(WordPieceTokenizer(TestWords.TOKENS).encode_plain(["北" * 100_000])[0]) == 100_000
