@@ -92,7 +92,7 @@ class Manifest:
     format_version: Literal[1] = 1
     architecture: Annotated[dict[str, Any], AfterValidator(_architecture)] = field(default_factory=dict)
     quantization: dict[str, Any] | None = None  # of int8: how it was made, and what was left in fp32
-    unit: Annotated[str, Field(pattern="^(character|word)$")] | None = None  # of token classification: what gets a tag
+    unit: Annotated[str, Field(pattern="^(character|mixed|word)$")] | None = None  # of token classification
     files: dict[Annotated[str, AfterValidator(_file_name)], Annotated[str, Field(pattern="^[0-9a-f]{64}$")]] = field(
         default_factory=dict
     )

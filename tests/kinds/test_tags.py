@@ -44,6 +44,7 @@ def test_unequal_lengths_are_refused():
 def test_units_of_raw_text():
     assert split_text("在 2019年", "character") == [("在", 0, 1), *((c, i, i + 1) for i, c in enumerate("2019年", 2))]
     assert split_text(" Bill  whistled ", "word") == [("Bill", 1, 5), ("whistled", 7, 15)]
+    assert len(split_text("好" * 20_000_000, "character")) == 65_536, "no row has as many tokens"
     assert split_text("a aa a", "word") == [("a", 0, 1), ("aa", 2, 4), ("a", 5, 6)]
     assert split_text("用iPhone 6s，好", "mixed") == [
         ("用", 0, 1),
