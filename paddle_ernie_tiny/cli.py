@@ -95,6 +95,16 @@ def report(run_dir: Annotated[Path, Argument(help="output_dir of a finished run"
 
 
 @app.command()
+def verify(folder: Annotated[Path, Argument(help="output_dir of a run, or a bundle")]) -> None:
+    """Check every file of a run or a bundle against its SHA-256; exit code 2 if one is damaged."""
+    from .pipeline.verify import verify as verify_folder
+
+    damaged = verify_folder(folder)
+    if damaged:
+        raise InputError(f"{damaged} parts are damaged", str(folder), "the lines above say what makes them again")
+
+
+@app.command()
 def export(
     checkpoint: Annotated[Path, Argument(help="folder of a fine-tuned classifier, such as a stage's final/")],
     out: Annotated[Path, Argument(help="the bundle to write")],

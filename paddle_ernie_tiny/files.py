@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import codecs
+import errno
 import hashlib
 import json
 import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +53,7 @@ def write_text(path: str | os.PathLike, text: str) -> None:
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
+        sync(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -58,6 +61,18 @@ def write_text(path: str | os.PathLike, text: str) -> None:
 def _is_special(path: str | os.PathLike) -> bool:
     """Is this a pipe or a device, which is written into and not replaced?"""
     return Path(path).is_relative_to("/dev") or (os.path.exists(path) and not os.path.isfile(path))
+
+
+def sync(path: str | os.PathLike) -> None:
+    """Returns when the bytes of a file, or the entries of a folder, are on the disk."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    except OSError as error:
+        if error.errno != errno.EINVAL:  # a file system that cannot do this for folders
+            raise
+    finally:
+        os.close(handle)
 
 
 def require_writable(path: str | os.PathLike) -> None:
@@ -121,6 +136,17 @@ def text_sha256(*texts: str) -> str:
     for text in texts:
         digest.update(text.encode("utf-8", "surrogatepass"))
     return digest.hexdigest()
+
+
+def known_sha256(*paths: str | os.PathLike) -> str:
+    """As `sha256`, but read once per process while sizes and times of change of the files stay the same."""
+    states = [os.stat(path) for path in paths]
+    return _known_sha256(tuple((os.fspath(p), s.st_size, s.st_mtime_ns) for p, s in zip(paths, states, strict=True)))
+
+
+@cache
+def _known_sha256(files: tuple[tuple[str, int, int], ...]) -> str:
+    return sha256(*(path for path, _, _ in files))
 
 
 def utf8_lines(path: Path, block_bytes: int = -1) -> Iterator[tuple[int, str | InputError]]:
@@ -201,6 +227,7 @@ def _replace(target: Path, temporary: Path, marker: str | None) -> None:
     if target.exists():
         os.rename(target, old)
     os.rename(temporary, target)
+    sync(target.parent)
     shutil.rmtree(old, ignore_errors=True)
 
 

@@ -20,11 +20,13 @@ from ..distributed import main_first
 from ..errors import InputError
 from ..files import sha256, text_sha256, write_text
 from ..kinds.token_classification import entities
+from ..seals import DamageError
 from .candidates import Word, WordPredictor, analyse, cut_texts, nearest_words, script_of
 
 _VERSION = 1  # raise it when the same inputs give other rows
 # Rows that are augmented together: enough to fill batches of similar length, few enough to keep in memory.
 _BLOCK_ROWS = 64
+AUGMENTED = "augmented.jsonl"
 _ATTEMPTS = 4
 _SAMPLES = 20
 Draw = Callable[[list[tuple[int, int]], float, int], Sequence[Any]]
@@ -247,26 +249,40 @@ def cached(folder: Path, inputs: dict[str, Any], make: Callable[[], Augmented], 
     """What `make()` returns, or what it returned for the same inputs before.
 
     `inputs` is a JSON mapping, `row_type` the dataclass of the rows. The folder holds one file of JSON lines, the first
-    with the SHA-256 of the inputs and of the other lines. If either does not fit, the rows are made and written again.
+    with the SHA-256 of the inputs, and that of everything else. If either does not fit, the rows are made and written
+    again.
     """
 
     def with_tuples(row: dict[str, Any]) -> dict[str, Any]:
         return {name: tuple(value) if isinstance(value, list) else value for name, value in row.items()}
 
-    path, fingerprint = folder / "augmented.jsonl", text_sha256(json.dumps(inputs, sort_keys=True))
+    path, fingerprint = folder / AUGMENTED, text_sha256(json.dumps(inputs, sort_keys=True))
+    try:
+        head, body = read_augmented(path) if path.exists() else ({}, "")
+    except DamageError as damage:
+        print(f"  augmented rows: made again; {damage.where}: {damage.what}", flush=True)
+        head = {}
+    if head.get("fingerprint") == fingerprint:
+        rows = [json.loads(line, object_hook=with_tuples) for line in body.splitlines()]
+        origin = [row.pop("origin") for row in rows]
+        return Augmented([row_type(**row) for row in rows], origin, head["given_up"], head["samples"])
+    result = make()
+    pairs = zip(result.origin, result.examples, strict=True)
+    body = "".join(json.dumps({"origin": origin, **asdict(row)}) + "\n" for origin, row in pairs)
+    head = {"fingerprint": fingerprint, "given_up": result.given_up, "samples": result.samples}
+    folder.mkdir(parents=True, exist_ok=True)
+    write_text(path, json.dumps({**head, "sha256": text_sha256(json.dumps(head) + body)}) + "\n" + body)
+    return result
+
+
+def read_augmented(path: Path) -> tuple[dict[str, Any], str]:
+    """The first line of a file of augmented rows as a mapping, and the other lines. Raises DamageError."""
     try:
         first, _, body = path.read_text(encoding="utf-8").partition("\n")
         head = json.loads(first)
-        if head["fingerprint"] == fingerprint and head["sha256"] == text_sha256(body):
-            rows = [json.loads(line, object_hook=with_tuples) for line in body.splitlines()]
-            origin = [row.pop("origin") for row in rows]
-            return Augmented([row_type(**row) for row in rows], origin, head["given_up"], head["samples"])
-    except (OSError, ValueError, KeyError, TypeError):
-        pass  # there is none, or it is broken
-    made = make()
-    pairs = zip(made.origin, made.examples, strict=True)
-    body = "".join(json.dumps({"origin": origin, **asdict(row)}) + "\n" for origin, row in pairs)
-    head = {"fingerprint": fingerprint, "sha256": text_sha256(body), "given_up": made.given_up, "samples": made.samples}
-    folder.mkdir(parents=True, exist_ok=True)
-    write_text(path, json.dumps(head) + "\n" + body)
-    return made
+        if isinstance(head, dict) and head.pop("sha256", None) == text_sha256(json.dumps(head) + body):
+            return head, body
+    except (OSError, ValueError, RecursionError):
+        pass
+    what, remedy = "the file is damaged: its SHA-256 is not the recorded one", "run the same command again"
+    raise DamageError(what, str(path), remedy)

@@ -26,8 +26,9 @@ import numpy as np
 from tokenizers import Encoding
 
 from ..errors import InputError
-from ..files import new_folder, read_json, sha256, text_sha256, utf8_lines, write_json
+from ..files import known_sha256, new_folder, text_sha256, utf8_lines
 from ..processes import Workers
+from ..seals import whole_or_none, write_seal
 from ..text_rule import DAMAGED_REMEDY, refused_character
 from .rows import EncodedRows
 from .tables import listing
@@ -38,7 +39,7 @@ _LINE_BYTES = 1 << 20  # a longer line is read in pieces
 _BATCH_LINES, _BATCH_CHARACTERS = 2000, 1 << 20
 _AHEAD = 4  # batches per process that wait or are worked on; they bound memory
 _HELD_OUT_SHARE = 0.05
-_ARRAYS, _META = ("tokens.bin", "ends.bin", "starts.bin"), "meta.json"
+_ARRAYS, META = ("tokens.bin", "ends.bin", "starts.bin"), "meta.json"
 Progress = Callable[[int], object]
 # Of encoded lines: the ids of all sequences [tokens], the lengths [sequences], and perhaps which tokens start a word.
 Arrays = tuple[np.ndarray, np.ndarray, np.ndarray | None]
@@ -79,8 +80,7 @@ def _text_files_below(folder: Path) -> list[Path]:
 
 def corpus_fingerprint(pattern: str | Path) -> str:
     """SHA-256 over the contents of the files, in their order; names and places do not count."""
-    found = [(str(file), file.stat()) for file in corpus_files(pattern)]
-    return text_sha256(*(_file_fingerprint(name, status.st_size, status.st_mtime_ns) for name, status in found))
+    return text_sha256(*map(known_sha256, corpus_files(pattern)))
 
 
 def read_lines(pattern: str | Path) -> Iterator[str]:
@@ -93,11 +93,6 @@ def read_lines(pattern: str | Path) -> Iterator[str]:
                 raise InputError(what, f"{file}:{number}", DAMAGED_REMEDY)
             if line.strip():
                 yield line.rstrip("\r\n")
-
-
-@lru_cache(maxsize=4096)
-def _file_fingerprint(path: str, size: int, mtime_ns: int) -> str:
-    return sha256(path)
 
 
 class TextRows:
@@ -142,7 +137,7 @@ class TextCorpus:
 
     def __init__(self, folder: str | Path):
         self.folder = Path(folder)
-        self.meta: dict[str, Any] = json.loads((self.folder / _META).read_text(encoding="utf-8"))
+        self.meta: dict[str, Any] = json.loads((self.folder / META).read_text(encoding="utf-8"))
         self.sequences: int = self.meta["sequences"]
         rows = np.array(self.meta["held_out_rows"], dtype=np.int64)
         self.train, self.held_out = TextRows(self, rows, False), TextRows(self, rows, True)
@@ -188,7 +183,8 @@ def prepare_corpus(
     A line longer than `max_length` tokens (with [CLS] and [SEP]) becomes several rows. `held_out` rows, at most 5 % of
     all, are drawn by `seed` and kept out of `train`. With `word_boundaries` each token says whether it starts a word of
     jieba's. `num_proc` processes tokenise (default: this one alone). `progress` gets the bytes of text since its last
-    call. Raises InputError for no files, no text, text that is not UTF-8, or other files in `out_dir`.
+    call. Raises InputError for no files, no text, text that is not UTF-8, text that changes while it is read, or other
+    files in `out_dir`. What is damaged in `out_dir` is made again.
     """
     out_dir = Path(out_dir)
     settings = {
@@ -202,10 +198,11 @@ def prepare_corpus(
         "words": version("jieba") if word_boundaries else None,
     }
     fingerprint = text_sha256(json.dumps(settings, sort_keys=True))
-    if _is_prepared(out_dir, fingerprint):
+    prepared = whole_or_none(out_dir / META, "tokenised corpus")
+    if prepared is not None and prepared["fingerprint"] == fingerprint:
         return TextCorpus(out_dir)
     found = {entry.name for entry in out_dir.iterdir()} if out_dir.is_dir() else set()
-    strangers = sorted(found - {*_ARRAYS, _META})
+    strangers = sorted(found - {*_ARRAYS, META})
     if strangers:
         what = f"the folder for the prepared corpus holds other files: {', '.join(strangers[:5])}"
         raise InputError(what, str(out_dir), "give an empty or a new folder")
@@ -215,7 +212,10 @@ def prepare_corpus(
         count = min(held_out, int(counts["sequences"] * _HELD_OUT_SHARE))
         rows = sorted(np.random.default_rng(seed).choice(counts["sequences"], count, replace=False).tolist())
         meta = {**settings, "fingerprint": fingerprint, **counts, "held_out_rows": rows}
-        write_json(folder / _META, {**meta, "dtype": np.dtype(encoder.dtype).name})
+        if corpus_fingerprint(pattern) != settings["text"]:
+            raise InputError("the text changed while it was read", str(pattern), "run the same command again")
+        meta["dtype"] = np.dtype(encoder.dtype).name
+        write_seal(folder / META, meta, [folder / name for name in _ARRAYS])
     return TextCorpus(out_dir)
 
 
@@ -236,9 +236,6 @@ def _write_arrays(
             counts["tokens"] += len(ids)
             if progress:
                 progress(sum(len(line.encode(errors="ignore")) + 1 for line in lines))
-        for file in (tokens, ends, starts):
-            file.flush()
-            os.fsync(file.fileno())
     if not counts["sequences"]:
         raise InputError("the corpus holds no text", str(pattern), "give text files with one passage per line")
     return counts
@@ -254,16 +251,6 @@ def _batches(lines: Iterator[str]) -> Iterator[list[str]]:
             batch, size = [], 0
     if batch:
         yield batch
-
-
-def _is_prepared(folder: Path, fingerprint: str) -> bool:
-    meta = read_json(folder / _META)
-    if not isinstance(meta, dict) or meta.get("fingerprint") != fingerprint:
-        return False
-    width = np.dtype(meta["dtype"]).itemsize
-    sizes = (meta["tokens"] * width, meta["sequences"] * 8, meta["tokens"] * meta["word_boundaries"])
-    files = [folder / name for name in _ARRAYS]
-    return all(file.is_file() and file.stat().st_size == size for file, size in zip(files, sizes, strict=True))
 
 
 @dataclass

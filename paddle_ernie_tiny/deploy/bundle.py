@@ -15,7 +15,7 @@ from pydantic_core import from_json
 from ..data.tables import TableFormat
 from ..errors import InputError
 from ..extensions import kind_named
-from ..files import sha256, write_text
+from ..files import sha256, sync, write_text
 from ..kinds import Kind
 from ..text_rule import is_blank, refused_character
 
@@ -131,10 +131,11 @@ class Manifest:
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
-    """Hashes every file of `folder` into the manifest and writes it."""
-    manifest.files = {
-        path.name: sha256(path) for path in sorted(folder.iterdir()) if path.is_file() and path.name != MANIFEST
-    }
+    """Hashes every file of `folder` into the manifest and writes it, once they are on the disk."""
+    files = [path for path in sorted(folder.iterdir()) if path.is_file() and path.name != MANIFEST]
+    for path in files:
+        sync(path)
+    manifest.files = {path.name: sha256(path) for path in files}
     write_text(folder / MANIFEST, json.dumps(asdict(manifest), ensure_ascii=False, indent=2) + "\n")
 
 

@@ -1,14 +1,8 @@
-"""The teacher of a distillation: a frozen model, asked at every step, or once per row with its answers kept on disk.
-
-A cache is a folder with `key.json` (what decides its content), `filled.bin` (a byte per row), `states.bin` (of every
-token its hidden states and q, k, v, float16, one after another, without padding) and `logits.bin` (float32). Only rows
-whose bytes are on disk are marked as filled, so a cache that was cut off is still right.
-"""
+"""The teacher of a distillation: a frozen model, asked at every step, or once per row with its answers kept on disk."""
 
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,22 +13,20 @@ import paddle
 from paddle.static import InputSpec
 
 from ..data.rows import EncodedRows
-from ..errors import InputError
-from ..files import read_json, write_json
 from ..models.build import base_model
 from ..models.capture import Capture
 from ..terms import Captured, Needs
+from .signal_files import open_signals
 
 _INPUTS: dict[str, Any] = {"input_ids": "int64", "token_type_ids": "int64", "attention_mask": "float32"}
-_VERSION = 2  # of the files' layout; part of the key
-_KEY = "key.json"
 
 
 class Teacher:
     """A frozen model and what is needed of it; always in eval mode, never a gradient.
 
     With `static_graph` its forward pass is compiled at the first batch; one graph serves all batch sizes and lengths.
-    With a `cache` it is asked about each row once; later answers come from there, rounded to half precision.
+    With a `cache` it is asked about each row once; all answers come from there, rounded to half precision, so that it
+    makes no difference when a row was asked about.
     """
 
     def __init__(self, model: Any, needs: Needs, static_graph: bool = False, cache: SignalCache | None = None):
@@ -61,11 +53,9 @@ class Teacher:
         if self.cache is None or rows is None:
             return self._ask(inputs)
         numbers = rows.numpy()
-        if self.cache.has(numbers):
-            return self.cache.read(numbers)
-        captured = self._ask(inputs)
-        self.cache.store(numbers, captured)
-        return captured
+        if not self.cache.has(numbers):
+            self.cache.store(numbers, self._ask(inputs))
+        return self.cache.read(numbers)
 
     @paddle.no_grad()
     def _ask(self, inputs: dict[str, paddle.Tensor]) -> Captured:
@@ -129,32 +119,17 @@ class SignalCache:
     """Signals of the rows of one data set, by row number, in a folder that is made if it is not there yet.
 
     key: what decides the content: the teacher's weights, the data, the tokenizer. lengths: tokens of each row, int
-    [rows]. Raises InputError when the folder holds signals of another teacher, data or objective.
+    [rows]. Raises InputError when the folder holds signals of another teacher, data or objective, or damaged ones.
     """
 
     def __init__(self, folder: Path, key: dict[str, Any], layout: Layout, lengths: np.ndarray):
         self.folder, self.layout = Path(folder), layout
-        self.lengths = np.asarray(lengths, dtype=np.int64)
-        self._check_key({"version": _VERSION, **key, **layout.as_key(), "rows": len(self.lengths)})
-        columns = len(layout.needs.states) * layout.width
-        self._states = _LineFile(self.folder / "states.bin", np.float16, columns, self.lengths)
-        lines = self.lengths if layout.by_token else np.ones_like(self.lengths)
-        self._logits = _LineFile(self.folder / "logits.bin", np.float32, layout.logits, lines)
-        with open(self.folder / "filled.bin", "ab") as flags:
-            flags.truncate(len(self.lengths))
-        self._on_disk = np.memmap(self.folder / "filled.bin", dtype=np.uint8, mode="r+")
-        self.filled = np.array(self._on_disk, dtype=bool)
+        self._files = open_signals(self.folder, {**key, **layout.as_key()}, np.asarray(lengths, dtype=np.int64))
 
-    def _check_key(self, key: dict[str, Any]) -> None:
-        old = read_json(self.folder / _KEY)
-        if old is None and self.folder.is_dir() and any(self.folder.iterdir()):
-            raise InputError("the folder holds other files", str(self.folder), "give an empty or a new folder")
-        old = key if old is None else old
-        changed = [name for name in sorted({*old, *key}) if old.get(name) != key.get(name)]
-        if changed:
-            what = f"the teacher signals here were made with another {', '.join(changed)}"
-            raise InputError(what, str(self.folder), "give another signals_folder, or remove this one")
-        write_json(self.folder / _KEY, key)
+    @property
+    def filled(self) -> np.ndarray:
+        """Which rows are here: bool [rows]."""
+        return self._files.filled
 
     def has(self, rows: np.ndarray) -> bool:
         """Are all of these rows here?"""
@@ -172,59 +147,27 @@ class SignalCache:
         for place, row in enumerate(rows.tolist()):
             if self.filled[row]:
                 continue
-            if table is not None:
-                self._states.write(row, table[place])
+            logits = None
             if answers is not None:
-                self._logits.write(row, answers[place] if self.layout.by_token else answers[place : place + 1])
-            self.filled[row] = True
+                logits = answers[place] if self.layout.by_token else answers[place : place + 1]
+            self._files.write(row, None if table is None else table[place], logits)
 
     def read(self, rows: np.ndarray) -> Captured:
         """Logits and states of rows, padded with zeros to the longest, float32."""
         states, width = Captured(), self.layout.width
         if self.layout.needs.states:
-            table = self._states.read(rows)
+            table = self._files.states.read(rows)
             for number, (part, layer) in enumerate(self.layout.needs.states):
                 values = table[:, :, number * width : (number + 1) * width].astype(np.float32)
                 getattr(states, part)[layer] = paddle.to_tensor(values)
         if self.layout.logits:
-            answers = self._logits.read(rows)
+            answers = self._files.logits.read(rows)
             states.logits = paddle.to_tensor(answers if self.layout.by_token else answers[:, 0])
         return states
 
     def sync(self) -> None:
         """Marks what was stored as filled, once it is on disk."""
-        os.fsync(self._states.file)
-        os.fsync(self._logits.file)
-        self._on_disk[self.filled] = 1
-        self._on_disk.flush()
-
-
-class _LineFile:
-    """Lines of `columns` numbers in a file, one row's after another's: of each row as many as `lengths` [rows] says."""
-
-    def __init__(self, path: Path, dtype: Any, columns: int, lengths: np.ndarray):
-        self.path, self.dtype, self.columns, self.lengths = path, np.dtype(dtype), columns, lengths
-        self.offsets = (np.cumsum(lengths) - lengths) * columns * self.dtype.itemsize
-        self.file = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
-
-    def write(self, row: int, lines: np.ndarray) -> None:
-        data, offset = memoryview(lines[: self.lengths[row]].tobytes()), int(self.offsets[row])
-        try:
-            while len(data):
-                written = os.pwrite(self.file, data, offset)
-                data, offset = data[written:], offset + written
-        except OSError as error:
-            what = f"the teacher signals cannot be written: {error.strerror}"
-            raise InputError(what, str(self.path.parent), "make room, or set teacher_signals: online") from None
-
-    def read(self, rows: np.ndarray) -> np.ndarray:
-        """[rows, longest, columns], filled up with zeros."""
-        table = np.zeros((len(rows), int(self.lengths[rows].max()), self.columns), dtype=self.dtype)
-        for place, row in enumerate(rows):
-            lines = table[place, : self.lengths[row]]
-            raw = os.pread(self.file, lines.nbytes, int(self.offsets[row]))
-            lines[:] = np.frombuffer(raw, dtype=self.dtype).reshape(lines.shape)
-        return table
+        self._files.sync()
 
 
 def rows_fingerprint(rows: EncodedRows) -> str:

@@ -52,6 +52,18 @@ class DistillationTrainer(ToolkitTrainer):
         values = self.over_all(values, objective.counts(mask, labels))
         return values, objective.total(values, self.state.global_step / self.args.max_steps)
 
+    def kept(self) -> dict[str, Any]:
+        """Of cached signals: in which folder how many rows are on disk."""
+        cache = self.teacher.cache
+        return {**super().kept(), "signals": cache and [cache.folder.name, int(cache.filled.sum())]}
+
+    def lost(self, recorded: dict[str, Any]) -> str | None:
+        """Signals that are gone, too: asked for in other batches they would differ in their last digit."""
+        wanted, found = recorded["signals"], self.kept()["signals"]
+        if wanted and found and wanted[0] == found[0] and found[1] < wanted[1]:
+            return f"of its {wanted[1]} rows of teacher signals, {found[1]} are there"
+        return super().lost(recorded)
+
     def _save_checkpoint(self, model, metrics=None):
         self.teacher.sync()
         super()._save_checkpoint(model, metrics=metrics)

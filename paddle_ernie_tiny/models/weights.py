@@ -15,7 +15,7 @@ from safetensors.numpy import load_file, save_file
 from ..data.tokenization import WordPieceTokenizer
 from ..distributed import is_main
 from ..errors import InputError
-from ..files import new_folder, read_json, sha256, write_json
+from ..files import known_sha256, new_folder, read_json, write_json
 from .architectures import in_paddle_terms
 
 ALLOW_PICKLE = "ERNIE_TINY_ALLOW_PICKLE"
@@ -148,7 +148,7 @@ def model_fingerprint(folder: Path) -> str:
     vocabulary = "vocab.txt" if (folder / "vocab.txt").is_file() else "tokenizer.json"
     weights = [file.name for file in _weight_files(folder)] or [_PDPARAMS, _TORCH]
     names = (CONFIG, "model_config.json", *weights, vocabulary, "added_tokens.json")
-    return sha256(*(folder / name for name in names if (folder / name).is_file()))
+    return known_sha256(*(folder / name for name in names if (folder / name).is_file()))
 
 
 def missing_weights(

@@ -13,9 +13,9 @@ from ..config import TrainingSettings
 from ..distillation.teacher import Teacher
 from ..distillation.trainers import measure_terms
 from ..errors import GateError
-from ..files import read_json
 from ..kinds.metrics import METRICS, Scored, confusion_matrix
 from ..models.build import count_parameters
+from ..seals import read_seal
 from ..stages import DataKind, Stage, TeacherKind
 from ..training.inference import predict
 from .context import RunContext
@@ -56,7 +56,7 @@ def require_above_chance(context: RunContext, step: Path) -> None:
     """
     if not context.config.teacher.check_above_chance:
         return
-    score = read_json(step / METRICS_FILE)["score"]
+    score = (read_seal(step / METRICS_FILE) or {})["score"]
     with np.load(step / PREDICTIONS) as arrays:
         ends = np.flatnonzero(np.diff(arrays["rows"])) + 1
         outputs, gold = (np.split(arrays[name], ends) for name in ("logits", "labels"))

@@ -20,6 +20,7 @@ from ..errors import InputError
 from ..extensions import kind_named, load_extensions
 from ..files import read_json, write_json
 from ..kinds import Kind
+from ..seals import DamageError, read_seal
 from ..stages import STAGES
 from .report_pages import write_pages
 from .step import DONE, METRICS, PREDICTIONS, RunFolder
@@ -43,6 +44,7 @@ def write_report(root: Path, say: Callable[[str], None] = print) -> Path:
         report = collect(root)
         write_json(folder.report, report)
         say(f"report: {write_pages(report, root)}")
+    folder.seal_run()
     return folder.report
 
 
@@ -55,7 +57,9 @@ def collect(root: Path) -> Values:
     kind = kind_named(config["task"]["kind"], "task.kind")
     stages: Stages = [(folder.stage(i, settings["stage"]), settings) for i, settings in enumerate(config["stages"])]
     results = [_recorded(stage / DONE, "the run is not finished")["result"] for stage, _ in stages]
-    manifest = _recorded(folder.bundle / MANIFEST, "the run is not finished")
+    for product in ("export", "quantize", "benchmark"):
+        read_seal(folder.record(product) / DONE)  # for damage; what is not there is found below
+    manifest = _read(folder.bundle / MANIFEST, "the run is not finished")
     teacher = _classifier(folder.finetuned if config["teacher"]["finetune"] else folder.given)
     baseline = _classifier(folder.baseline) if config["baseline"] is not None else None
     student = _classifier(stages[-1][0])
@@ -90,7 +94,8 @@ def collect(root: Path) -> Values:
         "seed": config["seed"],
     }
     if config["teacher"]["pretrain"]:
-        report["teacher"]["pretraining"] = read_json(folder.pretrained / DONE)["result"]["held_out"]
+        pretrained = _recorded(folder.pretrained / DONE, "the run is not finished")
+        report["teacher"]["pretraining"] = pretrained["result"]["held_out"]
     return report
 
 
@@ -99,7 +104,14 @@ def read_resolved(folder: RunFolder) -> Values:
     if not folder.resolved.is_file():
         what, remedy = "no config.resolved.yaml, so this is no run folder", "give a run's output_dir"
         raise InputError(what, str(folder.root), remedy)
-    return yaml.safe_load(folder.resolved.read_text(encoding="utf-8"))
+    try:
+        values = yaml.safe_load(folder.resolved.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError):
+        values = None
+    if not isinstance(values, dict) or not {"config", "run"} <= values.keys():
+        remedy = "run the same command again, it writes this file again"
+        raise DamageError("the file is damaged: it holds no whole configuration", str(folder.resolved), remedy)
+    return values
 
 
 def side_by_side(root: Path, reports: dict[str, Path]) -> Values:
@@ -123,8 +135,15 @@ def _pick(values: Values, *keys: str) -> Values:
     return {key: values[key] for key in keys}
 
 
-def _recorded(path: Path, otherwise: str) -> Values:
-    values = read_json(path)
+def _recorded(seal: Path, otherwise: str) -> Values:
+    return _required(read_seal(seal), seal, otherwise)
+
+
+def _read(path: Path, otherwise: str) -> Values:
+    return _required(read_json(path), path, otherwise)
+
+
+def _required(values: Values | None, path: Path, otherwise: str) -> Values:
     if values is None:
         raise InputError(otherwise, str(path.parent), "run the same command again, it continues")
     return values
@@ -137,14 +156,14 @@ def _megabytes(bundle: Path, digits: int, pattern: str = "*") -> float:
 def _int8(folder: RunFolder) -> Values:
     """What int8 cost against the fp32 bundle on the dev split, and the size of its files."""
     bundle = folder.int8_bundle
-    manifest = _recorded(bundle / MANIFEST, "the int8 bundle is missing")
+    manifest = _read(bundle / MANIFEST, "the int8 bundle is missing")
     left = manifest["quantization"]["fp32"]
     return {"bundle": bundle.name, **manifest["parity"], "left_in_fp32": left, "mb": _megabytes(bundle, 1)}
 
 
 def _benchmark(folder: RunFolder) -> Values:
     """The benchmark's result without its raw samples, which stay in benchmark/result.json."""
-    result = _recorded(folder.benchmark / "result.json", "the benchmark is missing")
+    result = _read(folder.benchmark / "result.json", "the benchmark is missing")
     for name, raw in (("records", "rounds_ms"), ("text", "turns")):
         result[name] = [{key: value for key, value in record.items() if key != raw} for record in result[name]]
     return result
@@ -176,7 +195,8 @@ def _fidelities(student: Values, baseline: Values | None, teacher: Values, kind:
 
 def _stage(folder: Path, settings: Values) -> Values:
     stage = STAGES[settings["stage"]]
-    result, metrics = read_json(folder / DONE)["result"], _recorded(folder / METRICS, "the step was not measured")
+    result = _recorded(folder / DONE, "the run is not finished")["result"]
+    metrics = _recorded(folder / METRICS, "the step was not measured")
     more = ("together_with", "reason")  # the students whose seconds these are too; why there is no score
     return {
         "name": stage.name,
@@ -192,7 +212,7 @@ def _stage(folder: Path, settings: Values) -> Values:
 
 def _latent(stages: Stages) -> list[Values]:
     """For each pair of teacher and data: the latent terms before training and after each stage."""
-    measured = [read_json(folder / METRICS) for folder, _ in stages]
+    measured = [_recorded(folder / METRICS, "the step was not measured") for folder, _ in stages]
     names = [settings["stage"] for _, settings in stages]
     table = []
     for position, before in enumerate(measured[0]["latent_before"]):
@@ -220,7 +240,7 @@ def _training(folder: RunFolder, config: Values, stages: Stages) -> list[Values]
     curves = []
     for name, step, settings in steps:
         if settings:
-            result = read_json(step / DONE)["result"]
+            result = _recorded(step / DONE, "the run is not finished")["result"]
             points = [
                 {key: value for key, value in entry.items() if key == "step" or key.endswith(("loss", "dev_score"))}
                 for entry in result["history"]

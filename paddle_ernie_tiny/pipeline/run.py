@@ -18,12 +18,13 @@ from ..distributed import connect, is_main, wait_for_all
 from ..errors import InputError
 from ..files import at, write_json
 from ..machine import describe_machine, git_commit
-from ..training.trainer import remove_checkpoints
+from ..training.checkpoints import remove_checkpoints
 from ..watch import Watcher
 from .context import RunContext
 from .launch import find_device
 from .preflight import preflight
 from .report import write_report
+from .sources import Sources
 from .step import RunFolder, Step
 from .steps.classifiers import Baseline, FinetuneTeacher, GivenTeacher, PretrainTeacher
 from .steps.deliver import Benchmark, Export, Quantise
@@ -47,6 +48,7 @@ def run(
     """
     folder = RunFolder(Path(config.output_dir))
     say = say if is_main() else lambda line: None  # of several processes, one speaks
+    sources = Sources(config)  # before they are read
     contexts = preflight(config, say)
     paddle.set_device(find_device(config.device))
     connect()
@@ -61,9 +63,14 @@ def run(
                 folder.clear()
             for step in again:
                 step.remove()
+            for step in steps:
+                step.seal_old()
+            for open_folder in (folder, *(context.folder for context in contexts.values())):
+                open_folder.seal.unlink(missing_ok=True)
             _write_headers(config, contexts)
         for number, step in enumerate(steps, start=1):
             wait_for_all()  # until what the step builds on is written
+            sources.require_unchanged()
             state, changed = step.state()
             title = f"[{number}/{len(steps)}] {step.title}"
             wait_for_all()  # until every process has seen the same

@@ -5,10 +5,13 @@ from __future__ import annotations
 import json
 import shutil
 import uuid
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..files import read_json, text_sha256, write_json
+from ..distributed import processes
+from ..files import read_json, text_sha256
+from ..seals import FILES, SEAL, SEALED, DamageError, read_seal, sums_of, whole_or_none, write_seal
 
 if TYPE_CHECKING:
     from .context import RunContext
@@ -16,6 +19,7 @@ if TYPE_CHECKING:
 DONE, INPUTS, METRICS, PREDICTIONS = "done.json", "inputs.json", "metrics.json", "predictions.npz"  # of a step
 FINAL = "final"  # the model that a training step leaves in its folder
 _OWN = ("teacher", "baseline", "stages", "students", "bundle", "bundle-int8", "benchmark", "vdl", "data")
+_OWN_FILES = ("config.resolved.yaml", "preflight.json", "report.json", "report.md", "report.html")
 
 
 class RunFolder:
@@ -30,6 +34,7 @@ class RunFolder:
         self.resolved = root / "config.resolved.yaml"  # what decided the run, written before anything else
         self.preflight = root / "preflight.json"
         self.report = root / "report.json"  # the other two are beside it
+        self.seal = root / "data" / SEALED  # of a finished run: the report, the records of its steps
         # steps that train, or measure a teacher that was fine-tuned elsewhere
         self.pretrained = self.shared / "teacher" / "pretrained"
         self.finetuned = self.shared / "teacher" / "finetuned"
@@ -61,10 +66,19 @@ class RunFolder:
         root = self.root if step.is_relative_to(self.root) else self.shared
         return root / "vdl" / step.relative_to(root)
 
+    def seal_run(self) -> None:
+        """Records that the run is finished, and what its records and its report are."""
+        own = [self.resolved, self.preflight, *self.root.glob("report.*")]
+        records = (path for name in (DONE, METRICS) for path in self.root.rglob(name))
+        own += (path for path in records if not path.is_relative_to(self.root / "students"))
+        write_seal(self.seal, {}, filter(Path.is_file, own))
+
     def clear(self) -> None:
-        """Removes all work of earlier runs."""
-        for name in _OWN:
+        """Removes all work of earlier runs; of several processes, `.launch` is already this run's."""
+        for name in (*_OWN, *(() if processes() > 1 else (".launch",))):
             shutil.rmtree(self.root / name, ignore_errors=True)
+        for name in _OWN_FILES:
+            (self.root / name).unlink(missing_ok=True)
 
 
 class Step:
@@ -119,13 +133,30 @@ class Step:
             return "stale", [f"{self.product} is gone"]
         return state, changed
 
+    def files(self) -> list[Path]:
+        """The product's files, for which the record vouches."""
+        folder = self.product if self.product.is_dir() else self.product.parent
+        return [path for path in folder.rglob("*") if path.is_file()]
+
     def begin(self, fresh: bool) -> None:
         """Opens the folder; `fresh` removes what an earlier, different run left there. In the main process alone."""
         self.record.begin(fresh)
 
     def finish(self, result: dict[str, Any]) -> None:
         """Records the step as done. In the main process alone."""
-        self.record.finish(result)
+        self.record.finish(result, self.files())
+
+    def seal_old(self) -> None:
+        """Gives the record of an earlier version, which has no checksums, those of the files as they are, and says so.
+
+        In the main process alone.
+        """
+        begun, done = read_json(self.folder / INPUTS), read_json(self.folder / DONE)
+        if isinstance(begun, dict) and SEAL not in begun:
+            write_seal(self.folder / INPUTS, begun)
+        if isinstance(done, dict) and set(done) == {"id", "inputs", "result"} and self.product.exists():
+            print(f"  {self.folder}: finished by an earlier version; its files are taken as they are", flush=True)
+            write_seal(self.folder / DONE, done, self.files())
 
     def remove(self) -> None:
         """Removes the step's work, so that it runs again."""
@@ -137,25 +168,33 @@ class Step:
         if inputs is None:
             return []
         decisive = fingerprint({"step": identity(self.folder), **inputs})
-        known = read_json(self.folder / METRICS)
+        known = whole_or_none(self.folder / METRICS, f"measurement of {self.title}")
         if known is not None and known["inputs"] == decisive:
             return []
-        values = self.measure()
-        write_json(self.folder / METRICS, {"inputs": decisive, **values})
+        values, outputs = self.measure(), self.folder / PREDICTIONS
+        write_seal(self.folder / METRICS, {"inputs": decisive, **values}, [outputs] if outputs.is_file() else [])
         score = values.get("score")
         return [] if score is None else [f"{self.title}: score {score:.4f} ({values.get('score_kind', 'classifier')})"]
 
 
 class StepRecord:
-    """The record of one step in its folder: `inputs.json` while it runs, `done.json` once it is finished."""
+    """The record of one step in its folder: `inputs.json` while it runs, `done.json` once it is finished.
+
+    Both are seals; `done.json` vouches for the product's files.
+    """
 
     def __init__(self, folder: Path, inputs: dict[str, Any]):
         self.folder, self.inputs = folder, json.loads(json.dumps(inputs))
+        self._before: dict[str, Any] = {}  # the record of the same step whose files are damaged
 
     def state(self) -> tuple[str, list[str]]:
-        """("done" | "resume" | "stale" | "new", what changed)."""
-        done = read_json(self.folder / DONE)
-        recorded = done["inputs"] if done is not None else read_json(self.folder / INPUTS)
+        """("done" | "resume" | "stale" | "new", what changed, or which file is damaged)."""
+        try:
+            self._before = read_seal(self.folder / DONE, files=False) or {}
+            done = read_seal(self.folder / DONE)
+            recorded = done["inputs"] if done is not None else read_seal(self.folder / INPUTS)
+        except DamageError as damage:
+            return "stale", [f"{damage.where}: {damage.what}"]
         if recorded is None:
             return "new", []
         changed = differences(recorded, self.inputs)
@@ -168,16 +207,23 @@ class StepRecord:
         if fresh and self.folder.exists():
             shutil.rmtree(self.folder)
         self.folder.mkdir(parents=True, exist_ok=True)
-        write_json(self.folder / INPUTS, self.inputs)
+        write_seal(self.folder / INPUTS, self.inputs)
 
-    def finish(self, result: dict[str, Any]) -> None:
-        """Writes `done.json`, last and atomically. The id lets later steps see that this one ran again."""
-        write_json(self.folder / DONE, {"id": uuid.uuid4().hex, "inputs": self.inputs, "result": result})
+    def finish(self, result: dict[str, Any], files: Iterable[Path] = ()) -> None:
+        """Writes `done.json`, last and atomically, once `files` are on the disk.
+
+        The id lets later steps see that this one ran again. Where it ran again because a file was damaged, and made the
+        same files, it keeps its id.
+        """
+        seal, files, before = self.folder / DONE, list(files), self._before
+        same = FILES in before and before["inputs"] == self.inputs and before[FILES] == sums_of(seal, files)
+        identifier = before["id"] if same else uuid.uuid4().hex
+        write_seal(seal, {"id": identifier, "inputs": self.inputs, "result": result}, files)
 
 
 def identity(folder: Path) -> str:
     """What a later step records of the step in `folder`: changes whenever that one runs again."""
-    done = read_json(folder / DONE)
+    done = read_seal(folder / DONE, files=False)
     return done["id"] if done else "unfinished"
 
 

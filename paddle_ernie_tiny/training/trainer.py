@@ -25,15 +25,24 @@ from tqdm import tqdm
 from ..config import TrainingSettings
 from ..distributed import is_main, main_first, processes, sum_over_all, wait_for_all
 from ..errors import ErnieTinyError
-from ..files import new_folder, read_json, write_json
+from ..files import new_folder
 from ..models.weights import WEIGHTS, load_state_strictly, to_numpy, write_weights
+from ..seals import COMPLETE, SCORE, DamageError, read_seal, whole_or_none, write_seal
 from ..watch import Watcher, interrupted
 from .batches import BatchLoader, LengthGroupedBatchSampler, collate
 from .callbacks import AverageGradients, BeforeTraining, ProgressLine, StopAndSave
+from .checkpoints import (
+    BEST,
+    TRAINER_STATE,
+    last_checkpoint,
+    load_random_state,
+    load_states,
+    seal_checkpoint,
+    step_of,
+    write_random_state,
+    write_states,
+)
 
-_COMPLETE = "complete"
-_KEPT = 2  # checkpoints; PaddleNLP's own rotation passes a single process by, and comes before the mark
-_BEST, _SCORE = "best", "score.json"
 # Settings that PaddleNLP's arguments have under the same names.
 _PASSED_ON = {"learning_rate", "lr_scheduler_type", "warmup_ratio", "weight_decay", "max_grad_norm"}
 _PASSED_ON |= {"per_device_train_batch_size", "gradient_accumulation_steps"}
@@ -102,7 +111,7 @@ class ToolkitTrainer(Trainer):
 
     def __init__(self, model: Any, training: Training):
         self.training = training
-        self._best_folder = Path(training.args.output_dir) / _BEST
+        self._best_folder = Path(training.args.output_dir) / BEST
         self._began = time.time()  # less the seconds before a resumed checkpoint
         self._term_sums: dict[str, paddle.Tensor] = {}
         self._term_count = 0
@@ -166,15 +175,18 @@ class ToolkitTrainer(Trainer):
         """
         self._began = time.time()
         with main_first():
-            checkpoint = last_checkpoint(Path(self.args.output_dir))
-        if checkpoint is None:
+            if whole_or_none(self._best_folder / SCORE, "best model") is None:
+                shutil.rmtree(self._best_folder, ignore_errors=True)
+            checkpoint = last_checkpoint(Path(self.args.output_dir), self.lost)
+        values = read_seal(checkpoint / COMPLETE) if checkpoint else None
+        if checkpoint is None or values is None:
             return None
-        self._began -= float((checkpoint / _COMPLETE).read_text())
+        self._began -= values["seconds"]
         if is_main():
             tqdm.write(f"  {self.training.label}: resuming at step {step_of(checkpoint)} of {self.args.max_steps}")
         if step_of(checkpoint) >= self.args.max_steps:
             self._load_from_checkpoint(str(checkpoint))
-            self.state = TrainerState.load_from_json(str(checkpoint / "trainer_state.json"))
+            self.state = TrainerState.load_from_json(str(checkpoint / TRAINER_STATE))
             self._evaluate_if_due()
         return str(checkpoint)
 
@@ -183,10 +195,22 @@ class ToolkitTrainer(Trainer):
         """Is there something to train after `begin`?"""
         return self.state.global_step < self.args.max_steps
 
+    def kept(self) -> dict[str, Any]:
+        """What a checkpoint records of files that it needs beside its own; subclasses add theirs."""
+        best = read_seal(self._best_folder / SCORE, files=False)
+        return {"best": best and best["step"]}
+
+    def lost(self, recorded: dict[str, Any]) -> str | None:
+        """What is not there any more of that which a checkpoint has `recorded`; None: all is there."""
+        wanted, best = recorded["best"], self.kept()["best"]
+        gone = wanted is not None and (best is None or best < wanted)
+        return f"the best model, of step {wanted}, is not there any more" if gone else None
+
     def conclude(self) -> dict:
         """What a step records of its training: steps, seconds, the best score, history. Loads the best model.
 
-        Raises Interrupted after Ctrl-C, with a checkpoint written, and ErnieTinyError for weights that are not finite.
+        Raises Interrupted after Ctrl-C, with a checkpoint written, DamageError for a best model that is not whole, and
+        ErnieTinyError for weights that are not finite.
         """
         if self._interrupt.requested:
             raise interrupted()
@@ -194,8 +218,11 @@ class ToolkitTrainer(Trainer):
             if not bool(paddle.isfinite(weight).all()):
                 raise self._diverged(f"{name} is not finite")
         wait_for_all()  # for what the main process is still writing
-        best = read_json(self._best_folder / _SCORE)
+        best = read_seal(self._best_folder / SCORE)
+        if best is None and self.training.evaluate_with is not None:
+            raise DamageError("the best model is gone", str(self._best_folder), "run the same command again")
         if best:
+            best = {"score": best["score"], "step": best["step"]}
             load_state_strictly(self.model, self._best_folder / WEIGHTS)
         history = [entry for entry in self.state.log_history if "loss" in entry or "dev_score" in entry]
         seconds = round(time.time() - self._began, 1)
@@ -235,12 +262,13 @@ class ToolkitTrainer(Trainer):
 
     def _keep_if_best(self, score: float) -> None:
         self.log({"dev_score": round(float(score), 6)})
-        best = read_json(self._best_folder / _SCORE)
+        best = read_seal(self._best_folder / SCORE, files=False)
         if best and best["score"] >= score:
             return
-        with new_folder(self._best_folder, marker=_SCORE) as temporary:
+        with new_folder(self._best_folder, marker=SCORE) as temporary:
             write_weights(to_numpy(self.model.state_dict()), temporary / WEIGHTS)
-            write_json(temporary / _SCORE, {"score": float(score), "step": self.state.global_step})
+            values = {"score": float(score), "step": self.state.global_step}
+            write_seal(temporary / SCORE, values, [temporary / WEIGHTS])
 
     def _wrap_model(self, model, training=True):
         """Not Paddle's DataParallel, which expects a gradient for every weight: terms may leave some without.
@@ -254,48 +282,33 @@ class ToolkitTrainer(Trainer):
                 paddle.distributed.broadcast(weight, src=0)
         return model
 
-    def _save(self, output_dir=None, state_dict=None, merge_tensor_parallel=False):
-        if not is_main():
-            return
-        folder = Path(output_dir or self.args.output_dir)
-        folder.mkdir(parents=True, exist_ok=True)
-        write_weights(to_numpy(self.model.state_dict()), folder / WEIGHTS)
-
     def _save_checkpoint(self, model, metrics=None):
-        super()._save_checkpoint(model, metrics=metrics)
-        folder = Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}"
-        # Written last: a checkpoint without it was cut off while it was being saved.
+        folder, rank = Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}", self.args.process_index
+        folder.mkdir(parents=True, exist_ok=True)
+        write_random_state(folder, rank)
         if is_main():
-            (folder / _COMPLETE).write_text(f"{time.time() - self._began:.1f}", encoding="utf-8")
-            for old in sorted(folder.parent.glob("checkpoint-*"), key=step_of)[:-_KEPT]:
-                (old / _COMPLETE).unlink(missing_ok=True)  # first, lest half a checkpoint counts as one
-                shutil.rmtree(old)
+            (folder / COMPLETE).unlink(missing_ok=True)
+            write_weights(to_numpy(self.model.state_dict()), folder / WEIGHTS)
+            write_states(folder, self.optimizer, self.lr_scheduler, self._loss_scaler)
+            self.state.save_to_json(str(folder / TRAINER_STATE))
+        wait_for_all()  # for the random state of each
+        if is_main():
+            seal_checkpoint(folder, {"seconds": round(time.time() - self._began, 1), **self.kept()})
         wait_for_all()
+
+    @property
+    def _loss_scaler(self) -> Any:
+        return self.scaler if self.do_grad_scaling else None
 
     def _load_from_checkpoint(self, resume_from_checkpoint=None):
         if resume_from_checkpoint:
             load_state_strictly(self.model, Path(resume_from_checkpoint) / WEIGHTS)
 
+    def _load_optimizer_and_scheduler(self, checkpoint):
+        if checkpoint:
+            load_states(Path(checkpoint), self.optimizer, self.lr_scheduler, self._loss_scaler)
+            self._load_rng_state(checkpoint)  # PaddleNLP asks for it inside an epoch alone, not at its start
 
-def last_checkpoint(folder: Path) -> Path | None:
-    """The newest complete checkpoint in `folder`; removes those that were cut off while being written."""
-    checkpoints = list(folder.glob("checkpoint-*"))
-    for checkpoint in checkpoints:
-        if not (checkpoint / _COMPLETE).is_file():
-            shutil.rmtree(checkpoint)
-    return max(filter(Path.is_dir, checkpoints), key=step_of, default=None)
-
-
-def remove_checkpoints(folder: Path) -> None:
-    """Removes checkpoints and the best-model copy; called once the step's final model is safe."""
-    wait_for_all()
-    if not is_main():
-        return
-    for checkpoint in folder.glob("checkpoint-*"):
-        shutil.rmtree(checkpoint)
-    shutil.rmtree(folder / _BEST, ignore_errors=True)
-
-
-def step_of(checkpoint: Path) -> int:
-    """The step after which a checkpoint was written, from its folder's name."""
-    return int(checkpoint.name.removeprefix("checkpoint-"))
+    def _load_rng_state(self, checkpoint):
+        if checkpoint:
+            load_random_state(Path(checkpoint), self.args.process_index)

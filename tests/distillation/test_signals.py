@@ -1,11 +1,12 @@
 """The signal cache gives back what was stored, rounded to half precision, and only to whom it belongs."""
 
+import os
+
 import numpy as np
 import paddle
 import pytest
 
 from paddle_ernie_tiny.data.rows import EncodedRows
-from paddle_ernie_tiny.distillation import teacher as teacher_module
 from paddle_ernie_tiny.distillation.teacher import Layout, SignalCache, rows_fingerprint
 from paddle_ernie_tiny.errors import InputError
 from paddle_ernie_tiny.terms import Captured, Needs
@@ -102,7 +103,7 @@ def test_a_full_disk_is_said(tmp_path, monkeypatch):
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(teacher_module.os, "pwrite", full)
+    monkeypatch.setattr(os, "pwrite", full)
     with pytest.raises(InputError, match="No space left on device"):
         cache.store(np.array([0]), states)
     cache.sync()

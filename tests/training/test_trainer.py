@@ -16,6 +16,7 @@ from paddle_ernie_tiny.distillation.teacher import Layout, SignalCache, Teacher
 from paddle_ernie_tiny.distillation.trainers import TRAINERS
 from paddle_ernie_tiny.errors import ErnieTinyError, Interrupted
 from paddle_ernie_tiny.kinds import KINDS
+from paddle_ernie_tiny.seals import write_seal
 from paddle_ernie_tiny.stages import STAGES
 from paddle_ernie_tiny.terms import Needs
 from paddle_ernie_tiny.training.tasks import FinetuneTrainer, MaskedLMTrainer, Masking
@@ -210,7 +211,7 @@ def test_a_checkpoint_without_its_mark_is_removed_and_not_used(tmp_path):
     for step, complete in ((5, True), (10, True), (15, False)):
         (tmp_path / f"checkpoint-{step}").mkdir()
         if complete:
-            (tmp_path / f"checkpoint-{step}" / "complete").write_text("1.0")
+            write_seal(tmp_path / f"checkpoint-{step}" / "complete", {})
     assert last_checkpoint(tmp_path).name == "checkpoint-10"
     assert not (tmp_path / "checkpoint-15").exists()
 

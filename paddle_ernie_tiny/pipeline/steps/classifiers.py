@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import paddle
@@ -12,6 +13,7 @@ from ...data.tokenization import WordPieceTokenizer, train_vocabulary
 from ...distributed import main_first
 from ...models.build import build_masked_lm
 from ...models.weights import save_model
+from ...seals import SEALED, whole_or_none, write_seal
 from ...training.tasks import FinetuneTrainer, MaskedLMTrainer, Masking, masked_accuracy
 from ...training.trainer import Training, training_arguments
 from ..measure import dev_score, measure_classifier, require_above_chance
@@ -53,9 +55,10 @@ class PretrainTeacher(Step):
             return WordPieceTokenizer.from_vocab_file(settings.vocab_file, lowercase=settings.lowercase)
         built = self.folder / "vocabulary"
         with main_first():
-            if not (built / "tokenizer.json").is_file():
+            if whole_or_none(built / SEALED, "vocabulary") is None:
                 lines = read_lines(self.context.corpus_settings.path)
                 train_vocabulary(lines, settings.vocab_size, settings.lowercase).save(built)
+                write_seal(built / SEALED, {}, [file for file in built.iterdir() if file.name != SEALED])
         return WordPieceTokenizer.from_folder(built)
 
 
@@ -83,6 +86,9 @@ class GivenTeacher(ClassifierStep):
 
     def run(self) -> dict[str, Any]:
         return {}
+
+    def files(self) -> list[Path]:
+        return []  # the user's, known by their hash in `inputs`
 
 
 class Finetune(ClassifierStep):

@@ -20,11 +20,21 @@ from ..context import RunContext
 from ..step import FINAL, Step, fingerprint, identity
 
 
-class Export(Step):
+class DeliverStep(Step):
+    """A step whose product is a folder beside its record, known by one file that is written last."""
+
+    every_process = False
+
+    def begin(self, fresh: bool) -> None:
+        if not self.product.exists():  # what is left of a damaged one would not be replaced
+            shutil.rmtree(self.product.parent, ignore_errors=True)
+        super().begin(fresh)
+
+
+class Export(DeliverStep):
     """The last stage's student as a bundle."""
 
     name = "export"
-    every_process = False
     settings: ExportSettings
 
     def inputs(self) -> dict[str, Any]:
@@ -62,11 +72,10 @@ def export_request(context: RunContext, checkpoint: Path, out: Path) -> ExportRe
     )
 
 
-class Quantise(Step):
+class Quantise(DeliverStep):
     """The bundle in int8, calibrated on training rows, gated on the dev split."""
 
     name = "quantize"
-    every_process = False
     settings: Int8Settings
 
     @cached_property
@@ -89,11 +98,10 @@ class Quantise(Step):
         return quantize_bundle(QuantizeRequest(str(bundle), str(self.product.parent), self.calibration, dev, **how))
 
 
-class Benchmark(Step):
+class Benchmark(DeliverStep):
     """Speed of teacher and student. The teacher is exported as the student was; that bundle is not kept."""
 
     name = "benchmark"
-    every_process = False
     settings: BenchmarkSettings
 
     @property

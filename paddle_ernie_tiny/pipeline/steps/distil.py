@@ -8,15 +8,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import paddle
 
 from ...config import StageSettings
 from ...data.corpus import TextRows
 from ...distillation.students import DistilledStudent
 from ...distillation.teacher import SignalCache, Teacher, rows_fingerprint
 from ...distillation.trainers import TRAINERS
-from ...distributed import is_main, main_first
+from ...distributed import is_main, processes
 from ...errors import InputError
 from ...models.weights import model_fingerprint, save_model
+from ...seals import DamageError
 from ...terms import TERMS, Needs
 from ...training.trainer import ToolkitTrainer, Training, training_arguments
 from ..context import RunContext
@@ -79,8 +81,8 @@ class Distil(Step):
         """The teacher: asked at every step, or with its signals for the stage's rows kept on disk.
 
         They are in the run folder, or in the configured `signals_folder`; stages with the same teacher, data and needs
-        share them. Signals in the run folder that belong to an earlier state of the run are made again; in a folder of
-        the user's they are refused (InputError).
+        share them. Signals in the run folder that are damaged, or belong to an earlier state of the run, are made
+        again; in a folder of the user's they are refused (InputError).
         """
         context, config, stage = self.context, self.context.config, self.stage
         rows = context.stage_rows(self.index)
@@ -88,23 +90,24 @@ class Distil(Step):
             return Teacher(model, needs, config.teacher.static_graph)
         layout = context.signal_layout(stage, needs, model.config.hidden_size)
         base = Path(config.signals_folder or context.folder.prepared("signals"))
-        folder = base / f"{stage.data}-{stage.teacher}-{fingerprint(layout.as_key())[:8]}"
+        # one of each process's own: what a row is rounded to depends a little on the batch in which it was asked for
+        own = f"-{paddle.distributed.get_rank()}of{processes()}" if processes() > 1 else ""
+        folder = base / f"{stage.data}-{stage.teacher}-{fingerprint(layout.as_key())[:8]}{own}"
         key = {
             "teacher": model_fingerprint(context.teacher_model(stage.teacher)),
             "data": rows.fingerprint if isinstance(rows, TextRows) else rows_fingerprint(rows),
             "tokenizer": context.tokenizer.fingerprint,
         }
         lengths = np.asarray(rows.lengths)
-        with main_first():
-            try:
-                cache = SignalCache(folder, key, layout, lengths)
-            except InputError:
-                if config.signals_folder:
-                    raise
-                what = f"those in {folder} are of an earlier state of this run"
-                print(f"  teacher signals: made again, {what}", flush=True)
-                shutil.rmtree(folder)
-                cache = SignalCache(folder, key, layout, lengths)
+        try:
+            cache = SignalCache(folder, key, layout, lengths)
+        except InputError as error:
+            if config.signals_folder:
+                raise
+            what = error.what if isinstance(error, DamageError) else "they are of an earlier state of this run"
+            print(f"  teacher signals: made again; {folder}: {what}", flush=True)
+            shutil.rmtree(folder)
+            cache = SignalCache(folder, key, layout, lengths)
         return Teacher(model, layout.needs, config.teacher.static_graph, cache)
 
     def save(self, student: DistilledStudent) -> None:

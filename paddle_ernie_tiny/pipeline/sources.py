@@ -1,0 +1,52 @@
+"""The user's files that a run reads: what they held when it began, and whether they still do."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ..config import RunConfig
+from ..data.corpus import corpus_files
+from ..errors import InputError
+from ..files import known_sha256
+
+
+class Sources:
+    """The files of the task's data, of the general corpus and of given models, by their SHA-256.
+
+    Files that are not there are left to preflight.
+    """
+
+    def __init__(self, config: RunConfig):
+        self.config, self._began = config, self._sums(config)
+
+    def require_unchanged(self) -> None:
+        """Raises InputError if a file is another one than when the run began.
+
+        A file whose size and time of change are the same is not read again.
+        """
+        now = self._sums(self.config)
+        changed = sorted(path for path in {*now, *self._began} if now.get(path) != self._began.get(path))
+        if changed:
+            more = f" (and {len(changed) - 1} more)" if len(changed) > 1 else ""
+            remedy = "run the same command again: what was made from it is made again; or put the old content back"
+            raise InputError(f"the file was changed while the run was at work{more}", changed[0], remedy)
+
+    @staticmethod
+    def _sums(config: RunConfig) -> dict[str, str]:
+        data, teacher, named = config.data, config.teacher, list[str | None]()
+        if data.source == "files":
+            named += [data.train, data.dev, data.test, *data.more_tests.values()]
+        if config.augmentation is not None:
+            named.append(config.augmentation.word_vectors)
+        if teacher.pretrain is not None:
+            named.append(teacher.pretrain.vocab_file)
+        named += [teacher.model, *(run.student.init.folder for run in config.each_student.values())]
+        files: list[Path] = []
+        for path in (Path(name) for name in named if name is not None):
+            files += [file for file in path.iterdir() if file.is_file()] if path.is_dir() else [path]
+        if config.general_corpus is not None:
+            try:
+                files += corpus_files(config.general_corpus.path)
+            except InputError:
+                pass  # preflight says so
+        return {str(file): known_sha256(file) for file in files if file.is_file()}
