@@ -58,6 +58,8 @@ class SignalFiles:
 
     def check(self) -> None:
         """Raises DamageError if the signals of a row are not those that were written."""
+        if (self._on_disk > 1).any():
+            raise DamageError("the file is damaged: it holds more than flags", str(self.folder / _FILLED), REMEDY)
         wrong = [row for row in np.flatnonzero(self.filled) if self._digest(row) != self._rows["sha256"][row].tobytes()]
         if wrong:
             what = f"the signals of {len(wrong)} rows are damaged: their SHA-256 is not the recorded one"
@@ -151,6 +153,9 @@ def check_signals(folder: Path) -> int:
     key = read_seal(folder / KEY, remedy=REMEDY)
     if key is None:
         raise DamageError("the file is gone", str(folder / KEY), REMEDY)
-    files = SignalFiles(folder, key)
+    try:
+        files = SignalFiles(folder, key)
+    except OSError as error:
+        raise DamageError(f"gone or not readable ({error.strerror})", str(error.filename), REMEDY) from None
     files.check()
     return int(files.filled.sum())

@@ -196,7 +196,8 @@ class StepRecord:
         except DamageError as damage:
             return "stale", [f"{damage.where}: {damage.what}"]
         if recorded is None:
-            return "new", []
+            left = self.folder.is_dir() and any(self.folder.iterdir())
+            return ("stale", [f"{self.folder / INPUTS}: the file is gone"]) if left else ("new", [])
         changed = differences(recorded, self.inputs)
         if changed:
             return "stale", changed

@@ -17,7 +17,9 @@ from .step import DONE, INPUTS, METRICS, RunFolder
 
 Part = tuple[Path, Callable[[], str]]  # its seal, and its check: () -> what is whole, or DamageError
 _SEALS = {DONE, INPUTS, METRICS, SEALED, COMPLETE, SCORE, META}
+_WHEN_READ = "`ernie-tiny run CONFIG` makes it again when a step reads it; until then the folder can be removed"
 _REMEDIES = {
+    **dict.fromkeys((META, KEY, AUGMENTED), _WHEN_READ),
     COMPLETE: "`ernie-tiny run CONFIG` continues from the checkpoint before it",
     SCORE: "`ernie-tiny run CONFIG` starts this step again",
 }
@@ -46,9 +48,10 @@ def verify(folder: Path, say: Callable[[str], None] = print) -> int:
 
 
 def _parts(root: Path, signals_folder: str) -> Iterator[Part]:
-    corpora = [folder / META for folder in root.glob("data/general*")]
+    wanted = [folder / META for folder in root.glob("data/general*")]
+    wanted += (folder / SCORE for folder in root.rglob("best"))
     found = (path for path in root.rglob("*") if path.name in _SEALS and path.is_file())
-    for path in sorted({*found, *corpora}):
+    for path in sorted({*found, *wanted}):
         if path.name != INPUTS or not path.with_name(DONE).is_file():
             yield path, partial(_seal, path)
     for path in sorted(root.rglob(AUGMENTED)):

@@ -1,15 +1,21 @@
 """The signal cache gives back what was stored, rounded to half precision, and only to whom it belongs."""
 
 import os
+import subprocess
+import sys
 
 import numpy as np
 import paddle
 import pytest
 
 from paddle_ernie_tiny.data.rows import EncodedRows
-from paddle_ernie_tiny.distillation.teacher import Layout, SignalCache, rows_fingerprint
+from paddle_ernie_tiny.distillation.signal_files import check_signals
+from paddle_ernie_tiny.distillation.teacher import Layout, SignalCache, Teacher, rows_fingerprint
 from paddle_ernie_tiny.errors import InputError
+from paddle_ernie_tiny.seals import DamageError
 from paddle_ernie_tiny.terms import Captured, Needs
+
+from ..damage import DAMAGES
 
 KEY = {"teacher": "abc", "data": "def", "tokenizer": "ghi"}
 LENGTHS = np.array([3, 5, 2, 4, 1])
@@ -74,6 +80,59 @@ def test_what_was_not_synced_does_not_count_after_a_crash(tmp_path):
     states, _, _ = batch(rows)
     SignalCache(tmp_path / "c", KEY, LAYOUT, LENGTHS).store(rows, states)
     assert not SignalCache(tmp_path / "c", KEY, LAYOUT, LENGTHS).filled.any()
+
+
+def test_the_first_answer_is_the_one_that_is_kept(tmp_path):
+    """Rounded like all later ones: it makes no difference whether a crash came between them."""
+    from paddlenlp.transformers import BertConfig, BertForSequenceClassification
+
+    size = {"vocab_size": 40, "hidden_size": 4, "num_hidden_layers": 2, "num_attention_heads": 2}
+    model = BertForSequenceClassification(BertConfig(**size, intermediate_size=8, num_labels=3))
+    rows = np.array([1, 0])
+    inputs = {
+        "input_ids": paddle.to_tensor([[5, 6, 7, 8, 9], [5, 7, 9, 0, 0]]),
+        "token_type_ids": paddle.zeros([2, 5], dtype="int64"),
+        "attention_mask": paddle.to_tensor([[1.0] * 5, [1.0] * 3 + [0.0] * 2]),
+    }
+    teacher = Teacher(model, LAYOUT.needs, cache=SignalCache(tmp_path / "c", KEY, LAYOUT, LENGTHS))
+    answers = [teacher(inputs, paddle.to_tensor(rows)) for _ in range(2)]
+    for kind, layer in PARTS:
+        first, later = (getattr(answer, kind)[layer].numpy() for answer in answers)
+        np.testing.assert_array_equal(first, later)
+        np.testing.assert_array_equal(first, first.astype(np.float16).astype(np.float32))
+    np.testing.assert_array_equal(answers[0].logits.numpy(), answers[1].logits.numpy())
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+@pytest.mark.parametrize("name", ["states.bin", "logits.bin", "rows.bin", "filled.bin", "key.json"])
+def test_damaged_signals_are_refused_or_not_counted(tmp_path, damage, name):
+    rows = np.arange(5)
+    cache = SignalCache(tmp_path / "c", KEY, LAYOUT, LENGTHS)
+    cache.store(rows, batch(rows)[0])
+    cache.sync()
+    assert check_signals(tmp_path / "c") == 5
+    damage(tmp_path / "c" / name)
+    with pytest.raises(DamageError) as caught:
+        check_signals(tmp_path / "c")
+    assert str(tmp_path / "c") in caught.value.where and "remove this folder" in caught.value.remedy
+    if (name, damage.__name__) == ("filled.bin", "delete"):  # a checkpoint notices that rows are gone
+        assert not SignalCache(tmp_path / "c", KEY, LAYOUT, LENGTHS).filled.any()
+    else:
+        with pytest.raises(InputError):
+            SignalCache(tmp_path / "c", KEY, LAYOUT, LENGTHS)
+
+
+def test_two_runs_do_not_write_the_same_signals(tmp_path):
+    cache = SignalCache(tmp_path / "c", KEY, LAYOUT, LENGTHS)
+    os.close(cache._files.states.file)  # as the end of its process does
+    states = str(tmp_path / "c" / "states.bin")
+    code = f"import fcntl; file = open({states!r}, 'r+'); fcntl.lockf(file, fcntl.LOCK_EX); print(flush=True); input()"
+    with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        other.stdout.readline()
+        with pytest.raises(InputError, match="another run is at work with these teacher signals"):
+            SignalCache(tmp_path / "c", KEY, LAYOUT, LENGTHS)
+        other.communicate(b"\n", timeout=20)
+    SignalCache(tmp_path / "c", KEY, LAYOUT, LENGTHS)
 
 
 @pytest.mark.parametrize(
