@@ -21,6 +21,7 @@ FLOW = """
 errors
 text_rule
 files
+seals
 sections
 stages
 defaults

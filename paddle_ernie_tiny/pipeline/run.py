@@ -61,12 +61,8 @@ def run(
         if is_main():
             if fresh:
                 folder.clear()
-            for step in again:
-                step.remove()
             for step in steps:
-                step.seal_old()
-            for open_folder in (folder, *(context.folder for context in contexts.values())):
-                open_folder.seal.unlink(missing_ok=True)
+                step.remove() if step in again else step.seal_old()
             _write_headers(config, contexts)
         for number, step in enumerate(steps, start=1):
             wait_for_all()  # until what the step builds on is written
@@ -154,9 +150,12 @@ def _write_headers(config: RunConfig, contexts: dict[str, RunContext]) -> None:
     }
     if config.general_corpus is not None:
         header["general_corpus_fingerprint"] = first.corpus_inputs()["text"]
-    dump_config(config, RunFolder(first.folder.shared).resolved, header)
+    shared = RunFolder(first.folder.shared)
+    shared.seal.unlink(missing_ok=True)  # the run is not finished any more
+    dump_config(config, shared.resolved, header)
     for context in contexts.values():
         folder = context.folder
+        folder.seal.unlink(missing_ok=True)
         folder.root.mkdir(parents=True, exist_ok=True)
         if folder.root != folder.shared:
             header["shared_folder"] = "../.."  # teacher and prepared data, seen from output_dir/students/NAME
