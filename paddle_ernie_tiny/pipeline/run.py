@@ -48,8 +48,7 @@ def run(
     """
     folder = RunFolder(Path(config.output_dir))
     say = say if is_main() else lambda line: None  # of several processes, one speaks
-    sources = Sources(config)  # before they are read
-    contexts = preflight(config, say)
+    sources, contexts = Sources(config), preflight(config, say)  # hashed before they are read
     paddle.set_device(find_device(config.device))
     connect()
     wait_for_all()  # preflight looks into the folder that the main process is about to open

@@ -74,6 +74,11 @@ class DistilStudents(Step):
             self.members[name].finish(result["students"][name])
         shutil.rmtree(self.folder)
 
+    def seal_old(self) -> None:
+        super().seal_old()
+        for step in self.members.values():
+            step.seal_old()
+
     def remove(self) -> None:
         super().remove()
         for step in self.members.values():
