@@ -10,6 +10,8 @@ import time
 
 import pytest
 
+from paddle_ernie_tiny.seals import read_seal, write_seal
+
 from .conftest import command, ernie_tiny
 
 
@@ -78,9 +80,9 @@ def test_ctrl_c_saves_and_one_process_carries_on(by_two, tmp_path):
     assert kept and max(kept) < 4000, printed
     # the number of processes does not decide what a step is, its batch size does
     rest = [longer[0].replace("4000", str(max(kept) + 5)), longer[1]]
-    inputs = json.loads((folder / "inputs.json").read_text(encoding="utf-8"))
+    inputs = read_seal(folder / "inputs.json")
     inputs["training"]["max_steps"] = max(kept) + 5
-    (folder / "inputs.json").write_text(json.dumps(inputs), encoding="utf-8")
+    write_seal(folder / "inputs.json", inputs)
     done = ernie_tiny("run", run.file, *rest, "--until", "general")
     assert done.returncode == 0, done.stdout + done.stderr
     assert f"resuming at step {max(kept)} of {max(kept) + 5}" in done.stdout
