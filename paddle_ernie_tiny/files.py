@@ -8,6 +8,7 @@ import hashlib
 import json
 import os
 import shutil
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -16,6 +17,7 @@ from typing import Any
 
 from .errors import InputError, os_error
 
+_CLOCK_NS = 2_000_000_000  # times of change are at least as exact as this on every file system
 UTF8_REMEDY = "save the file as UTF-8 (for a Chinese Windows file: iconv -f GB18030 -t UTF-8)"
 
 
@@ -141,12 +143,14 @@ def text_sha256(*texts: str) -> str:
 def known_sha256(*paths: str | os.PathLike) -> str:
     """As `sha256`, but read once per process while sizes and times of change of the files stay the same."""
     states = [os.stat(path) for path in paths]
-    return _known_sha256(tuple((os.fspath(p), s.st_size, s.st_mtime_ns) for p, s in zip(paths, states, strict=True)))
+    if any(time.time_ns() - state.st_mtime_ns < _CLOCK_NS for state in states):
+        return sha256(*paths)  # a second change could have the same time as the first
+    return _known_sha256(tuple(map(os.fspath, paths)), tuple((s.st_size, s.st_mtime_ns, s.st_ctime_ns) for s in states))
 
 
 @cache
-def _known_sha256(files: tuple[tuple[str, int, int], ...]) -> str:
-    return sha256(*(path for path, _, _ in files))
+def _known_sha256(paths: tuple[str, ...], states: tuple[tuple[int, int, int], ...]) -> str:
+    return sha256(*paths)
 
 
 def utf8_lines(path: Path, block_bytes: int = -1) -> Iterator[tuple[int, str | InputError]]:

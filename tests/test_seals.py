@@ -84,11 +84,24 @@ def test_every_single_bit_of_a_seal_counts(tmp_path):
 
 def test_a_file_is_hashed_once_per_process_while_it_stays_the_same(tmp_path, monkeypatch):
     seal = sealed(tmp_path)
+    for name in ("step/final/weights", "bundle/model"):
+        os.utime(tmp_path / name, (1, 1))
     read_seal(seal)
     hashed = []
     monkeypatch.setattr("paddle_ernie_tiny.files.sha256", lambda *paths: hashed.append(paths))
     read_seal(seal)
     assert not hashed
+
+
+def test_a_file_that_was_just_written_is_hashed_again(tmp_path):
+    seal = sealed(tmp_path)
+    read_seal(seal)
+    file = tmp_path / "bundle/model"
+    status = file.stat()
+    flip(file)
+    os.utime(file, ns=(status.st_atime_ns, status.st_mtime_ns))  # as within one tick of the clock
+    with pytest.raises(DamageError):
+        read_seal(seal)
 
 
 def test_files_and_folders_are_on_the_disk_before_the_seal_is(tmp_path, monkeypatch):
