@@ -145,7 +145,9 @@ def known_sha256(*paths: str | os.PathLike) -> str:
     states = [os.stat(path) for path in paths]
     if any(time.time_ns() - state.st_mtime_ns < _CLOCK_NS for state in states):
         return sha256(*paths)  # a second change could have the same time as the first
-    return _known_sha256(tuple(map(os.fspath, paths)), tuple((s.st_size, s.st_mtime_ns, s.st_ctime_ns) for s in states))
+    return _known_sha256(
+        tuple(str(path) for path in paths), tuple((s.st_size, s.st_mtime_ns, s.st_ctime_ns) for s in states)
+    )
 
 
 @cache

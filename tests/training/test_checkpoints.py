@@ -91,6 +91,11 @@ def undisturbed(tmp_path_factory):
     return train(tmp_path_factory.mktemp("whole"))
 
 
+def test_the_environment_is_left_alone_at_every_step(undisturbed):
+    """Each new value of a variable took 2 kB for good."""
+    assert "TRAINER_GLOBAL_STEP" not in os.environ
+
+
 @pytest.mark.parametrize("step", [13, 11, 5])
 def test_with_dropout_a_training_goes_on_exactly_also_from_the_end_of_an_epoch(tmp_path, undisturbed, step):
     check_equal(undisturbed, train(crashed(tmp_path, step)))
