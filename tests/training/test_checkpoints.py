@@ -92,7 +92,7 @@ def undisturbed(tmp_path_factory):
 
 
 def test_the_environment_is_left_alone_at_every_step(undisturbed):
-    """Each new value of a variable took 2 kB for good."""
+    """With PaddleNLP writing to it, memory grew by 2 kB per step; without, it does not."""
     assert "TRAINER_GLOBAL_STEP" not in os.environ
 
 
