@@ -6,7 +6,7 @@ COLUMN ?= text_a
 BENCH_OUT ?= docs/results/speed
 LOCK_ARGS ?=
 .DEFAULT_GOAL := help
-.PHONY: help setup demo quick test lint bench wheel lock clean
+.PHONY: help setup demo quick test faults lint bench wheel lock clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-7s %s\n", $$1, $$2}' Makefile
@@ -27,6 +27,11 @@ quick: setup ## unit tests only, under two minutes; ARGS="-k tags" for some
 test: setup ## every test; ARGS="tests/data -x" for some
 	@code=0; .venv/bin/python -m pytest -q --durations=15 $(ARGS) || code=$$?; \
 	if [ -n "$(PYTEST_EXIT_FILE)" ]; then echo $$code > "$(PYTEST_EXIT_FILE)"; fi; exit $$code
+
+# A call that was cut off goes on in the same folder; ARGS="--share 0.1" makes a tenth, "--minutes 60" an hour of load.
+FAULTS_OUT ?= runs/faults
+faults: setup ## kills, signals, damage, full disks and hostile input, in under an hour; ARGS="--seed 2" for other ones
+	.venv/bin/python -m tests.faults all --output $(FAULTS_OUT) $(ARGS)
 
 # Nothing else should run meanwhile. Shapes have random weights: speed does not depend on them. First the models in
 # three engines; then the graphs with and without the toolkit's shortcut, and the profile; then text to label, with

@@ -82,6 +82,7 @@ setup(
         "dev": [
             "hypothesis",
             "httpx",
+            "jsonschema-rs",
             "mypy",
             "onnxruntime>=1.20",
             "openvino>=2025.0",

@@ -1,0 +1,110 @@
+"""The disk fills up in every kind of moment; then room is made and the run goes on to the same result."""
+
+from __future__ import annotations
+
+import os
+import random
+import resource
+import shutil
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from .commands import Command, finish, judge_failure, last_error
+from .harness import Outcome, Part
+from .miniature import differences, miniature
+from .moments import MOMENTS
+
+_SIZE = 4 << 30  # bytes of the small disk while there is room; memory is taken only for what is written
+_LEFT = (0, 4096, 40_000)  # bytes that are left to the run
+_LIMIT_SECONDS = 120
+
+
+class Disk(Part):
+    """A case is a moment and how many bytes are left then.
+
+    On a tmpfs where mounting is allowed; elsewhere no file of the process may grow beyond that size (RLIMIT_FSIZE).
+    """
+
+    name, unit, whole = "disk", "full disks", 20
+    bar = "20 moments of a full disk: clear message, resume hash-equal"
+
+    def cases(self, count: int) -> list[dict[str, Any]]:
+        """The moments in an order of the seed, sizes in turn."""
+        order = list(MOMENTS)
+        random.Random(f"disk {self.seed}").shuffle(order)
+        return [{"moment": order[n % len(order)].name, "left": _LEFT[n % len(_LEFT)]} for n in range(count)]
+
+    def attack(self, case: dict[str, Any]) -> Outcome:
+        """Fills the disk under one run, makes room, and lets it finish."""
+        moment = next(moment for moment in MOMENTS if moment.name == case["moment"])
+        made = miniature(self.work, moment.variant)
+        log = self.work / "logs" / f"disk-{case['id']}.log"
+        log.unlink(missing_ok=True)
+        with small_disk(self.work / f"disk-{case['id']}") as (folder, mounted):
+            root = folder / "run"
+            command = Command.start(made.arguments(root), log)
+            in_time = moment.wait(command, root)
+            if mounted:
+                resize(folder, used_bytes(folder) + case["left"])
+            elif command.alive:
+                limit_files(command.process.pid, case["left"])
+            code = command.finish(_LIMIT_SECONDS)
+            facts = {"how": "tmpfs" if mounted else "RLIMIT_FSIZE", "in time": in_time, "exit": code}
+            facts["orphans"] = len(command.family())
+            command.kill_all()
+            outcome = Outcome("right") if code == 0 else judge_failure(code, command.text, codes=(1, 2))
+            outcome.facts = facts
+            if not outcome.good:
+                return outcome
+            if mounted:
+                resize(folder, _SIZE)
+            code, text = finish(made.arguments(root), log)
+            if code != 0:
+                verdict = "hang" if code is None else "bare"
+                return Outcome(verdict, f"resume: exit {code}: {last_error(text) or text[-500:]}", facts=facts)
+            wrong = differences(root, made.reference)
+            if wrong:
+                return Outcome("silent", f"resume: differ: {wrong[:6]} of {len(wrong)}", facts=facts)
+        log.unlink()
+        return outcome
+
+    def figures(self, lines: list[dict[str, Any]]) -> dict[str, Any]:
+        """How the disk was filled."""
+        return {"how": sorted({line["facts"]["how"] for line in lines if "how" in line["facts"]})}
+
+
+@contextmanager
+def small_disk(folder: Path) -> Iterator[tuple[Path, bool]]:
+    """(a folder, True if it is a disk of its own)."""
+    folder.mkdir(parents=True, exist_ok=True)
+    command = ["mount", "-t", "tmpfs", "-o", f"size={_SIZE}", "tmpfs", str(folder)]
+    mounted = os.geteuid() == 0 and subprocess.run(command, capture_output=True).returncode == 0
+    try:
+        yield folder, mounted
+    finally:
+        if mounted:
+            subprocess.run(["umount", "-l", str(folder)], check=False)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def limit_files(process: int, size: int) -> None:
+    """No file of a running process may grow beyond `size` bytes from now on."""
+    resource.prlimit(process, resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
+
+
+def used_bytes(folder: Path) -> int:
+    """What is taken of the disk."""
+    disk = os.statvfs(folder)
+    return (disk.f_blocks - disk.f_bfree) * disk.f_frsize
+
+
+def resize(folder: Path, size: int) -> None:
+    """Gives a tmpfs that many bytes, or what the run has taken meanwhile."""
+    for more in range(0, 1 << 20, 1 << 14):
+        options = f"remount,size={size + more}"
+        if subprocess.run(["mount", "-o", options, str(folder)], capture_output=True).returncode == 0:
+            return
+    raise RuntimeError(f"{folder} cannot be resized to {size} bytes")
