@@ -24,7 +24,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--minutes", type=float, help="of the server's load (memory), and of nothing else; default: 10")
     parser.add_argument("--workers", type=int, default=2, help="cases at the same time, where a part allows it")
     parser.add_argument("--output", type=Path, help="journals and figures; a second call with the same goes on there")
-    parser.add_argument("--results", type=Path, help="also write result.json, README.md and command.txt there")
+    parser.add_argument(
+        "--results", type=Path, help="write command.txt, result.json and README.md there, of all parts in --output"
+    )
     given = parser.parse_args(arguments)
     output = given.output or Path(tempfile.mkdtemp(prefix="ernie-tiny-faults-"))
     output.mkdir(parents=True, exist_ok=True)
@@ -35,7 +37,7 @@ def main(arguments: list[str] | None = None) -> int:
         count = given.count or max(1, round(part.whole * given.share))
         summaries.append(run_part(part, count, output, given.workers, say=_say))
     if given.results is not None:
-        write_results(given.results, summaries, sys.argv[1:] if arguments is None else arguments)
+        write_results(given.results, output, sys.argv[1:] if arguments is None else arguments)
     attacks, faults = sum(summary.attacks for summary in summaries), sum(len(summary.faults) for summary in summaries)
     seconds = sum(summary.seconds for summary in summaries)
     if len(summaries) > 1:

@@ -44,7 +44,7 @@ class Kill(Part):
         yield
 
     def attack(self, case: dict[str, Any]) -> Outcome:
-        """Kills one run several times, lets it finish, and compares."""
+        """Kills one run several times, lets it finish, and compares. A run that had ended before counts no kill."""
         made = miniature(self.work, case["variant"])
         root, log = self.work / f"kill-{case['id']}", self.work / "logs" / f"kill-{case['id']}.log"
         shutil.rmtree(root, ignore_errors=True)
@@ -56,7 +56,8 @@ class Kill(Part):
             begun = re.compile(rf"^\[\d+/\d+\] {re.escape(step)}(: resuming|: re-running.*|: already done)?$", re.M)
             if step == "import" or command.wait_until(lambda c=command, b=begun: bool(b.search(c.text)), 180):
                 command.wait_until(lambda: False, share * seconds)
-            hit.append(step if command.alive else f"{step} (had ended)")
+            if command.alive:
+                hit.append(step)
             command.kill_all()
         code, text = finish(made.arguments(root), log)
         facts = {"hit": hit}

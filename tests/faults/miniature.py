@@ -91,11 +91,14 @@ class Miniature:
     @property
     def snapshots(self) -> dict[str, Path]:
         """States of the run folder by name: cut off inside of each step that trains, and finished."""
-        return {path.name: path for path in sorted((self.folder / "snapshots").iterdir())}
+        return {path.name: path for path in sorted((self.folder / "snapshots").iterdir()) if path.suffix != ".tmp"}
 
 
-def miniature(work: Path, name: str, snapshots: bool = False) -> Miniature:
-    """The variant's miniature below `work`, made if it is not there; only one process makes it at a time."""
+def miniature(work: Path, name: str, snapshots: tuple[str, ...] | None = ()) -> Miniature:
+    """The variant's miniature below `work`, made if it is not there; only one process makes it at a time.
+
+    snapshots: the steps, such as "baseline", inside of which a run is cut off for `Miniature.snapshots`; None: all.
+    """
     folder = work / name.replace(" ", "-")
     folder.mkdir(parents=True, exist_ok=True)
     made = Miniature(folder, VARIANTS[name])
@@ -104,8 +107,8 @@ def miniature(work: Path, name: str, snapshots: bool = False) -> Miniature:
             shutil.rmtree(made.reference, ignore_errors=True)
             _write(made)
             _run_undisturbed(made)
-        if snapshots and not (folder / "snapshots").is_dir():
-            _make_snapshots(made)
+        if snapshots is None or snapshots:
+            _make_snapshots(made, snapshots)
     return made
 
 
@@ -141,23 +144,29 @@ def _run_undisturbed(made: Miniature) -> None:
     (made.folder / "timeline.json").write_text(json.dumps(timeline), encoding="utf-8")
 
 
-def _make_snapshots(made: Miniature) -> None:
+def _make_snapshots(made: Miniature, wanted: tuple[str, ...] | None) -> None:
     """Kills a run inside each step that trains, each time further on, and copies its folder."""
-    target, root, log = made.folder / "snapshots.tmp", made.folder / "cut", made.folder / "cut.log"
-    shutil.rmtree(target, ignore_errors=True)
+    target, root = made.folder / "snapshots", made.folder / "cut"
     shutil.rmtree(root, ignore_errors=True)
-    steps = sorted(made.reference.glob("**/done.json"), key=lambda path: path.stat().st_mtime)
-    for done in steps:
+    for done in sorted(made.reference.glob("**/done.json"), key=lambda path: path.stat().st_mtime):
         step = done.parent.relative_to(made.reference)
-        if not (made.reference / step / "final").is_dir():
-            continue
-        command = Command.start(made.arguments(root), log)
-        command.wait_until(lambda step=step: len(list((root / step).glob("checkpoint-*/complete"))) >= 2, 120)
-        command.kill_all()
-        if list((root / step).glob("checkpoint-*/complete")):
-            shutil.copytree(root, target / f"in {'-'.join(step.parts)}", symlinks=True)
-    shutil.copytree(made.reference, target / "finished", symlinks=True)
-    target.rename(made.folder / "snapshots")
+        copy = target / f"in {'-'.join(step.parts)}"
+        chosen = (wanted is None or step.name in wanted) and not copy.is_dir()
+        if chosen and (made.reference / step / "final").is_dir():
+            command = Command.start(made.arguments(root), made.folder / "cut.log")
+            command.wait_until(lambda step=step: len(list((root / step).glob("checkpoint-*"))) >= 2, 120)
+            command.kill_all()
+            _copy(root, copy)
+    if not (target / "finished").is_dir():
+        _copy(made.reference, target / "finished")
+
+
+def _copy(source: Path, target: Path) -> None:
+    """All of it or nothing."""
+    unfinished = target.with_name(target.name + ".tmp")
+    shutil.rmtree(unfinished, ignore_errors=True)
+    shutil.copytree(source, unfinished, symlinks=True)
+    unfinished.rename(target)
 
 
 def products(root: Path) -> dict[str, str]:

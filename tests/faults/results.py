@@ -12,13 +12,16 @@ from pathlib import Path
 from paddle_ernie_tiny.machine import describe_machine, git_commit
 
 from .harness import FAULTS, GOOD, Summary
+from .parts import PARTS
 
 _TOOLS = ("hypothesis", "schemathesis", "psutil", "pydantic", "uvicorn")
 
 
-def write_results(folder: Path, summaries: Sequence[Summary], arguments: Sequence[str]) -> None:
-    """Writes command.txt, result.json and README.md."""
+def write_results(folder: Path, output: Path, arguments: Sequence[str]) -> None:
+    """Writes command.txt, result.json and README.md, of every part that has figures in `output`."""
     folder.mkdir(parents=True, exist_ok=True)
+    figures = [output / f"{name}.json" for name in PARTS]
+    summaries = [Summary(**json.loads(path.read_text(encoding="utf-8"))) for path in figures if path.is_file()]
     command = "python -m tests.faults " + shlex.join(arguments)
     (folder / "command.txt").write_text(command + "\n", encoding="utf-8")
     machine = describe_machine()

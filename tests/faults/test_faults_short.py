@@ -1,6 +1,7 @@
 """The fault harness, a few attacks of each part, and what it makes of them. The whole form is `make faults`."""
 
 import json
+from dataclasses import asdict
 
 import pytest
 
@@ -11,6 +12,7 @@ from .generated import draw, edited
 from .harness import Outcome, Part, run_part
 from .memory import growth
 from .parts import PARTS
+from .results import write_results
 from .sandbox import Sandbox
 
 # Attacks of each part in the short form. Memory needs minutes: its growth is measured in the whole form alone.
@@ -74,6 +76,17 @@ class TestTheHarness:
         Counted.attacked.clear()
         run_part(Counted(2, tmp_path), 2, tmp_path, 1, say=lambda text: None)
         assert Counted.attacked == [0, 1]
+
+    def test_the_page_of_results_has_figures_faults_and_the_command(self, tmp_path):
+        summary = run_part(Counted(7, tmp_path), 4, tmp_path, 1, say=lambda text: None)
+        text = json.dumps(asdict(summary) | {"part": "kill"})
+        (tmp_path / "kill.json").write_text(text, encoding="utf-8")
+        write_results(tmp_path / "results", tmp_path, ["kill", "--seed", "7"])
+        page = (tmp_path / "results" / "README.md").read_text(encoding="utf-8")
+        assert "| kill | 4 numbers | harness 1, right 2, silent 1 | 2 |" in page and "- kill: silent: `two`" in page
+        assert "`python -m tests.faults kill --seed 7`" in page
+        result = json.loads((tmp_path / "results" / "result.json").read_text(encoding="utf-8"))
+        assert result["parts"]["kill"]["seed"] == 7 and result["machine"]["cpu"]
 
     @pytest.mark.parametrize("name", PARTS)
     def test_the_seed_decides_the_cases(self, name, tmp_path):
