@@ -152,6 +152,7 @@ class Requests(Part):
                 for path, operations in document["paths"].items()
                 for method, operation in operations.items()
             }
+            self.read = self.server.log_file.stat().st_size
             self.rss = psutil.Process(self.server.process.pid).memory_info().rss
             yield
 
@@ -171,6 +172,9 @@ class Requests(Part):
                 self.blocks[block] = draw(raw_requests(), 100, f"http {self.seed} {block}")
             content = self.blocks[block][place]
         outcome = self._judge(content, expected, half_close=case["id"] % 20 == 0)
+        logged = self._new_errors()
+        if logged and outcome.good:
+            outcome = Outcome("bare", f"in the server's log: {logged[-400:]}")
         outcome.detail = f"{name}: {outcome.detail}"[:600]
         outcome.keep = {"request.bin": content}
         return outcome
@@ -204,6 +208,14 @@ class Requests(Part):
                     return Outcome("answered")
             return Outcome("undocumented", f"not the shape of an error: {shown}")
         return Outcome("answered")
+
+    def _new_errors(self) -> str:
+        """Errors in the server's log since this was asked last."""
+        with self.server.log_file.open("rb") as file:
+            file.seek(self.read)
+            new = file.read()
+        self.read += len(new)
+        return "\n".join(line for line in new.decode("utf-8", "replace").splitlines() if '"level": "error"' in line)
 
     def _allowed(self, content: bytes) -> set[int]:
         line = content.split(b"\r\n", 1)[0].split(b" ")
@@ -246,12 +258,12 @@ class Requests(Part):
     def _end(self) -> Outcome:
         """The server is well, and its log holds no error."""
         good = self.server.ask(body={"model": "classification", "text": "房间很宽敞"})
-        errors = [entry for entry in self.server.logs() if entry["level"] == "error"]
+        errors = self._new_errors()
         printed = (self.work / "server" / "server.err").read_text(encoding="utf-8", errors="replace")
         rss = psutil.Process(self.server.process.pid).memory_info().rss
         facts = {"rss_mb_before": self.rss >> 20, "rss_mb_after": rss >> 20}
         if errors or "Traceback" in printed:
-            return Outcome("bare", f"{len(errors)} errors in the log: {errors[:1]} {printed[-300:]}", facts=facts)
+            return Outcome("bare", f"in the server's log: {errors[-400:]} {printed[-300:]}", facts=facts)
         if good.status != 200:
             return Outcome("undocumented", f"a good request gets {good.status} at the end", facts=facts)
         return Outcome("answered", facts=facts)
