@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import os
 import re
-import resource
 import signal
 import subprocess
 import sys
+import threading
 import time
 import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 import psutil
 
@@ -40,27 +41,32 @@ class Command:
     offset: int  # where this command's output begins in the log
 
     @classmethod
-    def start(cls, arguments: Sequence[str | Path], log: Path, file_limit: int | None = None) -> Command:
-        """Starts it in a session of its own. file_limit: bytes that no file may exceed (RLIMIT_FSIZE)."""
+    def start(cls, arguments: Sequence[str | Path], log: Path, piped: bool = False) -> Command:
+        """Starts it in a session of its own.
+
+        piped: this process writes the log, so that the command can speak when it may not write any file.
+        """
         mark = uuid.uuid4().hex
         offset = log.stat().st_size if log.is_file() else 0
         log.parent.mkdir(parents=True, exist_ok=True)
 
-        def limit() -> None:  # signals may be ignored where tests run in the background
+        def hear_ctrl_c() -> None:  # it may be ignored where tests run in the background
             signal.signal(signal.SIGINT, signal.default_int_handler)
-            if file_limit is not None:
-                resource.setrlimit(resource.RLIMIT_FSIZE, (file_limit, resource.RLIM_INFINITY))
 
-        with log.open("ab") as output:
-            process = subprocess.Popen(
-                [sys.executable, "-m", "paddle_ernie_tiny", *map(str, arguments)],
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                env=environment(**{_MARK: mark}),
-                start_new_session=True,
-                preexec_fn=limit,
-            )
+        output = log.open("ab")
+        process = subprocess.Popen(
+            [sys.executable, "-m", "paddle_ernie_tiny", *map(str, arguments)],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE if piped else output,
+            stderr=subprocess.STDOUT,
+            env=environment(**{_MARK: mark}),
+            start_new_session=True,
+            preexec_fn=hear_ctrl_c,
+        )
+        if process.stdout is None:
+            output.close()
+        else:
+            threading.Thread(target=_copy, args=(process.stdout, output), daemon=True).start()
         return cls(process, log, mark, offset)
 
     @property
@@ -118,6 +124,13 @@ class Command:
             except (psutil.Error, OSError):
                 continue
         return found
+
+
+def _copy(source: IO[bytes], target: IO[bytes]) -> None:
+    with source, target:
+        while block := os.read(source.fileno(), 1 << 16):
+            target.write(block)
+            target.flush()
 
 
 def finish(arguments: Sequence[str | Path], log: Path, seconds: float = 240) -> tuple[int | None, str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import re
 import shutil
+import threading
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,7 +14,7 @@ from typing import Any
 
 from .commands import finish, judge_failure
 from .harness import Outcome, Part
-from .miniature import differences, miniature
+from .miniature import Miniature, differences, miniature
 
 DAMAGES = ("flip", "cut", "empty", "delete", "swap")
 _LIMIT_SECONDS = 150
@@ -46,6 +47,7 @@ class Damage(Part):
                     wanted = name == "plain" or _ONLY_AUGMENTED.search(file)
                     if path.is_file() and wanted and not _LEFT_OUT.search(file):
                         self.kinds[kind_of(file)].append((name, folder, file))
+        self.making = threading.Lock()
         self.order = sorted(self.kinds)
         random.Random(f"damage {self.seed}").shuffle(self.order)
         yield
@@ -73,6 +75,8 @@ class Damage(Part):
                 outcome = Outcome("unclear", f"what the remedy says does not help: {outcome.detail}")
         if code == 0:
             wrong = differences(root, made.reference)
+            if wrong and state.name != "finished":  # is it the damage, or that the run was cut off there?
+                wrong = differences(root, self._control(made, state))
             outcome = Outcome("silent", f"differ: {wrong[:4]} of {len(wrong)}") if wrong else outcome
         if outcome.good:
             log.unlink()
@@ -82,10 +86,28 @@ class Damage(Part):
         outcome.facts = facts
         return outcome
 
+    def _control(self, made: Miniature, state: Path) -> Path:
+        """The state resumed without any damage."""
+        control = made.folder / f"control {state.name}"
+        with self.making:
+            if not control.is_dir():
+                copy = made.folder / "control"
+                shutil.rmtree(copy, ignore_errors=True)
+                shutil.copytree(state, copy, symlinks=True)
+                code, text = finish(made.arguments(copy), made.folder / "control.log")
+                if code != 0:
+                    raise RuntimeError(f"{state.name} cannot be resumed: {text[-500:]}")
+                copy.rename(control)
+        return control
+
     def figures(self, lines: list[dict[str, Any]]) -> dict[str, Any]:
-        """How many of each damage."""
+        """How many of each damage, and which states end in another result even without any (see the part kill)."""
+        cut_off = {}
+        for control in sorted(self.work.glob("*/control *")):
+            wrong = differences(control, control.parent / "reference")
+            cut_off |= {f"{control.parent.name}, {control.name}": wrong} if wrong else {}
         kinds = [line["facts"].get("damage", "").partition(": ")[2].partition(" ")[0] for line in lines]
-        return {"damages": {damage: kinds.count(damage) for damage in DAMAGES}}
+        return {"damages": {damage: kinds.count(damage) for damage in DAMAGES}, "controls_that_differ": cut_off}
 
 
 def kind_of(file: str) -> str:

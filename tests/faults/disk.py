@@ -7,6 +7,7 @@ import random
 import resource
 import shutil
 import subprocess
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -45,7 +46,7 @@ class Disk(Part):
         log.unlink(missing_ok=True)
         with small_disk(self.work / f"disk-{case['id']}") as (folder, mounted):
             root = folder / "run"
-            command = Command.start(made.arguments(root), log)
+            command = Command.start(made.arguments(root), log, piped=not mounted)
             in_time = moment.wait(command, root)
             if mounted:
                 resize(folder, used_bytes(folder) + case["left"])
@@ -55,6 +56,7 @@ class Disk(Part):
             facts = {"how": "tmpfs" if mounted else "RLIMIT_FSIZE", "in time": in_time, "exit": code}
             facts["orphans"] = len(command.family())
             command.kill_all()
+            time.sleep(0 if mounted else 0.2)  # what it said last is on its way to the log
             outcome = Outcome("right") if code == 0 else judge_failure(code, command.text, codes=(1, 2))
             outcome.facts = facts
             if not outcome.good:
