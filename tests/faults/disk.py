@@ -13,10 +13,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from .commands import Command, finish, judge_failure, last_error
+from .commands import judge_failure
 from .harness import Outcome, Part
-from .miniature import differences, miniature
-from .moments import MOMENTS
+from .miniature import miniature
+from .moments import MOMENTS, resumed
 
 _SIZE = 4 << 30  # bytes of the small disk while there is room; memory is taken only for what is written
 _LEFT = (0, 4096, 40_000)  # bytes that are left to the run
@@ -46,31 +46,23 @@ class Disk(Part):
         log.unlink(missing_ok=True)
         with small_disk(self.work / f"disk-{case['id']}") as (folder, mounted):
             root = folder / "run"
-            command = Command.start(made.arguments(root), log, piped=not mounted)
-            in_time = moment.wait(command, root)
+            command = moment.reach(made, root, log, piped=not mounted)
             if mounted:
                 resize(folder, used_bytes(folder) + case["left"])
-            elif command.alive:
+            else:
                 limit_files(command.process.pid, case["left"])
             code = command.finish(_LIMIT_SECONDS)
-            facts = {"how": "tmpfs" if mounted else "RLIMIT_FSIZE", "in time": in_time, "exit": code}
+            facts: dict[str, Any] = {"how": "tmpfs" if mounted else "RLIMIT_FSIZE", "exit": code}
             facts["orphans"] = len(command.family())
             command.kill_all()
             time.sleep(0 if mounted else 0.2)  # what it said last is on its way to the log
             outcome = Outcome("right") if code == 0 else judge_failure(code, command.text, codes=(1, 2))
             outcome.facts = facts
-            if not outcome.good:
-                return outcome
             if mounted:
                 resize(folder, _SIZE)
-            code, text = finish(made.arguments(root), log)
-            if code != 0:
-                verdict = "hang" if code is None else "bare"
-                return Outcome(verdict, f"resume: exit {code}: {last_error(text) or text[-500:]}", facts=facts)
-            wrong = differences(root, made.reference)
-            if wrong:
-                return Outcome("silent", f"resume: differ: {wrong[:6]} of {len(wrong)}", facts=facts)
-        log.unlink()
+            outcome = resumed(made, root, log, outcome)
+        if outcome.good:
+            log.unlink()
         return outcome
 
     def figures(self, lines: list[dict[str, Any]]) -> dict[str, Any]:

@@ -9,9 +9,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from .commands import Command, finish, last_error
+from .commands import Command
 from .harness import Outcome, Part
-from .miniature import VARIANTS, differences, miniature
+from .miniature import VARIANTS, miniature
+from .moments import resumed
 
 KILLS_PER_RUN = 5
 # Of ten runs: cached signals are part of all of them.
@@ -59,18 +60,11 @@ class Kill(Part):
             if command.alive:
                 hit.append(step)
             command.kill_all()
-        code, text = finish(made.arguments(root), log)
-        facts = {"hit": hit}
-        if code != 0:
-            return Outcome(
-                "hang" if code is None else "bare", f"exit {code}: {last_error(text) or text[-500:]}", len(hit), facts
-            )
-        wrong = differences(root, made.reference)
-        if wrong:
-            return Outcome("silent", f"differ: {wrong[:6]} of {len(wrong)}, kills at {hit}", len(hit), facts)
-        shutil.rmtree(root)
-        log.unlink()
-        return Outcome("right", "", len(hit), facts)
+        outcome = resumed(made, root, log, Outcome("right", "", len(hit), {"hit": hit}))
+        if outcome.good:
+            shutil.rmtree(root)
+            log.unlink()
+        return outcome
 
     def figures(self, lines: list[dict[str, Any]]) -> dict[str, Any]:
         """Runs of each kind that finished right, and kills that struck each step."""

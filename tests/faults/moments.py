@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from .commands import Command
-from .miniature import Miniature
+from .commands import Command, finish, last_error
+from .harness import Outcome
+from .miniature import Miniature, differences
 
 
 @dataclass(frozen=True)
@@ -27,9 +29,30 @@ class Moment:
         command.wait_until(lambda: False, self.delay)
         return command.alive
 
-    def arguments(self, made: Miniature, root: Path) -> list[str]:
-        """The command line of the run."""
-        return made.arguments(root)
+    def reach(self, made: Miniature, root: Path, log: Path, piped: bool = False) -> Command:
+        """A run in the empty folder `root` that is there now.
+
+        Raises RuntimeError where it has ended before, three times: an attack that did not happen must not look good.
+        """
+        for _ in range(3):
+            shutil.rmtree(root, ignore_errors=True)
+            command = Command.start(made.arguments(root), log, piped)
+            if self.wait(command, root):
+                return command
+            command.kill_all()
+        raise RuntimeError(f"the run ended before the moment {self.name!r}: {command.text[-300:]}")
+
+
+def resumed(made: Miniature, root: Path, log: Path, first: Outcome) -> Outcome:
+    """`first`, or what is wrong once the same command has run again: it must end in the undisturbed run's result."""
+    code, text = finish(made.arguments(root), log)
+    wrong = differences(root, made.reference) if code == 0 else []
+    if code == 0 and not wrong:
+        return first
+    verdict = "silent" if wrong else "hang" if code is None else "bare"
+    said = f"differ: {wrong[:6]} of {len(wrong)}" if wrong else f"exit {code}: {last_error(text) or text[-500:]}"
+    before = "" if first.good else f"{first.verdict}: {first.detail}; "
+    return Outcome(verdict, f"{before}resume: {said}", first.weight, first.facts)
 
 
 def _printed(pattern: str) -> Callable[[Path, str], bool]:

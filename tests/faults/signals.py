@@ -9,10 +9,10 @@ import signal
 import time
 from typing import Any
 
-from .commands import Command, finish, is_bare, last_error
+from .commands import Command, is_bare, last_error
 from .harness import Outcome, Part
-from .miniature import differences, miniature
-from .moments import MOMENTS
+from .miniature import miniature
+from .moments import MOMENTS, resumed
 
 WITHIN_SECONDS = 10.0
 _CODES = {"SIGTERM": 143, "SIGINT": 130}
@@ -35,36 +35,27 @@ class Signals(Part):
         moment = next(moment for moment in MOMENTS if moment.name == case["moment"])
         made = miniature(self.work, moment.variant)
         root, log = self.work / f"signals-{case['id']}", self.work / "logs" / f"signals-{case['id']}.log"
-        shutil.rmtree(root, ignore_errors=True)
         log.unlink(missing_ok=True)
-        command = Command.start(made.arguments(root), log)
-        in_time = moment.wait(command, root)
+        command = moment.reach(made, root, log)
         began = time.monotonic()
-        if case["signal"] == "SIGINT" and command.alive:
+        if case["signal"] == "SIGINT":
             os.killpg(command.process.pid, signal.SIGINT)
-        command.signal(getattr(signal, case["signal"]))
-        outcome = self._ended(command, case["signal"], in_time, began)
-        if not outcome.good:
-            return outcome
-        code, text = finish(made.arguments(root), log)
-        if code != 0:
-            return Outcome(
-                "hang" if code is None else "bare", f"resume: exit {code}: {last_error(text) or text[-500:]}"
-            )
-        wrong = differences(root, made.reference)
-        if wrong:
-            return Outcome("silent", f"resume: differ: {wrong[:6]} of {len(wrong)}")
-        shutil.rmtree(root)
-        log.unlink()
+        else:
+            command.signal(signal.SIGTERM)
+        outcome = resumed(made, root, log, self._ended(command, case["signal"], began))
+        if outcome.good:
+            shutil.rmtree(root)
+            log.unlink()
         return outcome
 
-    def _ended(self, command: Command, name: str, in_time: bool, began: float) -> Outcome:
+    def _ended(self, command: Command, name: str, began: float) -> Outcome:
         """How the run took the signal."""
         code = command.finish(max(0.1, WITHIN_SECONDS - (time.monotonic() - began)))
         took, text = time.monotonic() - began, command.text
-        facts = {"exit": code, "seconds": round(took, 2), "in time": in_time}
+        facts = {"exit": code, "seconds": round(took, 2)}
         tail = last_error(text)[:400] or text.strip()[-400:]
         if code is None:
+            command.kill_all()
             return Outcome("hang", f"alive {WITHIN_SECONDS:.0f} s after {name}: {tail}", facts=facts)
         time.sleep(0.5)
         orphans = [" ".join(process.cmdline())[:200] for process in command.family()]
@@ -73,12 +64,11 @@ class Signals(Part):
             return Outcome("orphan", f"{len(orphans)} children lived on: {orphans[0]}", facts=facts)
         if is_bare(text) or "FatalError" in text:
             return Outcome("bare", f"exit {code}: {tail}", facts=facts)
-        if code != _CODES[name] and not (code == 0 and not in_time):
+        if code != _CODES[name]:
             return Outcome("unclear", f"exit {code} after {name}: {tail}", facts=facts)
         return Outcome("right", facts=facts)
 
     def figures(self, lines: list[dict[str, Any]]) -> dict[str, Any]:
-        """The longest time until the exit, and how often the run had ended before the signal."""
+        """The longest time until the exit."""
         facts = [line["facts"] for line in lines if "seconds" in line["facts"]]
-        longest = max((fact["seconds"] for fact in facts), default=None)
-        return {"longest_seconds_to_exit": longest, "had_ended": sum(not fact["in time"] for fact in facts)}
+        return {"longest_seconds_to_exit": max((fact["seconds"] for fact in facts), default=None)}
