@@ -19,7 +19,7 @@ from tests.e2e.conftest import TINY, tiny_config, write_data
 
 from .commands import ROOT, Command
 
-_STEP = re.compile(r"^\[(\d+)/(\d+)\] ([\w-]+(?: of [\w-]+)?)(: (?:resuming|re-running.*))?$", re.MULTILINE)
+_STEP = re.compile(r"^\[\d+/\d+\] ([^:\n]+?)(?:: (?:resuming|re-running.*))?$", re.MULTILINE)
 # What decides that two runs have the same result.
 _PRODUCTS = ("**/final/*.safetensors", "**/final/config.json", "**/final/tokenizer.json", "**/final/vocab.txt") + (
     "**/predictions.npz",
@@ -134,7 +134,7 @@ def _run_undisturbed(made: Miniature) -> None:
     command = Command.start(made.arguments(made.reference), made.folder / "reference.log")
     began, seen = time.monotonic(), [("import", 0.0)]
     while command.alive:
-        names = [match.group(3) for match in _STEP.finditer(command.text)]
+        names = begun(command.text)
         seen += [(name, time.monotonic() - began) for name in names[len(seen) - 1 :]]
         time.sleep(0.005)
     if command.finish(1) != 0:
@@ -167,6 +167,11 @@ def _copy(source: Path, target: Path) -> None:
     shutil.rmtree(unfinished, ignore_errors=True)
     shutil.copytree(source, unfinished, symlinks=True)
     unfinished.rename(target)
+
+
+def begun(text: str) -> list[str]:
+    """The steps that a run says it has begun, as they are called on the screen."""
+    return _STEP.findall(text)
 
 
 def products(root: Path) -> dict[str, str]:

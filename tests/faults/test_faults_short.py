@@ -11,6 +11,7 @@ from .data_files import nonsense as nonsense_of_rows
 from .generated import draw, edited
 from .harness import Outcome, Part, run_part
 from .memory import growth
+from .miniature import begun
 from .parts import PARTS
 from .results import write_results
 from .sandbox import Sandbox
@@ -97,6 +98,12 @@ class TestTheHarness:
     def test_generated_values_are_those_of_their_label(self):
         first = draw(edited(b"some bytes"), 20, "a")
         assert first == draw(edited(b"some bytes"), 20, "a") != draw(edited(b"some bytes"), 20, "b")
+
+
+def test_the_steps_that_a_run_has_begun_are_read_from_what_it_prints():
+    printed = "[1/9] pretrain\n[1/9] pretrain: done in 0 s\n[2/9] finetune: resuming\n[2/9] finetune: score 0.5 (x)\n"
+    printed += "[3/9] general of one, two\n[4/9] export of one: re-running: a: 1 -> 2\n[5/9] export: already done\n"
+    assert begun(printed) == ["pretrain", "finetune", "general of one, two", "export of one"]
 
 
 class TestVerdicts:
