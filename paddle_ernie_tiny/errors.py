@@ -133,7 +133,7 @@ def os_error(error: BaseException) -> OSError | None:
 
     Libraries in Rust (safetensors, tokenizers) give its number in the text of an exception of their own.
     """
-    if isinstance(error, OSError | ErnieTinyError):
+    if isinstance(error, (OSError, ErnieTinyError)):
         return error if isinstance(error, OSError) else None
     number = re.search(r"\bos error (\d+)\b|\bOs \{ code: (\d+)", str(error))
     if number is None:

@@ -30,7 +30,7 @@ def at(path: str | os.PathLike) -> Iterator[None]:
         refusal = os_error(error)
         if refusal is None:
             raise
-        if refusal.filename is None:
+        if refusal.filename is None and refusal.errno is not None:
             refusal.filename = str(path)
         if refusal is error:
             raise

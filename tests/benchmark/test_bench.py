@@ -140,6 +140,7 @@ def test_the_cache_is_used_and_names_are_checked(result, folder):
 def test_wrong_use_is_refused(arguments, message, monkeypatch, capsys, tmp_path):
     from paddle_ernie_tiny import cli
 
+    monkeypatch.setattr(cli, "stop_on_signals", lambda: None)  # this process is the tests'
     monkeypatch.setattr(sys, "argv", ["ernie-tiny", "bench", *arguments, "--cache", str(tmp_path)])
     with pytest.raises(SystemExit) as left:
         cli.main()

@@ -17,6 +17,8 @@ LABELS = {
     "pair_regression": ["score"],
     "token_classification": ["O", "B-LOC", "I-LOC"],
 }
+METRIC = {"classification": "accuracy", "pair_classification": "accuracy", "pair_regression": "pearson"}
+METRIC["token_classification"] = "entity_f1"
 BY_PLACE = {"format": "auto", "header": "auto", "text": 0, "text_b": None, "label": 1}
 LABEL_FIRST = {**BY_PLACE, "text": 1, "label": 0}
 BY_NAME = {**BY_PLACE, "text": "review", "label": "stars"}
@@ -27,8 +29,22 @@ PAIR, TAGS = "pair_classification", "token_classification"
 
 
 def read(path, table, task_type="classification", unit="character"):
-    rest = dict(task="t", max_length_tokens=8, metric="", precision="", parameters=0, inputs=[], outputs=[], parity={})
-    manifest = Manifest(task_type=task_type, labels=LABELS[task_type], table=table, versions={}, unit=unit, **rest)
+    labels, by_token = LABELS[task_type], task_type == TAGS
+    manifest = Manifest(
+        task="t",
+        task_type=task_type,
+        labels=labels,
+        table=table,
+        unit=unit if by_token else None,
+        max_length_tokens=8,
+        metric=METRIC[task_type],
+        precision="fp32",
+        parameters=1,
+        inputs=[{"name": name, "dtype": "int64", "shape": [-1, -1]} for name in ("input_ids", "token_type_ids")],
+        outputs=[{"name": "logits", "dtype": "float32", "shape": [-1] * (1 + by_token) + [len(labels)]}],
+        parity={},
+        versions={},
+    )
     return read_rows(manifest, path)
 
 
