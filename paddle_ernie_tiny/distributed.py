@@ -77,13 +77,27 @@ def _count_up_to(total: int, store, key: str) -> None:
 
 
 @contextmanager
-def main_first() -> Iterator[None]:
-    """The block runs in the main process, then in the others: what the first writes, the others find."""
-    if not is_main():
-        wait_for_all()
+def main_first(what: str | None = None) -> Iterator[None]:
+    """The block runs in the main process, then in the others: what the first writes, the others find.
+
+    what: the name of something that is made when it is first asked for, also while the main process works alone; the
+    main one then waits for nobody. None: all processes come here equally often, and meet.
+    """
+    if what is None or processes() == 1:
+        if not is_main():
+            wait_for_all()
+        yield
+        if is_main():
+            wait_for_all()
+        return
+    from paddle.base import core
+
+    store, key = core.create_or_get_global_tcp_store(), f"paddle_ernie_tiny/made/{what}"
+    while not is_main() and store.add(key, 0) == 0:
+        time.sleep(_POLL_SECONDS)
     yield
     if is_main():
-        wait_for_all()
+        store.add(key, 1)
 
 
 def let_main_fail_first(seconds: float = 20.0) -> None:

@@ -199,12 +199,14 @@ class RunContext:
         """
         settings, size = self.corpus_settings, self.corpus_bytes
         label = "tokenising the general corpus"
-        with main_first(), tqdm(total=size, unit="B", unit_scale=True, desc=label, disable=None, leave=False) as bar:
+        folder = self.folder.prepared("general_words" if word_boundaries else "general")
+        bar = tqdm(total=size, unit="B", unit_scale=True, desc=label, disable=None, leave=False)
+        with main_first(str(folder)), bar:
             corpus = prepare_corpus(
                 settings.path,
                 tokenizer,
                 max_length=settings.max_length_tokens,
-                out_dir=self.folder.prepared("general_words" if word_boundaries else "general"),
+                out_dir=folder,
                 held_out=settings.held_out_rows,
                 seed=self.config.seed,
                 word_boundaries=word_boundaries,
