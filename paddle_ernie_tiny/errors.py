@@ -10,13 +10,17 @@ import signal
 from dataclasses import dataclass
 from typing import Any, Literal
 
+_MOST_SHOWN = 20  # errors in one message
 _SHORT = reprlib.Repr()
 _SHORT.maxstring = _SHORT.maxother = _SHORT.maxlong = 80
 
 
 def shown(value: Any) -> str:
     """A value as messages show it: a long one is cut."""
-    return _SHORT.repr(value)
+    try:
+        return _SHORT.repr(value)
+    except ValueError:  # Python writes out no whole number of more than 4,300 digits
+        return "a number of thousands of digits"
 
 
 class ErnieTinyError(Exception):
@@ -48,7 +52,10 @@ class InputErrors(InputError):
     def __init__(self, errors: list[InputError]):
         self.errors = errors
         noun = "problem" if len(errors) == 1 else "problems"
-        super().__init__(f"{len(errors)} {noun} found:\n" + "\n".join(f"- {error}" for error in errors))
+        lines = [f"{len(errors)} {noun} found:", *(f"- {error}" for error in errors[:_MOST_SHOWN])]
+        if len(errors) > _MOST_SHOWN:
+            lines.append(f"- and {len(errors) - _MOST_SHOWN} more")
+        super().__init__("\n".join(lines))
 
     def __reduce__(self):
         return InputErrors, (self.errors,)
@@ -60,7 +67,7 @@ class Problems(list[InputError]):
     def add(self, what: str, where: str | None, remedy: str | None) -> None:
         """Takes in an error. Raises InputErrors if it is the twentieth."""
         self.append(InputError(what, where, remedy))
-        if len(self) == 20:
+        if len(self) == _MOST_SHOWN:
             self.finish()
 
     def finish(self) -> None:

@@ -17,7 +17,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
-from ..errors import InputError, InputErrors
+from ..errors import InputError, InputErrors, shown
 from ..extensions import load_extensions
 from ..files import write_text
 from .objective_settings import ObjectiveSettings, objective_section
@@ -70,7 +70,7 @@ def _mapping(loader: _UniqueKeyLoader, node: yaml.MappingNode, deep: bool = Fals
     mapping: dict = {}
     for key_node, value_node in node.value:
         key = loader.construct_object(key_node, deep=True)
-        if isinstance(key, list | dict):
+        if isinstance(key, list | dict | set):
             raise yaml.constructor.ConstructorError(None, None, "a key is text, not a list", key_node.start_mark)
         if key in mapping:
             raise yaml.constructor.ConstructorError(None, None, f"the key {key!r} is given twice", key_node.start_mark)
@@ -104,7 +104,7 @@ def parse_yaml(text: str, where: str) -> Any:
         raise InputError(f"not valid YAML: {problem}", place, "correct the line (indentation, colon, quotes)") from None
     except RecursionError:
         raise InputError("nested too deeply", where, "take levels out; no key of a run is deeper than ten") from None
-    except (ValueError, KeyError) as error:  # of a number, a date or a `!!bool` that is none
+    except (ValueError, KeyError, AttributeError) as error:  # of a number, a date or a `!!bool` that is none
         raise InputError(f"not valid YAML: {error}", where, "write such a value in quotes, or correct it") from None
 
 
@@ -294,7 +294,10 @@ def _explain(item: Any, where: str) -> InputError:
 
 def _shown(value: Any) -> str:
     """A value as messages show it: long ones are cut."""
-    text = repr(value)
+    try:
+        text = repr(value)
+    except ValueError:
+        return shown(value)
     return text if len(text) <= _MOST_SHOWN else f"{text[:_MOST_SHOWN]}... ({len(text)} characters)"
 
 

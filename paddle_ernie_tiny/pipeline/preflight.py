@@ -9,7 +9,7 @@ from typing import Any
 from ..config import RunConfig
 from ..data.corpus import corpus_files
 from ..data.splits import TaskData, load_task_data
-from ..errors import InputError, InputErrors
+from ..errors import InputError, InputErrors, explained
 from ..files import free_bytes, require_folder
 from ..kinds import KINDS
 from ..models.architectures import MASKED_LM, check_room, label_names
@@ -142,9 +142,13 @@ def _check_augmentation(config: RunConfig, source: Path | None) -> None:
 
 
 def _check_output(folder: Path) -> None:
-    if folder.exists() and not folder.is_dir():
+    try:
+        there = folder.exists()
+    except OSError as error:  # a name that is too long
+        raise explained(error) from None
+    if there and not folder.is_dir():
         raise InputError("a file has the name of the run folder", str(folder), "choose another output_dir")
-    held = folder.iterdir() if folder.exists() and not RunFolder(folder).resolved.is_file() else ()
+    held = folder.iterdir() if there and not RunFolder(folder).resolved.is_file() else ()
     strangers = sorted(path.name for path in held if not path.name.startswith("."))
     if strangers:
         # a run removes its folders when it runs again; what is in them must be its own

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import time
+from functools import partial
 
 import pytest
 import yaml
@@ -206,7 +207,10 @@ def test_until_and_from_stage(finished, tmp_path):
 
 
 def _start(run, log):
-    return subprocess.Popen(command("run", run.file), stdout=log, stderr=subprocess.STDOUT, env=os.environ.copy())
+    # Ctrl-C is ignored where tests run in the background
+    reset = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    arguments = command("run", run.file)
+    return subprocess.Popen(arguments, stdout=log, stderr=subprocess.STDOUT, env=os.environ.copy(), preexec_fn=reset)
 
 
 def _wait_for(process, condition, log):
