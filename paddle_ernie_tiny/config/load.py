@@ -197,7 +197,7 @@ def _apply_override(raw: dict, override: str) -> None:
     """Sets one `a.b.0.c=value`; the value is read as YAML, list items are addressed by position."""
     key, separator, text = override.partition("=")
     if not separator or not key.strip():
-        raise InputError("an override must look like key.sub=value", override, "for example seed=7")
+        raise InputError("an override must look like key.sub=value", repr(override), "for example seed=7")
     value = parse_yaml(text, override)
     read = [token.end_mark.index for token in yaml.scan(text) if not isinstance(token, yaml.StreamEndToken)]
     if text[max(read) :].strip():

@@ -74,7 +74,9 @@ class Kind:
         from ..text_rule import is_blank, refused_character
 
         if metric not in metrics_of(self.name):
-            raise ValueError(f"metric {metric!r} does not score {self.name}; use {', '.join(metrics_of(self.name))}")
+            raise ValueError(
+                f"metric {metric[:80]!r} does not score {self.name}; use {', '.join(metrics_of(self.name))}"
+            )
         if labels is None:
             return
         if not self.has_labels:

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import random
+import sys
 import warnings
 from typing import Any
 
@@ -88,9 +89,14 @@ def _block(strategy: st.SearchStrategy[Any], label: str) -> list[Any]:
     def collect(value: Any) -> None:
         block.append(value)
 
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        collect()
+    limit = sys.getrecursionlimit()
+    sys.setrecursionlimit(10 * limit)  # nested strategies; the product itself runs under the usual limit
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            collect()
+    finally:
+        sys.setrecursionlimit(limit)
     return block
 
 
