@@ -19,7 +19,7 @@ from .rows import Example, TokenExample
 from .tables import Cells, TableFormat
 
 JOINED = "\x02"  # between the words, and between the tags, in Baidu's files
-_OTHER_LINE_END = re.compile("\\S[\r\x0b\x0c\x1c-\x1e\x85\u2028\u2029]+\\S")
+_OTHER_LINE_END = re.compile("(?:^|\\S)([\r\x0b\x0c\x1c-\x1e\x85\u2028\u2029])+\\S")
 _WORDS_PER_ROW = 10_000  # more is a file whose rows are not separated
 _LABEL_CHARACTERS = 200  # a longer one is a text
 _LABELS = 1000  # more that no one listed are the values of another column
@@ -305,7 +305,7 @@ def _conll_rows(path: Path, lines: tables.Lines, problems: Problems) -> Iterator
     for number, line in itertools.chain(lines, [(0, "")]):  # the end is a blank line
         cells = _conll_cells(line)
         if cells and (end := _OTHER_LINE_END.search(line)):
-            what = f"the line holds another line end: U+{ord(end.group()[1]):04X}"
+            what = f"the line holds another line end: U+{ord(end.group(1)):04X}"
             problems.add(what, f"{path}:{number}", "save the file with LF as the line end")
         elif not cells or cells[0] == "-DOCSTART-":
             if words:

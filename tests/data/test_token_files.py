@@ -88,6 +88,9 @@ def test_line_ends_that_are_none_are_refused(tmp_path, end, code):
     path = write(tmp_path, "a.bio", "在 O\n北 B-LOC\n".replace("\n", end))
     with pytest.raises(InputErrors, match=rf"a\.bio:1: the line holds another line end: U\+{code}"):
         read_token_examples(path, TableFormat(), TAGS)
+    path = write(tmp_path, "c.bio", f"在 O\n{end}北 B-LOC\n")  # as LF CR
+    with pytest.raises(InputErrors, match=rf"c\.bio:2: the line holds another line end: U\+{code}"):
+        read_token_examples(path, TableFormat(), TAGS)
     path = write(tmp_path, "b.bio", "在 O\r\n北 B-LOC\r\n京 I-LOC\r\n\r\n\r\n\r\n好 O")
     assert [e.words for e in read_token_examples(path, TableFormat(), TAGS)] == [("在", "北", "京"), ("好",)]
 
