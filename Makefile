@@ -30,7 +30,7 @@ test: setup ## every test; ARGS="tests/data -x" for some
 
 # A call that was cut off goes on in the same folder; ARGS="--share 0.1" makes a tenth, "--minutes 60" an hour of load.
 FAULTS_OUT ?= runs/faults
-faults: setup ## kills, signals, damage, full disks and hostile input, in under an hour; ARGS="--seed 2" for other ones
+faults: setup ## kills, signals, damage, full disks and hostile input, in about an hour; ARGS="--seed 2" for other ones
 	.venv/bin/python -m tests.faults all --output $(FAULTS_OUT) $(ARGS)
 
 # Nothing else should run meanwhile. Shapes have random weights: speed does not depend on them. First the models in

@@ -77,18 +77,14 @@ def _count_up_to(total: int, store, key: str) -> None:
 
 
 @contextmanager
-def main_first(what: str | None = None) -> Iterator[None]:
+def main_first(what: str | os.PathLike) -> Iterator[None]:
     """The block runs in the main process, then in the others: what the first writes, the others find.
 
-    what: the name of something that is made when it is first asked for, also while the main process works alone; the
-    main one then waits for nobody. None: all processes come here equally often, and meet.
+    what: a name for what is made, such as its folder; once per run. The main process waits for nobody, and may have
+    come here long before the others: it makes some things when it measures alone.
     """
-    if what is None or processes() == 1:
-        if not is_main():
-            wait_for_all()
+    if processes() == 1:
         yield
-        if is_main():
-            wait_for_all()
         return
     from paddle.base import core
 

@@ -1,6 +1,7 @@
 """Tiny bundles with random weights, for tests of what serves them."""
 
 import os
+import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -136,3 +137,13 @@ def make_bundle(root: Path, kind: str, pairs: bool = False) -> SmallBundle:
     else:
         gold = [float(row[0]) for row in logits] if kind == "regression" else logits.argmax(-1).tolist()
     return SmallBundle(root / "bundle", texts, texts_b, gold)
+
+
+def bundles_in(folder: Path) -> dict[str, Path]:
+    """One bundle of each kind of task, with random weights, by name; those of an earlier call are taken."""
+    if not (folder / "made").is_file():
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        make_bundles(folder)
+        (folder / "made").touch()
+    return {name: folder / name for name in ("classification", "pairs", "regression", "tags")}

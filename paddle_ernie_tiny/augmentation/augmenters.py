@@ -241,7 +241,7 @@ def augmented_rows(request: AugmentationRequest, augmenter: str, folder: Path) -
         "masked_lm": request.model_fingerprint,
         "tokenizer": request.tokenizer.fingerprint,
     }
-    with main_first(str(folder)):
+    with main_first(folder):
         return cached(folder, inputs, lambda: AUGMENTERS[augmenter](request), row_type=type(request.rows[0]))
 
 

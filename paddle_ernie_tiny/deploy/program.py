@@ -53,7 +53,8 @@ def check_program(folder: Path, manifest: Manifest) -> None:
 def _check_weights(file: Path, count: int) -> None:
     """Raises InputError unless the file holds `count` tensors to its end, all of finite numbers.
 
-    Of each tensor: three versions (16 bytes), the size of its description, the description, its values.
+    Of each tensor: two versions and a level of nesting (16 bytes, all 0; Paddle allocates by what they say), the size
+    of its description, the description, its values.
     """
     from google.protobuf.message import DecodeError
     from paddle.base.proto import framework_pb2
@@ -63,7 +64,9 @@ def _check_weights(file: Path, count: int) -> None:
         content = np.memmap(file, np.uint8, "r")
         left = len(content)
         for _ in range(count):
-            (size,) = struct.unpack("<16xi", content[place : place + 20].tobytes())
+            versions, size = struct.unpack("<16si", content[place : place + 20].tobytes())
+            if any(versions):
+                raise ValueError
             description.ParseFromString(content[place + 20 : place + 20 + size].tobytes())
             place += 20 + size
             dtype = types.Name(description.data_type).lower().replace("fp", "float")

@@ -201,7 +201,7 @@ class RunContext:
         label = "tokenising the general corpus"
         folder = self.folder.prepared("general_words" if word_boundaries else "general")
         bar = tqdm(total=size, unit="B", unit_scale=True, desc=label, disable=None, leave=False)
-        with main_first(str(folder)), bar:
+        with main_first(folder), bar:
             corpus = prepare_corpus(
                 settings.path,
                 tokenizer,

@@ -61,7 +61,10 @@ def run(
             if fresh:
                 folder.clear()
             for step in steps:
-                step.remove() if step in again else step.seal_old()
+                if step in again:
+                    step.remove()
+                else:
+                    step.seal_old()
             _write_headers(config, contexts)
         for number, step in enumerate(steps, start=1):
             wait_for_all()  # until what the step builds on is written

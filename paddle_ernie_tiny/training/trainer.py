@@ -181,7 +181,7 @@ class ToolkitTrainer(Trainer):
         PaddleNLP would make one step more.
         """
         self._began = time.time()
-        with main_first():
+        with main_first(self.args.output_dir):
             if whole_or_none(self._best_folder / SCORE, "best model") is None:
                 shutil.rmtree(self._best_folder, ignore_errors=True)
             checkpoint = last_checkpoint(Path(self.args.output_dir), self.lost)

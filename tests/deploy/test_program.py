@@ -31,6 +31,12 @@ def changed(classifier, tmp_path):
     return change
 
 
+def _flipped(folder, place):
+    content = bytearray((folder / "model.pdiparams").read_bytes())
+    content[place] ^= 1
+    return bytes(content)
+
+
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
@@ -40,6 +46,9 @@ def changed(classifier, tmp_path):
         ("model.pdiparams", b"", "not the weights"),
         ("model.pdiparams", lambda folder: (folder / "model.pdiparams").read_bytes()[:-9], "not the weights"),
         ("model.pdiparams", lambda folder: (folder / "model.pdiparams").read_bytes() + b"\0", "not the weights"),
+        ("model.pdiparams", lambda folder: _flipped(folder, 0), "not the weights"),  # version
+        ("model.pdiparams", lambda folder: _flipped(folder, 7), "not the weights"),  # level of nesting: terabytes
+        ("model.pdiparams", lambda folder: _flipped(folder, 12), "not the weights"),  # version of the tensor
         ("tokenizer.json", b"{}", "cannot be read"),
     ],
 )

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -86,6 +87,15 @@ def test_ctrl_c_saves_and_one_process_carries_on(by_two, tmp_path):
     done = ernie_tiny("run", run.file, *rest, "--until", "general")
     assert done.returncode == 0, done.stdout + done.stderr
     assert f"resuming at step {max(kept)} of {max(kept) + 5}" in done.stdout
+
+
+def test_two_processes_finish_what_was_cut_off_in_the_last_stage(by_two, tmp_path):
+    """The main process then needs the corpus when it measures alone; the others must not be waited for."""
+    run = by_two[0].copy(tmp_path)
+    shutil.rmtree(run.root / "stages" / "4-task_specific")
+    done = ernie_tiny("run", run.file, "--devices", "0,1")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "general: already done" in done.stdout and (run.root / "report.json").is_file()
 
 
 def test_two_machines_by_the_plain_launch_command(by_two, tmp_path):

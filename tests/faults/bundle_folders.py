@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from tests.bundles import make_bundles
+from tests.bundles import bundles_in
 
 from .generated import HOSTILE
 from .harness import Outcome, Part
@@ -72,13 +72,7 @@ class Bundles(Part):
     @contextmanager
     def opened(self) -> Iterator[None]:
         """One bundle of each kind of task, with random weights."""
-        folder = self.work / "bundles"
-        if not (folder / "made").is_file():
-            shutil.rmtree(folder, ignore_errors=True)
-            folder.mkdir(parents=True)
-            make_bundles(folder)
-            (folder / "made").touch()
-        self.bundles = {name: folder / name for name in ("classification", "pairs", "regression", "tags")}
+        self.bundles = bundles_in(self.work / "bundles")
         with sandboxes(self.workers, __name__) as self.sandboxes:
             yield
 

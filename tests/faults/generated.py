@@ -5,8 +5,8 @@
 
 from __future__ import annotations
 
+import copy
 import random
-import sys
 import warnings
 from typing import Any
 
@@ -61,7 +61,7 @@ HOSTILE += [
 ]
 HOSTILE += [[], {}, [[]], [[[[1]]]], [None], {"a": {"b": {"c": 1}}}, {"": 1}, {1: 2}, {None: None}, {True: 1}, ["a", 1]]
 HOSTILE += [[{}], [{"stage": "general"}], "x" * 300, 3.7, 1e-320]
-hostile = st.sampled_from(HOSTILE)
+hostile = st.sampled_from(HOSTILE).map(copy.deepcopy)  # what is drawn is changed in place
 
 
 def draw(strategy: st.SearchStrategy[Any], count: int, label: str) -> list[Any]:
@@ -89,14 +89,9 @@ def _block(strategy: st.SearchStrategy[Any], label: str) -> list[Any]:
     def collect(value: Any) -> None:
         block.append(value)
 
-    limit = sys.getrecursionlimit()
-    sys.setrecursionlimit(10 * limit)  # nested strategies; the product itself runs under the usual limit
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            collect()
-    finally:
-        sys.setrecursionlimit(limit)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        collect()
     return block
 
 

@@ -18,7 +18,7 @@ from typing import Any
 import psutil
 from hypothesis import strategies as st
 
-from tests.bundles import make_bundles
+from tests.bundles import bundles_in
 from tests.serving import serving
 
 from .generated import HOSTILE, draw, edited
@@ -135,13 +135,7 @@ class Requests(Part):
     @contextmanager
     def opened(self) -> Iterator[None]:
         """A server of one bundle of each kind, with short limits of time."""
-        folder = self.work / "bundles"
-        if not (folder / "made").is_file():
-            shutil.rmtree(folder, ignore_errors=True)
-            folder.mkdir(parents=True)
-            make_bundles(folder)
-            (folder / "made").touch()
-        named = [f"{name}={folder / name}" for name in ("classification", "pairs", "regression", "tags")]
+        named = [f"{name}={folder}" for name, folder in bundles_in(self.work / "bundles").items()]
         limits = ["--body-seconds", "1", "--max-texts", "64", "--max-characters", "1000", "--queue-rows", "200"]
         (self.work / "server").mkdir(exist_ok=True)
         self.blocks: dict[int, list[bytes]] = {}

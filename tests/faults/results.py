@@ -23,14 +23,26 @@ def write_results(folder: Path, output: Path, arguments: Sequence[str]) -> None:
     figures = [output / f"{name}.json" for name in PARTS]
     summaries = [Summary(**json.loads(path.read_text(encoding="utf-8"))) for path in figures if path.is_file()]
     command = "python -m tests.faults " + shlex.join(arguments)
-    (folder / "command.txt").write_text(command + "\n", encoding="utf-8")
+    journals = [output / f"{summary.part}.jsonl" for summary in summaries]
+    commands = [_command(journal) for journal in journals if journal.is_file()]
+    (folder / "command.txt").write_text("\n".join(commands) + "\n", encoding="utf-8")
     machine = describe_machine()
     machine["versions"] |= {tool: metadata.version(tool) for tool in _TOOLS}
     parts = {summary.part: asdict(summary) for summary in summaries}
-    result = {"command": command, "commit": git_commit(), "machine": machine, "parts": parts}
+    result = {"command": command, "commands": commands, "commit": git_commit(), "machine": machine, "parts": parts}
     text = json.dumps(result, ensure_ascii=False, indent=1, default=str)
     (folder / "result.json").write_text(text + "\n", encoding="utf-8")
     (folder / "README.md").write_text(_readme(command, machine, summaries), encoding="utf-8")
+
+
+def _command(journal: Path) -> str:
+    """The command that gives a part's figures again, from the first line of its journal."""
+    with journal.open(encoding="utf-8") as file:
+        header = json.loads(file.readline())
+    minutes = [] if header["minutes"] is None else ["--minutes", str(header["minutes"])]
+    count = ["--count", str(header["count"])]
+    arguments = [header["part"], *count, "--seed", str(header["seed"]), *minutes, "--output", "runs/faults"]
+    return "python -m tests.faults " + shlex.join(arguments)
 
 
 def _readme(command: str, machine: dict, summaries: Sequence[Summary]) -> str:
@@ -58,7 +70,7 @@ def _readme(command: str, machine: dict, summaries: Sequence[Summary]) -> str:
         "What happens when a run is killed or stopped, its files are damaged or its disk fills up? And when",
         "configuration, data, bundles or requests are hostile? The harness is `tests/faults/`; it writes this page.",
         "",
-        f"Command: `{command}`",
+        f"Written by `{command}`; the command of each part is in `command.txt`.",
         "",
         f"Machine: {machine['cpu']}, {machine['cores']} cores, {machine['system']}. Versions: {versions}.",
         "",

@@ -54,7 +54,7 @@ class PretrainTeacher(Step):
         if settings.vocab_file is not None:
             return WordPieceTokenizer.from_vocab_file(settings.vocab_file, lowercase=settings.lowercase)
         built = self.folder / "vocabulary"
-        with main_first():
+        with main_first(built):
             if whole_or_none(built / SEALED, "vocabulary") is None:
                 lines = read_lines(self.context.corpus_settings.path)
                 train_vocabulary(lines, settings.vocab_size, settings.lowercase).save(built)
