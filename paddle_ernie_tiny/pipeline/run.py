@@ -60,11 +60,7 @@ def run(
         if is_main():
             if fresh:
                 folder.clear()
-            for step in steps:
-                if step in again:
-                    step.remove()
-                else:
-                    step.seal_old()
+            _settle(steps, again)
             _write_headers(config, contexts)
         for number, step in enumerate(steps, start=1):
             wait_for_all()  # until what the step builds on is written
@@ -139,6 +135,15 @@ def _chosen_part(steps: list[Step], from_stage: str | None, until: str | None) -
             raise InputError(f"no step {value!r} in this run", option, f"steps: {', '.join(dict.fromkeys(names))}")
     again = steps[names.index(from_stage) :] if from_stage is not None else []
     return again, len(names) - names[::-1].index(until) if until else None
+
+
+def _settle(steps: list[Step], again: list[Step]) -> None:
+    """Removes the work that is to be done again; of the other steps, gives earlier versions' records checksums."""
+    for step in steps:
+        if step in again:
+            step.remove()
+        else:
+            step.seal_old()
 
 
 def _write_headers(config: RunConfig, contexts: dict[str, RunContext]) -> None:
