@@ -28,7 +28,7 @@ def _name_of(value: Any) -> Any:
     return str(value) if isinstance(value, int) else value
 
 
-Label = Annotated[str, BeforeValidator(_name_of)]
+Label = Annotated[str, BeforeValidator(_name_of, json_schema_input_type=str | int)]
 
 
 class TrainingSettings(Section):

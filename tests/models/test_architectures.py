@@ -9,9 +9,8 @@ from pathlib import Path
 import numpy as np
 import paddle
 import pytest
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load_file
 
-from paddle_ernie_tiny.data.tokenization import SPECIAL_TOKENS
 from paddle_ernie_tiny.errors import InputError
 from paddle_ernie_tiny.kinds import KINDS
 from paddle_ernie_tiny.models.architectures import (
@@ -35,19 +34,7 @@ from paddle_ernie_tiny.models.capture import Capture
 from paddle_ernie_tiny.models.prune import prune_vocabulary
 from paddle_ernie_tiny.models.weights import has_masked_lm_head, model_fingerprint, read_weights, weight_shapes
 from paddle_ernie_tiny.terms import Needs
-
-WORDS = [*SPECIAL_TOKENS, *"天地玄黄宇宙洪荒"]
-SIZES = {"vocab_size": len(WORDS), "hidden_size": 8, "num_hidden_layers": 2, "num_attention_heads": 2}
-SIZES |= {"intermediate_size": 12, "max_position_embeddings": 16, "layer_norm_eps": 1e-3}
-OWN = {  # what differs between the families, as config.json says it
-    "bert": {},
-    "ernie": {"use_task_id": True, "task_type_vocab_size": 3},
-    "roberta": {"pad_token_id": 0, "type_vocab_size": 1},
-    "electra": {"embedding_size": 4},
-}
-HEADS = {"bert": "pooler", "ernie": "pooler", "roberta": "own dense layer", "electra": "own dense layer"}
-IDS = np.array([[2, 5, 6, 7, 8, 3], [2, 9, 3, 0, 0, 0]])
-
+from tests.torch_folders import HEADS, IDS, OWN, SIZES, WORDS, torch_folder, write
 
 # of transformers 5 and PyTorch, for the text of the test
 MINILM_IDS = [[101, 100, 5366, 16798, 2575, 30106, 19329, 102]]
@@ -56,59 +43,6 @@ MINILM_STATES = {
     3: [-0.017217, -0.012078, -0.014318, 0.012727],
     6: [-0.004963, 0.210468, 0.183302, 0.182332],
 }
-
-
-def torch_shapes(config, labels=0):
-    """Names and shapes in PyTorch's terms ([outputs, inputs] of a linear layer), written out by hand."""
-    hidden, ffn, width = config["hidden_size"], config["intermediate_size"], config.get("embedding_size", 8)
-    shapes = {
-        "embeddings.word_embeddings.weight": (config["vocab_size"], width),
-        "embeddings.position_embeddings.weight": (config["max_position_embeddings"], width),
-        "embeddings.token_type_embeddings.weight": (config.get("type_vocab_size", 2), width),
-        "embeddings.LayerNorm.weight": (width,),
-        "embeddings.LayerNorm.bias": (width,),
-    }
-    if config.get("use_task_id"):
-        shapes["embeddings.task_type_embeddings.weight"] = (3, width)
-    linear = {"embeddings_project": (hidden, width)} if width != hidden else {}
-    for n in range(config["num_hidden_layers"]):
-        layer = f"encoder.layer.{n}."
-        linear |= {f"{layer}attention.self.{part}": (hidden, hidden) for part in ("query", "key", "value")}
-        linear |= {layer + "attention.output.dense": (hidden, hidden), layer + "intermediate.dense": (ffn, hidden)}
-        linear |= {layer + "output.dense": (hidden, ffn)}
-        for norm in ("attention.output.LayerNorm", "output.LayerNorm"):
-            shapes |= {f"{layer}{norm}.weight": (hidden,), f"{layer}{norm}.bias": (hidden,)}
-    family = config["model_type"]
-    if HEADS[family] == "pooler":
-        linear["pooler.dense"] = (hidden, hidden)
-    for name, shape in linear.items():
-        shapes |= {f"{name}.weight": shape, f"{name}.bias": shape[:1]}
-    shapes = {f"{family}.{name}": shape for name, shape in shapes.items()}
-    if labels:
-        dense = HEADS[family] != "pooler"
-        heads = {"classifier.dense": (hidden, hidden)} if dense else {}
-        heads["classifier.out_proj" if dense else "classifier"] = (labels, hidden)
-        for name, shape in heads.items():
-            shapes |= {f"{name}.weight": shape, f"{name}.bias": shape[:1]}
-    return shapes
-
-
-def torch_folder(folder, family="bert", labels=0, **changes):
-    """A model folder in transformers' form with random weights; the weights by name."""
-    config = {"model_type": family, "architectures": ["Any"], **SIZES, **OWN[family], **changes}
-    rng = np.random.default_rng(7)
-    shapes = torch_shapes({**config, **{k: v for k, v in SIZES.items() if config[k] is None}}, labels)
-    weights = {name: rng.normal(0, 0.4, shape).astype(np.float32) for name, shape in shapes.items()}
-    folder.mkdir()
-    (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
-    (folder / "vocab.txt").write_text("".join(f"{word}\n" for word in WORDS), encoding="utf-8")
-    write(folder, weights)
-    return weights
-
-
-def write(folder, weights, name="model.safetensors"):
-    contiguous = {name: np.ascontiguousarray(value) for name, value in weights.items()}
-    save_file(contiguous, folder / name, metadata={"format": "pt"})
 
 
 def formulas(weights, family):
@@ -300,104 +234,6 @@ def test_what_a_configuration_says_of_outputs_has_no_effect(tmp_path):
     values = dict.fromkeys(outputs, True)
     weights = torch_folder(tmp_path / "model", **values, dtype="bfloat16", gradient_checkpointing=True)
     assert_equal_states(tmp_path / "model", formulas(weights, "bert"))
-
-
-def _config(**changes):
-    return lambda folder, weights: (
-        torch_folder(folder.with_name("other"), **changes)
-        and ((folder.parent / "other" / "config.json").replace(folder / "config.json"))
-    )
-
-
-def _index(content):
-    def change(folder, weights):
-        (folder / "model.safetensors").unlink()
-        (folder / "model.safetensors.index.json").write_text(json.dumps(content), encoding="utf-8")
-
-    return change
-
-
-def _pickle(name):
-    def change(folder, weights):
-        (folder / "model.safetensors").rename(folder / name)
-
-    return change
-
-
-def _float8(folder, weights):
-    text = json.dumps({"bert.x": {"dtype": "F8_E4M3", "shape": [1], "data_offsets": [0, 1]}}).encode()
-    (folder / "model.safetensors").write_bytes(struct.pack("<Q", len(text)) + text + b"0")
-
-
-def _cut(folder, weights):
-    file = folder / "model.safetensors"
-    file.write_bytes(file.read_bytes()[:-10])
-
-
-DAMAGE = {
-    "cut off": (_cut, "cannot be read: .*not fully covered"),
-    "empty": (lambda f, w: (f / "model.safetensors").write_bytes(b""), "cannot be read"),
-    "no weights": (lambda f, w: (f / "model.safetensors").unlink(), "no weights"),
-    "PyTorch's pickle": (_pickle("pytorch_model.bin"), r"(?s)are a pickle.*transformers.*safe_serialization=True"),
-    "PyTorch's pickles": (_pickle("pytorch_model-00001-of-2.bin"), r"(?s)of PyTorch.*safe_serialization=True"),
-    "Paddle's pickle": (_pickle("model_state.pdparams"), r"(?s)are a pickle.*PaddleNLP"),
-    "an index of nothing": (_index({}), "the index of the weights cannot be read"),
-    "a part is missing": (_index({"weight_map": {"a": "a.safetensors"}}), "are missing: a.safetensors"),
-    "a part elsewhere": (_index({"weight_map": {"a": "../../model.safetensors"}}), "are missing: model.safetensors"),
-    "float8": (_float8, "bert.x is of type F8_E4M3"),
-    "both libraries' names": (
-        lambda f, w: write(f, {**w, "bert.encoder.layers.0.linear1.bias": np.zeros(12, np.float32)}),
-        "is there under two names",
-    ),
-    "quantised": (
-        lambda f, w: write(f, {n: v.astype(np.int8) if "key.weight" in n else v for n, v in w.items()}),
-        "2 encoder weights are missing, the first is encoder.layers.0.self_attn.k_proj.weight",
-    ),
-    "another family's": (_config(family="ernie", use_task_id=False), "encoder weights are missing"),
-    "more layers": (_config(num_hidden_layers=3), "16 encoder weights are missing, the first is encoder.layers.2"),
-    "wider": (_config(intermediate_size=16), r"linear1.weight has shape \[8, 12\], the configuration says \[8, 16\]"),
-    "more segments": (_config(type_vocab_size=16), r"has shape \[2, 8\], the configuration says \[16, 8\]"),
-    "another library's": (lambda f, w: (f / "config.json").write_text('{"model_type": "gpt2"}'), "'gpt2' is not supp"),
-    "no configuration": (lambda f, w: (f / "config.json").write_text("[]"), "not a JSON object"),
-    "half a configuration": (lambda f, w: (f / "config.json").write_text('{"a'), "not a JSON object"),
-    "relative positions": (_config(position_embedding_type="relative_key"), "only 'absolute' is supported"),
-    "a decoder": (_config(is_decoder=True), "is_decoder is True"),
-    "another gelu": (_config(hidden_act="gelu_new"), "hidden_act is 'gelu_new', supported are gelu"),
-    "uneven heads": (_config(num_attention_heads=3), "hidden_size 8 does not go with num_attention_heads 3"),
-    "a size in words": (_config(layer_norm_eps="1e-5"), "layer_norm_eps is '1e-5'"),
-    "padding outside": (_config(pad_token_id=99), "does not go with pad_token_id 99"),
-}
-
-
-@pytest.mark.parametrize("damage", DAMAGE)
-def test_folders_that_would_not_run_are_refused_by_their_headers(damage, tmp_path):
-    change, message = DAMAGE[damage]
-    change(tmp_path / "model", torch_folder(tmp_path / "model"))
-    with pytest.raises(InputError, match=message) as raised:
-        check_model(tmp_path / "model")
-    assert str(tmp_path / "model") in raised.value.where and raised.value.remedy
-
-
-def test_a_pickle_of_paddle_that_is_trusted_is_checked_too(tmp_path, monkeypatch):
-    monkeypatch.setenv("ERNIE_TINY_ALLOW_PICKLE", "1")
-    weights = torch_folder(tmp_path / "model")
-    (tmp_path / "model" / "model.safetensors").unlink()
-    paddle.save(
-        {name: value.astype(np.float16) for name, value in weights.items()}, f"{tmp_path}/model/model_state.pdparams"
-    )
-    check_model(tmp_path / "model")
-    (tmp_path / "model" / "model_state.pdparams").write_bytes(b"not a pickle")
-    with pytest.raises(InputError, match="cannot be read"):
-        check_model(tmp_path / "model")
-
-
-def test_a_head_that_is_missing_is_found_where_a_fine_tuned_model_is_asked_for(tmp_path):
-    weights = torch_folder(tmp_path / "model", labels=2)
-    write(tmp_path / "model", {name: value for name, value in weights.items() if "classifier" not in name})
-    head = KINDS["classification"].head
-    check_model(tmp_path / "model", head, 2)
-    with pytest.raises(InputError, match="2 head weights are missing, the first is classifier.weight"):
-        check_model(tmp_path / "model", head, 2, ())
 
 
 def test_defaults_are_those_of_transformers(tmp_path):

@@ -1,75 +1,21 @@
-"""Trainer mechanics on small random models: resume, best model, frozen teacher, one component a stage."""
+"""Trainer mechanics on small random models: resume, checkpoints, best model, schedules."""
 
-import json
 import signal
 
 import numpy as np
 import paddle
 import pytest
 
-from paddle_ernie_tiny.config import ObjectiveSettings, TrainingSettings
-from paddle_ernie_tiny.data.rows import EncodedRows
-from paddle_ernie_tiny.distillation.joint import JointDistillation, share_of
-from paddle_ernie_tiny.distillation.objective import Objective
-from paddle_ernie_tiny.distillation.students import DistilledStudent
-from paddle_ernie_tiny.distillation.teacher import Layout, SignalCache, Teacher
-from paddle_ernie_tiny.distillation.trainers import TRAINERS
+from paddle_ernie_tiny.config import TrainingSettings
 from paddle_ernie_tiny.errors import ErnieTinyError, Interrupted
-from paddle_ernie_tiny.kinds import KINDS
 from paddle_ernie_tiny.seals import write_seal
-from paddle_ernie_tiny.stages import STAGES
-from paddle_ernie_tiny.terms import Needs
 from paddle_ernie_tiny.training.tasks import FinetuneTrainer, MaskedLMTrainer, Masking
 from paddle_ernie_tiny.training.trainer import Training, last_checkpoint, total_steps, training_arguments
-
-SETTINGS = TrainingSettings(
-    max_steps=20, learning_rate=1e-3, per_device_train_batch_size=4, logging_steps=5, save_steps=5
-)
-
-
-CLASSES = KINDS["classification"]
-
-
-def build_objective(student, teacher, stage):
-    return Objective(ObjectiveSettings(), student.config, teacher.config, CLASSES, stage.label_terms)
-
-
-def fit(trainer):
-    """As the steps of a run train."""
-    checkpoint = trainer.begin()
-    if trainer.steps_left:
-        trainer.train(resume_from_checkpoint=checkpoint)
-    return trainer.conclude()
+from tests.tiny_training import CLASSES, SETTINGS, classifier, fit, rows
 
 
 class Stop(Exception):
     """Stands for a crash."""
-
-
-def classifier(layers=1, width=8, dropout=0.0):
-    from paddlenlp.transformers import BertConfig, BertForSequenceClassification
-
-    return BertForSequenceClassification(
-        BertConfig(
-            vocab_size=40,
-            hidden_size=width,
-            num_hidden_layers=layers,
-            num_attention_heads=2,
-            intermediate_size=16,
-            max_position_embeddings=16,
-            type_vocab_size=2,
-            num_labels=2,
-            hidden_dropout_prob=dropout,
-            attention_probs_dropout_prob=dropout,
-        )
-    )
-
-
-def rows(count=22, labelled=True):
-    rng = np.random.default_rng(0)
-    ids = [rng.integers(5, 40, size=rng.integers(3, 12)).tolist() for _ in range(count)]
-    labels = np.array([row[0] % 2 for row in ids]) if labelled else None
-    return EncodedRows(ids, [[0] * len(row) for row in ids], labels)
 
 
 def finetuner(folder, evaluate_with=None, **more):
@@ -313,111 +259,3 @@ def test_every_schedule_starts_with_the_warm_up(tmp_path, kind, ending):
         schedule.step()
     np.testing.assert_allclose(rates[:6], [0, 2e-4, 4e-4, 6e-4, 8e-4, 1e-3], atol=1e-12)
     assert rates[-1] == pytest.approx(ending, abs=1e-9)
-
-
-@pytest.mark.parametrize("name", ["general", "task_specific"])
-def test_a_stage_trains_the_student_and_leaves_the_teacher_alone(tmp_path, name):
-    paddle.seed(5)
-    stage = STAGES[name]
-    student_model, teacher_model = classifier(1, 8), classifier(2, 16, dropout=0.5)
-    objective = build_objective(student_model, teacher_model, stage)
-    student = DistilledStudent(student_model, objective, 16)
-    teacher = Teacher(teacher_model, objective.needs("teacher"))
-    before = {n: v.numpy().copy() for n, v in teacher_model.state_dict().items()}
-    start = {n: v.numpy().copy() for n, v in student.state_dict().items()}
-    data = rows(labelled=stage.label_terms)
-    args = training_arguments(SETTINGS, len(data), tmp_path, tmp_path / "vdl", seed=3)
-    result = fit(TRAINERS[stage.name](student, teacher, Training(args, data, 0, stage.title)))
-
-    assert not teacher_model.training, "dropout must be off in the teacher"
-    for n, value in teacher_model.state_dict().items():
-        np.testing.assert_array_equal(value.numpy(), before[n])
-    moved = {n for n, v in student.state_dict().items() if not np.array_equal(v.numpy(), start[n])}
-    assert "projections.0.weight" in moved and "classifier.bert.embeddings.word_embeddings.weight" in moved
-    assert ("classifier.classifier.weight" in moved) == stage.label_terms
-    assert result["history"][-1]["loss"] < result["history"][0]["loss"]
-    terms = {"attention_loss", "hidden_loss", "embedding_loss"}
-    if stage.label_terms:
-        terms |= {"soft_label_loss", "hard_label_loss"}
-    assert {key for key in result["history"][0] if key.endswith("_loss")} == terms
-    json.dumps(result)
-
-
-def test_cached_signals_give_the_losses_of_an_online_teacher(tmp_path):
-    stage, data = STAGES["task_specific"], rows(labelled=True)
-    histories, asked = {}, []
-    for mode in ("online", "cached"):
-        paddle.seed(5)
-        student_model, teacher_model = classifier(1, 8), classifier(2, 16)
-        objective = build_objective(student_model, teacher_model, stage)
-        student = DistilledStudent(student_model, objective, 16)
-        teacher = Teacher(teacher_model, objective.needs("teacher"))
-        if mode == "cached":
-            layout = Layout(objective.needs("teacher"), 16, labels=2)
-            cache = SignalCache(tmp_path / "signals", {"teacher": "x"}, layout, data.lengths)
-            teacher.cache = cache
-            teacher_model.register_forward_post_hook(lambda *_: asked.append(1))
-        args = training_arguments(SETTINGS, len(data), tmp_path / mode, tmp_path / "vdl", seed=3)
-        histories[mode] = fit(TRAINERS[stage.name](student, teacher, Training(args, data, 0, stage.title)))["history"]
-    steps_an_epoch = -(-len(data) // SETTINGS.per_device_train_batch_size)
-    assert len(asked) == steps_an_epoch, "the teacher is asked once a row"
-    assert SETTINGS.max_steps > 2 * steps_an_epoch
-    for online, cached in zip(histories["online"], histories["cached"], strict=True):
-        for name in online:
-            if name.endswith("loss"):
-                assert cached[name] == pytest.approx(online[name], rel=1e-3, abs=1e-6), name
-
-
-def test_students_together_learn_what_each_learns_alone(tmp_path):
-    """Same losses and weights, gradient clipping included, from one teacher forward pass per step for all."""
-    stage, data = STAGES["general"], rows(labelled=False)
-    settings = SETTINGS.model_copy(update={"max_grad_norm": 0.05})  # clips at every step
-
-    def pair(layers, width):
-        paddle.seed(layers)
-        student_model, teacher_model = classifier(layers, width), classifier(4, 16)
-        paddle.seed(9)
-        for parameter in teacher_model.parameters():
-            parameter.set_value(paddle.randn(parameter.shape) * 0.1)
-        objective = build_objective(student_model, teacher_model, stage)
-        return DistilledStudent(student_model, objective, 16), objective, teacher_model
-
-    alone, results = {}, {}
-    shapes = {"small": (1, 8), "large": (2, 12)}
-    for name, shape in shapes.items():
-        student, objective, model = pair(*shape)
-        args = training_arguments(settings, len(data), tmp_path / name, tmp_path / "vdl", seed=3)
-        teacher = Teacher(model, objective.needs("teacher"))
-        results[name] = fit(TRAINERS[stage.name](student, teacher, Training(args, data, 0, stage.title)))["history"]
-        alone[name] = {key: value.numpy() for key, value in student.state_dict().items()}
-
-    asked = []
-    pairs = {name: pair(*shape) for name, shape in shapes.items()}
-    students = {name: student for name, (student, _, _) in pairs.items()}
-    model = pairs["small"][2]
-    model.bert.register_forward_post_hook(lambda *_: asked.append(1))
-    args = training_arguments(settings, len(data), tmp_path / "joint", tmp_path / "vdl", seed=3)
-    needs = Needs.union(objective.needs("teacher") for _, objective, _ in pairs.values())
-    joint = JointDistillation(students, Teacher(model, needs), Training(args, data, 0, stage.title))
-    history = fit(joint)["history"]
-
-    assert len(asked) == settings.max_steps
-    for name in shapes:
-        own = {key: value.numpy() for key, value in students[name].state_dict().items()}
-        for key, value in alone[name].items():
-            np.testing.assert_allclose(own[key], value, atol=1e-6, err_msg=f"{name} {key}")
-        for mine, entry in zip(history, results[name], strict=True):
-            for key in ("attention_loss", "hidden_loss", "embedding_loss"):
-                assert share_of(name, mine)[key] == pytest.approx(entry[key], rel=1e-5)
-
-
-def test_each_stage_changes_exactly_one_component():
-    order = [STAGES[name] for name in ("general", "general_enhanced", "task_adaptive", "task_specific")]
-    assert list(STAGES.values()) == order
-    for earlier, later in zip(order, order[1:], strict=False):
-        changed = [c for c in ("teacher", "data", "label_terms") if getattr(earlier, c) != getattr(later, c)]
-        assert len(changed) == 1, (earlier, later, changed)
-    for stage in order:
-        own = {name for name in vars(TRAINERS[stage.name]) if not name.startswith("__")}
-        assert own == {"stage"}, "a stage's trainer holds nothing but its row of the table"
-        assert TRAINERS[stage.name].stage is stage
