@@ -61,6 +61,8 @@ def _readme(command: str, machine: dict, summaries: Sequence[Summary]) -> str:
         for summary in summaries
         for fault in summary.faults
     ]
+    attacks = {summary.part: summary.attacks for summary in summaries}
+    short = [f"{n} {attacks.get(n, 0)} of {p.whole:,}" for n, p in PARTS.items() if attacks.get(n, 0) < p.whole]
     bars = [f"- {summary.part}: {summary.bar}" for summary in summaries]
     words = [f"- {verdict}: {meaning}" for verdict, meaning in (GOOD | FAULTS).items()]
     figures = [f"- {s.part}: {json.dumps(s.figures, ensure_ascii=False)}" for s in summaries if s.figures]
@@ -78,6 +80,7 @@ def _readme(command: str, machine: dict, summaries: Sequence[Summary]) -> str:
         "|---|---|---|---|---|---|---|---|",
         *rows,
         "",
+        *(["Fewer than the bar asks for: " + "; ".join(short) + ".", ""] if short else []),
         "## Faults found",
         "",
         *(found or ["None."]),
