@@ -7,6 +7,7 @@ import sys
 import textwrap
 import time
 from concurrent.futures.process import BrokenProcessPool
+from functools import partial
 
 import pytest
 
@@ -141,7 +142,8 @@ def test_a_fresh_process_ends_with_its_parent(tmp_path, number):
 
     file = tmp_path / "process"
     code = f"from tests.test_processes import *; in_child('test', nap, {str(file)!r})"
-    parent = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.DEVNULL)
+    reset = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)  # it is ignored where tests run in the background
+    parent = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.DEVNULL, preexec_fn=reset)
     deadline = time.time() + 60
     while not (file.is_file() and file.read_text()) and time.time() < deadline:
         time.sleep(0.1)
