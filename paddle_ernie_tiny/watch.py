@@ -48,7 +48,9 @@ def stop_on_signals(grace_seconds: float = _GRACE_SECONDS) -> None:
     reading, writing = os.pipe()
     os.set_blocking(writing, False)
     signal.set_wakeup_fd(writing, warn_on_full_buffer=False)  # which also tells of signals while a library works
-    threading.Thread(target=_end_in_time, args=(reading, grace_seconds), daemon=True).start()
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, _STOPPING)  # inherited: the signals are for the main thread, which
+    threading.Thread(target=_end_in_time, args=(reading, grace_seconds), daemon=True).start()  # may hold them back
+    signal.pthread_sigmask(signal.SIG_SETMASK, mask)
     for number in _STOPPING:
         if signal.getsignal(number) != signal.SIG_IGN:  # as for what a shell starts in the background
             signal.signal(number, _stop)

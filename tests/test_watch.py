@@ -86,6 +86,20 @@ def test_paddle_and_paddlenlp_leave_the_signals_alone(library):
     assert code == 143 and "FatalError" not in errors and "run the same command again" in errors
 
 
+def test_only_the_main_thread_takes_signals():
+    """Another would run Paddle's handler while the main one holds signals back, as it does to import Paddle."""
+    program = """
+        import os, re
+        from paddle_ernie_tiny.watch import stop_on_signals
+        stop_on_signals()
+        for thread in sorted(map(int, os.listdir("/proc/self/task"))):
+            status = open(f"/proc/self/task/{thread}/status").read()
+            print(thread == os.getpid(), int(re.search(r"SigBlk:\\s*(\\w+)", status)[1], 16) >> 14 & 1)
+    """
+    done = subprocess.run([sys.executable, "-c", textwrap.dedent(program)], capture_output=True, text=True, timeout=60)
+    assert done.stdout.splitlines() == ["True 0", "False 1"], done.stderr
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_what_does_not_come_back_is_left_with_its_children(number):
     code, child, errors = _signalled(DEAF, number)
