@@ -33,7 +33,7 @@ def write_seal(seal: Path, values: Mapping[str, Any], files: Iterable[Path] = ()
         sync(path)
     sums = sums_of(seal, files)
     content = json.loads(json.dumps({**values, **({FILES: sums} if sums else {})}, default=float))
-    write_json(seal, {**content, SEAL: _digest(content)})
+    write_json(seal, {**content, SEAL: _digest(seal, content)})
 
 
 def sums_of(seal: Path, files: Iterable[Path]) -> dict[str, str]:
@@ -56,7 +56,7 @@ def read_seal(seal: Path, files: bool = True, remedy: str = _REMEDY) -> dict[str
         own = None
     if own == "":
         raise DamageError("the file has no checksum: it is damaged, or an earlier version wrote it", str(seal), remedy)
-    if own is None or own != _digest(content):
+    if own is None or own != _digest(seal, content):
         raise DamageError("the file is damaged: its content is not what was written", str(seal), remedy)
     for name, digest in content.get(FILES, {}).items() if files else ():
         path = Path(os.path.normpath(seal.parent / name))
@@ -78,5 +78,6 @@ def whole_or_none(seal: Path, what: str) -> dict[str, Any] | None:
         return None
 
 
-def _digest(content: dict[str, Any]) -> str:
-    return text_sha256(json.dumps(content, sort_keys=True, ensure_ascii=False))
+def _digest(seal: Path, content: dict[str, Any]) -> str:
+    """Of the content, and of the file's name: a seal of another kind in its place is damage."""
+    return text_sha256(seal.name, json.dumps(content, sort_keys=True, ensure_ascii=False))

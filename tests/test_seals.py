@@ -41,6 +41,13 @@ def test_a_sealed_folder_can_be_moved(tmp_path):
     assert read_seal(tmp_path / "there" / "step" / "done.json")["id"] == "名"
 
 
+def test_a_seal_of_another_kind_in_its_place_is_damage(tmp_path):
+    seal = sealed(tmp_path)
+    os.replace(seal, seal.with_name("complete"))
+    with pytest.raises(DamageError, match="its content is not what was written"):
+        read_seal(seal.with_name("complete"))
+
+
 @pytest.mark.parametrize("damage", DAMAGES)
 @pytest.mark.parametrize("name", ["step/final/weights", "bundle/model"])
 def test_a_damaged_file_is_named_with_a_remedy(tmp_path, damage, name, capsys):
