@@ -17,6 +17,7 @@ from ..kinds.metrics import metrics_of
 from ..sections import Column, Fraction, PathName, PositiveInt, Section, Weight, key
 from ..stages import STAGES
 from .objective_settings import ObjectiveSettings
+from .training_settings import TrainingSettings
 
 _CPU_ENGINES = tuple(name for name, row in ENGINES.items() if not row.needs_gpu)
 
@@ -29,40 +30,7 @@ def _name_of(value: Any) -> Any:
 
 
 Label = Annotated[str, BeforeValidator(_name_of, json_schema_input_type=str | int)]
-
-
-class TrainingSettings(Section):
-    """How one training step of the pipeline runs. Give `max_steps` or `num_train_epochs`, not both."""
-
-    max_steps: PositiveInt | None = key(None, "optimiser steps; alternatively num_train_epochs")
-    num_train_epochs: Annotated[float, Field(gt=0, le=1e6)] | None = key(None, "passes over the data")
-    learning_rate: Annotated[float, Field(gt=0, le=10)] = key(5e-5, "peak learning rate of AdamW")
-    per_device_train_batch_size: PositiveInt = key(32, "batch size per device")
-    per_device_eval_batch_size: PositiveInt = key(64, "batch size per device in evaluation; changes no result")
-    gradient_accumulation_steps: PositiveInt = key(1, "forward passes per optimiser step")
-    warmup_ratio: Fraction = key(0.1, "share of the steps in which the rate rises from 0")
-    weight_decay: Weight = key(0.01, "AdamW weight decay")
-    max_grad_norm: Weight = key(1.0, "gradients are clipped to this global norm")
-    lr_scheduler_type: Literal["linear", "cosine", "constant"] = key("linear", "after warm-up")
-    precision: Literal["float32", "bfloat16", "float16"] = key(
-        "float32", "bfloat16, float16: automatic mixed precision, on GPUs; losses stay in float32"
-    )
-    logging_steps: PositiveInt = key(20, "steps between two log lines and curve points")
-    save_steps: PositiveInt | None = key(
-        None, "steps between checkpoints (and dev scores); default: a tenth, at most 1000"
-    )
-
-    @model_validator(mode="after")
-    def _one_length(self):
-        if self.max_steps is None and self.num_train_epochs is None:
-            raise ValueError("give max_steps or num_train_epochs")
-        if self.max_steps is not None and self.num_train_epochs is not None:
-            raise ValueError("give max_steps or num_train_epochs, not both (set the other one to null)")
-        return self
-
-    def decisive(self) -> dict[str, Any]:
-        """What decides the trained weights, as JSON values."""
-        return self.model_dump(mode="json", exclude={"per_device_eval_batch_size", "logging_steps"})
+ClassWeight = Annotated[float, Field(gt=0, le=1e6)]
 
 
 class TaskSettings(Section):
@@ -73,11 +41,16 @@ class TaskSettings(Section):
     labels: list[Label] | None = key(None, "label names in id order; default: the sorted labels of the training file")
     metric: str | None = key(None, "score of a model; default: the first metric of the kind of task")
     max_length_tokens: Annotated[int, Field(ge=8, le=512)] = key(defaults.MAX_LENGTH_TOKENS, "with [CLS] and [SEP]")
+    class_weights: Literal["balanced"] | dict[Label, ClassWeight] | None = key(
+        None, "of labels in the task's own loss, by name (others: 1); balanced: rows / (labels * rows of the label)"
+    )
 
     @model_validator(mode="after")
     def _labels_fit(self):
         if self.kind not in KINDS:
             raise ValueError(f"unknown kind of task {self.kind!r}; use {', '.join(KINDS)}")
+        if self.class_weights is not None and not KINDS[self.kind].has_labels:
+            raise ValueError(f"a {self.kind} task has scores, not labels: leave class_weights out")
         self.metric = self.metric or metrics_of(self.kind)[0]
         KINDS[self.kind].check_labels(self.labels, self.metric)
         return self
@@ -99,8 +72,9 @@ class DataSettings(Section):
     dev: PathName | None = key(None, "file or split that chooses the best checkpoint")
     test: PathName | None = key(None, "file or split that is scored in the report; default: dev")
     more_tests: dict[str, PathName] = key({}, "further labelled files or splits that the report scores, by name")
-    dev_from_train: Fraction = key(0.0, "share of train that is held out as dev, by the run's seed")
-    train_limit: PositiveInt | None = key(None, "use only this many training rows, by the run's seed")
+    dev_from_train: Fraction = key(0.0, "share of train that is held out as dev, by the run's seed, of each label")
+    train_limit: PositiveInt | None = key(None, "use only this many training rows, by the run's seed, of every label")
+    dev_limit: PositiveInt | None = key(None, "use only this many dev rows, likewise")
     format: Literal["auto", "tsv", "csv", "jsonl", "conll"] = key(
         "auto", "auto: from the file's suffix; conll: a word and its tag per line, blank lines between rows"
     )
@@ -335,6 +309,12 @@ class RunConfig(Section):
         if not STAGES[self.stages[-1].stage].label_terms:
             names = ", ".join(name for name, stage in STAGES.items() if stage.label_terms)
             raise ValueError(f"the last stage must be {names}: only it trains the classifier of the student")
+        unscored = {f"stages[{i}]": s.training for i, s in enumerate(self.stages) if not STAGES[s.stage].label_terms}
+        if self.teacher.pretrain is not None:
+            unscored["teacher.pretrain"] = self.teacher.pretrain.training
+        for where, training in unscored.items():
+            if training.early_stopping is not None:
+                raise ValueError(f"{where}.training.early_stopping: this training has no dev score; leave it out")
         layers = self.student.num_hidden_layers
         for part in self.export.int8.keep_fp32 if self.export.int8 else ():
             if part.startswith("encoder") and int(part.split(".")[2]) >= layers:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -10,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from ..config import RunConfig
-from ..errors import InputError
+from ..errors import InputError, shown
 from ..files import text_sha256
 from ..kinds import KINDS, Kind
 from .rows import Example, TokenExample
@@ -23,7 +24,8 @@ Examples = Sequence[Example] | Sequence[TokenExample]
 class TaskData:
     """The labelled splits. `test` is what the report scores: the test file if there is one, else dev.
 
-    fingerprints: of each split by name, a short SHA-256 of its rows and labels.
+    class_weights: of the labels in the task's own loss, in the order of their ids; None: 1. fingerprints: of each split
+    by name, a short SHA-256 of its rows and labels.
     """
 
     kind: Kind
@@ -33,6 +35,7 @@ class TaskData:
     test: Examples
     test_is_dev: bool
     more_tests: dict[str, Examples] = field(default_factory=dict)
+    class_weights: list[float] | None = None
     fingerprints: dict[str, str] = field(default_factory=dict)
 
     @property
@@ -63,12 +66,13 @@ def load_task_data(config: RunConfig) -> TaskData:
         splits, labels = {name: rows for name, (rows, _) in read.items()}, labels or read["train"][1]
     if kind.has_labels and len(labels) < 2:
         raise InputError(f"only one label: {labels}", "data.train", f"a {kind.name} task needs at least two")
-    order = np.random.default_rng(config.seed).permutation(len(splits["train"]))
+    train = splits["train"]
     if data.dev_from_train:
-        held = max(1, int(round(len(order) * data.dev_from_train)))
-        splits["dev"] = [splits["train"][i] for i in sorted(order[:held])]
-        order = order[held:]
-    train = [splits["train"][i] for i in sorted(order[: data.train_limit])]
+        held = stratified_rows(kind, train, max(1, round(len(train) * data.dev_from_train)), config.seed, leave=True)
+        splits["dev"] = [train[i] for i in held]
+        train = [train[i] for i in np.setdiff1d(np.arange(len(train)), held)]
+    train = _limited(kind, train, labels, data.train_limit, config.seed, "data.train_limit")
+    splits["dev"] = _limited(kind, splits["dev"], labels, data.dev_limit, config.seed, "data.dev_limit")
     where = {name: f"data.{name} ({split})" for name, split in paths.items()}
     if not train:
         raise InputError("no training row is left", where["train"], "give more rows, or hold out fewer")
@@ -82,8 +86,75 @@ def load_task_data(config: RunConfig) -> TaskData:
             raise InputError(what, where.get(name, "data.dev_from_train"), remedy)
     test = splits.get("test", splits["dev"])
     more = {name: splits[name] for name in data.more_tests}
+    weights = _class_weights(config.task.class_weights, kind, train, labels)
     prints = {name: _rows_hash(rows) for name, rows in {"train": train, "test": test, **scored}.items()}
-    return TaskData(kind, list(labels), train, splits["dev"], test, "test" not in splits, more, prints)
+    return TaskData(kind, list(labels), train, splits["dev"], test, "test" not in splits, more, weights, prints)
+
+
+def stratified_rows(kind: Kind, rows: Examples, count: int, seed: int, leave: bool = False) -> np.ndarray:
+    """Numbers of `count` rows, rising, that hold every label in about the share that it has in all rows.
+
+    One row of each label is taken first, and with `leave` one of each is left out before that; where there are fewer
+    rows than labels, the rarer ones come first.
+    """
+    held = [kind.labels_of(row) for row in rows]
+    frequency = Counter(label for labels in held for label in labels)
+    order = np.random.default_rng(seed).permutation(len(rows)).tolist()
+
+    def one_of_each(order: list[int]) -> list[int]:
+        chosen: dict[int, None] = {}
+        covered: set[Any] = set()
+        first: dict[Any, int] = {}
+        for number in order:
+            for label in held[number]:
+                first.setdefault(label, number)
+        for label in sorted(first, key=lambda label: (frequency[label], str(label))):
+            if label not in covered:
+                chosen[first[label]] = None
+                covered |= held[first[label]]
+        return list(chosen)
+
+    if leave:
+        left = set(one_of_each(order))
+        order = [number for number in order if number not in left]
+    taken = set(one_of_each(order)[:count])
+    strata: dict[Any, list[int]] = {}  # by the rarest label of a row
+    for number in order:
+        rarest = min(held[number], key=lambda label: (frequency[label], str(label)), default=None)
+        strata.setdefault(rarest, []).append(number)
+    for stratum in strata.values():  # the taken ones first, the others in the order that the seed gave them
+        stratum.sort(key=lambda number: number not in taken)
+    # Row i of a stratum of n comes at (i + 1/2) / n: the first rows by that place hold each stratum in its share.
+    places = {n: ((i + 0.5) / len(s), i) for s in strata.values() for i, n in enumerate(s)}
+    ranked = sorted(order, key=lambda number: (number not in taken, *places[number]))
+    return np.array(sorted(ranked[:count]), dtype=np.int64)
+
+
+def _limited(kind: Kind, rows: Examples, labels: Sequence[str], limit: int | None, seed: int, where: str) -> Examples:
+    """The rows, or as many of them as `limit` says. Raises InputError if these cannot hold every label."""
+    if limit is None or limit >= len(rows):
+        return rows
+    chosen = [rows[i] for i in stratified_rows(kind, rows, limit, seed)]
+    lost = set().union(*map(kind.labels_of, rows)) - set().union(*map(kind.labels_of, chosen))
+    if lost:
+        example = labels[min(lost)]
+        what = f"{limit} of {len(rows)} rows cannot hold every label; {len(lost)} have none left, such as {example!r}"
+        raise InputError(what, where, "raise it, or leave it out")
+    return chosen
+
+
+def _class_weights(given: str | dict[str, float] | None, kind: Kind, train: Examples, labels: Sequence[str]) -> Any:
+    """The weight of each label in the order of their ids; None: none are asked for. Raises InputError."""
+    if given is None:
+        return None
+    if isinstance(given, dict):
+        if unknown := sorted(set(given) - set(labels)):
+            remedy = f"use names of the task's labels: {', '.join(labels[:20])}"
+            raise InputError(f"{shown(unknown[0])} is no label", "task.class_weights", remedy)
+        return [float(given.get(label, 1.0)) for label in labels]
+    counts = Counter(int(label) for row in train if row.label is not None for label in np.ravel([row.label]))
+    total = sum(counts.values())
+    return [total / (len(labels) * counts[i]) if counts[i] else 1.0 for i in range(len(labels))]
 
 
 def _rows_hash(examples: Examples) -> str:

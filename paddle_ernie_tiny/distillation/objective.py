@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, cast
 
 import paddle
@@ -20,17 +21,27 @@ class Objective:
     """The terms of one stage for one pair of models: latent ones, and with `label_terms` soft and hard labels.
 
     Says what it needs of both models, so that only this is captured. `student` and `teacher` are configurations
-    (num_hidden_layers, hidden_size, num_attention_heads). Raises InputError if a term cannot be computed for this
+    (num_hidden_layers, hidden_size, num_attention_heads). `class_weights`: of each label name, in the task's own loss.
+    Raises InputError if a term cannot be computed for this
     pair of models.
     """
 
-    def __init__(self, settings: ObjectiveSettings, student: Any, teacher: Any, kind: Kind, label_terms: bool):
+    def __init__(
+        self,
+        settings: ObjectiveSettings,
+        student: Any,
+        teacher: Any,
+        kind: Kind,
+        label_terms: bool,
+        class_weights: Sequence[float] | None = None,
+    ):
         wanted = [term for name, term in TERMS.items() if settings.term(name).wanted and (term.latent or label_terms)]
         # without a latent term no layers are compared, and the student may have more of them than the teacher
         latent = any(term.latent for term in wanted)
         layers = layer_map(settings.layer_map, student.num_hidden_layers, teacher.num_hidden_layers) if latent else {}
-        pair = Pair(student, teacher, layers, settings.projection, kind)
+        pair = Pair(student, teacher, layers, settings.projection, kind, class_weights)
         self.kind, self.projection, self.label_terms = kind, settings.projection, label_terms
+        self.class_weights = class_weights
         self.layers = layers
         self.terms: list[Term] = [term(settings.term(term.name), pair) for term in wanted]
         for term in self.terms:
@@ -67,12 +78,18 @@ class Objective:
             "pairs": lengths.square().sum,
             "rows": lambda: paddle.ones_like(lengths).sum(),
             "labelled": lambda: self.kind.labelled(cast(Tensor, labels)).astype("float32").sum(),
+            "weighted": lambda: self.kind.label_weights(cast(Tensor, labels), self.class_weights).sum(),
         }
         return paddle.stack([by_unit[term.unit]() for term in self.terms])
 
 
 def stage_objective(
-    config: RunConfig, index: int, student: Any, teacher: Any, label_terms: bool | None = None
+    config: RunConfig,
+    index: int,
+    student: Any,
+    teacher: Any,
+    label_terms: bool | None = None,
+    class_weights: Sequence[float] | None = None,
 ) -> Objective:
     """The objective of stage `index` of a run for these two models; `label_terms=False`: its latent terms alone.
 
@@ -81,7 +98,7 @@ def stage_objective(
     stage = STAGES[config.stages[index].stage]
     wanted = stage.label_terms if label_terms is None else label_terms
     settings = config.stage_objective(index)
-    objective = Objective(settings, student, teacher, KINDS[config.task.kind], wanted)
+    objective = Objective(settings, student, teacher, KINDS[config.task.kind], wanted, class_weights)
     if not objective.terms and label_terms is None:
         what = f"every term has weight 0, so the stage {stage.name} learns nothing"
         remedy = "give at least one of its terms a weight above 0, or take the stage out"

@@ -121,6 +121,11 @@ class Kind:
     def check_training_rows(self, train: Examples, labels: Sequence[str], where: str) -> None:
         """Raises InputError if a model cannot learn the task from these rows."""
 
+    def labels_of(self, example: Example | TokenExample) -> frozenset[Any]:
+        """The ids of the labels that a row has; empty for a row without one, or a kind without labels."""
+        known = self.has_labels and example.label is not None
+        return frozenset(np.ravel([example.label]).tolist()) if known else frozenset()
+
     def encode(self, tokenizer: WordPieceTokenizer, examples: Examples, max_length: int) -> EncodedRows:
         """Tokenised rows with their labels, for training and scoring."""
         from ..data.rows import IGNORED, EncodedRows
@@ -213,8 +218,21 @@ class Kind:
 
         return labels != IGNORED
 
-    def hard_label(self, output: Tensor, labels: Tensor) -> Tensor:
-        """The task's own loss, a scalar in float32: mean over what is labelled; 0 if nothing is.
+    def label_weights(self, labels: Tensor, class_weights: Sequence[float] | None) -> Tensor:
+        """How much each label counts in the task's own loss, float32, shaped as `labels`: 0 where there is none.
+
+        class_weights: of each label name, in the order of their ids; None: 1.
+        """
+        import paddle
+
+        labelled = self.labelled(labels).astype("float32")
+        if class_weights is None:
+            return labelled
+        weights = paddle.to_tensor(class_weights, dtype="float32")
+        return labelled * weights[labels.clip(min=0).flatten()].reshape(labels.shape)
+
+    def hard_label(self, output: Tensor, labels: Tensor, class_weights: Sequence[float] | None = None) -> Tensor:
+        """The task's own loss, a scalar in float32: mean over what is labelled, weighted; 0 if nothing is.
 
         Cross-entropy: output [batch, (length,) labels], labels int64 [batch, (length)] (IGNORED: no label).
         """
@@ -224,7 +242,7 @@ class Kind:
         from ..terms.losses import mean_over
 
         losses = F.cross_entropy(output.astype("float32"), labels, ignore_index=IGNORED, reduction="none", axis=-1)
-        return mean_over(losses.reshape(labels.shape), self.labelled(labels))
+        return mean_over(losses.reshape(labels.shape), self.label_weights(labels, class_weights))
 
     def probe(self, states: np.ndarray, targets: np.ndarray, test_states: np.ndarray, labels: int) -> np.ndarray:
         """Logits [answers, labels] of a linear model on frozen states, fitted on `states` and `targets`.

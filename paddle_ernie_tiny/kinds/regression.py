@@ -64,7 +64,7 @@ class Regression(Kind):
 
         return ~paddle.isnan(labels)
 
-    def hard_label(self, output, labels):
+    def hard_label(self, output, labels, class_weights=None):
         """Squared error: output [batch, 1], labels float32 [batch] (NaN: no label)."""
         import paddle
 

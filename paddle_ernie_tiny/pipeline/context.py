@@ -101,14 +101,17 @@ class RunContext:
     def planned_objectives(self) -> list[Objective]:
         """The objective of every stage by the configurations, before there are models. Raises InputError."""
         student, teacher = self.config.student, SimpleNamespace(**self.teacher)
-        return [stage_objective(self.config, index, student, teacher) for index in range(len(self.config.stages))]
+        stages = range(len(self.config.stages))
+        weights = self.data.class_weights if self.data else None  # preflight may have refused the data
+        return [stage_objective(self.config, index, student, teacher, None, weights) for index in stages]
 
     def load_student(
         self, index: int, teacher: Any, folder: Path | None, label_terms: bool | None = None
     ) -> DistilledStudent:
         """The student in `folder` (None: its start) with the objective of stage `index`."""
         classifier = self.first_student() if folder is None else self.load_classifier(folder)
-        objective = stage_objective(self.config, index, classifier.config, teacher.config, label_terms)
+        models = classifier.config, teacher.config
+        objective = stage_objective(self.config, index, *models, label_terms, self.data.class_weights)
         paddle.seed(self.config.seed + 1 + index)  # for projections that start at random
         student = DistilledStudent(classifier, objective, teacher.config.hidden_size)
         if folder is not None and len(student.projections):
@@ -223,7 +226,11 @@ class RunContext:
         task = {"kind": self.data.kind.name, "labels": self.data.labels}
         task |= self.config.task.model_dump(include={"metric", "max_length_tokens"})
         prints = {split: self.data.fingerprints[split] for split in ("train", "dev")}
-        return {"seed": self.config.seed, "task": task, "data": prints}
+        return {"seed": self.config.seed, "task": task, "data": prints, **self.weight_inputs()}
+
+    def weight_inputs(self) -> dict[str, Any]:
+        """Of a step that trains by the task's own loss, if its labels have weights."""
+        return {"class_weights": self.data.class_weights} if self.data.class_weights else {}
 
     def test_inputs(self) -> dict[str, Any]:
         """Of a step whose model is scored: all splits and the metric."""

@@ -209,14 +209,14 @@ class HardLabel(Term):
     name = "hard_label"
     latent = False
     Settings = HardLabelSettings
-    unit = "labelled"
+    unit = "weighted"
 
     @property
     def symbol(self):
-        return self.pair.kind.hard_symbol
+        return self.pair.kind.hard_symbol + (", weighted by class" if self.pair.class_weights else "")
 
     def needs(self, side):
         return Needs(logits=side == "student")
 
     def value(self, student, teacher, mask, labels):
-        return self.pair.kind.hard_label(student.logits, labels)
+        return self.pair.kind.hard_label(student.logits, labels, self.pair.class_weights)

@@ -131,8 +131,9 @@ def logits_mse(student_logits: Tensor, teacher_logits: Tensor, mask: Tensor | No
 
 
 def mean_over(values: Tensor, counted: Tensor | None) -> Tensor:
-    """Mean of float32 `values` where `counted` (same shape; None: everywhere) is true; 0 if it is nowhere."""
+    """Mean of float32 `values` where `counted` (same shape; None: everywhere) is true, or weighted by it; 0 if it is
+    0 everywhere."""
     if counted is None:
         return values.mean()
     counted = counted.astype("float32")
-    return (values * counted).sum() / counted.sum().clip(min=1.0)
+    return (values * counted).sum() / counted.sum().clip(min=1e-12)

@@ -5,7 +5,7 @@ Importing this folder loads no Paddle: configurations are checked without it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -84,7 +84,7 @@ class Pair:
     """The two models that a term compares: their configurations, which layers belong together, and the task.
 
     layers: student layer m (from 1) -> teacher layer g(m). projection: "per_layer", "shared" or "none", of the
-    student's hidden states to the teacher's width.
+    student's hidden states to the teacher's width. class_weights: the weight of each label name; None: 1.
     """
 
     student: Any
@@ -92,14 +92,15 @@ class Pair:
     layers: dict[int, int]
     projection: str
     kind: Kind
+    class_weights: Sequence[float] | None = None
 
 
 class Term:
     """One addend of the loss, for one pair of models. A subclass is one row of the table `TERMS`.
 
     Its weight goes linearly from `weight` to `final_weight` over a stage. Its value is a mean over `unit`: "tokens",
-    "pairs" (of tokens), "rows" or "labelled" (rows or words). `latent` terms compare inner states and are part of
-    every stage's objective; the others need labels or logits of the task.
+    "pairs" (of tokens), "rows", "labelled" (rows or words) or "weighted" (labelled, with class weights). `latent` terms
+    compare inner states and are part of every stage's objective; the others need labels or logits of the task.
     """
 
     name: ClassVar[str]

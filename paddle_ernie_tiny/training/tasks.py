@@ -20,15 +20,16 @@ from .trainer import ToolkitTrainer, Training
 class FinetuneTrainer(ToolkitTrainer):
     """A model on hard labels alone: the teacher's fine-tuning, and the baseline."""
 
-    def __init__(self, model: Any, kind: Kind, training: Training):
-        self.kind = kind
+    def __init__(self, model: Any, kind: Kind, training: Training, class_weights: list[float] | None = None):
+        """class_weights: the weight of each label name in the loss; None: 1."""
+        self.kind, self.class_weights = kind, class_weights
         super().__init__(model, training)
 
     def compute_loss(self, model: Any, inputs: dict[str, paddle.Tensor], return_outputs: bool = False) -> paddle.Tensor:
         """The task's own loss of one batch, a scalar; inputs [batch, length], labels as the kind of task has them."""
         labels = inputs.pop("labels")
-        loss = self.kind.hard_label(model(**inputs), labels)
-        count = self.kind.labelled(labels).astype("float32").sum().reshape([1])
+        loss = self.kind.hard_label(model(**inputs), labels, self.class_weights)
+        count = self.kind.label_weights(labels, self.class_weights).sum().reshape([1])
         return self.over_all({"hard_label": loss}, count)["hard_label"]
 
 

@@ -101,7 +101,7 @@ class Training:
     rows: map-style data set with `lengths`; items as `collate` expects. pad_id: the tokenizer's. label: on the
     progress line. evaluate_with: () -> score on the dev split; called at every checkpoint; larger is better. The best
     model is then kept and loaded at the end. None: the last model is the result. save_minutes: a checkpoint also when
-    they have passed since the last one.
+    they have passed since the last one. patience: stop after so many dev scores in a row that are not above the best.
     """
 
     args: TrainingArguments
@@ -111,6 +111,7 @@ class Training:
     evaluate_with: Callable[[], float] | None = None
     watcher: Watcher = Watcher()
     save_minutes: float | None = None
+    patience: int | None = None
 
 
 class ToolkitTrainer(Trainer):
@@ -156,7 +157,7 @@ class ToolkitTrainer(Trainer):
         """
         if processes() == 1:
             return values
-        shares = counts * processes() / sum_over_all(counts.clone()).clip(min=1.0)
+        shares = counts * processes() / sum_over_all(counts.clone()).clip(min=1e-12)
         return {name: value * share for (name, value), share in zip(values.items(), shares, strict=True)}
 
     def log(self, logs: dict[str, Any], **kwargs: Any) -> None:
@@ -191,7 +192,7 @@ class ToolkitTrainer(Trainer):
         self._began -= values["seconds"]
         if is_main():
             tqdm.write(f"  {self.training.label}: resuming at step {step_of(checkpoint)} of {self.args.max_steps}")
-        if step_of(checkpoint) >= self.args.max_steps:
+        if step_of(checkpoint) >= self.args.max_steps or self.training.patience is not None:
             self._load_from_checkpoint(str(checkpoint))
             self.state = TrainerState.load_from_json(str(checkpoint / TRAINER_STATE))
             self._evaluate_if_due()
@@ -200,7 +201,16 @@ class ToolkitTrainer(Trainer):
     @property
     def steps_left(self) -> bool:
         """Is there something to train after `begin`?"""
-        return self.state.global_step < self.args.max_steps
+        return self.state.global_step < self.args.max_steps and not self._no_better
+
+    @property
+    def _no_better(self) -> bool:
+        """Have the last dev scores, as many as `patience` says, not been above the best one?"""
+        best = read_seal(self._best_folder / SCORE, files=False)
+        if self.training.patience is None or best is None:
+            return False
+        later = sum("dev_score" in entry and entry["step"] > best["step"] for entry in self.state.log_history)
+        return later >= self.training.patience
 
     def kept(self) -> dict[str, Any]:
         """What a checkpoint records of files that it needs beside its own; subclasses add theirs."""
@@ -266,6 +276,10 @@ class ToolkitTrainer(Trainer):
                 self._keep_if_best(score)
         wait_for_all()  # a gradient that the others wait for would time out
         self._interrupt.agree(self.control)
+        if step < self.args.max_steps and self._no_better:
+            self.control.should_save = self.control.should_training_stop = True
+            if is_main():
+                tqdm.write(f"  {self.training.label}: stopped at step {step}, the dev score does not rise any more")
 
     def _keep_if_best(self, score: float) -> None:
         self.log({"dev_score": round(float(score), 6)})

@@ -261,6 +261,11 @@ def test_counts_are_what_each_term_is_a_mean_over():
         "soft_label": 2.0,
         "hard_label": 1.0,
     }
+    weighted = Objective(
+        settings, shape(2, 8, 2), shape(4, 16, 2), CLASSES, label_terms=True, class_weights=[1.0, 0.25]
+    )
+    assert weighted.counts(mask, paddle.to_tensor([1, -100])).tolist() == [10.0, 4.0, 4.0, 2.0, 0.25]
+    assert "hard_label [CE(labels, student), weighted by class]" in weighted.equation()
 
 
 def test_a_model_that_is_built_otherwise_is_refused():

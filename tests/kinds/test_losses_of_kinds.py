@@ -13,8 +13,9 @@ LOGITS = [[0.0, math.log(3)], [0.0, 0.0], [5.0, -5.0]]
 FIRST_TWO = (-math.log(3 / 4) + math.log(2)) / 2  # label 1, then label 0
 
 
-def loss(kind, output, labels):
-    return float(KINDS[kind].hard_label(paddle.to_tensor(np.array(output, np.float32)), paddle.to_tensor(labels)))
+def loss(kind, output, labels, class_weights=None):
+    output = paddle.to_tensor(np.array(output, np.float32))
+    return float(KINDS[kind].hard_label(output, paddle.to_tensor(labels), class_weights))
 
 
 def test_cross_entropy_of_rows():
@@ -25,6 +26,16 @@ def test_cross_entropy_of_rows():
 def test_cross_entropy_of_words():
     tags = [[1, 0, IGNORED]]
     assert loss("token_classification", [LOGITS], tags) == pytest.approx(FIRST_TWO, rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("kind", "wrap"), [("classification", lambda rows: rows), ("token_classification", lambda r: [r])]
+)
+def test_class_weights_make_a_weighted_mean(kind, wrap):
+    weighted = (0.5 * -math.log(3 / 4) + 0.1 * math.log(2)) / (0.5 + 0.1)
+    given = wrap(LOGITS), wrap([1, 0, IGNORED])
+    assert loss(kind, *given, [0.1, 0.5]) == pytest.approx(weighted, rel=1e-5)
+    assert loss(kind, *given, [1.0, 1.0]) == pytest.approx(FIRST_TWO, rel=1e-5)
 
 
 def test_squared_error_of_scores():

@@ -178,6 +178,40 @@ def test_the_best_model_by_dev_score_is_the_result(tmp_path):
         np.testing.assert_array_equal(value, kept[1][name])
 
 
+@pytest.mark.parametrize("stopped", [None, 10, 15])
+@pytest.mark.parametrize("moment", ["in the step", "while it is scored"])
+def test_a_training_whose_dev_score_does_not_rise_ends_early(tmp_path, stopped, moment):
+    """Scores 5, 4, 5 at steps 5, 10, 15: after two that are not above the best. A signal on the way changes nothing."""
+
+    def early(folder, stop):
+        def score():
+            if stop == trainer.state.global_step and moment == "while it is scored":
+                signal.raise_signal(signal.SIGTERM)
+            return {5: 5.0, 10: 4.0, 15: 5.0}[trainer.state.global_step]
+
+        def compute_loss(*args, **more):
+            if trainer.state.global_step + 1 == stop and moment == "in the step":
+                signal.raise_signal(signal.SIGTERM)
+            return compute(*args, **more)
+
+        with paddle.utils.unique_name.guard():
+            trainer = finetuner(folder, evaluate_with=score, patience=2)
+            compute, trainer.compute_loss = trainer.compute_loss, compute_loss
+            return trainer, fit(trainer)
+
+    if stopped is not None:
+        with pytest.raises(Interrupted):
+            early(tmp_path, stopped)
+    trainer, result = early(tmp_path, None)
+    assert result["steps"] == 15 and result["best"] == {"score": 5.0, "step": 5}
+    assert [entry["step"] for entry in result["history"] if "dev_score" in entry] == [5, 10, 15]
+    with paddle.utils.unique_name.guard():
+        again = finetuner(tmp_path, evaluate_with=lambda: 5.0, patience=2)
+        assert fit(again)["steps"] == 15
+    for name, value in weights(trainer).items():
+        np.testing.assert_array_equal(weights(again)[name], value)
+
+
 @pytest.mark.parametrize("moment", ["in the step", "while it is scored"])
 @pytest.mark.parametrize("step", [10, 20])
 def test_a_signal_at_a_step_that_is_scored_changes_no_result(tmp_path, step, moment):

@@ -107,8 +107,8 @@ class Finetune(ClassifierStep):
         args = training_arguments(settings, len(rows), folder, context.folder.vdl(folder), context.config.seed)
         score = dev_score(context, model, settings)
         how = context.watcher, context.config.save_minutes
-        training = Training(args, rows, tokenizer.pad_id, self.label, score, *how)
-        result = train(FinetuneTrainer(model, context.data.kind, training))
+        training = Training(args, rows, tokenizer.pad_id, self.label, score, *how, settings.patience)
+        result = train(FinetuneTrainer(model, context.data.kind, training, context.data.class_weights))
         save_model(model, tokenizer, self.product)
         return result
 

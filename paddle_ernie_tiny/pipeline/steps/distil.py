@@ -75,7 +75,7 @@ class Distil(Step):
         context, settings, rows = self.context, self.settings.training, self.context.stage_rows(self.index)
         args = training_arguments(settings, len(rows), folder, context.folder.vdl(folder), context.config.seed)
         how = context.watcher, context.config.save_minutes
-        return Training(args, rows, context.tokenizer.pad_id, self.stage.title, score, *how)
+        return Training(args, rows, context.tokenizer.pad_id, self.stage.title, score, *how, settings.patience)
 
     def teacher(self, model: Any, needs: Needs) -> Teacher:
         """The teacher: asked at every step, or with its signals for the stage's rows kept on disk.
@@ -130,6 +130,8 @@ class Distil(Step):
             "objective": config.stage_objective(self.index).model_dump(mode="json", exclude=unused),
             "upstream": upstream,
         }
+        if stage.label_terms:
+            values |= context.weight_inputs()
         if context.is_general(self.index):
             return {**values, "general_corpus": context.corpus_inputs()}
         if config.augmentation is not None:
