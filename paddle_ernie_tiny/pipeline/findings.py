@@ -1,31 +1,31 @@
-"""What preflight finds and does not refuse: in the data, and by rough estimates of passes, disk, memory and time."""
+"""What preflight finds and does not refuse in the data, and by rough estimates of passes and cached signals."""
 
 from __future__ import annotations
 
+from collections import Counter
 from itertools import islice
 from pathlib import Path
-from timeit import Timer
 
 import numpy as np
-import paddle
 
 from ..config import TrainingSettings
 from ..data.corpus import corpus_files, read_lines
-from ..data.rows import characters
+from ..data.rows import Example, characters
 from ..data.splits import TaskData
+from ..data.tokenization import WordPieceTokenizer
 from ..errors import Finding, InputError
 from ..files import free_bytes
-from ..machine import available_memory
 from ..models.weights import has_masked_lm_head
 from ..terms import Needs
-from ..training.trainer import total_steps
 from .context import RunContext
 from .step import fingerprint
 
 _SAMPLE = 2000  # lines or rows that are looked at
 _MANY_PASSES = 20
-_BYTES = 4  # a float32 weight
-_CHECKPOINTS = 3  # two that are kept, and one that is being written
+_LOPSIDED = 0.8  # share of one label from which accuracy says little
+_TOLD = 0.9  # share of rows that hold their own label
+_MANY_UNKNOWN, _FOREIGN = 0.05, 0.5  # shares of unknown tokens
+_PIECES = 1.8  # tokens per character; byte-level vocabularies cut what they do not know into two or three
 
 
 def found(check: str, what: str, where: str, warns: bool = False, remedy: str = "") -> Finding:
@@ -51,8 +51,56 @@ def data_findings(context: RunContext) -> list[Finding]:
     """Labels, repetitions, contradictions and lengths of the labelled data."""
     data = context.data
     labels = data.kind.findings({"train": data.train, "dev": data.dev, "test": data.test}, data.labels)
-    lengths = [_lengths(context, name) for name in data.splits]
-    return [*labels, *_repetitions(data), *_contradictions(data), *lengths]
+    tokens = [finding for name in data.splits for finding in _split_tokens(context, name)]
+    return [*labels, *_imbalance(context), *_repetitions(data), *_contradictions(data), *_leaks(data), *tokens]
+
+
+def _imbalance(context: RunContext) -> list[Finding]:
+    """A metric that one answer to all rows would do well by."""
+    data, metric = context.data, context.config.task.metric
+    if metric != "accuracy" or data.kind.by_token:
+        return []
+    label, count = Counter(row.label for row in data.train if isinstance(row.label, int)).most_common(1)[0]
+    share = count / len(data.train)
+    if share < _LOPSIDED:
+        return []
+    what = f"{share:.0%} of the rows are {data.labels[label]}: one answer to all would have about that accuracy"
+    better = "f1 or matthews" if len(data.labels) == 2 else "macro_f1"
+    remedy = f"set task.metric to {better}, and perhaps task.class_weights to balanced"
+    return [found("imbalance", what, "data.train", True, remedy)]
+
+
+def _leaks(data: TaskData) -> list[Finding]:
+    """Texts that hold their row's label, and evaluated pairs that are training pairs the other way round."""
+    findings = []
+    rows = [row for row in data.train if isinstance(row, Example) and isinstance(row.label, int)]
+    if data.kind.has_labels and rows:
+        for field, name in (("text", "text"), ("text_b", "second text")):
+            texts = [(getattr(row, field) or "").strip() for row in rows]
+            names = [data.labels[row.label] for row in rows if isinstance(row.label, int)]
+            told = sum(map(_tells, texts, names))
+            if told > _TOLD * len(rows):
+                what = f"in {told} of {len(rows)} rows the {name} begins or ends with the row's own label"
+                findings.append(
+                    found("leakage", what, "data.train", True, "check data.columns: is it the right column?")
+                )
+    if not data.kind.may_pair or data.train[0].text_b is None:
+        return findings
+    turned = {row.content[::-1] for row in data.train}
+    for name, examples in data.splits.items():
+        at = [row.line for row in examples if row.content in turned and row.content[0] != row.content[1]]
+        if at and name != "train":
+            first = f"the first on line {at[0]}"
+            what = f"{len(at)} of {len(examples)} pairs occur in the training split the other way round, {first}"
+            remedy = "know that the score counts them, or take them out"
+            findings.append(found("leakage", what, f"data.{name}", True, remedy))
+    return findings
+
+
+def _tells(text: str, label: str) -> bool:
+    """Is the label a word of its own at one end of the text?"""
+    before, after = text.removesuffix(label), text.removeprefix(label)
+    return (before != text and not before[-1:].isalnum()) or (after != text and not after[:1].isalnum())
 
 
 def _repetitions(data: TaskData) -> list[Finding]:
@@ -87,16 +135,19 @@ def _contradictions(data: TaskData) -> list[Finding]:
     return [found("contradictions", what, "data.train", True, "decide on one label")]
 
 
-def _lengths(context: RunContext, split: str) -> Finding:
-    """How many rows are cut, by the teacher's tokenizer if there is one yet, else by characters."""
+def _split_tokens(context: RunContext, split: str) -> list[Finding]:
+    """How many rows are cut, by the teacher's tokenizer if there is one yet, else by characters; unknown tokens."""
     data, rows, limit = context.data, context.data.splits[split], context.config.task.max_length_tokens
     sample = [rows[i] for i in np.random.default_rng(context.config.seed).permutation(len(rows))[:_SAMPLE]]
+    unknown: list[Finding] = []
     if context.teacher_source is None:
         lengths, unit = [characters(example) for example in sample], "characters (the tokenizer is not made yet)"
     else:
         pairs = [example.text_b or "" for example in sample] if rows[0].text_b is not None else None
         encoded, _ = data.kind.tokenize(context.tokenizer, [example.text for example in sample], pairs, 1 << 30)
         lengths, unit = [len(ids) for ids in encoded.input_ids], "tokens"
+        ids = np.concatenate(encoded.input_ids)
+        unknown = vocabulary_findings(context.tokenizer, ids, sum(map(characters, sample)), f"data.{split}")
     cut = np.mean(np.array(lengths) > limit)
     middle, most, longest = np.percentile(lengths, [50, 90, 99])
     of = f"a sample of {len(sample)} rows" if len(sample) < len(rows) else f"{len(sample)} rows"
@@ -104,7 +155,26 @@ def _lengths(context: RunContext, split: str) -> Finding:
         f"{cut:.1%} of {of} are longer than {limit} {unit}; "
         f"median {middle:.0f}, 90 % have at most {most:.0f}, 99 % {longest:.0f}"
     )
-    return found("lengths", what, f"data.{split}", bool(cut > 0.2), "raise task.max_length_tokens")
+    return [found("lengths", what, f"data.{split}", bool(cut > 0.2), "raise task.max_length_tokens"), *unknown]
+
+
+def vocabulary_findings(tokenizer: WordPieceTokenizer, ids: np.ndarray, letters: int, where: str) -> list[Finding]:
+    """The share of unknown tokens among `ids`, of a text of so many characters.
+
+    Raises InputError where text and vocabulary are of different scripts: most tokens are unknown, or characters are cut
+    into pieces.
+    """
+    special = np.isin(ids, [tokenizer.cls_id, tokenizer.sep_id]).sum()
+    count = max(1, len(ids) - special)
+    share, pieces = float((ids == tokenizer.unk_id).sum()) / count, count / max(1, letters)
+    if share > _FOREIGN or pieces > _PIECES:
+        seen = f"{share:.0%} of the tokens are unknown" if share > _FOREIGN else f"{pieces:.1f} tokens per character"
+        what = f"{seen}: the teacher's vocabulary and this text do not share a script"
+        raise InputError(what, where, "use a teacher that was pretrained on text of this language")
+    if share < 0.0005:
+        return []
+    what = f"{share:.1%} of the tokens are unknown to the teacher"
+    return [found("unknown", what, where, share > _MANY_UNKNOWN, "use a teacher of this language and domain")]
 
 
 def corpus_findings(context: RunContext) -> list[Finding]:
@@ -115,6 +185,10 @@ def corpus_findings(context: RunContext) -> list[Finding]:
     files, lines = corpus_files(config.general_corpus.path), _corpus_lines(context)
     what = f"about {lines:,} lines in {len(files)} files, {context.corpus_bytes / 1e6:.1f} MB"
     findings = [found("corpus", what, "general_corpus")]
+    if context.teacher_source is not None:
+        sample = list(islice(read_lines(config.general_corpus.path), _SAMPLE))
+        ids = np.array([i for row in context.tokenizer.encode_plain(sample) for i in row])
+        findings += vocabulary_findings(context.tokenizer, ids, sum(map(len, sample)), "general_corpus")
     for index, settings in enumerate(config.stages):
         if context.is_general(index):
             passes = _passes(settings.training, lines)
@@ -178,80 +252,3 @@ def _tokens(context: RunContext, index: int) -> tuple[float, float]:
         tokens = float(length * rows)
     passes = _passes(config.stages[index].training, rows)
     return tokens * min(1.0, passes), passes
-
-
-def resource_findings(context: RunContext) -> list[Finding]:
-    """Free disk and memory against an estimate, and the time of each step by this machine's speed."""
-    config = context.config
-    teacher, student = (
-        encoder_parameters(shape) + (context.teacher["vocab_size"] + 512) * shape["hidden_size"]
-        for shape in (context.teacher, config.student.model_dump())
-    )
-    trained = [teacher] * (bool(config.teacher.pretrain) + bool(config.teacher.finetune))
-    trained += [student] * (bool(config.baseline) + len(config.stages))
-    # finished models; and, of the largest, checkpoints of weights and two AdamW moments
-    need = _BYTES * (sum(trained) + 3 * _CHECKPOINTS * max(trained)) + context.corpus_bytes
-    free, _ = free_bytes(Path(config.output_dir))
-    what = f"about {need / 1e9:.1f} GB will be written, {free / 1e9:.1f} GB are free"
-    disk = found("disk", what, "output_dir", free < 1.2 * need, "make room, or choose another output_dir")
-    # weights, gradients and two moments of what is trained, beside a teacher's weights; activations come on top
-    need, free = _BYTES * max(4 * teacher, 4 * student + teacher) + 10**9, available_memory()
-    what = f"about {need / 1e9:.1f} GB for models, optimiser, Paddle, without activations; {free / 1e9:.1f} GB free"
-    memory = found("memory", what, "machine", free < need, "free memory, or use smaller models")
-    return [disk, memory, _time(context)]
-
-
-def encoder_parameters(shape: dict) -> int:
-    """Weights of the layers, without embeddings: 4 h^2 + 2 h f per layer, and the biases and norms."""
-    h, f = shape["hidden_size"], shape["intermediate_size"]
-    return shape["num_hidden_layers"] * (4 * h * h + 2 * h * f + 9 * h + f)
-
-
-def _time(context: RunContext) -> Finding:
-    config, teacher, student = context.config, context.teacher, context.config.student.model_dump()
-    corpus, speed, seconds = config.general_corpus, machine_flops(), {}
-    # mean length and rows: batches are of similar lengths, and most rows are shorter than the longest
-    task = 0.6 * config.task.max_length_tokens, len(context.data.train)
-    # three bytes per Chinese character, and about forty characters per line
-    general = (0.6 * corpus.max_length_tokens, max(1, context.corpus_bytes // 120)) if corpus else task
-
-    def add(name: str, settings: TrainingSettings | None, data: tuple, trained: dict, watched: dict | None = None):
-        if settings is not None:
-            length, rows = data
-            tokens = settings.per_device_train_batch_size * settings.gradient_accumulation_steps * length
-            seconds[name] = total_steps(settings, rows) * step_flops(trained, watched, tokens, length) / speed
-
-    if config.teacher.pretrain is not None:
-        add("pretrain", config.teacher.pretrain.training, general, teacher)
-    add("finetune", config.teacher.finetune, task, teacher)
-    add("baseline", config.baseline, task, student)
-    for index, stage in enumerate(config.stages):
-        add(stage.stage, stage.training, general if context.is_general(index) else task, student, teacher)
-    parts = ", ".join(f"{name} {value / 60:.0f}" for name, value in seconds.items())
-    minutes = sum(seconds.values()) / 60
-    about = f"about {minutes:.0f} minute(s)" if minutes >= 1 else "less than a minute"
-    what = (
-        f"{about} (rough estimate) of matrix products at {speed / 1e9:.0f} GFLOP/s ({parts}, in minutes); "
-        "real training takes one and a half to three times that"
-    )
-    return found("time", what, "machine")
-
-
-def step_flops(student: dict, teacher: dict | None, tokens: float, length: float) -> float:
-    """FLOPs of one training step: 6 per weight and token for what is trained, 2 for a teacher's forward pass.
-
-    Attention adds 4 h per pair of tokens and layer to a forward pass, three times that to a training step.
-    """
-
-    def forward(shape: dict) -> float:
-        attention = 4.0 * shape["hidden_size"] * length * shape["num_hidden_layers"]
-        return tokens * (2.0 * encoder_parameters(shape) + attention)
-
-    return 3 * forward(student) + (forward(teacher) if teacher else 0.0)
-
-
-def machine_flops() -> float:
-    """FLOP/s of float32 matrix products of a layer's size on Paddle's present device, measured for under a second."""
-    a, b = paddle.rand([2048, 512]), paddle.rand([512, 512])
-    products, seconds = Timer(lambda: float(paddle.matmul(a, b)[0, 0])).autorange()  # reading it waits for the device
-    return products * 2 * 2048 * 512 * 512 / seconds

@@ -17,7 +17,8 @@ from ..models.build import check_model, load_tokenizer, read_model_config, resol
 from ..models.initialise import check_start
 from ..models.weights import has_masked_lm_head
 from .context import RunContext
-from .findings import corpus_findings, data_findings, model_findings, resource_findings, signals_findings
+from .estimates import resource_findings
+from .findings import corpus_findings, data_findings, model_findings, signals_findings
 from .launch import find_device
 from .step import RunFolder
 

@@ -65,32 +65,41 @@ def run(
         for number, step in enumerate(steps, start=1):
             wait_for_all()  # until what the step builds on is written
             sources.require_unchanged()
-            state, changed = step.state()
-            title = f"[{number}/{len(steps)}] {step.title}"
-            wait_for_all()  # until every process has seen the same
-            if state == "done":
-                say(f"{title}: already done")
-            else:
-                why = f": re-running: {'; '.join(changed[:3])}" if state == "stale" else ""
-                say(title + (": resuming" if state == "resume" else why))
-                if is_main():
-                    step.begin(fresh=state != "resume")
-                wait_for_all()
-                start = time.time()
-                with paddle.utils.unique_name.guard():  # see `Step.run`
-                    result = step.run() if step.every_process or is_main() else {}
-                if is_main():
-                    step.finish(result)
-                say(f"{title}: done in {result.get('seconds', time.time() - start):.0f} s")
-            remove_checkpoints(step.folder)  # only now: a run that is killed before `finish` continues from them
-            if is_main():
-                for line in step.measure_if_needed():
-                    say(f"[{number}/{len(steps)}] {line}")
-                step.gate()
+            _carry_out(step, f"[{number}/{len(steps)}]", say)
             if number == last:
                 say(f"stopped after {until}, as --until asks")
                 return None
         return write_report(folder.root, say) if is_main() else None
+
+
+def _carry_out(step: Step, place: str, say: Callable[[str], None]) -> None:
+    """Does a step's work if it is not done, then what is missing of its measurement."""
+    (state, changed), begun, took = step.state(), time.time(), None
+    title = f"{place} {step.title}"
+    wait_for_all()  # until every process has seen the same
+    if state == "done":
+        say(f"{title}: already done")
+    else:
+        why = f": re-running: {'; '.join(changed[:3])}" if state == "stale" else ""
+        say(title + (": resuming" if state == "resume" else why))
+        if is_main():
+            step.begin(fresh=state != "resume")
+        wait_for_all()
+        with paddle.utils.unique_name.guard():  # see `Step.run`
+            result = step.run() if step.every_process or is_main() else {}
+        if is_main():
+            step.finish(result)
+        took = result.get("seconds", time.time() - begun)
+    remove_checkpoints(step.folder)  # only now: a run that is killed before `finish` continues from them
+    if not is_main():
+        return
+    begun = time.time()
+    step.measure_if_needed(lambda line: say(f"{place} {line}"))
+    measured = time.time() - begun
+    if took is not None:
+        more = f", {measured:.0f} s of them measuring" if measured >= 1 else ""
+        say(f"{title}: done in {took + measured:.0f} s{more}")
+    step.gate()
 
 
 def plan(contexts: dict[str, RunContext]) -> list[Step]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import uuid
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -162,19 +162,20 @@ class Step:
         """Removes the step's work, so that it runs again."""
         shutil.rmtree(self.folder, ignore_errors=True)
 
-    def measure_if_needed(self) -> list[str]:
-        """Measures, unless that was done for the same inputs; lines for the screen if there is a new score."""
+    def measure_if_needed(self, say: Callable[[str], None]) -> None:
+        """Measures, unless that was done for the same inputs; says so before, and the score if there is one."""
         inputs = self.measure_inputs()
         if inputs is None:
-            return []
+            return
         decisive = fingerprint({"step": identity(self.folder), **inputs})
         known = whole_or_none(self.folder / METRICS, f"measurement of {self.title}")
         if known is not None and known["inputs"] == decisive:
-            return []
+            return
+        say(f"{self.title}: measuring")
         values, outputs = self.measure(), self.folder / PREDICTIONS
         write_seal(self.folder / METRICS, {"inputs": decisive, **values}, [outputs] if outputs.is_file() else [])
-        score = values.get("score")
-        return [] if score is None else [f"{self.title}: score {score:.4f} ({values.get('score_kind', 'classifier')})"]
+        if (score := values.get("score")) is not None:
+            say(f"{self.title}: score {score:.4f} ({values.get('score_kind', 'classifier')})")
 
 
 class StepRecord:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import paddle
 from paddle.io import DataLoader, DistributedBatchSampler
+from tqdm import tqdm
 
 from ..data.rows import IGNORED, EncodedRows
 from ..data.tokenization import batches_by_length, pad_batch
@@ -112,8 +113,13 @@ def collate(rows: list[dict], pad_id: int) -> dict[str, np.ndarray]:
 def input_batches(
     rows: EncodedRows, pad_id: int, batch_size: int
 ) -> Iterator[tuple[np.ndarray, dict[str, paddle.Tensor]]]:
-    """Row numbers and a model's inputs of batches of similar length; together they cover every row once."""
-    for indices in batches_by_length(rows.input_ids, batch_size):
-        batch = collate([rows[int(i)] for i in indices], pad_id)
-        batch.pop("labels", None)
-        yield indices, _to_tensors(batch)
+    """Row numbers and a model's inputs of batches of similar length; together they cover every row once.
+
+    A terminal shows a bar over the rows meanwhile.
+    """
+    with tqdm(total=len(rows), desc="evaluating", unit="row", disable=None, leave=False) as bar:
+        for indices in batches_by_length(rows.input_ids, batch_size):
+            batch = collate([rows[int(i)] for i in indices], pad_id)
+            batch.pop("labels", None)
+            yield indices, _to_tensors(batch)
+            bar.update(len(indices))

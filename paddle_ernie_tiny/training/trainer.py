@@ -63,6 +63,11 @@ def total_steps(settings: TrainingSettings, rows: int) -> int:
     return max(1, int(batches // settings.gradient_accumulation_steps * (settings.num_train_epochs or 0)))
 
 
+def checkpoint_steps(settings: TrainingSettings, steps: int) -> int:
+    """Steps between two checkpoints, and two dev scores, of a training of `steps` steps."""
+    return min(settings.save_steps or min(1000, math.ceil(steps / 10)), steps)
+
+
 def training_arguments(
     settings: TrainingSettings, rows: int, output_dir: Path, vdl_dir: Path, seed: int
 ) -> TrainingArguments:
@@ -70,7 +75,6 @@ def training_arguments(
     paddlenlp_logger.set_level("ERROR")
     logging.getLogger("paddle").setLevel(logging.ERROR)
     steps = total_steps(settings, rows)
-    save_steps = settings.save_steps or min(1000, math.ceil(steps / 10))
     values = settings.model_dump(include=_PASSED_ON)
     if settings.lr_scheduler_type == "constant":  # which leaves the warm-up out that `warmup_ratio` asks for
         values["lr_scheduler_type"] = "constant_with_warmup"
@@ -82,7 +86,7 @@ def training_arguments(
         fp16=settings.precision == "float16",
         fp16_opt_level="O1",  # of both: weights and optimiser states stay in float32
         logging_steps=min(settings.logging_steps, steps),
-        save_steps=min(save_steps, steps),
+        save_steps=checkpoint_steps(settings, steps),
         save_strategy="steps",
         seed=seed,
         device=paddle.get_device().split(":")[0],

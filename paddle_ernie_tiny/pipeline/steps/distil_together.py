@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -84,5 +85,6 @@ class DistilStudents(Step):
         for step in self.members.values():
             step.remove()
 
-    def measure_if_needed(self) -> list[str]:
-        return [line for step in self.members.values() for line in step.measure_if_needed()]
+    def measure_if_needed(self, say: Callable[[str], None]) -> None:
+        for step in self.members.values():
+            step.measure_if_needed(say)
