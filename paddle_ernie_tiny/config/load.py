@@ -26,9 +26,10 @@ from .schema import RunConfig
 
 @dataclass(frozen=True)
 class Task:
-    """A task: its title, and the values of `task` and `data` that a configuration need not repeat."""
+    """A task: its title and language, and the values of `task` and `data` that a configuration need not repeat."""
 
     title: str
+    language: str
     task: dict[str, Any]
     data: dict[str, Any]
 

@@ -16,6 +16,7 @@ from ..kinds import KINDS
 from ..kinds.metrics import metrics_of
 from ..sections import Column, Fraction, PathName, PositiveInt, Section, Weight, key
 from ..stages import STAGES
+from .card_settings import CardSettings
 from .objective_settings import ObjectiveSettings
 from .training_settings import TrainingSettings
 
@@ -271,6 +272,7 @@ class RunConfig(Section):
     stages: list[StageSettings] = Field(..., min_length=1)
     export: ExportSettings = Field(default_factory=ExportSettings)
     benchmark: BenchmarkSettings | None = key(None, "speed of teacher and student; null: not measured")
+    card: CardSettings = Field(default_factory=CardSettings)
     save_minutes: Annotated[float, Field(gt=0, le=1e6)] | None = key(
         None, "a checkpoint also when this time has passed since the last; changes no result"
     )

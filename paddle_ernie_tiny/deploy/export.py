@@ -26,6 +26,7 @@ from ..kinds import KINDS
 from ..kinds.metrics import metrics_of
 from ..processes import in_child
 from .bundle import MANIFEST, SIZES, Manifest, read_manifest, write_manifest
+from .card import Facts, describe_bundle, facts_of
 from .predictor import Predictor
 from .row_files import read_rows, read_texts
 
@@ -49,6 +50,7 @@ class ExportRequest:
     tolerance: float = EXPORT_TOLERANCE
     table: dict[str, Any] = field(default_factory=dict)  # the layout of the training data
     graph: str = "served"  # graph.py; "plain": the model as it is written, for comparison
+    facts: Facts | None = None  # for the card: what a finished run knows of the model
 
 
 def export_bundle(request: ExportRequest) -> dict[str, Any]:
@@ -138,6 +140,7 @@ def export(
             texts_b=texts_b,
             tolerance=tolerance,
             table={"format": "auto", "header": "auto", "text": 0, "text_b": 1 if pair else None, "label": 1 + pair},
+            facts=facts_of(folder),
         )
     )
 
@@ -188,7 +191,7 @@ def _write_bundle(request: ExportRequest, folder: Path) -> dict[str, Any]:
     write_manifest(folder, manifest)
     served = Predictor(folder).outputs(request.texts, request.texts_b)
     manifest.parity = parity_of(served, dynamic, request.tolerance)
-    write_manifest(folder, manifest)
+    describe_bundle(folder, manifest, request.facts)
     return manifest.parity
 
 
@@ -277,5 +280,5 @@ def _write_onnx(
         "paddle2onnx": metadata.version("paddle2onnx"),
         "onnxruntime": onnxruntime.__version__,
     }
-    write_manifest(folder, manifest)
+    describe_bundle(folder, manifest)
     return manifest.parity

@@ -22,6 +22,7 @@ from ..files import new_folder
 from ..machine import has_vnni
 from ..processes import in_child
 from .bundle import MANIFEST, read_manifest, write_manifest
+from .card import describe_bundle
 from .export import OLD_FORMAT
 from .predictor import Predictor
 from .row_files import LabelledRows, read_labelled
@@ -138,7 +139,7 @@ def _quantize(request: QuantizeRequest, folder: Path) -> dict[str, Any]:
     }
     made = {"tried": tried, "sensitivity": sensitivity}
     manifest.quantization = {**(manifest.quantization or {}), **made}
-    write_manifest(folder, manifest)
+    describe_bundle(folder, manifest)
     return {"passed": passed, "parity": manifest.parity, **made}
 
 

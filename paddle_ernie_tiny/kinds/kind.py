@@ -60,6 +60,7 @@ class Kind:
     shown_metrics: ClassVar[tuple[str, ...]] = ()  # what is usually read beside the task's own metric
     augmenter: ClassVar[str] = "words"  # a row of augmentation.augmenters.AUGMENTERS
     unit_name: ClassVar[str] = "rows"  # what has a label
+    pipeline_tag: ClassVar[str] = "text-classification"  # the hub's name of such a task
     has_labels: ClassVar[bool] = True  # is the answer one of several labels, not a number?
     text_rows: ClassVar[bool] = True  # are a data set's rows raw text, not words?
     graphs: ClassVar[tuple[str, ...]] = ("served", "plain")  # it can be exported as; "served": for one token alone

@@ -53,6 +53,7 @@ class TokenClassification(Kind):
     soft_unit = "labelled"
     augmenter = "entities"
     unit_name = "words"
+    pipeline_tag = "token-classification"
     answer_fields = {"entities": list[Entity]}
     no_label = {"tags": None}
     hard_symbol = "CE(labels, student) over words"

@@ -14,6 +14,7 @@ import paddle
 
 from ..config import RunConfig, dump_config
 from ..deploy.bundle import MANIFEST
+from ..deploy.card import CARD
 from ..distributed import connect, is_main, wait_for_all
 from ..errors import InputError
 from ..files import at, write_json
@@ -27,7 +28,7 @@ from .report import write_report
 from .sources import Sources
 from .step import RunFolder, Step
 from .steps.classifiers import Baseline, FinetuneTeacher, GivenTeacher, PretrainTeacher
-from .steps.deliver import Benchmark, Export, Quantise
+from .steps.deliver import Benchmark, Card, Export, Quantise
 from .steps.distil import Distil
 from .steps.distil_together import DistilStudents
 
@@ -133,6 +134,7 @@ def plan(contexts: dict[str, RunContext]) -> list[Step]:
         if config.benchmark is not None:
             product = folder.benchmark / "result.json"
             steps.append(Benchmark(context, folder.record("benchmark"), config.benchmark, product))
+        steps.append(Card(context, folder.record("card"), product=folder.bundle / CARD))
     return steps
 
 

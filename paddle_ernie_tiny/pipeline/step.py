@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..deploy.bundle import MANIFEST
+from ..deploy.card import CARD
 from ..distributed import processes
 from ..files import read_json, text_sha256
 from ..seals import FILES, SEAL, SEALED, DamageError, read_seal, sums_of, whole_or_none, write_seal
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
 DONE, INPUTS, METRICS, PREDICTIONS = "done.json", "inputs.json", "metrics.json", "predictions.npz"  # of a step
 FINAL = "final"  # the model that a training step leaves in its folder
 _OWN = ("teacher", "baseline", "stages", "students", "bundle", "bundle-int8", "benchmark", "vdl", "data")
+_TOLD = {CARD, MANIFEST}  # files of a bundle that the step of the card writes again
 _OWN_FILES = ("config.resolved.yaml", "preflight.json", "report.json", "report.md", "report.html")
 
 
@@ -50,7 +53,7 @@ class RunFolder:
         return self.root / "stages" / f"{index + 1}-{name}"
 
     def record(self, step: str) -> Path:
-        """The step whose product is one of the three folders that hold nothing but the product."""
+        """The step whose product is in one of the three folders that hold nothing but the product."""
         return self.root / "data" / step
 
     def prepared(self, name: str) -> Path:
@@ -135,8 +138,7 @@ class Step:
 
     def files(self) -> list[Path]:
         """The product's files, for which the record vouches."""
-        folder = self.product if self.product.is_dir() else self.product.parent
-        return [path for path in folder.rglob("*") if path.is_file()]
+        return _files_in(self.product if self.product.is_dir() else self.product.parent)
 
     def begin(self, fresh: bool) -> None:
         """Opens the folder; `fresh` removes what an earlier, different run left there. In the main process alone."""
@@ -218,9 +220,25 @@ class StepRecord:
         same files, it keeps its id.
         """
         seal, files, before = self.folder / DONE, list(files), self._before
-        same = FILES in before and before["inputs"] == self.inputs and before[FILES] == sums_of(seal, files)
+        same = FILES in before and before["inputs"] == self.inputs
+        same = same and _made(before[FILES]) == _made(sums_of(seal, files))
         identifier = before["id"] if same else uuid.uuid4().hex
         write_seal(seal, {"id": identifier, "inputs": self.inputs, "result": result}, files)
+
+
+def seal_again(folder: Path, product: Path) -> None:
+    """Lets the record in `folder` vouch for its product's files as they are now; the step keeps its id."""
+    done = read_seal(folder / DONE, files=False) or {}
+    write_seal(folder / DONE, {key: done[key] for key in ("id", "inputs", "result")}, _files_in(product))
+
+
+def _files_in(folder: Path) -> list[Path]:
+    return [path for path in folder.rglob("*") if path.is_file()]
+
+
+def _made(sums: dict[str, str]) -> dict[str, str]:
+    """The checksums of what a step alone has made."""
+    return {name: digest for name, digest in sums.items() if Path(name).name not in _TOLD}
 
 
 def identity(folder: Path) -> str:

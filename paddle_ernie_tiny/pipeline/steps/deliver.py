@@ -1,4 +1,4 @@
-"""Steps after training: the exported bundle, and if asked for an int8 one beside it and a benchmark."""
+"""Steps after training: the exported bundle, if asked for an int8 one beside it and a benchmark, and the model card."""
 
 from __future__ import annotations
 
@@ -12,12 +12,22 @@ from ...benchmark.request import BenchRequest
 from ...benchmark.results import write_folder
 from ...config import BenchmarkSettings, Int8Settings
 from ...config.schema import ExportSettings
+from ...deploy.bundle import MANIFEST, read_manifest
+from ...deploy.card import CARD, describe_bundle
 from ...deploy.export import ExportRequest, export_bundle
 from ...deploy.quantize import QuantizeRequest, quantize_bundle
 from ...deploy.row_files import LabelledRows
+from ...files import new_folder
 from ...models.weights import model_fingerprint
+from ..card_facts import card_facts
 from ..context import RunContext
-from ..step import FINAL, Step, fingerprint, identity
+from ..step import FINAL, Step, fingerprint, identity, seal_again
+
+
+def bundles_of(context: RunContext) -> dict[str, Path]:
+    """The student's bundles by the steps that made them."""
+    folder, int8 = context.folder, context.config.export.int8
+    return {"export": folder.bundle, **({} if int8 is None else {"quantize": folder.int8_bundle})}
 
 
 class DeliverStep(Step):
@@ -104,19 +114,13 @@ class Benchmark(DeliverStep):
     name = "benchmark"
     settings: BenchmarkSettings
 
-    @property
-    def bundles(self) -> dict[str, Path]:
-        """The student's bundles by the steps that made them."""
-        folder, int8 = self.context.folder, self.context.config.export.int8
-        return {"export": folder.bundle, **({} if int8 is None else {"quantize": folder.int8_bundle})}
-
     def inputs(self) -> dict[str, Any]:
         context = self.context
         return {
             "benchmark": self.settings.model_dump(mode="json"),
             "rows": context.data.fingerprints,
             "teacher": model_fingerprint(context.teacher_model("finetuned")),
-            "upstream": {step: identity(context.folder.record(step)) for step in self.bundles},
+            "upstream": {step: identity(context.folder.record(step)) for step in bundles_of(context)},
         }
 
     def run(self) -> dict[str, Any]:
@@ -124,9 +128,40 @@ class Benchmark(DeliverStep):
         export_bundle(export_request(context, context.teacher_model("finetuned"), teacher))
         rows, measured = LabelledRows.of(context.data.test), self.settings.text and context.data.kind.text_rows
         texts = (rows.texts, rows.texts_b) if measured else None
-        models = [str(bundle) for bundle in (teacher, *self.bundles.values())]
+        models = [str(bundle) for bundle in (teacher, *bundles_of(context).values())]
         how = self.settings.model_dump(exclude={"text"})
         result = bench(BenchRequest(models, texts=texts, cache=self.folder, **how))
         write_folder(result, self.product.parent)
         shutil.rmtree(teacher)
         return {"warnings": result["warnings"]}
+
+
+class Card(Step):
+    """The model card of every bundle, once all that it tells is measured.
+
+    A bundle is sealed by the step that made it and by its own manifest: both are written again.
+    """
+
+    name = "card"
+    every_process = False
+
+    def inputs(self) -> dict[str, Any]:
+        student = identity(self.context.stage_folder(-1))
+        return {"facts": card_facts(self.context), "upstream": {"student": student}}
+
+    def run(self) -> dict[str, Any]:
+        facts, source = card_facts(self.context), self.product
+        for step, bundle in bundles_of(self.context).items():
+            with new_folder(bundle, marker=MANIFEST) as folder:
+                shutil.copytree(bundle, folder, dirs_exist_ok=True)
+                manifest = read_manifest(folder)
+                if bundle == source.parent:
+                    describe_bundle(folder, manifest, facts)
+                else:
+                    shutil.copyfile(source, folder / CARD)
+                    describe_bundle(folder, manifest)
+            seal_again(self.context.folder.record(step), bundle)
+        return {}
+
+    def files(self) -> list[Path]:
+        return [bundle / name for bundle in bundles_of(self.context).values() for name in (CARD, MANIFEST)]
