@@ -65,7 +65,7 @@ def facts_of(checkpoint: str | os.PathLike) -> Facts | None:
     Raises DamageError if the run's records are damaged.
     """
     folder = Path(checkpoint).resolve()
-    root = folder.parents[min(2, len(folder.parents) - 1)]
+    root = folder.parent.parent.parent
     card, stage = (read_seal(path, files=False) for path in (root / RECORD, folder.parent / RECORD.name))
     if folder.name != "final" or card is None or stage is None:
         return None
@@ -76,7 +76,7 @@ def describe_bundle(folder: Path, manifest: Manifest, facts: Facts | None = None
     """Writes the folder's card, then its manifest. Without `facts`, a card that is there already is kept but for the
     part on this folder: that of the bundle from which this one was made."""
     path = folder / CARD
-    subject, source = _subject_of(folder, manifest), path.read_text("utf-8") if path.is_file() else None
+    subject, source = _subject_of(folder, manifest), path.read_text("utf-8", "replace") if path.is_file() else None
     write_text(path, _card(facts, subject) if source is None or facts is not None else _derived(source, subject))
     write_manifest(folder, manifest)
 
@@ -98,7 +98,7 @@ def write_transformers_card(
     facts, path = facts_of(checkpoint), Path(folder) / CARD
     checks = ["Not compared with the Paddle model that it was made from."]
     if parity is not None:
-        checks = [_agreement("PyTorch", "Paddle", parity)]
+        checks = [_agreement("PyTorch", "Paddle", kind, parity)]
     mb = sum(file.stat().st_size for file in path.parent.glob("*.safetensors")) / 1e6
     task = facts["task"] if facts else kind.name
     write_text(path, _card(facts, CardSubject("transformers", kind, task, labels, parameters, mb, checks, versions)))
@@ -114,7 +114,7 @@ def _subject_of(folder: Path, manifest: Manifest) -> CardSubject:
         checks.append(_int8_sentence(manifest))
     elif parity:
         pair = ("ONNX Runtime", "Paddle Inference") if form == "onnx" else ("Paddle Inference", "the trained model")
-        checks.append(_agreement(*pair, parity))
+        checks.append(_agreement(*pair, manifest.kind, parity))
     return CardSubject(
         form,
         manifest.kind,
@@ -132,10 +132,11 @@ def _subject_of(folder: Path, manifest: Manifest) -> CardSubject:
     )
 
 
-def _agreement(one: str, other: str, parity: dict[str, Any]) -> str:
+def _agreement(one: str, other: str, kind: Kind, parity: dict[str, Any]) -> str:
     allowed = f" (allowed: {parity['tolerance']:g})" if parity.get("tolerance") is not None else ""
-    figures = f"by at most {parity['max_abs_diff']:.2g} on {parity['rows']} rows{allowed}"
-    return f"Logits of {one} differ from those of {other} {figures}; labels agree on {parity['label_agreement']:.2%}."
+    figures = f"by at most {parity['max_abs_diff']:.2g} on {parity['rows']:.0f} rows{allowed}"
+    agreed = f"; labels agree on {parity['label_agreement']:.2%}" if kind.has_labels else ""
+    return f"Logits of {one} differ from those of {other} {figures}{agreed}."
 
 
 def _int8_sentence(manifest: Manifest) -> str:
@@ -144,7 +145,7 @@ def _int8_sentence(manifest: Manifest) -> str:
     agreed = parity.get("label_agreement")
     return (
         f"int8: {manifest.metric} {parity['metric_int8']:.4f} against {parity['metric_fp32']:.4f} in fp32 on "
-        f"{parity['rows']} dev rows (it may lose {parity['max_drop_points']:g} points)"
+        f"{parity['rows']:.0f} dev rows (it may lose {parity['max_drop_points']:g} points)"
         + ("" if agreed is None else f"; labels agree on {agreed:.2%}")
         + f". Left in fp32: {left}. Calibrated on {made.get('calibration_rows')} rows, compared on a CPU "
         f"{'with' if made.get('gated_on_vnni') else 'without'} VNNI; kernels of other CPUs round differently."
@@ -213,23 +214,29 @@ def _on_one_line(value: Any) -> Any:
 
 
 def _card(facts: Facts | None, subject: CardSubject) -> str:
-    own = f"{_BEGIN}\n{_rendered('card_form.md.j2', s=subject)}{_END}\n"
-    text = _rendered("card.md.j2", f=facts, s=subject, name=facts["card"]["name"] if facts else subject.task, own=own)
+    name = facts["card"]["name"] if facts else subject.task
+    text = _rendered("card.md.j2", f=facts, s=subject, name=name, own=_own_part(subject))
     return _yaml(_of_form(_header(facts, subject), subject)) + text
+
+
+def _own_part(subject: CardSubject) -> str:
+    return f"{_BEGIN}\n\n{_rendered('card_form.md.j2', s=subject)}\n{_END}\n"
 
 
 def _derived(source: str, subject: CardSubject) -> str:
     """Another folder's card for this one. A card with no such part (the user's own) is kept, and gets it at its end."""
     import yaml
 
-    own = f"{_BEGIN}\n{_rendered('card_form.md.j2', s=subject)}{_END}\n"
-    header = _HEADER.match(source)
+    own, header = _own_part(subject), _HEADER.match(source)
     body = source[header.end() :] if header else ""
     before, begin, rest = body.partition(f"{_BEGIN}\n")
     _, end, after = rest.partition(f"{_END}\n")
-    if not (header and begin and end):
-        return f"{source.rstrip()}\n\n{own}"
-    return _yaml(_of_form(yaml.safe_load(header.group(1)), subject)) + before + own + after
+    try:
+        if header and begin and end:
+            return _yaml(_of_form(yaml.safe_load(header.group(1)), subject)) + before + own + after
+    except (yaml.YAMLError, AttributeError, LookupError, TypeError, ValueError):
+        pass  # a header that was edited by hand, and holds something else now
+    return f"{source.rstrip()}\n\n{own}"
 
 
 def _rendered(template: str, **values: Any) -> str:
@@ -266,7 +273,7 @@ def _escaped(text: str) -> _Markdown:
     """A text of one line in which nothing is Markdown, HTML or an address."""
     if isinstance(text, _Markdown):
         return text
-    return _Markdown(_MARKUP.sub(lambda found: "\\" + found.group(), " ".join(text.split())))
+    return _Markdown(_MARKUP.sub(lambda found: "\\" + found.group(), re.sub(r"\s+", " ", text)))
 
 
 def _code(text: Any) -> _Markdown:

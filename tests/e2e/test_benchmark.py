@@ -23,6 +23,9 @@ def test_teacher_and_student_side_by_side(finished, tmp_path):
     assert "## Speed" in (run.root / "report.md").read_text(encoding="utf-8")
     assert (run.root / "report.html").read_text(encoding="utf-8").count("data:image/png") >= 6
     assert not (run.root / "data" / "benchmark" / "teacher").exists()
+    card = (run.root / "bundle" / "README.md").read_text(encoding="utf-8")
+    assert "## Speed" in card and f"of {measured['environment']['cpu']};" in card
+    assert f"| {measured['records'][1]['latency_ms']['p50']:.2f} |" in card
 
 
 def test_a_run_without_the_section_reports_none(finished):

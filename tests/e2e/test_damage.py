@@ -149,7 +149,7 @@ def test_the_command_says_each_part_and_exits_by_what_it_found(finished, tmp_pat
     done = ernie_tiny("verify", run.root)
     assert done.returncode == 0 and "ok       stages/1-general/done.json: 6 files in final/" in done.stdout, done.stderr
     done = ernie_tiny("verify", run.root / "bundle")
-    assert done.returncode == 0 and "ok       manifest.json: 4 files" in done.stdout, done.stderr
+    assert done.returncode == 0 and "ok       manifest.json: 5 files" in done.stdout, done.stderr
     flip(run.root / "bundle" / "model.pdiparams")
     for folder, remedy in ((run.root, "ernie-tiny run CONFIG"), (run.root / "bundle", "ernie-tiny export")):
         done = ernie_tiny("verify", folder)

@@ -2,6 +2,8 @@
 
 import json
 
+from paddle_ernie_tiny.pipeline.verify import verify
+
 from .conftest import ernie_tiny
 
 
@@ -17,6 +19,10 @@ def test_int8_is_added_to_a_finished_run_and_a_part_that_is_not_there_is_refused
     assert manifest["precision"] == "int8" and manifest["quantization"]["calibration_rows"] == 16
     assert report["rows"] == 40 and report["metric_int8"] == manifest["parity"]["metric_int8"]
     assert "bundle-int8" in (run.root / "report.md").read_text(encoding="utf-8")
+    cards = {name: (run.root / name / "README.md").read_text(encoding="utf-8") for name in ("bundle", "bundle-int8")}
+    assert "In int8 (dev split, 40 rows)" in cards["bundle"] and "split: test" in cards["bundle"]
+    assert f"value: {report['metric_int8']}\n" in cards["bundle-int8"] and "split: dev" in cards["bundle-int8"]
+    assert "README.md" in manifest["files"] and not verify(run.root, lambda line: None)
     evaluated = ernie_tiny("evaluate", run.root / "bundle-int8", run.folder / "dev.tsv")
     assert json.loads(evaluated.stdout)["accuracy"] == manifest["parity"]["metric_int8"]
 

@@ -150,7 +150,7 @@ class Card(Step):
         return {"facts": card_facts(self.context), "upstream": {"student": student}}
 
     def run(self) -> dict[str, Any]:
-        facts, source = card_facts(self.context), self.product
+        facts, source = self.record.inputs["facts"], self.product
         for step, bundle in bundles_of(self.context).items():
             with new_folder(bundle, marker=MANIFEST) as folder:
                 shutil.copytree(bundle, folder, dirs_exist_ok=True)
