@@ -65,7 +65,7 @@ def _card(context: RunContext) -> dict[str, Any]:
     named = _LANGUAGE.search((published or "").lower())
     spoken = TASKS[config.task.name].language if config.task.name in TASKS else named and named.group(1)
     return {
-        "name": given.name or "-".join(filter(None, (config.task.name, context.student))),
+        "name": "-".join(filter(None, (given.name or config.task.name, context.student))),
         "license": given.license,
         "language": given.language or ("zh" if spoken == "chinese" else spoken),
         "base_model": given.base_model or published,

@@ -19,7 +19,9 @@ def test_a_converted_bundle_answers_alike(name, request, tmp_path):
     out = tmp_path / "onnx"
     parity = export_onnx(bundle.folder, out, bundle.texts, bundle.texts_b)
     assert parity["max_abs_diff"] <= 1e-4 and parity["rows"] == 48
-    assert sorted(read_manifest(out).files) == ["model.onnx", "tokenizer.json", "vocab.txt"]
+    assert sorted(read_manifest(out).files) == ["README.md", "model.onnx", "tokenizer.json", "vocab.txt"]
+    card = (out / "README.md").read_text(encoding="utf-8")
+    assert "Logits of ONNX Runtime differ" in card and "library_name: onnxruntime" in card and "pdmodel" not in card
     session = onnxruntime.InferenceSession(str(out / "model.onnx"), providers=["CPUExecutionProvider"])
     for batch, length in ((1, 5), (3, 17)):
         ids = np.random.default_rng(batch).integers(5, 40, (batch, length))

@@ -1,4 +1,4 @@
-"""The model card of finished runs: in the bundle and its manifest, sealed, without a path, made again only if needed."""
+"""The model card of finished runs: in bundle and manifest, sealed, without a path, made again only if needed."""
 
 import json
 
