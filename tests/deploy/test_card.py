@@ -23,6 +23,7 @@ HOSTILE = [
     "a|b\n| c | d |",
     "# heading\n\n- list\n> quote",
     "```\ncode",
+    "x` <b>y</b> [z](http://evil.example) `",
     "**bold** _em_ ~~gone~~ $x$",
     "<!-- /this folder -->",
     "<!-- this folder -->",
