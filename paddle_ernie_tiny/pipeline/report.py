@@ -77,6 +77,7 @@ def collect(root: Path) -> Values:
         "retention": student["score"] / teacher["score"] if teacher["score"] else None,
         "stages": [_stage(stage, settings) for stage, settings in stages],
         "latent": _latent(stages),
+        "tokenizers": results[-1].get("tokenizers"),  # of teacher and student
         "export": {**_pick(manifest["parity"], *parity), "bundle": folder.bundle.name},
         "int8": _int8(folder) if config["export"].get("int8") is not None else None,
         "fidelity": _fidelities(student, baseline, teacher, kind),
@@ -172,7 +173,8 @@ def _benchmark(folder: RunFolder) -> Values:
 def _classifier(step: Path) -> Values:
     metrics = _recorded(step / METRICS, "the step was not measured")
     with np.load(step / PREDICTIONS) as arrays:
-        return {**metrics, "logits": arrays["logits"], "unseen": arrays["unseen"]}
+        own = {"logits": arrays["logits"], "unseen": arrays["unseen"], "row_of_answer": arrays["rows"]}
+    return {**metrics, **own}
 
 
 def _fidelities(student: Values, baseline: Values | None, teacher: Values, kind: Kind) -> Values:
@@ -180,17 +182,28 @@ def _fidelities(student: Values, baseline: Values | None, teacher: Values, kind:
 
     And how much less the student disagrees with the teacher.
     """
-    unseen = teacher["unseen"]
-    chosen = unseen if unseen.any() else np.ones_like(unseen)
-    rows = {"rows": int(chosen.sum()), "rows_are_unseen": bool(unseen.any())}
     values: Values = {"student": None, "baseline": None}
     for name, model in (("student", student), ("baseline", baseline)):
         if model is not None:
-            values[name] = {**kind.fidelity(model["logits"][chosen], teacher["logits"][chosen]), **rows}
+            _, own, theirs = np.intersect1d(*(_answers(m["row_of_answer"]) for m in (model, teacher)), True, True)
+            unseen = teacher["unseen"][theirs]
+            chosen = unseen if unseen.any() else np.ones_like(unseen)
+            logits = model["logits"][own][chosen], teacher["logits"][theirs][chosen]
+            rows = {"rows": int(chosen.sum()), "rows_are_unseen": bool(unseen.any())}
+            values[name] = {**kind.fidelity(*logits), **rows}
     if baseline is not None and values["baseline"]["agreement"] is not None:
         own, other = (1 - values[name]["agreement"] for name in ("student", "baseline"))
         values["disagreement_ratio"] = own / other if other else None
     return values
+
+
+def _answers(rows: np.ndarray) -> np.ndarray:
+    """A number for each answer, by its row (int64 [answers], rising) and its place there.
+
+    Two tokenizers may leave a different number of a row's words.
+    """
+    place = np.arange(len(rows)) - np.searchsorted(rows, rows)
+    return rows * (1 << 20) + place
 
 
 def _stage(folder: Path, settings: Values) -> Values:
