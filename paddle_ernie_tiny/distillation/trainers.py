@@ -45,7 +45,8 @@ class DistillationTrainer(ToolkitTrainer):
         own = {name: inputs.pop(f"teacher_{name}") for name in INPUTS if f"teacher_{name}" in inputs}
         answers = self.teacher(own or inputs, rows)
         if at is not None and answers.logits is not None:
-            answers.logits = paddle.take_along_axis(answers.logits, at.unsqueeze(-1), axis=1)
+            places = at.unsqueeze(-1).expand([-1, -1, answers.logits.shape[-1]])
+            answers.logits = paddle.take_along_axis(answers.logits, places, axis=1, broadcast=False)
         return answers
 
     def compute_loss(self, model: Any, inputs: dict[str, Tensor], return_outputs: bool = False) -> Tensor:
