@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -32,6 +32,13 @@ class ModelShape(Section):
         if self.sized and width % heads:
             raise ValueError(f"hidden_size {width} is not a multiple of num_attention_heads {heads}")
         return self
+
+
+def make_way(student: dict[str, Any], init: Any) -> None:
+    """Takes the sizes out of a student's section that is about to start from a model with its own, by `init`."""
+    if isinstance(init, dict) and init.get("folder") is not None:
+        for size in SIZES:
+            student.pop(size, None)
 
 
 class StudentInit(Section):

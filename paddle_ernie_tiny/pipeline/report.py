@@ -123,7 +123,7 @@ def side_by_side(root: Path, reports: dict[str, Path]) -> Values:
         **_pick(first, "task", "kind", "metric", "evaluated_on", "teacher", "labels", "seed", "environment"),
         "students": {
             name: {
-                **_pick(report, "student", "baseline", "retention", "fidelity", "sizes"),
+                **_pick(report, "student", "baseline", "retention", "tokenizers", "fidelity", "sizes"),
                 "report": str(reports[name].relative_to(root)),
                 "bundle": str((reports[name].parent / report["export"]["bundle"]).relative_to(root)),
             }
@@ -185,7 +185,7 @@ def _fidelities(student: Values, baseline: Values | None, teacher: Values, kind:
     values: Values = {"student": None, "baseline": None}
     for name, model in (("student", student), ("baseline", baseline)):
         if model is not None:
-            _, own, theirs = np.intersect1d(*(_answers(m["row_of_answer"]) for m in (model, teacher)), True, True)
+            own, theirs = common_answers(model["row_of_answer"], teacher["row_of_answer"])
             unseen = teacher["unseen"][theirs]
             chosen = unseen if unseen.any() else np.ones_like(unseen)
             logits = model["logits"][own][chosen], teacher["logits"][theirs][chosen]
@@ -197,13 +197,13 @@ def _fidelities(student: Values, baseline: Values | None, teacher: Values, kind:
     return values
 
 
-def _answers(rows: np.ndarray) -> np.ndarray:
-    """A number for each answer, by its row (int64 [answers], rising) and its place there.
+def common_answers(one: np.ndarray, other: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The places of the answers that two models both gave, in the first's answers and in the second's.
 
-    Two tokenizers may leave a different number of a row's words.
+    one, other: the row of each answer, int64 [answers], rising. Two tokenizers may cut a row after different words.
     """
-    place = np.arange(len(rows)) - np.searchsorted(rows, rows)
-    return rows * (1 << 20) + place
+    first, second = (rows * (1 << 20) + np.arange(len(rows)) - np.searchsorted(rows, rows) for rows in (one, other))
+    return np.flatnonzero(np.isin(first, second)), np.flatnonzero(np.isin(second, first))
 
 
 def _stage(folder: Path, settings: Values) -> Values:

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import shutil
 import signal
 import subprocess
 import time
@@ -65,7 +66,7 @@ def write_run(folder, kind, start, **more):
         "student": {"init": {"folder": str(start)}, "hidden_dropout_prob": 0.0},
         "baseline": training(5),
         "objective": {name: {"weight": 0} for name in ("attention", "hidden", "embedding")},
-        "stages": [{"stage": "task_specific", "training": training(200, save_steps=10), "teacher_signals": "cached"}],
+        "stages": [{"stage": "task_specific", "training": training(100, save_steps=10), "teacher_signals": "cached"}],
         "export": {"rows": 20},
         **more,
     }
@@ -125,18 +126,19 @@ def test_the_bundle_answers_what_the_run_measured(named):
 
 def test_a_killed_run_ends_with_the_same_weights(named, tmp_path):
     folder, _ = named
-    config = yaml.safe_load((folder / "run.yaml").read_text(encoding="utf-8"))
-    (tmp_path / "run.yaml").write_text(yaml.safe_dump({**config, "output_dir": str(tmp_path / "run")}))
-    process = subprocess.Popen(command("run", tmp_path / "run.yaml"), stdout=subprocess.DEVNULL)
+    shutil.copytree(folder / "run", tmp_path / "run")
+    shutil.rmtree(tmp_path / "run" / "data" / "signals")
+    again = ["run", folder / "run.yaml", f"output_dir={tmp_path / 'run'}"]
+    process = subprocess.Popen(command(*again, "--from-stage", "task_specific"), stdout=subprocess.DEVNULL)
     end, checkpoint = time.time() + 240, tmp_path / "run" / STAGE / "checkpoint-30" / "complete"
-    while not checkpoint.is_file():
+    while not checkpoint.is_file():  # it is gone from the finished run
         assert process.poll() is None and time.time() < end
         time.sleep(0.02)
     process.send_signal(signal.SIGKILL)
     process.wait()
-    done = ernie_tiny("run", tmp_path / "run.yaml")
+    done = ernie_tiny(*again, "--until", "task_specific")
     assert done.returncode == 0 and "resuming at step" in done.stdout + done.stderr, done.stdout + done.stderr
-    assert sha256(tmp_path) == sha256(folder)
+    assert "baseline: already done" in done.stdout and sha256(tmp_path) == sha256(folder)
 
 
 def test_without_the_network_the_remedy_is_told(named, tmp_path, monkeypatch):
