@@ -153,9 +153,13 @@ class RunContext:
         return self.tokenizers["student"] is self.tokenizers["teacher"]
 
     def tokenizer_facts(self) -> dict[str, dict[str, Any]]:
-        """Of teacher and student, for the report: the model that the tokenizer is from, its size and fingerprint."""
+        """Of teacher and student, for the report: the model that the tokenizer is from, its size and fingerprint.
+
+        Of a model in a folder the folder's own name, without the path on this machine.
+        """
         teacher = self.config.teacher.model or "pre-trained in this run"
-        names = {"teacher": teacher, "student": teacher if self.shares_vocabulary else self.config.student.init.folder}
+        origins = {"teacher": teacher, "student": self.config.student.init.folder or teacher}
+        names = {side: Path(name).name if Path(name).is_dir() else name for side, name in origins.items()}
         return {
             side: {"name": names[side], "tokens": tokenizer.vocab_size, "fingerprint": tokenizer.fingerprint}
             for side, tokenizer in self.tokenizers.items()
