@@ -270,8 +270,9 @@ class RunContext:
         return {"text": corpus_fingerprint(settings.path), **settings.model_dump(exclude={"path"})}
 
     def start_inputs(self) -> dict[str, str]:
-        """The weights that the student starts from, if they are not random."""
+        """The weights that the student starts from, if they are not random, and its vocabulary, if it is its own."""
         folder, method = start_folder(self.config.student), self.config.student.init.method
         if folder is not None:
-            return {"student's start": model_fingerprint(folder)}
+            own = {} if self.shares_vocabulary else {"student's tokenizer": self.tokenizers["student"].fingerprint}
+            return {"student's start": model_fingerprint(folder), **own}
         return {} if method == "random" else {"student's start": self.teacher_identity("pretrained")}

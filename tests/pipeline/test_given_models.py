@@ -1,6 +1,7 @@
 """A given teacher, and the start of a student, before anything trains: weights, positions, segments, labels."""
 
 import json
+import shutil
 
 import numpy as np
 import paddle
@@ -15,6 +16,7 @@ from paddle_ernie_tiny.errors import InputError
 from paddle_ernie_tiny.models.build import build_masked_lm, load_classifier
 from paddle_ernie_tiny.models.weights import save_model
 from paddle_ernie_tiny.pipeline.preflight import preflight
+from paddle_ernie_tiny.pipeline.run import plan
 
 SIZES = {"num_hidden_layers": 1, "hidden_size": 8, "num_attention_heads": 2, "intermediate_size": 16}
 TINY = ModelShape(**SIZES)
@@ -185,3 +187,19 @@ def test_of_several_students_the_one_with_another_vocabulary_is_named(check, oth
     assert message.startswith("1 problem found") and f"the vocabulary of {other} is not" in message
     contexts = check(students, LABELS_ALONE)
     assert [context.shares_vocabulary for context in contexts.values()] == [True, False]
+
+
+def test_a_vocabulary_that_pre_training_makes_is_compared_when_it_is_there(check, other, model, tmp_path):
+    """At the end of pre-training, not after the fine-tuning and the baseline."""
+    training = "{max_steps: 1, per_device_train_batch_size: 4}"
+    shape = "{num_hidden_layers: 1, hidden_size: 6, num_attention_heads: 3, intermediate_size: 8}"
+    (tmp_path / "corpus.txt").write_text("好东西\n" * 30, encoding="utf-8")
+    teacher = f"teacher={{pretrain: {{shape: {shape}, training: {training}}}, finetune: {training}}}"
+    contexts = check(
+        f"student={{init: {{folder: {other}}}}}", teacher, f"general_corpus.path={tmp_path / 'corpus.txt'}"
+    )
+    assert any("has to have the vocabulary that pre-training makes" in f.what for f in contexts[""].findings)
+    pretraining = plan(contexts)[0]
+    shutil.copytree(model, pretraining.product)
+    with pytest.raises(InputError, match="is not the teacher's"):
+        pretraining.gate()
