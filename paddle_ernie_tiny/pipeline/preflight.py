@@ -16,6 +16,7 @@ from ..models.architectures import MASKED_LM, check_room, label_names
 from ..models.build import check_model, load_tokenizer, read_model_config, resolve_model
 from ..models.initialise import check_start, start_folder, with_sizes
 from ..models.weights import has_masked_lm_head
+from ..stages import STAGES
 from .context import RunContext
 from .estimates import resource_findings
 from .findings import corpus_findings, data_findings, model_findings, signals_findings, tokenizer_findings
@@ -110,7 +111,7 @@ def _check_student(student: RunConfig, teacher: dict | None, data: TaskData | No
 
 def _check_room(config: RunConfig, folder: Path, data: TaskData | None) -> None:
     lengths = {"task.max_length_tokens": config.task.max_length_tokens}
-    if config.general_corpus is not None:
+    if config.general_corpus is not None and any(STAGES[settings.stage].is_general for settings in config.stages):
         lengths["general_corpus.max_length_tokens"] = config.general_corpus.max_length_tokens
     pairs = data is not None and data.train[0].text_b is not None
     check_room(read_model_config(folder), lengths, pairs, folder)

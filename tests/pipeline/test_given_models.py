@@ -146,7 +146,7 @@ def test_an_export_needs_positions_and_segments(model, tmp_path):
 @pytest.fixture
 def other(tmp_path):
     """A model whose vocabulary is not that of `model`."""
-    tokenizer = WordPieceTokenizer([*SPECIAL_TOKENS, *"东是吗"])
+    tokenizer = WordPieceTokenizer([*SPECIAL_TOKENS, *"好东西"])
     shape = ModelShape(**{**SIZES, "hidden_size": 12, "num_attention_heads": 3})
     save_model(build_masked_lm(tokenizer.vocab_size, shape, 32), tokenizer, tmp_path / "other")
     return tmp_path / "other"
