@@ -27,12 +27,12 @@ def fit(trainer):
     return trainer.conclude()
 
 
-def classifier(layers=1, width=8, dropout=0.0):
-    from paddlenlp.transformers import BertConfig, BertForSequenceClassification
+def classifier(layers=1, width=8, dropout=0.0, vocab_size=40, kind=CLASSES):
+    from paddlenlp import transformers as nlp
 
-    return BertForSequenceClassification(
-        BertConfig(
-            vocab_size=40,
+    return getattr(nlp, f"Bert{kind.head}")(
+        nlp.BertConfig(
+            vocab_size=vocab_size,
             hidden_size=width,
             num_hidden_layers=layers,
             num_attention_heads=2,

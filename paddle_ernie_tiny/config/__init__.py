@@ -7,10 +7,9 @@ from .schema import (
     BenchmarkSettings,
     DataSettings,
     Int8Settings,
-    ModelShape,
     PretrainSettings,
     RunConfig,
     StageSettings,
-    StudentSettings,
     TrainingSettings,
 )
+from .student_settings import ModelShape, StudentSettings

@@ -22,6 +22,7 @@ from ..extensions import load_extensions
 from ..files import write_text
 from .objective_settings import ObjectiveSettings, objective_section
 from .schema import RunConfig
+from .student_settings import make_way
 
 
 @dataclass(frozen=True)
@@ -204,8 +205,9 @@ def _apply_override(raw: dict, override: str) -> None:
     if text[max(read) :].strip():
         raise InputError("the text after # would be lost as a comment", override, "put the value in quotes")
     node: Any = raw
-    parts = key.strip().split(".")
+    parts, owner = key.strip().split("."), dict[str, Any]()
     for depth, part in enumerate(parts):
+        owner = node if part == "init" else owner
         if not isinstance(node, dict | list):
             what = f"{'.'.join(parts[:depth])} is a single value, it has no key {part!r}"
             raise InputError(what, override, "shorten the key")
@@ -217,6 +219,7 @@ def _apply_override(raw: dict, override: str) -> None:
         elif isinstance(node, dict) and node.get(part) is None:
             node[part] = {}
         node = node[place]
+    make_way(owner, owner.get("init"))
 
 
 def _list_position(node: list, part: str, override: str) -> int:
@@ -261,6 +264,7 @@ def _fill_from_table(raw: dict) -> None:
 
 def _deep_merge(base: dict, over: dict) -> dict:
     merged = dict(base)
+    make_way(merged, over.get("init"))
     for one, other in _SAME.items():
         if over.get(one) is not None:
             merged.pop(other, None)

@@ -18,6 +18,7 @@ from ..sections import Column, Fraction, PathName, PositiveInt, Section, Weight,
 from ..stages import STAGES
 from .card_settings import CardSettings
 from .objective_settings import ObjectiveSettings
+from .student_settings import ModelShape, StudentSettings
 from .training_settings import TrainingSettings
 
 _CPU_ENGINES = tuple(name for name, row in ENGINES.items() if not row.needs_gpu)
@@ -121,55 +122,6 @@ class AugmentationSettings(Section):
         "original", "of augmented rows: the row's own, or the teacher's soft labels"
     )
     rows_per_batch: PositiveInt = key(64, "masked rows per forward pass of the masked language model")
-
-
-class ModelShape(Section):
-    """Size of a BERT-like encoder."""
-
-    num_hidden_layers: PositiveInt = 4
-    hidden_size: PositiveInt = 312
-    num_attention_heads: PositiveInt = 12
-    intermediate_size: PositiveInt = 1200
-    hidden_dropout_prob: Fraction = 0.1
-    attention_probs_dropout_prob: Fraction = 0.1
-
-    @model_validator(mode="after")
-    def _heads_fit(self):
-        width, heads = self.hidden_size, self.num_attention_heads
-        if width % heads:
-            raise ValueError(f"hidden_size {width} is not a multiple of num_attention_heads {heads}")
-        return self
-
-
-class StudentInit(Section):
-    """What the student's weights start from; what is not taken from there is random, by the run's seed."""
-
-    method: Literal["random", "teacher_layers", "teacher_embeddings", "folder"] = key(
-        "random",
-        "teacher_layers: copies of whole layers (same width); teacher_embeddings: the teacher's embeddings at the "
-        "student's width, by truncated SVD; folder: another model with the teacher's vocabulary",
-    )
-    layers: Literal["uniform", "top", "bottom"] | list[PositiveInt] = key(
-        "uniform", "for teacher_layers: which, from 1"
-    )
-    folder: PathName | None = key(None, "for folder: a model folder with the student's sizes")
-
-    @model_validator(mode="after")
-    def _folder_fits(self):
-        if (self.method == "folder") != (self.folder is not None):
-            raise ValueError("method: folder and folder: PATH belong together")
-        return self
-
-
-class StudentSettings(ModelShape):
-    """The student: its size, and what it starts from."""
-
-    init: StudentInit = Field(default_factory=StudentInit)
-
-    @property
-    def shape(self) -> ModelShape:
-        """The size alone."""
-        return ModelShape(**self.model_dump(exclude={"init"}))
 
 
 class PretrainSettings(Section):
@@ -317,6 +269,8 @@ class RunConfig(Section):
         for where, training in unscored.items():
             if training.early_stopping is not None:
                 raise ValueError(f"{where}.training.early_stopping: this training has no dev score; leave it out")
+        if not self.student.sized:
+            return self  # checked again once its sizes are known
         layers = self.student.num_hidden_layers
         for part in self.export.int8.keep_fp32 if self.export.int8 else ():
             if part.startswith("encoder") and int(part.split(".")[2]) >= layers:

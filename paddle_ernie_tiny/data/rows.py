@@ -94,3 +94,31 @@ class EncodedRows:
 
         fields = (self.input_ids, self.token_type_ids, self.labels, self.gold, self.places, self.groups)
         return EncodedRows(*map(picked, fields))
+
+
+class PairedRows:
+    """The same rows in the ids of a student and of a teacher that have different vocabularies.
+
+    An item is the student's row, with the teacher's under "teacher". Of tagged rows "teacher_at" says for every token
+    of the student's row where the teacher answers for its word: int64 [length], 0 for tokens without a label. A word
+    that only one of both has room for has no label here, so that no term counts it.
+    """
+
+    def __init__(self, student: EncodedRows, teacher: EncodedRows):
+        self.student, self.teacher = student, teacher
+        self.lengths = student.lengths + teacher.lengths  # batches hold rows that are similar in both
+
+    def __len__(self) -> int:
+        return len(self.student)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        row = {**self.student[index], "teacher": self.teacher[index]}
+        if self.student.places is None or self.teacher.places is None:
+            return row
+        own, theirs = self.student.places[index], self.teacher.places[index]
+        both = min(len(own), len(theirs))
+        row["teacher_at"] = np.zeros(len(row["input_ids"]), dtype=np.int64)
+        row["teacher_at"][own[:both]] = theirs[:both]
+        row["labels"] = np.array(row["labels"])
+        row["labels"][own[both:]] = IGNORED
+        return row

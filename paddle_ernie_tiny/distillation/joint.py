@@ -37,8 +37,7 @@ class JointDistillation(DistillationTrainer):
 
     def compute_loss(self, model: Any, inputs: dict[str, Tensor], return_outputs: bool = False) -> Tensor:
         """The sum of the students' losses, a scalar; no gradient of one reaches another. Inputs as in one's stage."""
-        labels, rows = inputs.pop("labels", None), inputs.pop("rows")
-        teacher = self.teacher(inputs, rows)
+        labels, teacher = inputs.pop("labels", None), self.ask_teacher(inputs)
         recorded: dict[str, Tensor] = {}
         losses = []
         for name, student in model.students.items():

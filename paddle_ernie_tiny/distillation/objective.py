@@ -90,14 +90,28 @@ def stage_objective(
     teacher: Any,
     label_terms: bool | None = None,
     class_weights: Sequence[float] | None = None,
+    shared_vocabulary: bool = True,
 ) -> Objective:
     """The objective of stage `index` of a run for these two models; `label_terms=False`: its latent terms alone.
 
-    Raises InputError if the stage has no term, or one that does not fit the models.
+    Raises InputError if the stage has no term, or one that does not fit the models: latent terms compare tokens one by
+    one, and so need a `shared_vocabulary`.
     """
     stage = STAGES[config.stages[index].stage]
     wanted = stage.label_terms if label_terms is None else label_terms
     settings = config.stage_objective(index)
+    latent = [name for name, term in TERMS.items() if term.latent and settings.term(name).wanted]
+    if latent and not shared_vocabulary:
+        what = (
+            f"the vocabulary of {config.student.init.folder} is not the teacher's, so the two models cut a text into "
+        )
+        what += f"different tokens, and {', '.join(latent)}, which compare these one by one, cannot be computed"
+        remedy = "give these terms weight 0 in the objective"
+        if not stage.label_terms:
+            labels = [row.name for row in STAGES.values() if row.label_terms]
+            remedy = f"take the stage out ({', '.join(labels)} alone learns from soft and hard labels)"
+        remedy += ", or start from a model with the teacher's vocabulary"
+        raise InputError(what, f"stages[{index}] ({stage.name})", remedy)
     objective = Objective(settings, student, teacher, KINDS[config.task.kind], wanted, class_weights)
     if not objective.terms and label_terms is None:
         what = f"every term has weight 0, so the stage {stage.name} learns nothing"

@@ -18,7 +18,7 @@ from ..models.capture import Capture
 from ..terms import Captured, Needs
 from .signal_files import open_signals
 
-_INPUTS: dict[str, Any] = {"input_ids": "int64", "token_type_ids": "int64", "attention_mask": "float32"}
+INPUTS: dict[str, Any] = {"input_ids": "int64", "token_type_ids": "int64", "attention_mask": "float32"}
 
 
 class Teacher:
@@ -34,10 +34,11 @@ class Teacher:
         for parameter in model.parameters():
             parameter.stop_gradient = True
         self.model, self.needs, self.cache = model, needs, cache
+        self.pad_id: int = model.config.pad_token_id
         self._capture = Capture(model, needs)
         self._forward_pass: Callable[..., list[paddle.Tensor]] = self._answers
         if static_graph:
-            specs = [InputSpec([None, None], dtype, name) for name, dtype in _INPUTS.items()]
+            specs = [InputSpec([None, None], dtype, name) for name, dtype in INPUTS.items()]
             plain = self._answers
 
             def answers(input_ids, token_type_ids, attention_mask):  # of methods, Paddle compiles a layer's alone
@@ -59,7 +60,7 @@ class Teacher:
 
     @paddle.no_grad()
     def _ask(self, inputs: dict[str, paddle.Tensor]) -> Captured:
-        answers = self._forward_pass(*(inputs[name] for name in _INPUTS))
+        answers = self._forward_pass(*(inputs[name] for name in INPUTS))
         captured = Captured(logits=answers.pop(0) if self.needs.logits else None)
         for (part, layer), value in zip(self.needs.states, answers, strict=True):
             getattr(captured, part)[layer] = value

@@ -12,10 +12,10 @@ from paddle import Tensor, nn
 from ..data.rows import EncodedRows
 from ..stages import STAGES, Stage
 from ..terms import Captured
-from ..training.batches import NumberedRows, input_batches
+from ..training.batches import NumberedRows, collate, input_batches
 from ..training.trainer import ToolkitTrainer, Training
 from .students import DistilledStudent
-from .teacher import Teacher
+from .teacher import INPUTS, Teacher
 
 
 class DistillationTrainer(ToolkitTrainer):
@@ -28,14 +28,34 @@ class DistillationTrainer(ToolkitTrainer):
         self.teacher = teacher
         super().__init__(student, replace(training, rows=NumberedRows(training.rows)))
 
+    def make_batch(self, rows: list[dict]) -> dict[str, np.ndarray]:
+        """A collated batch; of `PairedRows` it also holds the teacher's ids of the same rows, as "teacher_..."."""
+        batch = super().make_batch(rows)
+        if "teacher" in rows[0]:
+            own = collate([row["teacher"] for row in rows], self.teacher.pad_id)
+            batch |= {f"teacher_{name}": own[name] for name in INPUTS}
+        return batch
+
+    def ask_teacher(self, inputs: dict[str, Tensor]) -> Captured:
+        """The teacher's answers for a batch, on its own ids where it has some; takes them out of `inputs`.
+
+        Logits of tagged rows are turned to the student's tokens: [batch, length, labels].
+        """
+        rows, at = inputs.pop("rows"), inputs.pop("teacher_at", None)
+        own = {name: inputs.pop(f"teacher_{name}") for name in INPUTS if f"teacher_{name}" in inputs}
+        answers = self.teacher(own or inputs, rows)
+        if at is not None and answers.logits is not None:
+            places = at.unsqueeze(-1).expand([-1, -1, answers.logits.shape[-1]])
+            answers.logits = paddle.take_along_axis(answers.logits, places, axis=1, broadcast=False)
+        return answers
+
     def compute_loss(self, model: Any, inputs: dict[str, Tensor], return_outputs: bool = False) -> Tensor:
         """The loss of one batch, a scalar.
 
         inputs: input_ids, token_type_ids int64 and attention_mask float32 [batch, length]; rows int64 [batch], the
-        rows' numbers; labels as the kind of task has them, or none.
+        rows' numbers; labels as the kind of task has them, or none; what `make_batch` adds of the teacher.
         """
-        labels, rows = inputs.pop("labels", None), inputs.pop("rows")
-        teacher = self.teacher(inputs, rows)
+        labels, teacher = inputs.pop("labels", None), self.ask_teacher(inputs)
         values, loss = self.student_loss(model, teacher, inputs, labels)
         self.record(values)
         return loss
@@ -106,6 +126,8 @@ TRAINERS: dict[str, type[DistillationTrainer]] = {
 
 def measure_terms(student: DistilledStudent, teacher: Teacher, rows: EncodedRows, pad_id: int) -> dict[str, float]:
     """Mean latent terms on given rows, dropout off; batches are weighted by their number of rows."""
+    if not student.objective.terms:
+        return {}
     student.eval()
     sums: dict[str, float] = {}
     with paddle.no_grad():

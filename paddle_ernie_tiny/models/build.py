@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import paddle
 
 from ..config import ModelShape
 from ..data.tokenization import WordPieceTokenizer
+from ..distributed import main_first
 from ..errors import InputError
 from ..files import read_json
 from ..kinds import KINDS, Kind
@@ -25,10 +27,10 @@ from .weights import CONFIG, missing_weights, read_weights, save_model, set_weig
 _CLASSES = KINDS["classification"]
 
 
-def resolve_model(name_or_folder: str) -> Path:
+def resolve_model(name_or_folder: str, where: str = "teacher.model") -> Path:
     """The local folder of a model; a PaddleNLP name is downloaded into PaddleNLP's own cache.
 
-    Raises InputError when it is neither a folder nor a name that PaddleNLP can resolve.
+    Raises InputError, naming the setting `where`, for what is neither a folder nor a name that PaddleNLP can resolve.
     """
     folder = Path(name_or_folder)
     if folder.is_dir():
@@ -38,29 +40,31 @@ def resolve_model(name_or_folder: str) -> Path:
             raise InputError(what, str(folder), "give a model folder of PaddleNLP or transformers")
         return folder
     if name_or_folder.startswith((".", "/", "~")) or name_or_folder.count("/") > 1:
-        raise InputError("no such model folder", name_or_folder, "check the path of teacher.model")
-    return _download(name_or_folder)
+        raise InputError("no such model folder", name_or_folder, f"check the path of {where}")
+    from paddlenlp.utils.env import MODEL_HOME
+
+    target = Path(MODEL_HOME) / "paddle_ernie_tiny" / name_or_folder.replace("/", "--")
+    with main_first(target):
+        if not (target / CONFIG).is_file():
+            _download(name_or_folder, target, where)
+    return target
 
 
-def _download(name: str) -> Path:
+def _download(name: str, target: Path, where: str) -> None:
     """Lets PaddleNLP fetch a model by name, and keeps it as a folder of the one layout that is read here.
 
     PaddleNLP's cache holds built-in models without a config.json and with vocabulary files under many names.
     """
     from paddlenlp.transformers import AutoModel, AutoTokenizer
-    from paddlenlp.utils.env import MODEL_HOME
     from paddlenlp.utils.log import logger
 
     logger.set_level("WARNING")
-    target = Path(MODEL_HOME) / "paddle_ernie_tiny" / name.replace("/", "--")
-    if (target / CONFIG).is_file():
-        return target
+    print(f"{where}: PaddleNLP fetches {name}, unless its cache holds it", flush=True)
     try:
         tokenizer = AutoTokenizer.from_pretrained(name)
         model = AutoModel.from_pretrained(name)
     except Exception as error:  # PaddleNLP raises many kinds here: network, unknown name, bad archive
-        what = f"PaddleNLP could not load the model: {type(error).__name__}: {str(error).splitlines()[0][:200]}"
-        raise InputError(what, name, "check the name and the network, or give a local folder") from error
+        raise _not_found(name, target, where, error) from error
     family = family_of([type(model).__name__])
     if family is None:
         raise InputError(f"{type(model).__name__} is not supported", name, f"use a model of: {', '.join(FAMILIES)}")
@@ -69,7 +73,24 @@ def _download(name: str) -> Path:
     )
     model.config.model_type = family
     save_model(_with_its_head(model, name), vocabulary, target)
-    return target
+
+
+def _not_found(name: str, target: Path, where: str, error: Exception) -> InputError:
+    """Why there is no such model: it could not be fetched, or nobody publishes one of this name."""
+    from paddlenlp import transformers as nlp
+
+    classes = (getattr(nlp, f"{row.classes}Model") for row in FAMILIES.values())
+    published = {known for model in classes for known in model.pretrained_init_configuration}
+    if name not in published and "/" not in name:  # names with an owner are not all listed
+        near = difflib.get_close_matches(name, sorted(published), n=3)
+        remedy = f"give a folder, or correct the name{' (near: ' * bool(near)}{', '.join(near)}{')' * bool(near)}"
+        return InputError("neither a folder nor a model that PaddleNLP publishes", name, remedy)
+    what = f"PaddleNLP could not fetch the model: {type(error).__name__}: {str(error).splitlines()[0][:200]}"
+    remedy = (
+        f"connect this machine to the network; or run `ernie-tiny validate` with the same {where} on one that is, and "
+        f"copy the folder paddle_ernie_tiny/{target.name} of PaddleNLP's cache there to {target}, or give its path"
+    )
+    return InputError(what, name, remedy)
 
 
 def _with_its_head(encoder, name: str):

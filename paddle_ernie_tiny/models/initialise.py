@@ -8,14 +8,12 @@ from typing import Any, Literal
 import numpy as np
 import paddle
 
-from ..config import StudentSettings
-from ..data.tokenization import WordPieceTokenizer
+from ..config import RunConfig, StudentSettings, check_config
+from ..config.student_settings import SIZES
 from ..errors import InputError
 from ..kinds import Kind
-from .build import build_student, check_model, load_classifier, read_model_config
+from .build import build_student, check_model, load_classifier, read_model_config, resolve_model
 from .weights import read_weights
-
-_SIZES = ("hidden_size", "num_attention_heads", "intermediate_size")
 
 
 def layer_map(
@@ -55,18 +53,51 @@ def layer_map(
     return {m: target for m, target in enumerate(targets, start=1)}
 
 
+def start_folder(settings: StudentSettings) -> Path | None:
+    """The folder of the model that the student starts from; None: it starts otherwise."""
+    name = settings.init.folder
+    return None if name is None else resolve_model(name, "student.init.folder")
+
+
+def with_sizes(config: RunConfig) -> RunConfig:
+    """The run with the sizes of the models that its students start from, where they give none.
+
+    Raises InputErrors for models that are not found, sizes that contradict them, or settings that do not fit these.
+    """
+    students = {"student": config.student} if config.students is None else config.students
+    if all(settings.sized for settings in students.values()):
+        return config
+    known: dict[str, Any] = {name: _sized(settings) for name, settings in students.items()}
+    common = config.model_dump(exclude={"student", "students"})
+    return check_config({**common, **(known if config.students is None else {"students": known})}, "configuration")
+
+
+def _sized(settings: StudentSettings) -> StudentSettings:
+    folder = start_folder(settings)
+    if folder is None:
+        return settings
+    values = read_model_config(folder)
+    for size in (size for size in SIZES if size in settings.model_fields_set):
+        own = getattr(settings, size)
+        if values[size] != own:
+            what = f"{size} is {values[size]} here, and {own} in the configuration"
+            raise InputError(what, str(folder), f"set student.{size}={values[size]}, or leave it out")
+    return settings.model_copy(update={size: values[size] for size in SIZES})
+
+
 def initial_student(settings: StudentSettings, teacher_folder: Path, labels: list[str], kind: Kind, seed: int) -> Any:
     """A student classifier before any training; what is not taken from elsewhere is random, by the seed.
 
     Raises InputError as `check_start` does.
     """
     teacher = read_model_config(teacher_folder)
-    check_start(settings, teacher, teacher_folder)
+    check_start(settings, teacher)
     paddle.seed(seed)
     start = settings.init
-    if start.folder is not None:
+    folder = start_folder(settings)
+    if folder is not None:
         dropout = settings.model_dump(include={"hidden_dropout_prob", "attention_probs_dropout_prob"})
-        return load_classifier(Path(start.folder), labels, kind, dropout, new_head=True)
+        return load_classifier(folder, labels, kind, dropout, new_head=True)
     student = build_student(teacher_folder, settings.shape, labels, kind)
     if start.method != "random":
         prefix = f"{student.base_model_prefix}."
@@ -105,10 +136,10 @@ def embeddings_by_svd(weights: dict, width: int) -> dict:
     return {name: (value.astype(np.float64) @ basis).astype(np.float32) for name, value in tables.items()}
 
 
-def check_start(settings: StudentSettings, teacher: dict | None, teacher_folder: Path | None) -> None:
+def check_start(settings: StudentSettings, teacher: dict | None) -> None:
     """Raises InputError where the student cannot start as `settings.init` says.
 
-    teacher: its configuration as a mapping; teacher_folder: where its vocabulary is. What is None is not known yet.
+    teacher: its configuration as a mapping; None: not known yet.
     """
     start = settings.init
     if start.method == "teacher_embeddings" and teacher and settings.hidden_size != teacher["hidden_size"]:
@@ -118,27 +149,12 @@ def check_start(settings: StudentSettings, teacher: dict | None, teacher_folder:
             raise InputError(what, "student.init.method", "use a narrower student, or method: random")
     if start.method == "teacher_layers" and teacher:
         layer_map(start.layers, settings.num_hidden_layers, teacher["num_hidden_layers"], "student.init.layers")
-        for size in _SIZES:
+        for size in SIZES[1:]:
             own = getattr(settings, size)
             if own != teacher[size]:
                 what = f"a layer of the teacher does not fit: {size} is {teacher[size]}, the student's {own}"
                 raise InputError(what, f"student.{size}", "use the teacher's size, or method: teacher_embeddings")
-    if start.folder is not None and teacher_folder is not None:
-        _check_folder(settings, Path(start.folder), teacher_folder)
-
-
-def _check_folder(settings: StudentSettings, folder: Path, teacher_folder: Path) -> None:
-    """The model there must have the sizes of the settings, and the teacher's vocabulary."""
-    if not folder.is_dir():
-        raise InputError("no such model folder", str(folder), "check student.init.folder")
-    check_model(folder)
-    values = read_model_config(folder)
-    for size in ("num_hidden_layers", *_SIZES):
-        if values[size] != getattr(settings, size):
-            what = f"{size} is {values[size]} here, and {getattr(settings, size)} in the configuration"
-            raise InputError(what, str(folder), f"set student.{size}={values[size]}")
-    own, given = (WordPieceTokenizer.from_folder(path) for path in (folder, teacher_folder))
-    if own.fingerprint != given.fingerprint:
-        what = f"its vocabulary ({own.vocab_size} tokens) is not the teacher's ({given.vocab_size})"
-        remedy = "teacher and student must share the tokenizer: start from a model with the teacher's vocabulary"
-        raise InputError(what, str(folder), remedy)
+    folder = start_folder(settings)
+    if folder is not None:
+        check_model(folder)
+        _sized(settings)

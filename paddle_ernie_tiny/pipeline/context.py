@@ -27,10 +27,11 @@ from ..errors import Finding, InputError
 from ..kinds.metrics import METRICS, Scored
 from ..machine import cpu_cores
 from ..models.build import load_classifier, load_masked_lm, load_tokenizer
-from ..models.initialise import initial_student
+from ..models.initialise import initial_student, start_folder
 from ..models.weights import PROJECTIONS, has_masked_lm_head, model_fingerprint
 from ..stages import STAGES, Stage, TeacherKind
 from ..terms import Needs
+from ..terms.term import Side
 from ..training.inference import predict
 from ..watch import Watcher
 from .step import FINAL, RunFolder, identity
@@ -47,11 +48,12 @@ class RunContext:
 
     def __init__(self, config: RunConfig, data: TaskData, teacher_source: Path | None, teacher: dict[str, Any]):
         self.config, self.data, self.teacher_source, self.teacher = config, data, teacher_source, teacher
+        self.whole = config  # the run's, of all of its students
         self.folder = RunFolder(Path(config.output_dir))
         self.student = ""  # its name, if the run has several
         self.watcher = Watcher()
         self.findings: list[Finding] = []  # of preflight, for the report
-        self._rows: dict[str, EncodedRows] = {}
+        self._rows: dict[tuple[str, str], EncodedRows] = {}  # by split and tokenizer
 
     def for_student(self, name: str, config: RunConfig) -> RunContext:
         """The same data and teacher for another student of the run."""
@@ -98,20 +100,21 @@ class RunContext:
         """Where the stage at `index` works; -1: the last one."""
         return self.folder.stage(index % len(self.config.stages), self.config.stages[index].stage)
 
-    def planned_objectives(self) -> list[Objective]:
+    def planned_objectives(self, shared_vocabulary: bool = True) -> list[Objective]:
         """The objective of every stage by the configurations, before there are models. Raises InputError."""
         student, teacher = self.config.student, SimpleNamespace(**self.teacher)
         stages = range(len(self.config.stages))
         weights = self.data.class_weights if self.data else None  # preflight may have refused the data
-        return [stage_objective(self.config, index, student, teacher, None, weights) for index in stages]
+        how = None, weights, shared_vocabulary
+        return [stage_objective(self.config, index, student, teacher, *how) for index in stages]
 
     def load_student(
         self, index: int, teacher: Any, folder: Path | None, label_terms: bool | None = None
     ) -> DistilledStudent:
         """The student in `folder` (None: its start) with the objective of stage `index`."""
         classifier = self.first_student() if folder is None else self.load_classifier(folder)
-        models = classifier.config, teacher.config
-        objective = stage_objective(self.config, index, *models, label_terms, self.data.class_weights)
+        how = label_terms, self.data.class_weights, self.shares_vocabulary
+        objective = stage_objective(self.config, index, classifier.config, teacher.config, *how)
         paddle.seed(self.config.seed + 1 + index)  # for projections that start at random
         student = DistilledStudent(classifier, objective, teacher.config.hidden_size)
         if folder is not None and len(student.projections):
@@ -123,9 +126,10 @@ class RunContext:
         kept = Needs(needs.hidden, needs.attention, needs.parts, logits=not stage.is_general)
         return Layout(kept, teacher_width, len(self.data.labels), self.data.kind.by_token)
 
-    def predict(self, model: Any, split: str, batch_size: int = 64) -> Scored:
-        """A model's outputs on the rows of a split; dropout off."""
-        return predict(model, self.data.kind, self.rows(split), self.tokenizer.pad_id, self.data.labels, batch_size)
+    def predict(self, model: Any, split: str, side: Side, batch_size: int = 64) -> Scored:
+        """The outputs of a model, which reads the ids of the teacher or of the student, on a split; dropout off."""
+        rows, pad_id = self.rows(split, side), self.tokenizers[side].pad_id
+        return predict(model, self.data.kind, rows, pad_id, self.data.labels, batch_size)
 
     @property
     def metric(self) -> str:
@@ -137,31 +141,55 @@ class RunContext:
         return METRICS[self.metric](outputs)
 
     @cached_property
-    def tokenizer(self) -> WordPieceTokenizer:
-        """The teacher's tokenizer, which the student shares."""
-        return load_tokenizer(self.teacher_model("pretrained"))
+    def tokenizers(self) -> dict[Side, WordPieceTokenizer]:
+        """The teacher's and the student's: one and the same, unless the student starts from a model with another."""
+        teacher, start = load_tokenizer(self.teacher_model("pretrained")), start_folder(self.config.student)
+        own = teacher if start is None else load_tokenizer(start)
+        return {"teacher": teacher, "student": teacher if own.fingerprint == teacher.fingerprint else own}
 
-    def rows(self, split: str) -> EncodedRows:
-        """Tokenised "train", "dev" or "test" rows, or those of a further test by its name."""
-        if split not in self._rows:
-            self._rows[split] = self._encode(self.data.more_tests.get(split) or getattr(self.data, split))
-        return self._rows[split]
+    @property
+    def shares_vocabulary(self) -> bool:
+        """Do teacher and student have the same ids?"""
+        return self.tokenizers["student"] is self.tokenizers["teacher"]
 
-    def _encode(self, examples: Examples) -> EncodedRows:
-        return self.data.kind.encode(self.tokenizer, examples, self.config.task.max_length_tokens)
+    def tokenizer_facts(self) -> dict[str, dict[str, Any]]:
+        """Of teacher and student, for the report: the model that the tokenizer is from, its size and fingerprint.
 
-    def stage_rows(self, index: int) -> Any:
-        """What a stage trains on: the general corpus, or the task's rows and, if asked for, augmented copies."""
-        if self.is_general(index):
-            return self.corpus.train
-        return self.rows("train") if self.config.augmentation is None else self._augmented_rows
+        Of a model in a folder the folder's own name, without the path on this machine.
+        """
+        teacher = self.config.teacher.model or "pre-trained in this run"
+        origins = {"teacher": teacher, "student": self.config.student.init.folder or teacher}
+        names = {side: Path(name).name if Path(name).is_dir() else name for side, name in origins.items()}
+        return {
+            side: {"name": names[side], "tokens": tokenizer.vocab_size, "fingerprint": tokenizer.fingerprint}
+            for side, tokenizer in self.tokenizers.items()
+        }
 
-    @cached_property
-    def _augmented_rows(self) -> EncodedRows:
+    def rows(self, split: str, side: Side) -> EncodedRows:
+        """Rows in the ids of the teacher or of the student: "train", "dev" or "test", or a further test by its name.
+
+        "augmented": the training rows and the augmented copies.
+        """
+        tokenizer = self.tokenizers[side]
+        key = split, tokenizer.fingerprint
+        if key not in self._rows:
+            examples = self.data.more_tests.get(split) or self._examples(split)
+            self._rows[key] = self.data.kind.encode(tokenizer, examples, self.config.task.max_length_tokens)
+        return self._rows[key]
+
+    def _examples(self, split: str) -> Examples:
+        if split != "augmented":
+            return getattr(self.data, split)
         copies = self.augmented.examples
         if self.config.augmentation is not None and self.config.augmentation.labels == "teacher":
             copies = [replace(e, **self.data.kind.no_label) for e in copies]  # the teacher's soft labels alone
-        return self._encode([*self.data.train, *copies])
+        return [*self.data.train, *copies]
+
+    def stage_rows(self, index: int, side: Side) -> Any:
+        """What a stage trains on: the general corpus, or the task's rows and, if asked for, augmented copies."""
+        if self.is_general(index):
+            return self.corpus.train
+        return self.rows("train" if self.config.augmentation is None else "augmented", side)
 
     @cached_property
     def augmented(self) -> Augmented:
@@ -173,7 +201,7 @@ class RunContext:
 
         data, settings = self.data, self.config.augmentation
         assert settings is not None, "asked for only where the configuration has it"
-        teacher = self.tokenizer, masked_lm, model_fingerprint(folder)
+        teacher = self.tokenizers["teacher"], masked_lm, model_fingerprint(folder)
         request = AugmentationRequest(data.train, data.labels, settings, self.config.seed, *teacher)
         return augmented_rows(request, data.kind.augmenter, self.folder.prepared("augmented"))
 
@@ -193,7 +221,7 @@ class RunContext:
     @cached_property
     def corpus(self) -> TextCorpus:
         """The general corpus, tokenised once into memory-mapped files in the run folder."""
-        return self.tokenised_corpus(self.tokenizer, False)
+        return self.tokenised_corpus(self.tokenizers["teacher"], False)
 
     def tokenised_corpus(self, tokenizer: WordPieceTokenizer, word_boundaries: bool) -> TextCorpus:
         """The general corpus in a tokenizer's ids; with `word_boundaries`, for whole-word masking.
@@ -242,8 +270,9 @@ class RunContext:
         return {"text": corpus_fingerprint(settings.path), **settings.model_dump(exclude={"path"})}
 
     def start_inputs(self) -> dict[str, str]:
-        """The weights that the student starts from, if they are not random."""
-        start = self.config.student.init
-        if start.folder is not None:
-            return {"student's start": model_fingerprint(Path(start.folder))}
-        return {} if start.method == "random" else {"student's start": self.teacher_identity("pretrained")}
+        """The weights that the student starts from, if they are not random, and its vocabulary, if it is its own."""
+        folder, method = start_folder(self.config.student), self.config.student.init.method
+        if folder is not None:
+            own = {} if self.shares_vocabulary else {"student's tokenizer": self.tokenizers["student"].fingerprint}
+            return {"student's start": model_fingerprint(folder), **own}
+        return {} if method == "random" else {"student's start": self.teacher_identity("pretrained")}

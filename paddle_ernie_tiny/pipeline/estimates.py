@@ -24,10 +24,10 @@ _FILLED = 0.6  # mean length of a row over the longest: batches are of similar l
 def resource_findings(context: RunContext) -> list[Finding]:
     """Free disk and memory against an estimate, and the time of each step by this machine's speed."""
     config = context.config
-    teacher, student = (
-        encoder_parameters(shape) + (context.teacher["vocab_size"] + 512) * shape["hidden_size"]
-        for shape in (context.teacher, config.student.model_dump())
-    )
+    known = context.teacher_source is not None
+    tokens = context.tokenizers["student"].vocab_size if known else context.teacher["vocab_size"]
+    shapes = (context.teacher, context.teacher["vocab_size"]), (config.student.model_dump(), tokens)
+    teacher, student = (encoder_parameters(s) + (size + 512) * s["hidden_size"] for s, size in shapes)
     trained = [teacher] * (bool(config.teacher.pretrain) + bool(config.teacher.finetune))
     trained += [student] * (bool(config.baseline) + len(config.stages))
     # finished models; and, of the largest, checkpoints of weights and two AdamW moments

@@ -17,6 +17,7 @@ from ..errors import Finding, InputError
 from ..files import free_bytes
 from ..models.weights import has_masked_lm_head
 from ..terms import Needs
+from ..terms.term import Side
 from .context import RunContext
 from .step import fingerprint
 
@@ -34,17 +35,35 @@ def found(check: str, what: str, where: str, warns: bool = False, remedy: str = 
 
 
 def model_findings(context: RunContext) -> list[Finding]:
-    """Where the vocabulary comes from, and what augmentation draws on."""
-    source, augmentation = context.teacher_source, context.config.augmentation
+    """What augmentation draws on."""
+    source, augmentation, findings = context.teacher_source, context.config.augmentation, []
     if source is None:
-        return [found("tokenizer", "teacher and student share the vocabulary that pre-training makes", "teacher")]
-    what = f"teacher and student share one vocabulary of {context.tokenizer.vocab_size} tokens"
-    findings = [found("tokenizer", what, "teacher")]
+        return []
     if augmentation is not None and context.data.kind.augmenter == "words" and not has_masked_lm_head(source):
         what = "the teacher has no masked LM head, so replacements come from the word vectors alone"
         remedy = "name the pretrained model and give teacher.finetune, for predictions too"
         findings.append(found("augmentation", what, "augmentation", True, remedy))
     return findings
+
+
+def tokenizer_findings(context: RunContext) -> list[Finding]:
+    """Where the vocabulary of a student comes from; of one that has its own, how many rows it cuts."""
+    if context.teacher_source is None:
+        start = context.config.student.init.folder
+        what = "teacher and student share the vocabulary that pre-training makes"
+        what = (
+            f"{start} has to have the vocabulary that pre-training makes, or learn from labels alone" if start else what
+        )
+        return [found("tokenizer", what, "teacher")]
+    sizes = {side: tokenizer.vocab_size for side, tokenizer in context.tokenizers.items()}
+    if context.shares_vocabulary:
+        return [found("tokenizer", f"teacher and student share one vocabulary of {sizes['teacher']} tokens", "teacher")]
+    what = (
+        f"the student has a vocabulary of its own ({sizes['student']} tokens, the teacher's has {sizes['teacher']}): "
+        "it learns from soft and hard labels, and each model reads a row in its own tokens"
+    )
+    lengths = [finding for name in context.data.splits for finding in _split_tokens(context, name, "student")]
+    return [found("tokenizer", what, "student.init.folder"), *lengths]
 
 
 def data_findings(context: RunContext) -> list[Finding]:
@@ -135,8 +154,8 @@ def _contradictions(data: TaskData) -> list[Finding]:
     return [found("contradictions", what, "data.train", True, "decide on one label")]
 
 
-def _split_tokens(context: RunContext, split: str) -> list[Finding]:
-    """How many rows are cut, by the teacher's tokenizer if there is one yet, else by characters; unknown tokens."""
+def _split_tokens(context: RunContext, split: str, side: Side = "teacher") -> list[Finding]:
+    """How many rows are cut by a tokenizer, if there is one yet, else by characters; unknown tokens."""
     data, rows, limit = context.data, context.data.splits[split], context.config.task.max_length_tokens
     sample = [rows[i] for i in np.random.default_rng(context.config.seed).permutation(len(rows))[:_SAMPLE]]
     unknown: list[Finding] = []
@@ -144,10 +163,12 @@ def _split_tokens(context: RunContext, split: str) -> list[Finding]:
         lengths, unit = [characters(example) for example in sample], "characters (the tokenizer is not made yet)"
     else:
         pairs = [example.text_b or "" for example in sample] if rows[0].text_b is not None else None
-        encoded, _ = data.kind.tokenize(context.tokenizer, [example.text for example in sample], pairs, 1 << 30)
-        lengths, unit = [len(ids) for ids in encoded.input_ids], "tokens"
+        tokenizer = context.tokenizers[side]
+        encoded, _ = data.kind.tokenize(tokenizer, [example.text for example in sample], pairs, 1 << 30)
+        unit = "tokens" if context.shares_vocabulary else f"tokens of the {side}"
+        lengths = [len(ids) for ids in encoded.input_ids]
         ids = np.concatenate(encoded.input_ids)
-        unknown = vocabulary_findings(context.tokenizer, ids, sum(map(characters, sample)), f"data.{split}")
+        unknown = vocabulary_findings(tokenizer, ids, sum(map(characters, sample)), f"data.{split}", side)
     cut = np.mean(np.array(lengths) > limit)
     middle, most, longest = np.percentile(lengths, [50, 90, 99])
     of = f"a sample of {len(sample)} rows" if len(sample) < len(rows) else f"{len(sample)} rows"
@@ -158,7 +179,9 @@ def _split_tokens(context: RunContext, split: str) -> list[Finding]:
     return [found("lengths", what, f"data.{split}", bool(cut > 0.2), "raise task.max_length_tokens"), *unknown]
 
 
-def vocabulary_findings(tokenizer: WordPieceTokenizer, ids: np.ndarray, letters: int, where: str) -> list[Finding]:
+def vocabulary_findings(
+    tokenizer: WordPieceTokenizer, ids: np.ndarray, letters: int, where: str, side: Side = "teacher"
+) -> list[Finding]:
     """The share of unknown tokens among `ids`, of a text of so many characters.
 
     Raises InputError where text and vocabulary are of different scripts: most tokens are unknown, or characters are cut
@@ -169,12 +192,12 @@ def vocabulary_findings(tokenizer: WordPieceTokenizer, ids: np.ndarray, letters:
     share, pieces = float((ids == tokenizer.unk_id).sum()) / count, count / max(1, letters)
     if share > _FOREIGN or pieces > _PIECES:
         seen = f"{share:.0%} of the tokens are unknown" if share > _FOREIGN else f"{pieces:.1f} tokens per character"
-        what = f"{seen}: the teacher's vocabulary and this text do not share a script"
-        raise InputError(what, where, "use a teacher that was pretrained on text of this language")
+        what = f"{seen}: the {side}'s vocabulary and this text do not share a script"
+        raise InputError(what, where, f"use a {side} that was pretrained on text of this language")
     if share < 0.0005:
         return []
-    what = f"{share:.1%} of the tokens are unknown to the teacher"
-    return [found("unknown", what, where, share > _MANY_UNKNOWN, "use a teacher of this language and domain")]
+    what = f"{share:.1%} of the tokens are unknown to the {side}"
+    return [found("unknown", what, where, share > _MANY_UNKNOWN, f"use a {side} of this language and domain")]
 
 
 def corpus_findings(context: RunContext) -> list[Finding]:
@@ -187,8 +210,8 @@ def corpus_findings(context: RunContext) -> list[Finding]:
     findings = [found("corpus", what, "general_corpus")]
     if context.teacher_source is not None:
         sample = list(islice(read_lines(config.general_corpus.path), _SAMPLE))
-        ids = np.array([i for row in context.tokenizer.encode_plain(sample) for i in row])
-        findings += vocabulary_findings(context.tokenizer, ids, sum(map(len, sample)), "general_corpus")
+        ids = np.array([i for row in context.tokenizers["teacher"].encode_plain(sample) for i in row])
+        findings += vocabulary_findings(context.tokenizers["teacher"], ids, sum(map(len, sample)), "general_corpus")
     for index, settings in enumerate(config.stages):
         if context.is_general(index):
             passes = _passes(settings.training, lines)

@@ -17,6 +17,7 @@ from ..kinds.metrics import METRICS, Scored, confusion_matrix
 from ..models.build import count_parameters
 from ..seals import read_seal
 from ..stages import DataKind, Stage, TeacherKind
+from ..terms.term import Side
 from ..training.inference import predict
 from .context import RunContext
 from .step import METRICS as METRICS_FILE
@@ -29,23 +30,23 @@ PROBE_TRAIN_ROWS = 2000
 PROBE_ANSWERS = 20_000  # at most; a row of a tagging task has one per word
 
 
-def dev_score(context: RunContext, model: Any, settings: TrainingSettings) -> Callable[[], float]:
-    """() -> the task's metric on the dev split (1 is perfect)."""
-    return lambda: context.score(context.predict(model, "dev", settings.per_device_eval_batch_size))
+def dev_score(context: RunContext, model: Any, side: Side, settings: TrainingSettings) -> Callable[[], float]:
+    """() -> the task's metric on the dev split (1 is perfect), of a model that reads the ids of `side`."""
+    return lambda: context.score(context.predict(model, "dev", side, settings.per_device_eval_batch_size))
 
 
 def measure_classifier(
-    context: RunContext, model_folder: Path, step: Path, settings: TrainingSettings | None
+    context: RunContext, model_folder: Path, step: Path, side: Side, settings: TrainingSettings | None
 ) -> dict[str, Any]:
     """Scores a trained model on the test split and keeps its logits in `predictions.npz`, one line per answer.
 
     Batches are as large as its training's `settings` say.
     """
     model, batch_size = context.load_classifier(model_folder), settings.per_device_eval_batch_size if settings else 64
-    outputs = context.predict(model, "test", batch_size)
+    outputs = context.predict(model, "test", side, batch_size)
     arrays = {"labels": outputs.targets, "rows": outputs.rows, "unseen": context.data.unseen[outputs.rows]}
     np.savez_compressed(step / PREDICTIONS, logits=outputs.logits, **arrays)
-    more = {name: context.score(context.predict(model, name, batch_size)) for name in context.data.more_tests}
+    more = {name: context.score(context.predict(model, name, side, batch_size)) for name in context.data.more_tests}
     return {"params": count_parameters(model), **_scores(context, outputs), "more_tests": more}
 
 
@@ -60,7 +61,7 @@ def require_above_chance(context: RunContext, step: Path) -> None:
     with np.load(step / PREDICTIONS) as arrays:
         ends = np.flatnonzero(np.diff(arrays["rows"])) + 1
         outputs, gold = (np.split(arrays[name], ends) for name in ("logits", "labels"))
-    kept = Scored(outputs, gold, context.data.labels, context.rows("test").groups)
+    kept = Scored(outputs, gold, context.data.labels, context.rows("test", "teacher").groups)
     check_above_chance(context.metric, score, kept)
 
 
@@ -95,11 +96,11 @@ def linear_probe(context: RunContext, final: Path, batch_size: int) -> dict[str,
     from sklearn.preprocessing import StandardScaler
 
     data, model = context.data, context.load_classifier(final)
-    train = context.rows("train")
+    train, pad_id = context.rows("train", "student"), context.tokenizers["student"].pad_id
     subset = train.take(np.random.default_rng(context.config.seed).permutation(len(train))[:PROBE_TRAIN_ROWS])
     fitted, tested = (
-        predict(model, data.kind, rows, context.tokenizer.pad_id, data.labels, batch_size, states=True)
-        for rows in (subset, context.rows("test"))
+        predict(model, data.kind, rows, pad_id, data.labels, batch_size, states=True)
+        for rows in (subset, context.rows("test", "student"))
     )
     if len(np.unique(fitted.targets)) < 2:
         return {"score": None, "reason": "the probe's training rows hold one label only"}
@@ -136,7 +137,7 @@ def latent_terms(context: RunContext, index: int, student_folder: Path | None) -
         teacher = Teacher(model, student.objective.needs("teacher"))
         for split in LATENT_SPLITS:
             rows = _sample(context, stage, split)
-            terms = measure_terms(student, teacher, rows, context.tokenizer.pad_id)
+            terms = measure_terms(student, teacher, rows, context.tokenizers["student"].pad_id)
             result.append({"teacher": teacher_kind, "data": data, "split": split, "rows": len(rows), "terms": terms})
         teacher.release()
     return result
@@ -147,5 +148,5 @@ def _sample(context: RunContext, stage: Stage, split: str) -> Any:
     if stage.is_general:
         rows: Any = context.corpus.train if split == "training" else context.corpus.held_out
     else:
-        rows = context.rows("train" if split == "training" else "dev")
+        rows = context.rows("train" if split == "training" else "dev", "student")
     return rows.take(np.random.default_rng(context.config.seed).permutation(len(rows))[:LATENT_ROWS])

@@ -14,11 +14,12 @@ from ..files import free_bytes, require_folder
 from ..kinds import KINDS
 from ..models.architectures import MASKED_LM, check_room, label_names
 from ..models.build import check_model, load_tokenizer, read_model_config, resolve_model
-from ..models.initialise import check_start
+from ..models.initialise import check_start, start_folder, with_sizes
 from ..models.weights import has_masked_lm_head
+from ..stages import STAGES
 from .context import RunContext
 from .estimates import resource_findings
-from .findings import corpus_findings, data_findings, model_findings, signals_findings
+from .findings import corpus_findings, data_findings, model_findings, signals_findings, tokenizer_findings
 from .launch import find_device
 from .step import RunFolder
 
@@ -57,12 +58,13 @@ def preflight(config: RunConfig, say: Callable[[str], None] = print) -> dict[str
         if teacher is not None:
             attempt(_check_room, config, source, data)
             attempt(_check_teacher, config, source, teacher, data)
-    any_student = RunContext(config, data, source, teacher)
-    contexts = {name: any_student.for_student(name, run) for name, run in config.each_student.items()}
-    for context in contexts.values():
+    sized = attempt(with_sizes, config)
+    any_student = RunContext(sized or config, data, source, teacher)
+    contexts = {name: any_student.for_student(name, run) for name, run in any_student.config.each_student.items()}
+    for context in contexts.values() if sized else ():
+        attempt(_check_student, context.config, teacher, data)
         if teacher is not None:
-            attempt(context.planned_objectives)
-        attempt(_check_student, context.config, teacher, source, data)
+            attempt(lambda context=context: context.planned_objectives(source is None or context.shares_vocabulary))
     attempt(_check_augmentation, config, source)
     attempt(_check_output, Path(config.output_dir))
     if config.signals_folder is not None:
@@ -78,7 +80,7 @@ def preflight(config: RunConfig, say: Callable[[str], None] = print) -> dict[str
     for finding in common:
         say(f"preflight: {finding}")
     for name, context in contexts.items():
-        own = resource_findings(context)
+        own = tokenizer_findings(context) + resource_findings(context)
         context.findings = common + own
         for finding in own:
             say(f"preflight{f' of {name}' if name else ''}: {finding}")
@@ -99,15 +101,17 @@ def _check_precision(config: RunConfig) -> None:
             raise InputError(what, f"{where}.precision", f"set {where}.precision=float32")
 
 
-def _check_student(student: RunConfig, teacher: dict | None, source: Path | None, data: TaskData | None) -> None:
-    check_start(student.student, teacher, source)
-    if student.student.init.folder is not None:
-        _check_room(student, Path(student.student.init.folder), data)
+def _check_student(student: RunConfig, teacher: dict | None, data: TaskData | None) -> None:
+    check_start(student.student, teacher)
+    folder = start_folder(student.student)
+    if folder is not None:
+        load_tokenizer(folder)
+        _check_room(student, folder, data)
 
 
 def _check_room(config: RunConfig, folder: Path, data: TaskData | None) -> None:
     lengths = {"task.max_length_tokens": config.task.max_length_tokens}
-    if config.general_corpus is not None:
+    if config.general_corpus is not None and any(STAGES[settings.stage].is_general for settings in config.stages):
         lengths["general_corpus.max_length_tokens"] = config.general_corpus.max_length_tokens
     pairs = data is not None and data.train[0].text_b is not None
     check_room(read_model_config(folder), lengths, pairs, folder)

@@ -77,6 +77,7 @@ def collect(root: Path) -> Values:
         "retention": student["score"] / teacher["score"] if teacher["score"] else None,
         "stages": [_stage(stage, settings) for stage, settings in stages],
         "latent": _latent(stages),
+        "tokenizers": results[-1].get("tokenizers"),  # of teacher and student
         "export": {**_pick(manifest["parity"], *parity), "bundle": folder.bundle.name},
         "int8": _int8(folder) if config["export"].get("int8") is not None else None,
         "fidelity": _fidelities(student, baseline, teacher, kind),
@@ -122,7 +123,7 @@ def side_by_side(root: Path, reports: dict[str, Path]) -> Values:
         **_pick(first, "task", "kind", "metric", "evaluated_on", "teacher", "labels", "seed", "environment"),
         "students": {
             name: {
-                **_pick(report, "student", "baseline", "retention", "fidelity", "sizes"),
+                **_pick(report, "student", "baseline", "retention", "tokenizers", "fidelity", "sizes"),
                 "report": str(reports[name].relative_to(root)),
                 "bundle": str((reports[name].parent / report["export"]["bundle"]).relative_to(root)),
             }
@@ -172,7 +173,8 @@ def _benchmark(folder: RunFolder) -> Values:
 def _classifier(step: Path) -> Values:
     metrics = _recorded(step / METRICS, "the step was not measured")
     with np.load(step / PREDICTIONS) as arrays:
-        return {**metrics, "logits": arrays["logits"], "unseen": arrays["unseen"]}
+        own = {"logits": arrays["logits"], "unseen": arrays["unseen"], "row_of_answer": arrays["rows"]}
+    return {**metrics, **own}
 
 
 def _fidelities(student: Values, baseline: Values | None, teacher: Values, kind: Kind) -> Values:
@@ -180,17 +182,28 @@ def _fidelities(student: Values, baseline: Values | None, teacher: Values, kind:
 
     And how much less the student disagrees with the teacher.
     """
-    unseen = teacher["unseen"]
-    chosen = unseen if unseen.any() else np.ones_like(unseen)
-    rows = {"rows": int(chosen.sum()), "rows_are_unseen": bool(unseen.any())}
     values: Values = {"student": None, "baseline": None}
     for name, model in (("student", student), ("baseline", baseline)):
         if model is not None:
-            values[name] = {**kind.fidelity(model["logits"][chosen], teacher["logits"][chosen]), **rows}
+            own, theirs = common_answers(model["row_of_answer"], teacher["row_of_answer"])
+            unseen = teacher["unseen"][theirs]
+            chosen = unseen if unseen.any() else np.ones_like(unseen)
+            logits = model["logits"][own][chosen], teacher["logits"][theirs][chosen]
+            rows = {"rows": int(chosen.sum()), "rows_are_unseen": bool(unseen.any())}
+            values[name] = {**kind.fidelity(*logits), **rows}
     if baseline is not None and values["baseline"]["agreement"] is not None:
         own, other = (1 - values[name]["agreement"] for name in ("student", "baseline"))
         values["disagreement_ratio"] = own / other if other else None
     return values
+
+
+def common_answers(one: np.ndarray, other: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The places of the answers that two models both gave, in the first's answers and in the second's.
+
+    one, other: the row of each answer, int64 [answers], rising. Two tokenizers may cut a row after different words.
+    """
+    first, second = (rows * (1 << 20) + np.arange(len(rows)) - np.searchsorted(rows, rows) for rows in (one, other))
+    return np.flatnonzero(np.isin(first, second)), np.flatnonzero(np.isin(second, first))
 
 
 def _stage(folder: Path, settings: Values) -> Values:

@@ -62,7 +62,7 @@ def run(
             if fresh:
                 folder.clear()
             _settle(steps, again)
-            _write_headers(config, contexts)
+            _write_headers(contexts)
         for number, step in enumerate(steps, start=1):
             wait_for_all()  # until what the step builds on is written
             sources.require_unchanged()
@@ -157,9 +157,10 @@ def _settle(steps: list[Step], again: list[Step]) -> None:
             step.seal_old()
 
 
-def _write_headers(config: RunConfig, contexts: dict[str, RunContext]) -> None:
+def _write_headers(contexts: dict[str, RunContext]) -> None:
     """What decides the run beside its configuration, in its folder and in that of each student."""
     first = next(iter(contexts.values()))
+    config = first.whole
     header: dict[str, Any] = {
         "environment": {**describe_machine(), "device": paddle.get_device()},
         "git_commit": git_commit(),

@@ -89,7 +89,7 @@ def _to_tensors(batch: dict[str, np.ndarray]) -> dict[str, paddle.Tensor]:
 
 
 def collate(rows: list[dict], pad_id: int) -> dict[str, np.ndarray]:
-    """input_ids, token_type_ids [batch, longest] int64, attention_mask float32; rows and labels where given.
+    """input_ids, token_type_ids [batch, longest] int64, attention_mask float32; rows, labels, teacher_at where given.
 
     labels: [batch] int64 or float32, or [batch, longest] int64 with IGNORED where a token has no tag.
     """
@@ -102,6 +102,8 @@ def collate(rows: list[dict], pad_id: int) -> dict[str, np.ndarray]:
         "token_type_ids": np.zeros_like(input_ids) if types[0] is None else pad_batch(types, 0),
         "attention_mask": mask,
     }
+    if "teacher_at" in rows[0]:
+        batch["teacher_at"] = pad_batch([row["teacher_at"] for row in rows], 0)
     if "row" in rows[0]:
         batch["rows"] = np.array([row["row"] for row in rows], dtype=np.int64)
     if "labels" in rows[0]:

@@ -226,3 +226,26 @@ def test_checkpoints_by_time_are_no_part_of_what_decides(config_file):
     assert "save_minutes" not in config.stages[0].training.decisive()
     with pytest.raises(InputErrors, match="save_minutes"):
         load_config(config_file, ["save_minutes=0"])
+
+
+@pytest.mark.parametrize("how", ["extends", "override", "section", "keywords"])
+def test_a_model_to_start_from_brings_its_own_sizes(config_file, how):
+    """Those of the base give way to it; sizes that are given with it stay, and are compared with the model's."""
+    config_file.write_text(MINIMAL + "student: {hidden_size: 312, num_hidden_layers: 4}\n", encoding="utf-8")
+    over, overrides, sections = config_file, [], None
+    if how == "extends":
+        over = config_file.with_name("over.yaml")
+        over.write_text("extends: run.yaml\nstudent: {init: {folder: small}, num_hidden_layers: 6}\n", encoding="utf-8")
+    elif how == "keywords":
+        sections = {"student": {"init": {"folder": "small"}, "num_hidden_layers": 6}}
+    else:
+        init = "student.init.folder=small" if how == "override" else "student.init={folder: small}"
+        overrides = [init, "student.num_hidden_layers=6"]
+    student = load_config(over, overrides, sections).student
+    assert student.init.method == "folder" and not student.sized
+    assert student.model_fields_set == {"init", "num_hidden_layers"} and student.num_hidden_layers == 6
+
+
+def test_another_method_and_a_folder_contradict_each_other(config_file):
+    with pytest.raises(InputErrors, match="method: folder and folder: NAME_OR_PATH belong together"):
+        load_config(config_file, ["student.init={method: random, folder: small}"])

@@ -4,12 +4,12 @@ import numpy as np
 import paddle
 import pytest
 
-from paddle_ernie_tiny.config import ModelShape, StudentSettings
+from paddle_ernie_tiny.config import ModelShape, StudentSettings, check_config
 from paddle_ernie_tiny.data.tokenization import SPECIAL_TOKENS, WordPieceTokenizer
 from paddle_ernie_tiny.errors import InputError
 from paddle_ernie_tiny.kinds import KINDS
 from paddle_ernie_tiny.models.build import build_masked_lm, count_parameters
-from paddle_ernie_tiny.models.initialise import embeddings_by_svd, initial_student
+from paddle_ernie_tiny.models.initialise import embeddings_by_svd, initial_student, with_sizes
 from paddle_ernie_tiny.models.weights import read_weights, save_model
 
 SIZES = {"hidden_size": 8, "num_attention_heads": 2, "intermediate_size": 16}
@@ -80,15 +80,54 @@ def test_a_folder_with_the_same_sizes_and_vocabulary(teacher, tmp_path):
     assert count_parameters(own) == count_parameters(start(teacher))
 
 
-@pytest.mark.parametrize(
-    ("sizes", "words", "message"),
-    [({"intermediate_size": 24}, WORDS, "intermediate_size is 24 here, and 16"), ({}, WORDS[::-1], "its vocabulary")],
-)
-def test_a_folder_that_does_not_fit_is_refused(teacher, tmp_path, sizes, words, message):
-    model = build_masked_lm(len(words), ModelShape(num_hidden_layers=2, **{**SIZES, **sizes}))
-    save_model(model, WordPieceTokenizer(words), tmp_path / "start")
-    with pytest.raises(InputError, match=message):
+def test_a_folder_of_other_sizes_is_refused(teacher, tmp_path):
+    model = build_masked_lm(len(WORDS), ModelShape(num_hidden_layers=2, **{**SIZES, "intermediate_size": 24}))
+    save_model(model, WordPieceTokenizer(WORDS), tmp_path / "start")
+    with pytest.raises(InputError, match="intermediate_size is 24 here, and 16.*\n.*or leave it out"):
         start(teacher, init={"method": "folder", "folder": str(tmp_path / "start")})
+
+
+def test_a_folder_with_another_vocabulary_keeps_its_own(teacher, tmp_path):
+    paddle.seed(9)
+    words = [*SPECIAL_TOKENS[::-1], *"九八七"]
+    save_model(build_masked_lm(len(words), ModelShape(**SIZES)), WordPieceTokenizer(words), tmp_path / "start")
+    own = start(teacher, layers=4, init={"folder": str(tmp_path / "start")})
+    name = "bert.embeddings.word_embeddings.weight"
+    np.testing.assert_array_equal(arrays(own)[name], read_weights(tmp_path / "start")[name])
+    assert own.config.vocab_size == 8
+
+
+def run_of(**student):
+    """A run with these sections of the student or of several, and a map of three layers."""
+    training = {"max_steps": 1}
+    sections = {
+        "output_dir": "runs/x",
+        "task": {"name": "t", "labels": ["a", "b"]},
+        "data": {"train": "train.tsv", "dev": "dev.tsv"},
+        "teacher": {"model": "some-model", "finetune": training},
+        "stages": [{"stage": "task_specific", "training": training, "objective": {"layer_map": [1, 2, 3]}}],
+    }
+    return check_config({**sections, **student}, "run.yaml")
+
+
+def test_sizes_that_are_not_given_are_the_model_s(tmp_path):
+    sizes = {"num_hidden_layers": 3, "hidden_size": 20, "num_attention_heads": 4, "intermediate_size": 24}
+    save_model(build_masked_lm(len(WORDS), ModelShape(**sizes)), WordPieceTokenizer(WORDS), tmp_path / "start")
+    start = {"folder": str(tmp_path / "start")}
+    config = run_of(student={"init": start, "hidden_size": 20})  # 20 is no multiple of the default of 12 heads
+    assert config.student.init.method == "folder", "is implied"
+    student = with_sizes(config).student
+    assert student.model_dump(include=set(sizes)) == sizes and student.sized
+    with pytest.raises(InputError, match="num_attention_heads is 4 here, and 2 in the configuration"):
+        with_sizes(run_of(student={"init": start, "num_attention_heads": 2}))
+    config = with_sizes(run_of(students={"one": {"init": start}, "two": {**sizes, "hidden_size": 8}}))
+    assert [run.student.hidden_size for run in config.each_student.values()] == [20, 8]
+
+
+def test_what_the_sizes_decide_is_checked_once_they_are_known(tmp_path):
+    save_model(build_masked_lm(len(WORDS), ModelShape(**SIZES)), WordPieceTokenizer(WORDS), tmp_path / "start")
+    with pytest.raises(InputError, match="layer_map names 3 teacher layers, the student has 4"):
+        with_sizes(run_of(student={"init": {"folder": str(tmp_path / "start")}}))
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """A given teacher, and the start of a student, before anything trains: weights, positions, segments, labels."""
 
 import json
+import shutil
 
 import numpy as np
 import paddle
@@ -15,6 +16,7 @@ from paddle_ernie_tiny.errors import InputError
 from paddle_ernie_tiny.models.build import build_masked_lm, load_classifier
 from paddle_ernie_tiny.models.weights import save_model
 from paddle_ernie_tiny.pipeline.preflight import preflight
+from paddle_ernie_tiny.pipeline.run import plan
 
 SIZES = {"num_hidden_layers": 1, "hidden_size": 8, "num_attention_heads": 2, "intermediate_size": 16}
 TINY = ModelShape(**SIZES)
@@ -47,6 +49,8 @@ def check(model, tmp_path):
     config["data"]["columns"]["label"] = "label"
 
     def run(*overrides):
+        if any(override.startswith("students=") for override in overrides):
+            config.pop("student", None)
         (tmp_path / "run.yaml").write_text(yaml.safe_dump(config), encoding="utf-8")
         return preflight(load_config(tmp_path / "run.yaml", overrides), say=lambda line: None)
 
@@ -137,3 +141,65 @@ def test_an_export_needs_positions_and_segments(model, tmp_path):
     with pytest.raises(InputError, match="only one segment"):
         export(model, tmp_path / "bundle", tmp_path / "pairs.txt", max_length_tokens=32)
     assert not (tmp_path / "bundle").exists()
+
+
+@pytest.fixture
+def other(tmp_path):
+    """A model whose vocabulary is not that of `model`."""
+    tokenizer = WordPieceTokenizer([*SPECIAL_TOKENS, *"好东西"])
+    shape = ModelShape(**{**SIZES, "hidden_size": 12, "num_attention_heads": 3})
+    save_model(build_masked_lm(tokenizer.vocab_size, shape, 32), tokenizer, tmp_path / "other")
+    return tmp_path / "other"
+
+
+LABELS_ALONE = "objective={attention: {weight: 0}, hidden: {weight: 0}, embedding: {weight: 0}}"
+
+
+def test_another_vocabulary_takes_the_terms_on_labels(check, other):
+    """Its sizes need not be given, its heads may be of another number; how many rows it cuts is told."""
+    start = f"student={{init: {{folder: {other}}}}}"
+    (context,) = check(start, LABELS_ALONE, "task.max_length_tokens=8").values()
+    assert context.config.student.hidden_size == context.whole.student.hidden_size == 12
+    sizes = {side: tokenizer.vocab_size for side, tokenizer in context.tokenizers.items()}
+    assert sizes == {"teacher": 9, "student": 8} and not context.shares_vocabulary
+    whats = [finding.what for finding in context.findings]
+    assert any("vocabulary of its own (8 tokens, the teacher's has 9)" in what for what in whats)
+    for side in ("teacher", "student"):
+        assert any(f"are longer than 8 tokens of the {side}" in what for what in whats)
+
+
+def test_terms_that_compare_tokens_need_one_vocabulary(check, other):
+    message = refused(check, f"student={{init: {{folder: {other}}}}}")
+    assert message.startswith("1 problem found") and "stages[0] (task_specific)" in message
+    assert f"the vocabulary of {other} is not the teacher's" in message and "attention, hidden, embedding" in message
+    assert "give these terms weight 0 in the objective, or start from a model with the teacher's" in message
+
+
+def test_stages_of_latent_terms_need_one_vocabulary(check, other):
+    stages = "[{stage: task_adaptive, training: {max_steps: 1}}, {stage: task_specific, training: {max_steps: 1}}]"
+    message = refused(check, f"student={{init: {{folder: {other}}}}}", f"stages={stages}")
+    assert "stages[0] (task_adaptive)" in message and "take the stage out (task_specific alone learns" in message
+
+
+def test_of_several_students_the_one_with_another_vocabulary_is_named(check, other, model):
+    students = f"students={{same: {{init: {{folder: {model}}}}}, other: {{init: {{folder: {other}}}}}}}"
+    message = refused(check, students)
+    assert message.startswith("1 problem found") and f"the vocabulary of {other} is not" in message
+    contexts = check(students, LABELS_ALONE)
+    assert [context.shares_vocabulary for context in contexts.values()] == [True, False]
+
+
+def test_a_vocabulary_that_pre_training_makes_is_compared_when_it_is_there(check, other, model, tmp_path):
+    """At the end of pre-training, not after the fine-tuning and the baseline."""
+    training = "{max_steps: 1, per_device_train_batch_size: 4}"
+    shape = "{num_hidden_layers: 1, hidden_size: 6, num_attention_heads: 3, intermediate_size: 8}"
+    (tmp_path / "corpus.txt").write_text("好东西\n" * 30, encoding="utf-8")
+    teacher = f"teacher={{pretrain: {{shape: {shape}, training: {training}}}, finetune: {training}}}"
+    contexts = check(
+        f"student={{init: {{folder: {other}}}}}", teacher, f"general_corpus.path={tmp_path / 'corpus.txt'}"
+    )
+    assert any("has to have the vocabulary that pre-training makes" in f.what for f in contexts[""].findings)
+    pretraining = plan(contexts)[0]
+    shutil.copytree(model, pretraining.product)
+    with pytest.raises(InputError, match="is not the teacher's"):
+        pretraining.gate()

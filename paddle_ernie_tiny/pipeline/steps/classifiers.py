@@ -14,6 +14,7 @@ from ...distributed import main_first
 from ...models.build import build_masked_lm
 from ...models.weights import save_model
 from ...seals import SEALED, whole_or_none, write_seal
+from ...terms.term import Side
 from ...training.tasks import FinetuneTrainer, MaskedLMTrainer, Masking, masked_accuracy
 from ...training.trainer import Training, training_arguments
 from ..measure import dev_score, measure_classifier, require_above_chance
@@ -49,6 +50,10 @@ class PretrainTeacher(Step):
         save_model(model, tokenizer, self.product)
         return result
 
+    def gate(self) -> None:
+        # the vocabulary is known only now, and the student may have another one
+        self.context.planned_objectives(self.context.shares_vocabulary)
+
     def _tokenizer(self) -> WordPieceTokenizer:
         settings = self.settings
         if settings.vocab_file is not None:
@@ -63,13 +68,15 @@ class PretrainTeacher(Step):
 
 
 class ClassifierStep(Step):
-    """A step whose product is a classifier, which is scored on the test rows."""
+    """A step whose product is a classifier, which reads the ids of `side` and is scored on the test rows."""
+
+    side: Side = "teacher"
 
     def measure_inputs(self) -> dict[str, Any]:
         return self.context.test_inputs()
 
     def measure(self) -> dict[str, Any]:
-        return measure_classifier(self.context, self.product, self.folder, self.settings)
+        return measure_classifier(self.context, self.product, self.folder, self.side, self.settings)
 
     def gate(self) -> None:
         if self.product == self.context.teacher_model("finetuned"):
@@ -103,9 +110,9 @@ class Finetune(ClassifierStep):
 
     def run(self) -> dict[str, Any]:
         context, settings, folder, model = self.context, self.settings, self.folder, self.untrained()
-        rows, tokenizer = context.rows("train"), context.tokenizer
+        rows, tokenizer = context.rows("train", self.side), context.tokenizers[self.side]
         args = training_arguments(settings, len(rows), folder, context.folder.vdl(folder), context.config.seed)
-        score = dev_score(context, model, settings)
+        score = dev_score(context, model, self.side, settings)
         how = context.watcher, context.config.save_minutes
         training = Training(args, rows, tokenizer.pad_id, self.label, score, *how, settings.patience)
         result = train(FinetuneTrainer(model, context.data.kind, training, context.data.class_weights))
@@ -138,6 +145,7 @@ class Baseline(Finetune):
     """The student, fine-tuned on the labels alone from the same start as the first stage."""
 
     name = label = "baseline"
+    side = "student"
 
     def inputs(self) -> dict[str, Any]:
         context = self.context
@@ -145,7 +153,7 @@ class Baseline(Finetune):
             **context.task_inputs(),
             "student": context.config.student.model_dump(mode="json"),
             "baseline": self.settings.decisive(),
-            "upstream": {"vocabulary": context.tokenizer.fingerprint, **context.start_inputs()},
+            "upstream": {"vocabulary": context.tokenizers[self.side].fingerprint, **context.start_inputs()},
         }
 
     def untrained(self) -> Any:

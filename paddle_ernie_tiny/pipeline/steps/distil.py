@@ -12,6 +12,7 @@ import paddle
 
 from ...config import StageSettings
 from ...data.corpus import TextRows
+from ...data.rows import PairedRows
 from ...distillation.students import DistilledStudent
 from ...distillation.teacher import SignalCache, Teacher, rows_fingerprint
 from ...distillation.trainers import TRAINERS
@@ -47,11 +48,12 @@ class Distil(Step):
         context = self.context
         model = context.load_teacher(self.stage.teacher)
         student = self.load(model)
-        score = dev_score(context, student.classifier, self.settings.training) if self.stage.label_terms else None
+        labelled, settings = self.stage.label_terms, self.settings.training
+        score = dev_score(context, student.classifier, "student", settings) if labelled else None
         teacher = self.teacher(model, student.objective.needs("teacher"))
         trainer = TRAINERS[self.stage.name](student, teacher, self.training(self.folder, score))
         self.announce(student)
-        result = {**train(trainer), "objective": student.objective.equation()}
+        result = {**train(trainer), "objective": student.objective.equation(), "tokenizers": context.tokenizer_facts()}
         teacher.sync()
         if not self.stage.is_general and context.config.augmentation is not None:
             made = context.augmented
@@ -72,10 +74,13 @@ class Distil(Step):
 
     def training(self, folder: Path, score: Callable[[], float] | None = None) -> Training:
         """What the stage's trainer is given beside models, with checkpoints in `folder`; `score` as `evaluate_with`."""
-        context, settings, rows = self.context, self.settings.training, self.context.stage_rows(self.index)
+        context, settings, rows = self.context, self.settings.training, self.context.stage_rows(self.index, "student")
+        if not context.shares_vocabulary:
+            rows = PairedRows(rows, context.stage_rows(self.index, "teacher"))
         args = training_arguments(settings, len(rows), folder, context.folder.vdl(folder), context.config.seed)
         how = context.watcher, context.config.save_minutes
-        return Training(args, rows, context.tokenizer.pad_id, self.stage.title, score, *how, settings.patience)
+        pad_id = context.tokenizers["student"].pad_id
+        return Training(args, rows, pad_id, self.stage.title, score, *how, settings.patience)
 
     def teacher(self, model: Any, needs: Needs) -> Teacher:
         """The teacher: asked at every step, or with its signals for the stage's rows kept on disk.
@@ -85,7 +90,7 @@ class Distil(Step):
         again; in a folder of the user's they are refused (InputError).
         """
         context, config, stage = self.context, self.context.config, self.stage
-        rows = context.stage_rows(self.index)
+        rows = context.stage_rows(self.index, "teacher")
         if self.settings.teacher_signals == "online":
             return Teacher(model, needs, config.teacher.static_graph)
         layout = context.signal_layout(stage, needs, model.config.hidden_size)
@@ -96,7 +101,7 @@ class Distil(Step):
         key = {
             "teacher": model_fingerprint(context.teacher_model(stage.teacher)),
             "data": rows.fingerprint if isinstance(rows, TextRows) else rows_fingerprint(rows),
-            "tokenizer": context.tokenizer.fingerprint,
+            "tokenizer": context.tokenizers["teacher"].fingerprint,
         }
         lengths = np.asarray(rows.lengths)
         try:
@@ -112,7 +117,7 @@ class Distil(Step):
 
     def save(self, student: DistilledStudent) -> None:
         """Writes the student's model folder, with its projections for the next stage."""
-        save_model(student.classifier, self.context.tokenizer, self.product, student.projection_arrays())
+        save_model(student.classifier, self.context.tokenizers["student"], self.product, student.projection_arrays())
 
     def inputs(self) -> dict[str, Any]:
         context, config, stage = self.context, self.context.config, self.stage
@@ -152,7 +157,7 @@ class Distil(Step):
     def measure(self) -> dict[str, Any]:
         training = self.settings.training
         if self.stage.label_terms:
-            measured = measure_classifier(self.context, self.product, self.folder, training)
+            measured = measure_classifier(self.context, self.product, self.folder, "student", training)
             measured["score_kind"] = "classifier"
         else:  # without labels there is no classifier to score
             measured = linear_probe(self.context, self.product, training.per_device_eval_batch_size)

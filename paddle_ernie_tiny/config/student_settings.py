@@ -1,0 +1,81 @@
+"""The section of the student: its size, and what its weights start from."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import Field, model_validator
+
+from ..sections import Fraction, PathName, PositiveInt, Section, key
+
+SIZES = ("num_hidden_layers", "hidden_size", "num_attention_heads", "intermediate_size")
+
+
+class ModelShape(Section):
+    """Size of a BERT-like encoder."""
+
+    num_hidden_layers: PositiveInt = 4
+    hidden_size: PositiveInt = 312
+    num_attention_heads: PositiveInt = 12
+    intermediate_size: PositiveInt = 1200
+    hidden_dropout_prob: Fraction = 0.1
+    attention_probs_dropout_prob: Fraction = 0.1
+
+    @property
+    def sized(self) -> bool:
+        """Are all sizes known?"""
+        return True
+
+    @model_validator(mode="after")
+    def _heads_fit(self):
+        width, heads = self.hidden_size, self.num_attention_heads
+        if self.sized and width % heads:
+            raise ValueError(f"hidden_size {width} is not a multiple of num_attention_heads {heads}")
+        return self
+
+
+def make_way(student: dict[str, Any], init: Any) -> None:
+    """Takes the sizes out of a student's section that is about to start from a model with its own, by `init`."""
+    if isinstance(init, dict) and init.get("folder") is not None:
+        for size in SIZES:
+            student.pop(size, None)
+
+
+class StudentInit(Section):
+    """What the student's weights start from; what is not taken from there is random, by the run's seed."""
+
+    method: Literal["random", "teacher_layers", "teacher_embeddings", "folder"] = key(
+        "random",
+        "teacher_layers: copies of whole layers (same width); teacher_embeddings: the teacher's embeddings at the "
+        "student's width, by truncated SVD; folder: another model (the default if folder is given)",
+    )
+    layers: Literal["uniform", "top", "bottom"] | list[PositiveInt] = key(
+        "uniform", "for teacher_layers: which, from 1"
+    )
+    folder: PathName | None = key(
+        None, "a model by PaddleNLP's name, or in a folder; sizes that are not given are its own"
+    )
+
+    @model_validator(mode="after")
+    def _folder_fits(self):
+        if self.folder is not None and "method" not in self.model_fields_set:
+            self.method = "folder"
+        if (self.method == "folder") != (self.folder is not None):
+            raise ValueError("method: folder and folder: NAME_OR_PATH belong together")
+        return self
+
+
+class StudentSettings(ModelShape):
+    """The student: its size, and what it starts from."""
+
+    init: StudentInit = Field(default_factory=StudentInit)
+
+    @property
+    def shape(self) -> ModelShape:
+        """The size alone."""
+        return ModelShape(**self.model_dump(exclude={"init"}))
+
+    @property
+    def sized(self) -> bool:
+        """Are all sizes known? Of a student that starts from a model, those that are not given are the model's."""
+        return self.init.folder is None or self.model_fields_set.issuperset(SIZES)
