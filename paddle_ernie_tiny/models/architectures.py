@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ..data.tokenization import read_tokenizer
 from ..errors import InputError
 
 MASKED_LM = "ForMaskedLM"
@@ -159,7 +160,7 @@ def check_room(config: dict[str, Any], lengths: dict[str, int], pairs: bool, fol
         if length > positions:
             what = f"{length} is more than the model's {positions} positions ({folder})"
             raise InputError(what, where, f"use at most {positions}")
-    if pairs and config["type_vocab_size"] < 2:
+    if pairs and config["type_vocab_size"] < 2 and read_tokenizer(folder).segments > 1:
         what = "the task has pairs of texts, but the model has only one segment (type_vocab_size 1)"
         raise InputError(what, str(folder), "use a model with two segments, or write both texts into one column")
 

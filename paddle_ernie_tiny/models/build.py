@@ -8,7 +8,8 @@ from typing import Any
 import paddle
 
 from ..config import ModelShape
-from ..data.tokenization import WordPieceTokenizer
+from ..data.text_tokenizer import TextTokenizer
+from ..data.tokenization import WordPieceTokenizer, read_tokenizer
 from ..errors import InputError
 from ..files import read_json
 from ..kinds import KINDS, Kind
@@ -130,17 +131,17 @@ def _require_all(missing: list[str], folder: Path, fine_tuned: str) -> None:
         raise InputError(what, str(folder), remedy)
 
 
-def load_tokenizer(folder: Path) -> WordPieceTokenizer:
-    """The folder's word-piece tokenizer, checked against the size of the model's embedding table."""
-    tokenizer, config = WordPieceTokenizer.from_folder(folder), read_model_config(folder)
+def load_tokenizer(folder: Path) -> TextTokenizer:
+    """The folder's tokenizer, checked against the size of the model's embedding table."""
+    tokenizer, config = read_tokenizer(folder), read_model_config(folder)
     if tokenizer.vocab_size > config["vocab_size"]:
         what = f"the vocabulary has {tokenizer.vocab_size} tokens, the model's embedding only {config['vocab_size']}"
-        raise InputError(what, str(folder), "vocab.txt and the weights belong to different models")
-    if FAMILIES[config["model_type"]].first_position is None and tokenizer.pad_id != config["pad_token_id"]:
-        what = (
-            f"[PAD] has the id {tokenizer.pad_id}, config.json says {config['pad_token_id']}: positions count from it"
-        )
-        raise InputError(what, str(folder), "vocab.txt and config.json belong to different models")
+        raise InputError(what, str(folder), "the vocabulary and the weights belong to different models")
+    first = FAMILIES[config["model_type"]].first_position
+    if first is None and tokenizer.pad_id != config["pad_token_id"]:
+        name, said = tokenizer.special[0], config["pad_token_id"]
+        what = f"{name} has the id {tokenizer.pad_id}, config.json says {said}: positions count from it"
+        raise InputError(what, str(folder), "the vocabulary and config.json belong to different models")
     return tokenizer
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import paddle
 
 from ..config import StudentSettings
-from ..data.tokenization import WordPieceTokenizer
+from ..data.tokenization import read_tokenizer
 from ..errors import InputError
 from ..kinds import Kind
 from .build import build_student, check_model, load_classifier, read_model_config
@@ -137,7 +137,7 @@ def _check_folder(settings: StudentSettings, folder: Path, teacher_folder: Path)
         if values[size] != getattr(settings, size):
             what = f"{size} is {values[size]} here, and {getattr(settings, size)} in the configuration"
             raise InputError(what, str(folder), f"set student.{size}={values[size]}")
-    own, given = (WordPieceTokenizer.from_folder(path) for path in (folder, teacher_folder))
+    own, given = (read_tokenizer(path) for path in (folder, teacher_folder))
     if own.fingerprint != given.fingerprint:
         what = f"its vocabulary ({own.vocab_size} tokens) is not the teacher's ({given.vocab_size})"
         remedy = "teacher and student must share the tokenizer: start from a model with the teacher's vocabulary"

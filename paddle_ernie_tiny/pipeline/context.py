@@ -18,7 +18,7 @@ from ..config.schema import GeneralCorpusSettings
 from ..data.corpus import TextCorpus, corpus_files, corpus_fingerprint, prepare_corpus
 from ..data.rows import EncodedRows
 from ..data.splits import Examples, TaskData
-from ..data.tokenization import WordPieceTokenizer
+from ..data.text_tokenizer import TextTokenizer
 from ..distillation.objective import Objective, stage_objective
 from ..distillation.students import DistilledStudent
 from ..distillation.teacher import Layout
@@ -137,7 +137,7 @@ class RunContext:
         return METRICS[self.metric](outputs)
 
     @cached_property
-    def tokenizer(self) -> WordPieceTokenizer:
+    def tokenizer(self) -> TextTokenizer:
         """The teacher's tokenizer, which the student shares."""
         return load_tokenizer(self.teacher_model("pretrained"))
 
@@ -195,7 +195,7 @@ class RunContext:
         """The general corpus, tokenised once into memory-mapped files in the run folder."""
         return self.tokenised_corpus(self.tokenizer, False)
 
-    def tokenised_corpus(self, tokenizer: WordPieceTokenizer, word_boundaries: bool) -> TextCorpus:
+    def tokenised_corpus(self, tokenizer: TextTokenizer, word_boundaries: bool) -> TextCorpus:
         """The general corpus in a tokenizer's ids; with `word_boundaries`, for whole-word masking.
 
         Raises InputError if it is too small to hold rows out.
