@@ -3,7 +3,7 @@
 import json
 from functools import cache
 
-from tokenizers import ByteLevelBPETokenizer, Tokenizer
+from tokenizers import ByteLevelBPETokenizer, Tokenizer, processors
 
 SPECIAL = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
 LINES = [
@@ -38,6 +38,8 @@ def learnt(size=400):
     """The content of a tokenizer.json as transformers writes it for RoBERTa, with `size` tokens."""
     tokenizer = ByteLevelBPETokenizer()
     tokenizer.train_from_iterator(LINES, vocab_size=size, min_frequency=2, special_tokens=SPECIAL, show_progress=False)
+    ids = [(name, tokenizer.token_to_id(name)) for name in ("</s>", "<s>")]
+    tokenizer._tokenizer.post_processor = processors.RobertaProcessing(*ids, add_prefix_space=False)
     return tokenizer._tokenizer.to_str()
 
 

@@ -125,11 +125,12 @@ def taken_values(config: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in config.items() if key in keys}
 
 
-def label_names(config: dict[str, Any], where: str) -> list[str] | None:
+def label_names(config: dict[str, Any], where: str, outputs: int = 2) -> list[str] | None:
     """The names of a configuration's labels, by id; None for a model without them.
 
     Understands a mapping, a list, `label2id` alone, and a classifier without any: both libraries leave a map out that
-    is their default, LABEL_0 and so on. Raises InputError for a map that cannot be read.
+    is their default, LABEL_0 and so on; it has `outputs` of them if nothing says how many. Raises InputError for a map
+    that cannot be read.
     """
     names, ids = config.get("id2label"), config.get("label2id")
     try:
@@ -144,7 +145,12 @@ def label_names(config: dict[str, Any], where: str) -> list[str] | None:
     heads = (SENTENCE_HEAD, TOKEN_HEAD)
     if not any(head in name for name in config.get("architectures") or () for head in heads):
         return None
-    return [f"LABEL_{i}" for i in range(config.get("num_labels") or config.get("num_classes") or 2)]
+    return default_labels(config.get("num_labels") or config.get("num_classes") or outputs)
+
+
+def default_labels(count: int) -> list[str]:
+    """What both libraries call the labels of a classifier whose labels have no names."""
+    return [f"LABEL_{i}" for i in range(count)]
 
 
 def usable_positions(config: dict[str, Any]) -> int:

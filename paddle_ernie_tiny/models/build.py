@@ -102,6 +102,7 @@ def read_model_config(folder: Path) -> dict[str, Any]:
     return complete_config(config, str(path))
 
 
+_LAST_OF_HEAD = ("classifier.weight", "classifier.out_proj.weight")
 _NEW_HEAD = ("classifier", "pooler")  # what starts at random where a pretrained model gets a head
 
 
@@ -129,6 +130,12 @@ def _require_all(missing: list[str], folder: Path, fine_tuned: str) -> None:
         remedy = "give a folder whose weights belong to its config.json"
         remedy += f", fine-tuned for {fine_tuned}" if head_alone and fine_tuned else ""
         raise InputError(what, str(folder), remedy)
+
+
+def head_outputs(folder: Path) -> int:
+    """How many outputs the folder's classifier has, by the headers of its weights; 0: it has none."""
+    shapes = weight_shapes(folder)
+    return next((shapes[name][-1] for name in _LAST_OF_HEAD if name in shapes), 0)
 
 
 def load_tokenizer(folder: Path) -> TextTokenizer:
