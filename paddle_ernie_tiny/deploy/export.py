@@ -17,6 +17,7 @@ import numpy as np
 
 from .. import __version__
 from ..data.rows import EncodedRows
+from ..data.tokenization import read_tokenizer
 from ..defaults import EXPORT_TOLERANCE, MAX_LENGTH_TOKENS
 from ..engines import ENGINES, MODEL_STEM, ONNX_FILE, OnnxRuntimeEngine
 from ..errors import ErnieTinyError, GateError, InputError
@@ -124,7 +125,7 @@ def export(
     texts, texts_b = read_texts(Path(rows))
     unit = kind.unit(texts)
     pair = texts_b is not None
-    check_room(config, {"--max-length": max_length_tokens}, pair, folder)
+    check_room(config, {"--max-length": max_length_tokens}, pair, folder, read_tokenizer(folder).segments)
     return export_bundle(
         ExportRequest(
             checkpoint=str(folder),

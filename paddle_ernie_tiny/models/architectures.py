@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ..data.tokenization import read_tokenizer
 from ..errors import InputError
 
 MASKED_LM = "ForMaskedLM"
@@ -159,14 +158,17 @@ def usable_positions(config: dict[str, Any]) -> int:
     return config["max_position_embeddings"] - (config["pad_token_id"] + 1 if first is None else first)
 
 
-def check_room(config: dict[str, Any], lengths: dict[str, int], pairs: bool, folder: Path) -> None:
-    """Raises InputError if rows of these lengths in tokens (by setting), or pairs of texts, have no embeddings."""
+def check_room(config: dict[str, Any], lengths: dict[str, int], pairs: bool, folder: Path, segments: int = 2) -> None:
+    """Raises InputError if rows of these lengths in tokens (by setting), or pairs of texts, have no embeddings.
+
+    segments: how many token types the tokenizer gives a pair.
+    """
     positions = usable_positions(config)
     for where, length in lengths.items():
         if length > positions:
             what = f"{length} is more than the model's {positions} positions ({folder})"
             raise InputError(what, where, f"use at most {positions}")
-    if pairs and config["type_vocab_size"] < 2 and read_tokenizer(folder).segments > 1:
+    if pairs and config["type_vocab_size"] < segments:
         what = "the task has pairs of texts, but the model has only one segment (type_vocab_size 1)"
         raise InputError(what, str(folder), "use a model with two segments, or write both texts into one column")
 

@@ -9,6 +9,7 @@ from typing import Any
 from ..config import RunConfig
 from ..data.corpus import corpus_files
 from ..data.splits import TaskData, load_task_data
+from ..data.tokenization import read_tokenizer
 from ..errors import InputError, InputErrors, explained
 from ..files import free_bytes, require_folder
 from ..kinds import KINDS
@@ -110,7 +111,8 @@ def _check_room(config: RunConfig, folder: Path, data: TaskData | None) -> None:
     if config.general_corpus is not None:
         lengths["general_corpus.max_length_tokens"] = config.general_corpus.max_length_tokens
     pairs = data is not None and data.train[0].text_b is not None
-    check_room(read_model_config(folder), lengths, pairs, folder)
+    segments = read_tokenizer(folder).segments if pairs else 1
+    check_room(read_model_config(folder), lengths, pairs, folder, segments)
 
 
 def _check_teacher(config: RunConfig, folder: Path, teacher: dict, data: TaskData | None) -> None:

@@ -63,7 +63,9 @@ class TestIds:
 
     def test_a_giant_text_keeps_its_first_tokens(self, tokenizer):
         giant = "  " + "good " * 100_000
-        assert tokenizer.encode([giant], max_length=9).input_ids == tokenizer.encode([giant[:60]], max_length=9).input_ids
+        assert (
+            tokenizer.encode([giant], max_length=9).input_ids == tokenizer.encode([giant[:60]], max_length=9).input_ids
+        )
 
     def test_roles(self, tokenizer):
         roles = tokenizer.pad_id, tokenizer.unk_id, tokenizer.cls_id, tokenizer.sep_id, tokenizer.mask_id

@@ -90,7 +90,9 @@ def test_what_stands_behind_a_bundle_reads_it_too(run, tmp_path):
     assert done.returncode == 0, done.stderr
     assert Predictor(tmp_path / "int8").tokenizer.fingerprint == read_tokenizer(bundle).fingerprint
     assert ernie_tiny("export-serving", bundle, tmp_path / "serving").returncode == 0
-    code = "from text.data.tokenization import read_tokenizer; print(read_tokenizer('.').encode([' a 不'], ['b']).input_ids)"
+    code = (
+        "from text.data.tokenization import read_tokenizer as read; print(read('.').encode([' a 不'], ['b']).input_ids)"
+    )
     served = subprocess.run(
         [sys.executable, "-c", code], cwd=tmp_path / "serving", capture_output=True, text=True, check=True
     )
