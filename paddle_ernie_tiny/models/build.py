@@ -65,12 +65,18 @@ def _download(name: str) -> Path:
     family = family_of([type(model).__name__])
     if family is None:
         raise InputError(f"{type(model).__name__} is not supported", name, f"use a model of: {', '.join(FAMILIES)}")
-    vocabulary = WordPieceTokenizer.from_vocab_file(
-        tokenizer.init_kwargs["vocab_file"], lowercase=tokenizer.init_kwargs.get("do_lower_case", True)
-    )
+    vocabulary = _vocabulary_of(tokenizer.init_kwargs)
     model.config.model_type = family
     save_model(_with_its_head(model, name), vocabulary, target)
     return target
+
+
+def _vocabulary_of(options: dict[str, Any]) -> TextTokenizer:
+    """The tokenizer of a model that PaddleNLP has fetched, from what its own class was given."""
+    vocabulary = Path(options["vocab_file"])
+    if "merges_file" in options:  # vocab.json and merges.txt, side by side in PaddleNLP's cache
+        return read_tokenizer(vocabulary.parent)
+    return WordPieceTokenizer.from_vocab_file(vocabulary, lowercase=options.get("do_lower_case", True))
 
 
 def _with_its_head(encoder, name: str):

@@ -214,7 +214,7 @@ RIGHT = {
 @pytest.fixture
 def validate(tmp_path, monkeypatch, capsys):
     """`ernie-tiny validate` of a run whose teacher is the folder: exit code, and what it says on standard error."""
-    rows = "".join(f"天地{i}\t{label}\n" for i, label in enumerate(("good", "bad") * 4))
+    rows = "".join(f"天地天地 room{i}\t{label}\n" for i, label in enumerate(("good", "bad") * 4))
     (tmp_path / "train.tsv").write_text("text\tlabel\n" + rows, encoding="utf-8")
     training = {"max_steps": 1, "per_device_train_batch_size": 4}
     sizes = {"num_hidden_layers": 1, "hidden_size": 8, "num_attention_heads": 2, "intermediate_size": 8}

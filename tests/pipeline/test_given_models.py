@@ -98,7 +98,10 @@ def test_pairs_need_two_segments(check, model):
 
 def test_pairs_of_byte_pairs_have_one_segment(check, tmp_path):
     roberta_folder(tmp_path / "roberta")
-    assert check("data.columns.text_b=second", f"teacher.model={tmp_path / 'roberta'}")
+    rows = "".join(f"the room is {label}{i}\tyes\t{label}\n" for i in range(4) for label in ("bad", "good"))
+    (tmp_path / "english.tsv").write_text("text\tsecond\tlabel\n" + rows, encoding="utf-8")
+    own = (f"teacher.model={tmp_path / 'roberta'}", f"data.train={tmp_path / 'english.tsv'}")
+    assert check("data.columns.text_b=second", *own)
 
 
 def test_the_start_of_a_student_is_checked_as_well(check, model, tmp_path):
