@@ -22,6 +22,7 @@ from .text_tokenizer import ROLES, TextTokenizer, encodable
 from .vocabulary import AddedWord, added_word, read_added_tokens
 
 VOCABULARY, MERGES = "vocab.json", "merges.txt"
+_ALPHABET = pre_tokenizers.ByteLevel.alphabet()  # a character for each byte
 _CLASSES = ("RobertaTokenizer", "RobertaTokenizerFast", "RobertaBPETokenizer")
 _WHOLE_FILE = ("PreTrainedTokenizerFast", "TokenizersBackend")  # transformers' classes that do what tokenizer.json says
 _PLAIN: dict[str, tuple] = {
@@ -42,14 +43,19 @@ class ByteLevelTokenizer(TextTokenizer):
     between, segments, blank = 2, 1, "Ġ"
 
     def __init__(self, written: dict[str, Any], where: str = "tokenizer.json"):
-        if what := _unlike_roberta(written, self.special):
+        if what := _unlike_roberta(written):  # before it is read: some of these settings end tokenizers in a panic
             raise InputError(what, where, _REMEDY)
-        self.prefix: bool = written["pre_tokenizer"]["add_prefix_space"]  # is the beginning of a text after a blank?
         try:
             backend = Tokenizer.from_str(json.dumps({**written, "truncation": None, "padding": None}))
         except Exception as error:  # tokenizers raises plain Exception for whatever it cannot read
             raise InputError(f"the tokenizer cannot be read: {error}", where, _REMEDY) from None
+        written = json.loads(backend.to_str())  # older files leave keys out
+        self.prefix: bool = written["pre_tokenizer"]["add_prefix_space"]  # is the beginning of a text after a blank?
         vocabulary = backend.get_vocab()
+        if missing := [token for token in self.special if token not in vocabulary]:
+            raise InputError(f"the vocabulary lacks the special tokens {', '.join(missing)}", where, _REMEDY)
+        if missing := [byte for byte in _ALPHABET if byte not in written["model"]["vocab"]]:
+            raise InputError(f"the vocabulary lacks {len(missing)} of the 256 bytes", where, _REMEDY)
         if sorted(vocabulary.values()) != list(range(len(vocabulary))):
             raise InputError("its token ids are not 0, 1, 2 ...", where, "restore the file, or export again")
         # for offsets without blanks, and for other users of tokenizer.json: we add the special tokens ourselves
@@ -73,6 +79,7 @@ class ByteLevelTokenizer(TextTokenizer):
                 raise InputError(f"this tokenizer is not supported: {role}_token={given!r}", where, _REMEDY)
         written = read_json(file) if file.is_file() else _from_two_files(folder, options, cls.special)
         read = cls(written, str(folder))
+        written = json.loads(read._backend.to_str())
         if name in _CLASSES and "add_prefix_space" in options:
             written["pre_tokenizer"]["add_prefix_space"] = bool(options["add_prefix_space"])
         more = read_added_tokens(folder, options, read.tokens, cls.special, plain=True)
@@ -136,7 +143,7 @@ class ByteLevelTokenizer(TextTokenizer):
         written = json.loads(self._backend.to_str())
         ranks = {tuple(pair): rank for rank, pair in enumerate(_merges(written))}
         id_of = {token: index for index, token in enumerate(self.tokens)}
-        found = {*ids, *(id_of[byte] for byte in pre_tokenizers.ByteLevel.alphabet())}
+        found = {*ids, *(id_of[byte] for byte in _ALPHABET)}
         for index in ids - {id_of[token] for token in self.never_cut}:
             parts = list(self.tokens[index])
             while len(parts) > 1:
@@ -162,7 +169,8 @@ class ByteLevelTokenizer(TextTokenizer):
 
 def is_byte_level(written: Any) -> bool:
     """Is this the content of a tokenizer.json with byte pairs?"""
-    return isinstance(written, dict) and (written.get("model") or {}).get("type") == "BPE"
+    model = written.get("model") if isinstance(written, dict) else None
+    return isinstance(model, dict) and "merges" in model  # older files do not name the model's type
 
 
 def _merges(written: dict[str, Any]) -> list[list[str]]:
@@ -170,20 +178,15 @@ def _merges(written: dict[str, Any]) -> list[list[str]]:
     return [pair.split(" ") if isinstance(pair, str) else pair for pair in written["model"]["merges"]]
 
 
-def _unlike_roberta(written: dict[str, Any], special: tuple[str, ...]) -> str:
-    """What in a tokenizer.json is not as RoBERTa has it; "": nothing."""
-    step, model = written.get("pre_tokenizer") or {}, written.get("model") or {}
+def _unlike_roberta(written: dict[str, Any]) -> str:
+    """Which setting of a tokenizer.json is not as RoBERTa has it; "": none."""
+    step, model = written.get("pre_tokenizer") or {}, written["model"]
     if written.get("normalizer") is not None or step.get("type") != "ByteLevel" or not step.get("use_regex", True):
         return "the byte pairs of tokenizer.json are not RoBERTa's: another normalizer or pre_tokenizer"
     for key, plain in _PLAIN.items():
         if model.get(key) not in plain:
             return f"the byte pairs of tokenizer.json are not RoBERTa's: {key} is {model[key]!r}"
-    known = {*model["vocab"], *(token["content"] for token in written["added_tokens"])}
-    missing = [token for token in special if token not in known]
-    if missing:
-        return f"the vocabulary lacks the special tokens {', '.join(missing)}"
-    lacking = [byte for byte in pre_tokenizers.ByteLevel.alphabet() if byte not in model["vocab"]]
-    return f"the vocabulary lacks {len(lacking)} of the 256 bytes" if lacking else ""
+    return ""
 
 
 def _from_two_files(folder: Path, options: dict[str, Any], special: tuple[str, ...]) -> dict[str, Any]:

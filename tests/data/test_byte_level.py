@@ -40,6 +40,17 @@ class TestIds:
             assert each.encode_plain(NASTY) == ids_of(backend)
             assert each.fingerprint == tokenizer.fingerprint
 
+    def test_those_of_an_older_file(self, tmp_path, tokenizer):
+        """Of tokenizers 0.8: without the model's type, and merges as one text each."""
+        byte_level_folder(tmp_path / "old")
+        written = json.loads((tmp_path / "old" / "tokenizer.json").read_text(encoding="utf-8"))
+        for key in ("type", "byte_fallback", "ignore_merges"):
+            written["model"].pop(key, None)
+        written["model"]["merges"] = [" ".join(pair) for pair in written["model"]["merges"]]
+        del written["pre_tokenizer"]["use_regex"]
+        (tmp_path / "old" / "tokenizer.json").write_text(json.dumps(written), encoding="utf-8")
+        assert read_tokenizer(tmp_path / "old").fingerprint == tokenizer.fingerprint
+
     def test_nothing_is_unknown_or_lost(self, tokenizer):
         texts = [text for text in NASTY if "<" not in text]
         rows = tokenizer.encode_plain(texts)
@@ -138,6 +149,7 @@ FOREIGN = {
     "another role": (_options(cls_token="[CLS]"), r"cls_token='\[CLS\]'"),
     "split specials": (_options(split_special_tokens=True), "split_special_tokens is true"),
     "not options": (lambda f: (f / "tokenizer_config.json").write_text("[]"), "not a JSON object"),
+    "no vocabulary": (_changed(lambda w: w["model"].pop("vocab")), "cannot be read"),
     "cut off": (lambda f: (f / "tokenizer.json").write_text("{"), "cannot be read"),
     "an id of another": (
         _options(added_tokens_decoder={"7": {"content": "zzz", "special": True}}),
