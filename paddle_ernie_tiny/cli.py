@@ -112,10 +112,12 @@ def export(
     tolerance: Tolerance = EXPORT_TOLERANCE,
     max_length: Annotated[int, Option(help="tokens per row, with [CLS] and [SEP]")] = MAX_LENGTH_TOKENS,
     task: Annotated[str, Option(help="name that goes into the manifest")] = "classification",
+    labels: Annotated[str | None, Option(help="names of labels that have none, in id order: bad,good")] = None,
 ) -> None:
     """Export a classifier to a static-graph bundle; nothing is written if the graphs differ."""
     import_paddle()
-    parity = et.export(checkpoint, out, input, tolerance, max_length, task)
+    names = None if labels is None else [name.strip() for name in labels.split(",")]
+    parity = et.export(checkpoint, out, input, tolerance, max_length, task, names)
     typer.echo(f"{out}: exported, logits differ by at most {parity['max_abs_diff']:.2e} on {parity['rows']} rows")
 
 

@@ -61,7 +61,7 @@ def torch_folder(folder, family="bert", labels=0, **changes):
     rng = np.random.default_rng(7)
     shapes = torch_shapes({**config, **{k: v for k, v in SIZES.items() if config[k] is None}}, labels)
     weights = {name: rng.normal(0, 0.4, shape).astype(np.float32) for name, shape in shapes.items()}
-    folder.mkdir()
+    folder.mkdir(exist_ok=True)
     (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
     (folder / "vocab.txt").write_text("".join(f"{word}\n" for word in WORDS), encoding="utf-8")
     write(folder, weights)
@@ -71,3 +71,14 @@ def torch_folder(folder, family="bert", labels=0, **changes):
 def write(folder, weights, name="model.safetensors"):
     contiguous = {name: np.ascontiguousarray(value) for name, value in weights.items()}
     save_file(contiguous, folder / name, metadata={"format": "pt"})
+
+
+def roberta_folder(folder, labels=0, **changes):
+    """A RoBERTa as transformers has it: byte pairs in tokenizer.json, one segment, positions counted from padding."""
+    from .byte_pairs import byte_level_folder
+
+    size = byte_level_folder(folder, options={"tokenizer_class": "RobertaTokenizer"}).get_vocab_size()
+    own = {"vocab_size": size, "pad_token_id": 1, "max_position_embeddings": 42, **changes}
+    weights = torch_folder(folder, "roberta", labels, **own)
+    (folder / "vocab.txt").unlink()
+    return weights

@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from ..config import AugmentationSettings
 from ..data.rows import Example
-from ..data.tokenization import WordPieceTokenizer
+from ..data.text_tokenizer import TextTokenizer
 from ..distributed import main_first
 from ..errors import InputError
 from ..files import sha256, text_sha256, write_text
@@ -40,7 +40,7 @@ class AugmentationRequest:
     labels: Sequence[str]
     settings: AugmentationSettings
     seed: int
-    tokenizer: WordPieceTokenizer
+    tokenizer: TextTokenizer
     masked_lm: Callable[[], Any | None]
     model_fingerprint: str
 

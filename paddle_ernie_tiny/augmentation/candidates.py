@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from ..data.tokenization import WordPieceTokenizer, cut_words, word_counts
+from ..data.text_tokenizer import TextTokenizer
+from ..data.words import cut_words, word_counts
 from ..errors import InputError
 from ..files import utf8_lines
 from ..models.architectures import usable_positions
@@ -72,21 +73,23 @@ def script_of(word: str) -> str | None:
     return next((script for script, pattern in _SCRIPTS.items() if pattern.fullmatch(word)), None)
 
 
-def analyse(texts: Sequence[str], tokenizer: WordPieceTokenizer, language: str) -> list[Text]:
+def analyse(texts: Sequence[str], tokenizer: TextTokenizer, language: str) -> list[Text]:
     """Cuts texts into words: as jieba cuts them (zh), or at spaces, without the punctuation around them (en).
 
     English words of several pieces are not predicted (TinyBERT, arXiv 1909.10351, algorithm 1), nor are words whose
-    borders are not those of their pieces.
+    borders are not those of their pieces, nor, where tokens show the blank before them, words without one.
     """
-    most = _MAX_PIECES if language == "zh" else 1
-    cuts, encodings, result = cut_texts(texts, language), tokenizer.encode_with_offsets(texts), []
+    most = 1 if language == "en" or tokenizer.blank else _MAX_PIECES
+    cuts, encodings, pieces = cut_texts(texts, language), tokenizer.encode_with_offsets(texts), tokenizer.pieces
+    result = []
     for text, cut, encoding in zip(texts, cuts, encodings, strict=True):
         ids, words = encoding.ids, []
         first_at = {start: index for index, (start, _) in reversed(list(enumerate(encoding.offsets)))}
         last_at = {end: index + 1 for index, (_, end) in enumerate(encoding.offsets)}
         for start, word, script in cut:
             first, last = first_at.get(start, len(ids)), last_at.get(start + len(word), 0)
-            borders = [tokenizer.tokens[piece] for piece in (*ids[first : first + 1], *ids[last : last + 1])]
+            after = [] if tokenizer.blank else ids[last : last + 1]  # punctuation continues a word of byte pairs
+            borders = [pieces[piece] for piece in (*ids[first : first + 1], *after)]
             if not first < last <= first + most or any(piece.startswith("##") for piece in borders):
                 first = last = 0
             words.append(Word(word, start, script, ids, first, last))
@@ -115,7 +118,7 @@ class WordPredictor:
     """
 
     def __init__(
-        self, model: Any, tokenizer: WordPieceTokenizer, candidates: int, rows_per_batch: int, tokens_between: int = 8
+        self, model: Any, tokenizer: TextTokenizer, candidates: int, rows_per_batch: int, tokens_between: int = 8
     ):
         import paddle
 
@@ -123,7 +126,7 @@ class WordPredictor:
         self.model, self.tokenizer = model, tokenizer
         self.candidates, self.rows_per_batch, self.tokens_between = candidates, rows_per_batch, tokens_between
         self.context = min(_CONTEXT_TOKENS, usable_positions(model.config.to_dict()))
-        self.tokens, self.counts = tokenizer.tokens, word_counts()
+        self.tokens, self.counts = tokenizer.pieces, word_counts()
         # [places, vocab]: 0 for a token that the place may hold, minus infinity for others
         allowed = np.full((len(_PLACES), model.config.vocab_size), -np.inf, dtype=np.float32)
         for index, token in enumerate(self.tokens):

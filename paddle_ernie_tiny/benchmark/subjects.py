@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ..data.tokenization import read_tokenizer
 from ..data.vocabulary import SPECIAL_TOKENS, read_vocabulary
 from ..defaults import MAX_LENGTH_TOKENS
 from ..deploy.bundle import MANIFEST, read_manifest
@@ -163,7 +164,7 @@ def _bundle(folder: Path) -> Subject:
         parameters=manifest.parameters,
         file_mb=sum((folder / f"{MODEL_STEM}{end}").stat().st_size for end in (".pdmodel", ".pdiparams")) / 1e6,
         shape=Shape(**size, labels=len(manifest.labels)) if size else None,
-        tokens=len(read_vocabulary(folder / "vocab.txt")),
+        tokens=read_tokenizer(folder).vocab_size,
     )
 
 

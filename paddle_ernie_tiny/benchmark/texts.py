@@ -114,11 +114,13 @@ class TextPipeline:
         self.stopwatch = {"tokenise": 0.0, "model": 0.0}
         engine = self._timed(open_paddle(bundle, device, threads, read_manifest(bundle).precision), "model")
         if name == "usual":
-            from paddlenlp.transformers import BertTokenizer
+            from paddlenlp.transformers import BertTokenizer, RobertaBPETokenizer
             from paddlenlp.utils.log import logger
 
             logger.set_level("ERROR")
-            tokenise = self._timed(BertTokenizer(str(bundle / "vocab.txt")), "tokenise")
+            pieces, pairs = bundle / "vocab.txt", [str(bundle / name) for name in ("vocab.json", "merges.txt")]
+            theirs = BertTokenizer(str(pieces)) if pieces.is_file() else RobertaBPETokenizer(*pairs)
+            tokenise = self._timed(theirs, "tokenise")
             self.answer: Callable[..., list[Any]] = partial(_answer_as_usual, tokenise, engine)
         else:
             predictor = Predictor(bundle, device, threads, engine=engine)

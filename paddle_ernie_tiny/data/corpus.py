@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from glob import glob, has_magic
 from importlib.metadata import version
-from itertools import chain, takewhile
+from itertools import chain, repeat, takewhile
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -32,7 +32,8 @@ from ..seals import whole_or_none, write_seal
 from ..text_rule import DAMAGED_REMEDY, refused_character
 from .rows import EncodedRows
 from .tables import listing
-from .tokenization import WordPieceTokenizer, cut_words
+from .text_tokenizer import TextTokenizer
+from .words import cut_words
 
 _VERSION = 1  # of the files' layout; part of the fingerprint
 _LINE_BYTES = 1 << 20  # a longer line is read in pieces
@@ -169,7 +170,7 @@ class TextCorpus:
 
 def prepare_corpus(
     pattern: str | Path,
-    tokenizer: WordPieceTokenizer,
+    tokenizer: TextTokenizer,
     max_length: int,
     out_dir: str | Path,
     held_out: int = 512,
@@ -257,7 +258,7 @@ def _batches(lines: Iterator[str]) -> Iterator[list[str]]:
 class LineEncoder:
     """Cuts lines into sequences [CLS] tokens [SEP] of at most `max_length` tokens. Can be pickled."""
 
-    tokenizer: WordPieceTokenizer
+    tokenizer: TextTokenizer
     max_length: int
     word_boundaries: bool
 
@@ -271,7 +272,7 @@ class LineEncoder:
         if self.word_boundaries:
             encoded = self.tokenizer.encode_with_offsets(lines)
             ids = [encoding.ids for encoding in encoded]
-            flags = map(_word_starts, encoded, cut_words(lines))
+            flags = map(_word_starts, encoded, cut_words(lines), repeat(self.tokenizer.blank))
             # a sequence's first token starts a word, even if the line was cut inside one
             marks = [[True, True, *piece[1:], True] for line in flags for piece in self._pieces(line)]
             starts = np.fromiter(chain.from_iterable(marks), dtype=np.bool_)
@@ -288,11 +289,22 @@ class LineEncoder:
         return [line[start : start + room] for start in range(0, len(line), room)]
 
 
-def _word_starts(encoding: Encoding, words: list[tuple[str, int, int]]) -> list[bool]:
-    """For each token of a text whether it starts a word; `words` are the text's as `cut_words` gives them."""
-    word_of = [index for index, (word, _, _) in enumerate(words) for _ in word]
+def _word_starts(encoding: Encoding, words: list[tuple[str, int, int]], blank: str) -> list[bool]:
+    """For each token of a text whether it starts a word; `words` are the text's as `cut_words` gives them.
+
+    Where tokens show the `blank` before them a word begins there, and between others only at letters beyond ASCII.
+    """
+    word_of = [index for index, (word, _, _) in enumerate(words) for _ in word] + [len(words)]
     of_tokens = [word_of[start] for start, _ in encoding.offsets]
-    return [before != word for before, word in zip([-1, *of_tokens], of_tokens, strict=False)]
+    starts = [before != word for before, word in zip([-1, *of_tokens], of_tokens, strict=False)]
+    if not blank:
+        return starts
+    latin = [True, *(word.isascii() for word, _, _ in words), True]  # of the word at -1, and so on
+    pairs = zip([-1, *of_tokens], of_tokens, starts, encoding.tokens, strict=False)
+    return [
+        token.startswith(blank) or (new and (before < 0 or not (latin[before + 1] and latin[word + 1])))
+        for before, word, new, token in pairs
+    ]
 
 
 def _encode_in_order(

@@ -1,7 +1,8 @@
-"""The one tokenisation path: training, export and prediction all go through `WordPieceTokenizer`.
+"""The one tokenisation path: training, export and prediction all go through what `read_tokenizer` gives.
 
-Built on Rust `tokenizers`. The steps are those of PaddleNLP's `BasicTokenizer` followed by its
-`WordpieceTokenizer`, written as regular expressions that are stored in `tokenizer.json`:
+That is a byte-level tokenizer (byte_level.py), or the word pieces that are here. Built on Rust `tokenizers`. The steps
+of word pieces are those of PaddleNLP's `BasicTokenizer` followed by its `WordpieceTokenizer`, written as regular
+expressions that are stored in `tokenizer.json`:
 
 1. lower-case (if asked for), drop control characters, and when lower-casing also drop accents;
 2. split at white space, and make every punctuation mark, symbol and Chinese character a word of its own.
@@ -15,20 +16,28 @@ every Python. PaddleNLP takes them from Python's `unicodedata`; characters newer
 from __future__ import annotations
 
 import json
-import logging
-import warnings
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from types import ModuleType
+from typing import Any
 
 import numpy as np
-from tokenizers import AddedToken, Encoding, Regex, Tokenizer, models, normalizers, pre_tokenizers, processors
+from tokenizers import AddedToken, Regex, Tokenizer, models, normalizers, pre_tokenizers, processors
 
 from ..errors import InputError
 from ..files import read_json, text_sha256, write_text
-from .vocabulary import SPECIAL_TOKENS, learn_word_pieces, read_added_tokens, read_vocabulary, refuse_added_word
+from . import byte_level
+from .text_tokenizer import TextTokenizer, encodable
+from .vocabulary import (
+    SPECIAL_TOKENS,
+    AddedWord,
+    added_word,
+    learn_word_pieces,
+    read_added_tokens,
+    read_vocabulary,
+    refuse_added_word,
+)
 
 _PIPELINE_VERSION = 1  # part of the fingerprint; raise it when the steps change
 _CHINESE = (
@@ -38,10 +47,11 @@ _CHINESE = (
 # PaddleNLP's `_is_symbol` counts these letters and numbers among the symbols.
 _EXTRA_SYMBOLS = r"\x{B2}\x{B5}\x{BA}\x{D8}\x{14B}\x{1B1}\x{3007}"
 _CONTROL = Regex(r"[\p{C}\x{FFFD}&&[^\t\n\r]]")
-_CHARACTERS = 1 << 16  # of a row's text that are looked at: far more than its tokens need, and memory stays bounded
 _SINGLE = Regex(rf"[\p{{P}}\p{{S}}{_EXTRA_SYMBOLS}{_CHINESE}]")
 _TOKENIZER_CLASSES = tuple(f"{name}Tokenizer" for name in ("Bert", "Ernie", "Roberta", "RobertaChinese", "Electra"))
-_FOLDER_REMEDY = "give the folder of a BERT, ERNIE, ELECTRA or Chinese RoBERTa model, with its vocab.txt"
+_FOLDER_REMEDY = "give the folder of a BERT, ERNIE, ELECTRA or RoBERTa model, with its tokenizer's files"
+# what transformers alone writes into a tokenizer_config.json, since version 4 or 5
+_TRANSFORMERS = ("added_tokens_decoder", "clean_up_tokenization_spaces", "backend")
 # of `TextRules`: the key in a tokenizer_config.json, and in the normalizer of a tokenizer.json
 _BERT_OPTIONS = {
     "lowercase": ("do_lower_case", "lowercase"),
@@ -56,6 +66,7 @@ class TextRules:
 
     bert: as transformers' BertTokenizer does it, which leaves symbols inside words, with its own switches for accents
     (None: as `lowercase`) and Chinese characters; else as PaddleNLP does. special: further tokens that are never cut.
+    words: others that were added. apart: how many tokens at the end of the vocabulary are known as added ones alone.
     """
 
     lowercase: bool = True
@@ -63,18 +74,20 @@ class TextRules:
     strip_accents: bool | None = None
     chinese: bool = True
     special: tuple[str, ...] = ()
+    words: tuple[AddedWord, ...] = ()
+    apart: int = 0
+
+    def with_added(self, added: Iterable[AddedWord]) -> TextRules:
+        """These rules with further added tokens; those that are known already stay."""
+        known = {*self.special, *(word.content for word in self.words)}
+        new = [word for word in added if word.content not in known]
+        special = tuple(word.content for word in new if not word.plain)
+        return replace(
+            self, special=self.special + special, words=self.words + tuple(word for word in new if word.plain)
+        )
 
 
-@dataclass
-class Encoded:
-    """Rows of token ids without padding; `truncated` counts the rows that were cut."""
-
-    input_ids: list[list[int]]
-    token_type_ids: list[list[int]]
-    truncated: int
-
-
-class WordPieceTokenizer:
+class WordPieceTokenizer(TextTokenizer):
     """Text to token ids, as PaddleNLP's BertTokenizer and ErnieTokenizer do it. Instances can be pickled.
 
     `tokens` is the vocabulary by id; `rules` are given in place of `lowercase`. Special tokens in a text (`[SEP]`, in
@@ -82,13 +95,14 @@ class WordPieceTokenizer:
     with a token twice.
     """
 
+    special = SPECIAL_TOKENS
+
     def __init__(self, tokens: Sequence[str], lowercase: bool = True, rules: TextRules | None = None):
         self.rules = rules or TextRules(lowercase)
         if len(set(tokens)) != len(tokens) or not set(SPECIAL_TOKENS) <= set(tokens):
             raise ValueError(f"a vocabulary needs {', '.join(SPECIAL_TOKENS)}, and every token once")
-        self.tokens, self.vocab_size, self.lowercase = list(tokens), len(tokens), self.rules.lowercase
-        self._backend = _build(self.tokens, self.rules)
-        self.pad_id, self.unk_id, self.cls_id, self.sep_id, self.mask_id = map(self.tokens.index, SPECIAL_TOKENS)
+        self.lowercase = self.rules.lowercase
+        super().__init__(_build(tokens, self.rules), tokens)
 
     @classmethod
     def from_vocab_file(cls, path: str | Path, lowercase: bool = True) -> WordPieceTokenizer:
@@ -103,33 +117,24 @@ class WordPieceTokenizer:
         would not be the same here.
         """
         folder = Path(folder)
-        bundled, vocab = folder / "tokenizer.json", folder / "vocab.txt"
-        path = folder / "tokenizer_config.json"
-        options = read_json(path) if path.is_file() else {}
-        if not isinstance(options, dict):
-            raise InputError("not a JSON object", str(path), "restore the model's own file")
-        rules, tokens = None, []
-        if bundled.is_file():
-            try:
-                backend = Tokenizer.from_str(bundled.read_text(encoding="utf-8"))
-            except Exception as error:  # tokenizers raises plain Exception for whatever it cannot read
-                raise InputError(f"cannot be read: {error}", str(bundled), "export the bundle again") from None
-            rules, vocabulary = _rules_of(json.loads(backend.to_str()), str(bundled)), backend.get_vocab()
-            tokens = sorted(vocabulary, key=vocabulary.__getitem__)
-            if rules is not None and sorted(vocabulary.values()) != list(range(len(tokens))):
-                raise InputError("its token ids are not 0, 1, 2 ...", str(bundled), "restore the file, or export again")
+        bundled, vocab, options = folder / "tokenizer.json", folder / "vocab.txt", _read_options(folder)
+        rules, tokens = _read_bundled(bundled) if bundled.is_file() else (None, [])
         if rules is None and not vocab.is_file():
             found = "a tokenizer.json that this toolkit did not write and that is not BERT's, and no "
             what = f"{found * bundled.is_file() or 'no '}vocab.txt here" if folder.is_dir() else "no such folder"
             raise InputError(what, str(folder), _FOLDER_REMEDY)
         if rules is None:
-            rules, tokens = TextRules(_read_lowercase(options, path)), read_vocabulary(vocab)
+            rules, tokens = _rules_by_options(options, folder / "tokenizer_config.json"), read_vocabulary(vocab)
         elif rules.bert:
             given = {own: options.get(key, getattr(rules, own)) for own, (key, _) in _BERT_OPTIONS.items()}
             rules = replace(rules, **given)
-        added = read_added_tokens(folder, options, tokens)
-        special = tuple(dict.fromkeys((*rules.special, *added)))
-        return cls([*tokens, *(t for t in added if t not in tokens)], rules=replace(rules, special=special))
+        added = read_added_tokens(folder, options, tokens, plain=rules.bert)
+        new = [word.content for word in added if word.content not in tokens]
+        rules = replace(rules.with_added(added), apart=rules.apart + len(new))
+        try:
+            return cls([*tokens, *new], rules=rules)
+        except ValueError as error:
+            raise InputError(str(error), str(folder), _FOLDER_REMEDY) from None
 
     def save(self, folder: str | Path) -> None:
         """Writes `tokenizer.json` and `vocab.txt` (BERT's shape), each atomically."""
@@ -146,66 +151,42 @@ class WordPieceTokenizer:
             json.dumps([self.tokens, {"lowercase": self.lowercase, "pipeline": _PIPELINE_VERSION, **more}])
         )
 
-    def encode(self, texts: Sequence[str], texts_b: Sequence[str] | None = None, max_length: int = 128) -> Encoded:
-        """`[CLS] a [SEP]` or `[CLS] a [SEP] b [SEP]`, at most `max_length` tokens per row, not padded.
+    @property
+    def never_cut(self) -> set[str]:
+        """Special tokens, and words that were added to the vocabulary."""
+        return {*SPECIAL_TOKENS, *self.rules.special, *(word.content for word in self.rules.words)}
 
-        A pair loses tokens from the end of whichever is longer, from b if they are equally long. Of a text, only the
-        first 65,536 characters are looked at.
-        Raises InputError for a `max_length` without room for text, ValueError for lists of unequal length.
-        """
-        if max_length < 3 + (texts_b is not None):
-            raise InputError(f"max_length {max_length} leaves no room for text", remedy="give at least 8 tokens")
-        if texts_b is not None and len(texts) != len(texts_b):
-            raise ValueError(f"{len(texts)} first texts but {len(texts_b)} second texts")
-        first, second = (
-            self.encode_plain(_begin(texts)),
-            None if texts_b is None else self.encode_plain(_begin(texts_b)),
-        )
-        encoded, room = Encoded([], [], 0), max_length - 2 - (second is not None)
-        for row, a in enumerate(first):
-            b = [] if second is None else second[row]
-            keep_b = min(len(b), max(room // 2, room - len(a)))  # half of the room, or what a leaves free
-            keep_a = min(len(a), room - keep_b)
-            encoded.truncated += keep_a + keep_b < len(a) + len(b)
-            head = [self.cls_id, *a[:keep_a], self.sep_id]
-            tail = [] if second is None else [*b[:keep_b], self.sep_id]
-            encoded.input_ids.append(head + tail)
-            encoded.token_type_ids.append([0] * len(head) + [1] * len(tail))
-        return encoded
+    def options(self, classes: str) -> dict[str, Any]:
+        """The content of `tokenizer_config.json`, for PaddleNLP; `classes`: how the model's class begins ("Bert")."""
+        own = {"do_lower_case": self.lowercase, "tokenizer_class": f"{classes}Tokenizer", **super().options(classes)}
+        return {**own, "additional_special_tokens": list(self.rules.special)} if self.rules.special else own
 
-    def encode_plain(self, texts: Sequence[str]) -> list[list[int]]:
-        """Token ids of each text, without special tokens and uncut."""
-        return [row.ids for row in self._backend.encode_batch_fast(_encodable(texts), add_special_tokens=False)]
-
-    def encode_words(self, rows: Sequence[Sequence[str]], max_length: int = 128) -> tuple[Encoded, list[np.ndarray]]:
-        """`[CLS] words [SEP]` for rows of words, and the place of each word's first piece: int64 [words].
-
-        Every word has at least one piece ([UNK] for one that the tokenizer drops, such as a control
-        character). A row that is too long loses whole words from its end; those have no place.
-        """
-        pieces = iter(self.encode_plain(_begin([word for words in rows for word in words])))
-        input_ids, places, truncated = [], [], 0
-        for words in rows:
-            row, starts = [self.cls_id], []
-            of_words = [next(pieces) or [self.unk_id] for _ in words]
-            for ids in of_words:
-                if len(row) + len(ids) >= max_length:
-                    break
-                starts.append(len(row))
-                row += ids
-            truncated += len(starts) < len(words)
-            input_ids.append([*row, self.sep_id])
-            places.append(np.array(starts, dtype=np.int64))
-        return Encoded(input_ids, [[0] * len(row) for row in input_ids], truncated), places
-
-    def encode_with_offsets(self, texts: Sequence[str]) -> list[Encoding]:
-        """As `encode_plain`, but with `.ids` and `.offsets`: each token's (start, end) in the text."""
-        return self._backend.encode_batch(_encodable(texts), add_special_tokens=False)
+    def keep(self, ids: Sequence[int]) -> WordPieceTokenizer:
+        """A tokenizer with these of its tokens, ascending, under new ids."""
+        return WordPieceTokenizer([self.tokens[index] for index in ids], rules=self.rules)
 
     def split_words(self, text: str) -> list[str]:
         """The words of a text after normalising, before they are cut into pieces."""
-        normalized = self._backend.normalizer.normalize_str(*_encodable([text]))
+        normalized = self._backend.normalizer.normalize_str(*encodable([text]))
         return [word for word, _ in self._backend.pre_tokenizer.pre_tokenize_str(normalized)]
+
+
+def read_tokenizer(folder: str | Path) -> TextTokenizer:
+    """The tokenizer of a model folder, a bundle or a folder of Paddle Serving, by the files that are there.
+
+    `tokenizer.json` says of which kind it is; without it `vocab.txt` is of word pieces, `vocab.json` with `merges.txt`
+    of byte pairs. Raises InputError for no such files, or a tokenizer whose ids would not be the same here.
+    """
+    folder = Path(folder)
+    bundled = folder / "tokenizer.json"
+    if bundled.is_file():
+        bytewise = byte_level.is_byte_level(read_json(bundled))
+    else:
+        two = (folder / byte_level.VOCABULARY).is_file() and (folder / byte_level.MERGES).is_file()
+        bytewise = two and not (folder / "vocab.txt").is_file()
+    if bytewise:
+        return byte_level.ByteLevelTokenizer.read(folder, _read_options(folder))
+    return WordPieceTokenizer.from_folder(folder)
 
 
 def pad_batch(rows: Sequence[Sequence[int]], pad_id: int, multiple_of: int = 1) -> np.ndarray:
@@ -235,32 +216,8 @@ def train_vocabulary(lines: Iterable[str], size: int, lowercase: bool = True) ->
     return WordPieceTokenizer(learn_word_pieces(counts, size), lowercase)
 
 
-def cut_words(texts: Sequence[str]) -> list[list[tuple[str, int, int]]]:
-    """(word, start, end) of each text's words, from jieba's dictionary.
-
-    Its model for unknown words is off: it is slow, and what is in no dictionary is masked by character.
-    """
-    jieba = _jieba()
-    return [list(jieba.tokenize(text, HMM=False)) for text in texts]
-
-
-def word_counts() -> dict[str, int]:
-    """jieba's dictionary: how often each word occurs; beginnings of words are in it too, with a count of 0."""
-    jieba = _jieba()
-    jieba.initialize()
-    return jieba.dt.FREQ
-
-
-def _jieba() -> ModuleType:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # jieba imports the deprecated pkg_resources
-        import jieba
-    jieba.setLogLevel(logging.WARNING)
-    return jieba
-
-
 def _build(tokens: Sequence[str], rules: TextRules) -> Tokenizer:
-    vocabulary = {token: index for index, token in enumerate(tokens)}
+    vocabulary = {token: index for index, token in enumerate(tokens[: len(tokens) - rules.apart])}
     backend = Tokenizer(models.WordPiece(vocabulary, unk_token="[UNK]", max_input_chars_per_word=100))
     if rules.bert:
         backend.normalizer = normalizers.BertNormalizer(True, rules.chinese, rules.strip_accents, rules.lowercase)
@@ -272,24 +229,53 @@ def _build(tokens: Sequence[str], rules: TextRules) -> Tokenizer:
         backend.normalizer = normalizers.Sequence(steps)
         splits = [pre_tokenizers.WhitespaceSplit(), pre_tokenizers.Split(_SINGLE, "isolated")]
         backend.pre_tokenizer = pre_tokenizers.Sequence(splits)
-    uncut = [AddedToken(token, special=True, normalized=False) for token in (*SPECIAL_TOKENS, *rules.special)]
-    backend.add_special_tokens(uncut)
+    added = {name: AddedWord(name) for name in (*SPECIAL_TOKENS, *rules.special)}
+    added |= {word.content: word for word in rules.words}
+    last = tokens[len(tokens) - rules.apart :]  # these get their ids here, one after another
+    names = [*(name for name in added if name not in last), *last]
+    backend.add_tokens([AddedToken(**asdict(added[name])) for name in names])
     # We add the special tokens ourselves; this is for other users of tokenizer.json.
-    backend.post_processor = processors.BertProcessing(("[SEP]", vocabulary["[SEP]"]), ("[CLS]", vocabulary["[CLS]"]))
+    separator, first = (tokens.index(name) for name in ("[SEP]", "[CLS]"))
+    backend.post_processor = processors.BertProcessing(("[SEP]", separator), ("[CLS]", first))
     return backend
 
 
+def _read_options(folder: Path) -> dict:
+    """The content of tokenizer_config.json; empty without one."""
+    path = folder / "tokenizer_config.json"
+    options = read_json(path) if path.is_file() else {}
+    if not isinstance(options, dict):
+        raise InputError("not a JSON object", str(path), "restore the model's own file")
+    if options.get("split_special_tokens"):
+        raise InputError("split_special_tokens is true, only false is supported", str(path), "set it to false")
+    return options
+
+
+def _read_bundled(path: Path) -> tuple[TextRules | None, list[str]]:
+    """Rules and vocabulary of a tokenizer.json; None: it is not BERT's."""
+    try:
+        backend = Tokenizer.from_str(path.read_text(encoding="utf-8"))
+    except Exception as error:  # tokenizers raises plain Exception for whatever it cannot read
+        raise InputError(f"cannot be read: {error}", str(path), "export the bundle again") from None
+    rules, vocabulary = _rules_of(json.loads(backend.to_str()), str(path)), backend.get_vocab()
+    if rules is not None and sorted(vocabulary.values()) != list(range(len(vocabulary))):
+        raise InputError("its token ids are not 0, 1, 2 ...", str(path), "restore the file, or export again")
+    return rules, sorted(vocabulary, key=vocabulary.__getitem__)
+
+
 def _rules_of(written: dict, where: str) -> TextRules | None:
-    """The rules of a tokenizer.json; None: it is not BERT's. Raises InputError for words that were added to it."""
-    special = tuple(token["content"] for token in written["added_tokens"] if token["content"] not in SPECIAL_TOKENS)
-    for token in written["added_tokens"]:
-        if token["content"] in special and (not token["special"] or token["normalized"] or token["single_word"]):
-            refuse_added_word(token["content"], where)
+    """The rules of a tokenizer.json; None: it is not BERT's. Raises InputError for words added to one of ours."""
+    normalizer, model = written["normalizer"] or {}, written["model"]
+    added = [added_word(token) for token in written["added_tokens"]]
+    added = [word for word in added if word != AddedWord(word.content) or word.content not in SPECIAL_TOKENS]
+    apart = sum(token["content"] not in model["vocab"] for token in written["added_tokens"])
     for lowercase in (True, False):
         ours = json.loads(_build(SPECIAL_TOKENS, TextRules(lowercase)).to_str())
         if all(written[part] == ours[part] for part in ("normalizer", "pre_tokenizer")):
-            return TextRules(lowercase, special=special)
-    normalizer, model = written["normalizer"] or {}, written["model"]
+            for word in added:
+                if word.plain:
+                    refuse_added_word(word.content, where)
+            return TextRules(lowercase, apart=apart).with_added(added)
     plain = ("WordPiece", "[UNK]", "##", 100)
     keys = ("type", "unk_token", "continuing_subword_prefix", "max_input_chars_per_word")
     if normalizer.get("type") != "BertNormalizer" or written["pre_tokenizer"] != {"type": "BertPreTokenizer"}:
@@ -297,39 +283,29 @@ def _rules_of(written: dict, where: str) -> TextRules | None:
     if not normalizer["clean_text"] or tuple(model.get(key) for key in keys) != plain:
         return None
     own = {name: normalizer[key] for name, (_, key) in _BERT_OPTIONS.items()}
-    return TextRules(bert=True, special=special, **own)
+    return TextRules(bert=True, apart=apart, **own).with_added(added)
 
 
-def _begin(texts: Sequence[str]) -> Sequence[str]:
-    if isinstance(texts, str) or all(len(text) <= _CHARACTERS for text in texts):
-        return texts
-    return [text if len(text) <= _CHARACTERS else text.strip()[:_CHARACTERS] for text in texts]
+def _rules_by_options(options: dict, path: Path) -> TextRules:
+    """The rules of a tokenizer_config.json beside a `vocab.txt`; lower case if it does not say, as in both libraries.
 
-
-def _encodable(texts: Sequence[str]) -> list[str]:
-    if isinstance(texts, str):
-        raise TypeError("expected a list of texts, got one string")
-    # Half a surrogate pair (JSON can carry one) cannot be passed to Rust; PaddleNLP drops it as a control.
-    return [text.encode(errors="ignore").decode() for text in texts]
-
-
-def _read_lowercase(options: dict, path: Path) -> bool:
-    """`do_lower_case` of a tokenizer_config.json (true if it does not say, as in PaddleNLP)."""
-    name = options.get("tokenizer_class") or options.get("init_class") or "BertTokenizer"
-    lowercase = bool(options.get("do_lower_case", True))
-    supported: dict[str, list] = {
-        "do_basic_tokenize": [True],
-        "tokenize_chinese_chars": [True],
-        "never_split": [None, []],
-        "strip_accents": [None, lowercase],
-        **{f"{name[1:-1].lower()}_token": [name, {"content": name}] for name in SPECIAL_TOKENS},
-    }
-    unsupported = [
-        f"{key}={options[key]!r}" for key, plain in supported.items() if options.get(key, plain[0]) not in plain
-    ]
-    if name.replace("Fast", "") not in _TOKENIZER_CLASSES:
-        unsupported.insert(0, f"tokenizer_class={name!r}")
+    transformers' rules where transformers has written it, else PaddleNLP's.
+    """
+    kind = options.get("tokenizer_class") or options.get("init_class") or "BertTokenizer"
+    rules = TextRules(bool(options.get("do_lower_case", True)), bert=any(key in options for key in _TRANSFORMERS))
+    supported: dict[str, list] = {"do_basic_tokenize": [True], "never_split": [None, []]}
+    supported |= {f"{name[1:-1].lower()}_token": [name] for name in SPECIAL_TOKENS}
+    if rules.bert:
+        chinese = bool(options.get("tokenize_chinese_chars", True))
+        rules = replace(rules, strip_accents=options.get("strip_accents"), chinese=chinese)
+    else:
+        supported |= {"tokenize_chinese_chars": [True], "strip_accents": [None, rules.lowercase]}
+    given = {key: options.get(key, plain[0]) for key, plain in supported.items()}
+    given = {key: value.get("content") if isinstance(value, dict) else value for key, value in given.items()}
+    unsupported = [f"{key}={value!r}" for key, value in given.items() if value not in supported[key]]
+    if kind.replace("Fast", "") not in _TOKENIZER_CLASSES:
+        unsupported.insert(0, f"tokenizer_class={kind!r}")
     if unsupported:
         what = f"this tokenizer is not supported: {', '.join(unsupported)}"
         raise InputError(what, str(path), f"use a model with a word piece tokenizer ({', '.join(_TOKENIZER_CLASSES)})")
-    return lowercase
+    return rules

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
@@ -37,48 +38,84 @@ def read_vocabulary(path: str | Path) -> list[str]:
     return [token if last[token] == index else f"[duplicate{index}]" for index, token in enumerate(tokens)]
 
 
-def read_added_tokens(folder: Path, options: dict, tokens: list[str]) -> list[str]:
-    """Tokens beside the usual five that are never cut, those that are new to the vocabulary in the order of their ids.
+@dataclass(frozen=True)
+class AddedWord:
+    """A token that was added to a vocabulary, and how it is found in a text, in the terms of `tokenizers`.
+
+    normalized: in the text after normalising, else in the text as it is.
+    """
+
+    content: str
+    special: bool = True
+    single_word: bool = False
+    lstrip: bool = False
+    rstrip: bool = False
+    normalized: bool = False
+
+    @property
+    def plain(self) -> bool:
+        """Is it no special token, or found in another way than those?"""
+        return self != AddedWord(self.content)
+
+
+def read_added_tokens(
+    folder: Path, options: dict, tokens: list[str], usual: tuple[str, ...] = SPECIAL_TOKENS, plain: bool = False
+) -> list[AddedWord]:
+    """Tokens beside the `usual` five that were added, those that are new to the vocabulary in the order of their ids.
 
     From `added_tokens.json`, `special_tokens_map.json` and `options`, the content of tokenizer_config.json. Raises
-    InputError for plain words that were added, and for ids that do not follow the vocabulary's.
+    InputError for plain words unless they are allowed, and for ids that do not follow the vocabulary's.
     """
     where = str(folder / "tokenizer_config.json")
     ids: dict[str, int] = {}
-    special: set[str] = set()
-    names: list = []
+    known = {token: index for index, token in enumerate(tokens)}
+    found: dict[str, AddedWord] = {}
     try:
         for number, entry in (options.get("added_tokens_decoder") or {}).items():
             ids[entry["content"]] = int(number)
-            if entry.get("special") and not entry.get("normalized") and not entry.get("single_word"):
-                special.add(entry["content"])
-        for source in (options, read_json(folder / "special_tokens_map.json") or {}):
+            found[entry["content"]] = added_word(entry)
+        for source in (options, _object(folder / "special_tokens_map.json")):
             for key in ("additional_special_tokens", "extra_special_tokens"):
                 given = source.get(key) or []
-                names += given.values() if isinstance(given, dict) else given
-        names = [name if isinstance(name, str) else name["content"] for name in names]
-        ids |= read_json(folder / "added_tokens.json") or {}
-        added = [
-            name for name in dict.fromkeys([*sorted(ids, key=ids.__getitem__), *names]) if name not in SPECIAL_TOKENS
-        ]
+                for entry in given.values() if isinstance(given, dict) else given:
+                    word = AddedWord(entry) if isinstance(entry, str) else added_word({**entry, "special": True})
+                    found.setdefault(word.content, word)
+        for name, number in _object(folder / "added_tokens.json").items():
+            ids[name] = int(number)
+            found.setdefault(name, AddedWord(name, special=False, normalized=True))
     except (AttributeError, KeyError, TypeError, ValueError):
         raise InputError("the added tokens cannot be read", where, "restore the model's own file") from None
-    after = len(tokens)
-    known = {token: index for index, token in enumerate(tokens)}
-    for name in added:
-        if name not in special and name not in names:
-            refuse_added_word(name, where)
-        place = known.get(name, after)
-        if ids.get(name, place) != place:
-            what = f"the added token {name!r} has the id {ids[name]}, the vocabulary gives it {place}"
+    after, last = len(tokens), len(tokens) + len(found)
+    added = [found[name] for name in sorted(found, key=lambda name: ids.get(name, last)) if name not in usual]
+    for word in added:
+        if word.plain and not plain:
+            refuse_added_word(word.content, where)
+        place = known.get(word.content, after)
+        if ids.get(word.content, place) != place:
+            what = f"the added token {word.content!r} has the id {ids[word.content]}, the vocabulary gives it {place}"
             raise InputError(what, where, "restore the model's own files: they belong to different tokenizers")
-        after += name not in known
+        after += word.content not in known
     return added
 
 
+def added_word(entry: dict) -> AddedWord:
+    """From an entry of `added_tokens` in tokenizer.json, or of tokenizer_config.json."""
+    special = bool(entry.get("special"))
+    flags = {key: bool(entry.get(key)) for key in ("single_word", "lstrip", "rstrip")}
+    return AddedWord(str(entry["content"]), special, **flags, normalized=bool(entry.get("normalized", not special)))
+
+
+def _object(path: Path) -> dict:
+    """The content of a JSON file that may be missing. Raises ValueError if it is no mapping."""
+    content = read_json(path) if path.is_file() else {}
+    if not isinstance(content, dict):
+        raise ValueError(path)
+    return content
+
+
 def refuse_added_word(name: str, where: str) -> NoReturn:
-    """Raises InputError for a token that was added as a plain word: it is looked for in the normalised text."""
-    remedy = "use a model whose added tokens are special (additional_special_tokens)"
+    """Raises InputError for a token that was added as a plain word, where it is not known how it is looked for."""
+    remedy = "save the tokenizer with transformers, which writes tokenizer.json; or use a model without such words"
     raise InputError(f"the token {name!r} was added as a plain word, which is not supported", where, remedy)
 
 

@@ -17,6 +17,7 @@ import numpy as np
 
 from .. import __version__
 from ..data.rows import EncodedRows
+from ..data.tokenization import read_tokenizer
 from ..defaults import EXPORT_TOLERANCE, MAX_LENGTH_TOKENS
 from ..engines import ENGINES, MODEL_STEM, ONNX_FILE, OnnxRuntimeEngine
 from ..errors import ErnieTinyError, GateError, InputError
@@ -99,22 +100,22 @@ def export(
     tolerance: float = EXPORT_TOLERANCE,
     max_length_tokens: int = MAX_LENGTH_TOKENS,
     task: str = "classification",
+    labels: list[str] | None = None,
 ) -> dict[str, Any]:
     """Exports a folder of a fine-tuned model, such as a stage's `final/`, to the bundle `out`.
 
-    Labels and kind of task come from its configuration; `rows` is a text file with one row per line (a tab between
-    the texts of a pair). Returns the parity figures. Raises InputError, and GateError as `export_bundle` does.
+    Labels and kind of task come from its configuration; `labels` names those that have no names there, in id order.
+    `rows` is a text file with one row per line (a tab between the texts of a pair). Returns the parity figures. Raises
+    InputError, and GateError as `export_bundle` does.
     """
-    from ..models.architectures import check_room, label_names
-    from ..models.build import read_model_config
+    from ..models.architectures import check_room
+    from ..models.build import check_model, read_model_config
 
     folder = Path(checkpoint)
     if not folder.is_dir():
         raise InputError("no such folder", str(folder), "give the final/ folder of a stage")
     config = read_model_config(folder)
-    labels = label_names(config, str(folder))
-    if not labels:
-        raise InputError("config.json names no labels", str(folder), "give a fine-tuned classifier")
+    labels = _labels(folder, config, labels)
     head = (config.get("architectures") or [""])[0]
     fitting = [kind for kind in KINDS.values() if kind.head in head and kind.has_labels == (len(labels) > 1)]
     if not fitting:
@@ -122,10 +123,11 @@ def export(
         what = f"a model of class {head or 'unknown'} with {len(labels)} labels is no classifier that is exported"
         raise InputError(what, str(folder), f"give a model that is fine-tuned and of a class ...{heads}")
     kind = fitting[0]
+    check_model(folder, kind.head, len(labels), kind.unread)
     texts, texts_b = read_texts(Path(rows))
     unit = kind.unit(texts)
     pair = texts_b is not None
-    check_room(config, {"--max-length": max_length_tokens}, pair, folder)
+    check_room(config, {"--max-length": max_length_tokens}, pair, folder, read_tokenizer(folder).segments)
     return export_bundle(
         ExportRequest(
             checkpoint=str(folder),
@@ -143,6 +145,25 @@ def export(
             facts=facts_of(folder),
         )
     )
+
+
+def _labels(folder: Path, config: dict[str, Any], given: list[str] | None) -> list[str]:
+    """The names of a classifier's labels. Raises InputError where they are not as many as its outputs."""
+    from ..models.architectures import default_labels, label_names
+    from ..models.build import head_outputs
+
+    outputs = head_outputs(folder)
+    own = label_names(config, str(folder), outputs or 2)
+    if given is None:
+        if own:
+            return own
+        raise InputError("config.json names no labels", str(folder), "give a fine-tuned classifier, or --labels")
+    if own and own not in (given, default_labels(len(own))):
+        raise InputError(f"the model names its labels itself: {', '.join(own)}", "--labels", "leave --labels out")
+    if len(given) != (outputs or len(given)) or len(set(given)) != len(given) or not all(map(str.strip, given)):
+        what = f"{len(given)} labels ({', '.join(given)}) for a model with {outputs} outputs"
+        raise InputError(what, "--labels", "name each output once, in the order of the model's outputs")
+    return given
 
 
 def _write_bundle(request: ExportRequest, folder: Path) -> dict[str, Any]:

@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from ..data.tokenization import Encoded, WordPieceTokenizer, batches_by_length, pad_batch
+from ..data.text_tokenizer import Encoded
+from ..data.tokenization import batches_by_length, pad_batch, read_tokenizer
 from ..defaults import BATCH_SIZE
 from ..engines import MODEL_STEM, Engine, open_paddle
 from ..errors import InputError
@@ -51,7 +52,7 @@ class Predictor:
         self.precision = _checked_precision(self.manifest, str(bundle), device, precision)
         if "tokenizer.json" not in self.manifest.files:  # what it knows of case is nowhere else
             raise InputError("the manifest names no tokenizer.json", str(bundle), "export the bundle again")
-        self.tokenizer = WordPieceTokenizer.from_folder(folder)
+        self.tokenizer = read_tokenizer(folder)
         if engine is None and (folder / f"{MODEL_STEM}.pdmodel").is_file():
             check_program(folder, self.manifest)
         with loading(folder):

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..data.tokenization import WordPieceTokenizer
+from ..data.text_tokenizer import TextTokenizer
 from ..engines import MODEL_STEM, Engine
 from ..errors import ErnieTinyError, InputError
 from .bundle import Manifest
@@ -93,7 +93,7 @@ def loading(folder: Path) -> Iterator[None]:
         raise InputError(f"the model cannot be loaded and run: {reason}", str(folder), _REMEDY) from error
 
 
-def try_engine(engine: Engine, tokenizer: WordPieceTokenizer, manifest: Manifest, folder: Path) -> None:
+def try_engine(engine: Engine, tokenizer: TextTokenizer, manifest: Manifest, folder: Path) -> None:
     """One forward pass over a row of the greatest length, with the last token of the vocabulary in it.
 
     Raises InputError if it has no place for such a row, or gives logits of another shape.

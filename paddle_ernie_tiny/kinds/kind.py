@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from ..data.rows import EncodedRows, Example, TokenExample
     from ..data.tables import TableFormat
-    from ..data.tokenization import Encoded, WordPieceTokenizer
+    from ..data.text_tokenizer import Encoded, TextTokenizer
     from ..errors import Finding
 
     Examples = Sequence[Example] | Sequence[TokenExample]
@@ -127,7 +127,7 @@ class Kind:
         known = self.has_labels and example.label is not None
         return frozenset(np.ravel([example.label]).tolist()) if known else frozenset()
 
-    def encode(self, tokenizer: WordPieceTokenizer, examples: Examples, max_length: int) -> EncodedRows:
+    def encode(self, tokenizer: TextTokenizer, examples: Examples, max_length: int) -> EncodedRows:
         """Tokenised rows with their labels, for training and scoring."""
         from ..data.rows import IGNORED, EncodedRows
 
@@ -173,13 +173,13 @@ class Kind:
         return text
 
     def tokenize(
-        self, tokenizer: WordPieceTokenizer, texts: Sequence[Any], texts_b: Texts | None, max_length: int
+        self, tokenizer: TextTokenizer, texts: Sequence[Any], texts_b: Texts | None, max_length: int
     ) -> tuple[Encoded, list[np.ndarray] | None]:
         """Token ids of texts (or pairs), and the places of each row's answers (None: a row has one answer)."""
         return tokenizer.encode(texts, texts_b, max_length=max_length), None
 
     def rows(
-        self, tokenizer: WordPieceTokenizer, texts: Texts, texts_b: Texts | None, max_length: int, unit: str | None
+        self, tokenizer: TextTokenizer, texts: Texts, texts_b: Texts | None, max_length: int, unit: str | None
     ) -> list[Row]:
         """Tokenised rows of raw text, for `decode`."""
         encoded, places = self.tokenize(tokenizer, [self.split(text, unit) for text in texts], texts_b, max_length)

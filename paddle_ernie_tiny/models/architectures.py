@@ -124,11 +124,12 @@ def taken_values(config: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in config.items() if key in keys}
 
 
-def label_names(config: dict[str, Any], where: str) -> list[str] | None:
+def label_names(config: dict[str, Any], where: str, outputs: int = 2) -> list[str] | None:
     """The names of a configuration's labels, by id; None for a model without them.
 
     Understands a mapping, a list, `label2id` alone, and a classifier without any: both libraries leave a map out that
-    is their default, LABEL_0 and so on. Raises InputError for a map that cannot be read.
+    is their default, LABEL_0 and so on; it has `outputs` of them if nothing says how many. Raises InputError for a map
+    that cannot be read.
     """
     names, ids = config.get("id2label"), config.get("label2id")
     try:
@@ -143,7 +144,12 @@ def label_names(config: dict[str, Any], where: str) -> list[str] | None:
     heads = (SENTENCE_HEAD, TOKEN_HEAD)
     if not any(head in name for name in config.get("architectures") or () for head in heads):
         return None
-    return [f"LABEL_{i}" for i in range(config.get("num_labels") or config.get("num_classes") or 2)]
+    return default_labels(config.get("num_labels") or config.get("num_classes") or outputs)
+
+
+def default_labels(count: int) -> list[str]:
+    """What both libraries call the labels of a classifier whose labels have no names."""
+    return [f"LABEL_{i}" for i in range(count)]
 
 
 def usable_positions(config: dict[str, Any]) -> int:
@@ -152,14 +158,17 @@ def usable_positions(config: dict[str, Any]) -> int:
     return config["max_position_embeddings"] - (config["pad_token_id"] + 1 if first is None else first)
 
 
-def check_room(config: dict[str, Any], lengths: dict[str, int], pairs: bool, folder: Path) -> None:
-    """Raises InputError if rows of these lengths in tokens (by setting), or pairs of texts, have no embeddings."""
+def check_room(config: dict[str, Any], lengths: dict[str, int], pairs: bool, folder: Path, segments: int = 2) -> None:
+    """Raises InputError if rows of these lengths in tokens (by setting), or pairs of texts, have no embeddings.
+
+    segments: how many token types the tokenizer gives a pair.
+    """
     positions = usable_positions(config)
     for where, length in lengths.items():
         if length > positions:
             what = f"{length} is more than the model's {positions} positions ({folder})"
             raise InputError(what, where, f"use at most {positions}")
-    if pairs and config["type_vocab_size"] < 2:
+    if pairs and config["type_vocab_size"] < segments:
         what = "the task has pairs of texts, but the model has only one segment (type_vocab_size 1)"
         raise InputError(what, str(folder), "use a model with two segments, or write both texts into one column")
 

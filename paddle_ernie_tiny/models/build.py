@@ -9,7 +9,8 @@ from typing import Any
 import paddle
 
 from ..config import ModelShape
-from ..data.tokenization import WordPieceTokenizer
+from ..data.text_tokenizer import TextTokenizer
+from ..data.tokenization import WordPieceTokenizer, read_tokenizer
 from ..distributed import main_first
 from ..errors import InputError
 from ..files import read_json
@@ -68,9 +69,7 @@ def _download(name: str, target: Path, where: str) -> None:
     family = family_of([type(model).__name__])
     if family is None:
         raise InputError(f"{type(model).__name__} is not supported", name, f"use a model of: {', '.join(FAMILIES)}")
-    vocabulary = WordPieceTokenizer.from_vocab_file(
-        tokenizer.init_kwargs["vocab_file"], lowercase=tokenizer.init_kwargs.get("do_lower_case", True)
-    )
+    vocabulary = _vocabulary_of(tokenizer.init_kwargs)
     model.config.model_type = family
     save_model(_with_its_head(model, name), vocabulary, target)
 
@@ -91,6 +90,14 @@ def _not_found(name: str, target: Path, where: str, error: Exception) -> InputEr
         f"copy the folder paddle_ernie_tiny/{target.name} of PaddleNLP's cache there to {target}, or give its path"
     )
     return InputError(what, name, remedy)
+
+
+def _vocabulary_of(options: dict[str, Any]) -> TextTokenizer:
+    """The tokenizer of a model that PaddleNLP has fetched, from what its own class was given."""
+    vocabulary = Path(options["vocab_file"])
+    if "merges_file" in options:  # vocab.json and merges.txt, side by side in PaddleNLP's cache
+        return read_tokenizer(vocabulary.parent)
+    return WordPieceTokenizer.from_vocab_file(vocabulary, lowercase=options.get("do_lower_case", True))
 
 
 def _with_its_head(encoder, name: str):
@@ -122,6 +129,7 @@ def read_model_config(folder: Path) -> dict[str, Any]:
     return complete_config(config, str(path))
 
 
+_LAST_OF_HEAD = ("classifier.weight", "classifier.out_proj.weight")
 _NEW_HEAD = ("classifier", "pooler")  # what starts at random where a pretrained model gets a head
 
 
@@ -151,17 +159,23 @@ def _require_all(missing: list[str], folder: Path, fine_tuned: str) -> None:
         raise InputError(what, str(folder), remedy)
 
 
-def load_tokenizer(folder: Path) -> WordPieceTokenizer:
-    """The folder's word-piece tokenizer, checked against the size of the model's embedding table."""
-    tokenizer, config = WordPieceTokenizer.from_folder(folder), read_model_config(folder)
+def head_outputs(folder: Path) -> int:
+    """How many outputs the folder's classifier has, by the headers of its weights; 0: it has none."""
+    shapes = weight_shapes(folder)
+    return next((shapes[name][-1] for name in _LAST_OF_HEAD if name in shapes), 0)
+
+
+def load_tokenizer(folder: Path) -> TextTokenizer:
+    """The folder's tokenizer, checked against the size of the model's embedding table."""
+    tokenizer, config = read_tokenizer(folder), read_model_config(folder)
     if tokenizer.vocab_size > config["vocab_size"]:
         what = f"the vocabulary has {tokenizer.vocab_size} tokens, the model's embedding only {config['vocab_size']}"
-        raise InputError(what, str(folder), "vocab.txt and the weights belong to different models")
-    if FAMILIES[config["model_type"]].first_position is None and tokenizer.pad_id != config["pad_token_id"]:
-        what = (
-            f"[PAD] has the id {tokenizer.pad_id}, config.json says {config['pad_token_id']}: positions count from it"
-        )
-        raise InputError(what, str(folder), "vocab.txt and config.json belong to different models")
+        raise InputError(what, str(folder), "the vocabulary and the weights belong to different models")
+    first = FAMILIES[config["model_type"]].first_position
+    if first is None and tokenizer.pad_id != config["pad_token_id"]:
+        name, said = tokenizer.special[0], config["pad_token_id"]
+        what = f"{name} has the id {tokenizer.pad_id}, config.json says {said}: positions count from it"
+        raise InputError(what, str(folder), "the vocabulary and config.json belong to different models")
     return tokenizer
 
 

@@ -2,7 +2,8 @@
 
 Exact on the corpus: WordPiece takes the longest piece that the vocabulary has, and with fewer pieces the one that it
 took before is still the longest, so a text whose pieces are all kept is cut as before and has the same logits. In
-other texts a word that needs a dropped piece is cut into shorter ones, or becomes [UNK].
+other texts a word that needs a dropped piece is cut into shorter ones, or becomes [UNK]. Of byte pairs, what the merges
+make on the way to a kept token is kept too, so the same holds.
 """
 
 from __future__ import annotations
@@ -15,8 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..data.tokenization import WordPieceTokenizer
-from ..data.vocabulary import SPECIAL_TOKENS
+from ..data.text_tokenizer import TextTokenizer
 from ..errors import InputError
 from ..files import new_folder, require_replaceable, write_json
 from .architectures import FAMILIES
@@ -45,14 +45,16 @@ def prune_vocabulary(model: Path, out: Path, lines: Iterable[str], keep: int = 0
     if all(pruned[name] is weights[name] for name in weights):
         raise InputError("no word embeddings among the weights", str(model), f"give a model of: {', '.join(FAMILIES)}")
     new_id = {int(old): new for new, old in enumerate(kept)}
+    if FAMILIES[config["model_type"]].first_position is None and new_id[tokenizer.pad_id] != tokenizer.pad_id:
+        what = "tokens before the padding one would go, and positions are counted from its id"
+        raise InputError(what, str(model), f"keep at least {tokenizer.pad_id} more tokens")
     for key, value in config.items():
         if key.endswith("_token_id") and isinstance(value, int):
             config[key] = new_id.get(value, value)
     with new_folder(out) as temporary:
         write_json(temporary / CONFIG, {**config, "vocab_size": len(kept)})
         write_weights(pruned, temporary / WEIGHTS)
-        smaller = WordPieceTokenizer([tokenizer.tokens[i] for i in kept], rules=tokenizer.rules)
-        write_tokenizer(smaller, FAMILIES[config["model_type"]].classes, temporary)
+        write_tokenizer(tokenizer.keep(kept.tolist()), FAMILIES[config["model_type"]].classes, temporary)
         if (model / PROJECTIONS).is_file():
             shutil.copy2(model / PROJECTIONS, temporary / PROJECTIONS)
     return {
@@ -64,7 +66,7 @@ def prune_vocabulary(model: Path, out: Path, lines: Iterable[str], keep: int = 0
     }
 
 
-def _token_counts(tokenizer: WordPieceTokenizer, lines: Iterable[str]) -> np.ndarray:
+def _token_counts(tokenizer: TextTokenizer, lines: Iterable[str]) -> np.ndarray:
     """How often each token occurs in the texts: int64 [vocabulary]."""
     counts, rest = np.zeros(tokenizer.vocab_size, dtype=np.int64), iter(lines)
     while batch := list(islice(rest, _LINES)):
@@ -75,13 +77,13 @@ def _token_counts(tokenizer: WordPieceTokenizer, lines: Iterable[str]) -> np.nda
     return counts
 
 
-def _kept_ids(tokenizer: WordPieceTokenizer, counts: np.ndarray, keep: int) -> np.ndarray:
+def _kept_ids(tokenizer: TextTokenizer, counts: np.ndarray, keep: int) -> np.ndarray:
     """The ids that stay, ascending: what the corpus uses, and the reserve."""
     ascii_characters = set(string.digits + string.ascii_letters + string.punctuation)
-    reserve = {*SPECIAL_TOKENS, *tokenizer.rules.special, *ascii_characters, *(f"##{c}" for c in ascii_characters)}
+    reserve = {*tokenizer.never_cut, *ascii_characters, *(f"##{c}" for c in ascii_characters)}
     chosen = (counts > 0) | np.array([token in reserve for token in tokenizer.tokens])
     chosen[np.flatnonzero(~chosen)[:keep]] = True
-    return np.flatnonzero(chosen)
+    return np.array(sorted(tokenizer.needed(set(np.flatnonzero(chosen).tolist()))))
 
 
 def _prune(name: str, value: np.ndarray, rows: int, kept: np.ndarray, where: Path) -> np.ndarray:

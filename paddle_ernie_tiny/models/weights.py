@@ -12,7 +12,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import load_file, save_file
 
-from ..data.tokenization import WordPieceTokenizer
+from ..data.text_tokenizer import TextTokenizer
 from ..distributed import is_main
 from ..errors import InputError
 from ..files import known_sha256, new_folder, read_json, write_json
@@ -23,6 +23,11 @@ CONFIG, WEIGHTS, PROJECTIONS = "config.json", "model.safetensors", "projections.
 
 
 _INDEX, _PDPARAMS, _TORCH = f"{WEIGHTS}.index.json", "model_state.pdparams", "pytorch_model.bin"
+# what `read_tokenizer` may read of a folder
+TOKENIZER_FILES = (
+    *("vocab.txt", "vocab.json", "merges.txt", "tokenizer.json"),
+    *("tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"),
+)
 _FLOATS = ("F64", "F32", "F16", "BF16")
 
 
@@ -144,10 +149,9 @@ def has_masked_lm_head(folder: Path) -> bool:
 
 
 def model_fingerprint(folder: Path) -> str:
-    """SHA-256 of what decides a model folder's answers: configuration, weights and vocabulary."""
-    vocabulary = "vocab.txt" if (folder / "vocab.txt").is_file() else "tokenizer.json"
+    """SHA-256 of what decides a model folder's answers: configuration, weights and tokenizer."""
     weights = [file.name for file in _weight_files(folder)] or [_PDPARAMS, _TORCH]
-    names = (CONFIG, "model_config.json", *weights, vocabulary, "added_tokens.json")
+    names = (CONFIG, "model_config.json", *weights, *TOKENIZER_FILES)
     return known_sha256(*(folder / name for name in names if (folder / name).is_file()))
 
 
@@ -216,7 +220,7 @@ def write_weights(weights: dict[str, np.ndarray], file: Path) -> None:
     file.chmod(file.parent.stat().st_mode & 0o666)
 
 
-def save_model(model: Any, tokenizer: WordPieceTokenizer, folder: Path, projections: dict | None = None) -> None:
+def save_model(model: Any, tokenizer: TextTokenizer, folder: Path, projections: dict | None = None) -> None:
     """Writes a PaddleNLP folder (config.json, model.safetensors, vocabulary), whole or not at all.
 
     Of several processes only the main one writes. `projections` are a student's width projections by name.
@@ -232,11 +236,7 @@ def save_model(model: Any, tokenizer: WordPieceTokenizer, folder: Path, projecti
             write_weights(projections, temporary / PROJECTIONS)
 
 
-def write_tokenizer(tokenizer: WordPieceTokenizer, classes: str, folder: Path) -> None:
+def write_tokenizer(tokenizer: TextTokenizer, classes: str, folder: Path) -> None:
     """Writes a tokenizer's files, for this toolkit and for PaddleNLP; `classes`: how its class begins ("Bert")."""
     tokenizer.save(folder)
-    special = {f"{name}_token": f"[{name.upper()}]" for name in ("unk", "sep", "pad", "cls", "mask")}
-    options = {"do_lower_case": tokenizer.lowercase, "tokenizer_class": f"{classes}Tokenizer", **special}
-    if tokenizer.rules.special:
-        options["additional_special_tokens"] = list(tokenizer.rules.special)
-    write_json(folder / "tokenizer_config.json", options)
+    write_json(folder / "tokenizer_config.json", tokenizer.options(classes))

@@ -18,7 +18,7 @@ from ..config.schema import GeneralCorpusSettings
 from ..data.corpus import TextCorpus, corpus_files, corpus_fingerprint, prepare_corpus
 from ..data.rows import EncodedRows
 from ..data.splits import Examples, TaskData
-from ..data.tokenization import WordPieceTokenizer
+from ..data.text_tokenizer import TextTokenizer
 from ..distillation.objective import Objective, stage_objective
 from ..distillation.students import DistilledStudent
 from ..distillation.teacher import Layout
@@ -141,7 +141,7 @@ class RunContext:
         return METRICS[self.metric](outputs)
 
     @cached_property
-    def tokenizers(self) -> dict[Side, WordPieceTokenizer]:
+    def tokenizers(self) -> dict[Side, TextTokenizer]:
         """The teacher's and the student's: one and the same, unless the student starts from a model with another."""
         teacher, start = load_tokenizer(self.teacher_model("pretrained")), start_folder(self.config.student)
         own = teacher if start is None else load_tokenizer(start)
@@ -223,7 +223,7 @@ class RunContext:
         """The general corpus, tokenised once into memory-mapped files in the run folder."""
         return self.tokenised_corpus(self.tokenizers["teacher"], False)
 
-    def tokenised_corpus(self, tokenizer: WordPieceTokenizer, word_boundaries: bool) -> TextCorpus:
+    def tokenised_corpus(self, tokenizer: TextTokenizer, word_boundaries: bool) -> TextCorpus:
         """The general corpus in a tokenizer's ids; with `word_boundaries`, for whole-word masking.
 
         Raises InputError if it is too small to hold rows out.

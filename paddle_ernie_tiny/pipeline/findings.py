@@ -12,7 +12,7 @@ from ..config import TrainingSettings
 from ..data.corpus import corpus_files, read_lines
 from ..data.rows import Example, characters
 from ..data.splits import TaskData
-from ..data.tokenization import WordPieceTokenizer
+from ..data.text_tokenizer import TextTokenizer
 from ..errors import Finding, InputError
 from ..files import free_bytes
 from ..models.weights import has_masked_lm_head
@@ -180,7 +180,7 @@ def _split_tokens(context: RunContext, split: str, side: Side = "teacher") -> li
 
 
 def vocabulary_findings(
-    tokenizer: WordPieceTokenizer, ids: np.ndarray, letters: int, where: str, side: Side = "teacher"
+    tokenizer: TextTokenizer, ids: np.ndarray, letters: int, where: str, side: Side = "teacher"
 ) -> list[Finding]:
     """The share of unknown tokens among `ids`, of a text of so many characters.
 

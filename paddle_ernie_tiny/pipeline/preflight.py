@@ -9,10 +9,11 @@ from typing import Any
 from ..config import RunConfig
 from ..data.corpus import corpus_files
 from ..data.splits import TaskData, load_task_data
+from ..data.tokenization import read_tokenizer
 from ..errors import InputError, InputErrors, explained
 from ..files import free_bytes, require_folder
 from ..kinds import KINDS
-from ..models.architectures import MASKED_LM, check_room, label_names
+from ..models.architectures import MASKED_LM, check_room, default_labels, label_names
 from ..models.build import check_model, load_tokenizer, read_model_config, resolve_model
 from ..models.initialise import check_start, start_folder, with_sizes
 from ..models.weights import has_masked_lm_head
@@ -114,19 +115,19 @@ def _check_room(config: RunConfig, folder: Path, data: TaskData | None) -> None:
     if config.general_corpus is not None and any(STAGES[settings.stage].is_general for settings in config.stages):
         lengths["general_corpus.max_length_tokens"] = config.general_corpus.max_length_tokens
     pairs = data is not None and data.train[0].text_b is not None
-    check_room(read_model_config(folder), lengths, pairs, folder)
+    segments = read_tokenizer(folder).segments if pairs else 1
+    check_room(read_model_config(folder), lengths, pairs, folder, segments)
 
 
 def _check_teacher(config: RunConfig, folder: Path, teacher: dict, data: TaskData | None) -> None:
     if config.teacher.finetune is not None or data is None:
         check_model(folder)
     else:
-        own, head = label_names(teacher, str(folder)), data.kind.head
+        own, head = label_names(teacher, str(folder), len(data.labels)), data.kind.head
         if not own or not any(head in a for a in teacher.get("architectures") or []):
             what = f"teacher.finetune is null, but the model is not fine-tuned for {data.kind.name} (no {head})"
             raise InputError(what, str(folder), "give teacher.finetune, or the folder of a fine-tuned model")
-        generic = own == [f"LABEL_{i}" for i in range(len(own))]
-        if len(own) != len(data.labels) or (not generic and own != data.labels):
+        if len(own) != len(data.labels) or own not in (default_labels(len(own)), data.labels):
             what = f"the teacher's labels are {own}, the task's are {data.labels}"
             raise InputError(what, "task.labels", "list task.labels in the teacher's order")
         check_model(folder, head, len(own), data.kind.unread)

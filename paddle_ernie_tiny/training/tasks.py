@@ -10,7 +10,7 @@ import paddle
 import paddle.nn.functional as F
 
 from ..data.rows import EncodedRows
-from ..data.tokenization import WordPieceTokenizer
+from ..data.text_tokenizer import TextTokenizer
 from ..kinds import Kind
 from ..models.capture import masked_token_logits
 from .batches import NumberedRows, collate
@@ -61,7 +61,7 @@ class MaskedLMTrainer(ToolkitTrainer):
 class Masking:
     """Chooses tokens to predict: 80 % become [MASK], 10 % a random token, 10 % stay."""
 
-    tokenizer: WordPieceTokenizer
+    tokenizer: TextTokenizer
     probability: float
     whole_words: bool
 

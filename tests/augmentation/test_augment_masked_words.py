@@ -6,8 +6,9 @@ import pytest
 
 from paddle_ernie_tiny.augmentation.candidates import WordPredictor, analyse, compose
 from paddle_ernie_tiny.config import ModelShape
-from paddle_ernie_tiny.data.tokenization import WordPieceTokenizer
+from paddle_ernie_tiny.data.tokenization import WordPieceTokenizer, read_tokenizer
 from paddle_ernie_tiny.models.build import build_masked_lm
+from tests.byte_pairs import byte_level_folder
 
 TINY = ModelShape(num_hidden_layers=1, hidden_size=8, num_attention_heads=2, intermediate_size=16)
 TOKENS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *"房间酒店很好大小，。7", "##房", "##s", "film", "plot", "12"]
@@ -26,6 +27,21 @@ def model():
 def predict(model, texts, candidates=5, rows_per_batch=4, language="zh"):
     wanted = [w for t in analyse(texts, TOKENIZER, language) for w in t.words if w.pieces]
     return WordPredictor(model, TOKENIZER, candidates, rows_per_batch)(wanted)
+
+
+def test_words_of_byte_pairs_are_replaced_by_tokens_with_a_blank(tmp_path):
+    byte_level_folder(tmp_path)
+    tokenizer = read_tokenizer(tmp_path)
+    (text,) = analyse(["bad room, hotel!"], tokenizer, "en")
+    wanted = [word for word in text.words if word.pieces]
+    assert [word.text for word in wanted] == ["room", "hotel"], "the first word has no blank before it"
+    paddle.seed(0)
+    shape = ModelShape(num_hidden_layers=1, hidden_size=8, num_attention_heads=2, intermediate_size=16)
+    model = build_masked_lm(tokenizer.vocab_size, shape, 128, pad_token_id=tokenizer.pad_id)
+    words = {token[1:] for token in tokenizer.tokens if token.startswith("Ġ")}
+    for found, word in zip(WordPredictor(model, tokenizer, 5, 4)(wanted), wanted, strict=True):
+        assert len(found) == 5 and word.text not in found and words.issuperset(found)
+        assert all(other.isalpha() for other in found)
 
 
 def test_compose_ranks_by_the_sum_of_scores():

@@ -4,6 +4,7 @@ import json
 import pickle
 
 import pytest
+from tokenizers import AddedToken, Tokenizer
 
 from paddle_ernie_tiny.data.tokenization import WordPieceTokenizer
 from paddle_ernie_tiny.errors import InputError
@@ -109,7 +110,71 @@ class TestTransformersFolders:
         with pytest.raises(InputError, match=message):
             WordPieceTokenizer.from_folder(tmp_path)
 
-    def test_a_word_in_tokenizer_json_is_refused(self, tmp_path):
-        bert_json(tmp_path, words=["word"], special=False)
+    WORDS = (
+        AddedToken("Foo", normalized=True),
+        AddedToken("AB", normalized=False),
+        AddedToken("aq", single_word=True, normalized=True),
+        AddedToken("[E1]", special=True, lstrip=True, rstrip=True),
+        AddedToken("a№", normalized=False, single_word=True),  # which the vocabulary has
+    )
+    WORDY = [*TEXTS, "foo FOO xfoo", "AB ab xABx", "aq aqa xaq a", "a [E1] a", "a№ a№5"]
+
+    def test_words_that_were_added_keep_their_ids(self, tmp_path):
+        bert_json(tmp_path / "theirs")
+        backend = Tokenizer.from_file(str(tmp_path / "theirs" / "tokenizer.json"))
+        backend.add_tokens(list(self.WORDS))
+        backend.save(str(tmp_path / "theirs" / "tokenizer.json"))
+        expected = [backend.encode(text, add_special_tokens=False).ids for text in self.WORDY]
+        tokenizer = WordPieceTokenizer.from_folder(tmp_path / "theirs")
+        tokenizer.save(tmp_path / "ours")
+        again = WordPieceTokenizer.from_folder(tmp_path / "ours")
+        smaller = tokenizer.keep(range(tokenizer.vocab_size))
+        for each in (tokenizer, again, smaller, pickle.loads(pickle.dumps(tokenizer))):
+            assert each.encode_plain(self.WORDY) == expected
+            assert each.fingerprint == tokenizer.fingerprint
+        assert {"Foo", "AB", "aq", "[E1]", "a№"} <= tokenizer.never_cut
+
+    def test_words_beside_a_vocabulary_of_transformers(self, tmp_path):
+        """`added_tokens.json` holds plain words, which transformers looks for in the normalised text."""
+        write(tmp_path / "vocab.txt", "\n".join(VOCABULARY))
+        write(tmp_path / "added_tokens.json", json.dumps({"Zz": len(VOCABULARY)}))
+        write(tmp_path / "tokenizer_config.json", json.dumps({"clean_up_tokenization_spaces": True}))
+        tokenizer = WordPieceTokenizer.from_folder(tmp_path)
+        new, a = len(VOCABULARY), VOCABULARY.index("a")
+        assert tokenizer.encode_plain(["a ZZ zza"]) == [[a, new, new, a]]
+
+    def test_a_word_in_a_tokenizer_json_of_ours_is_refused(self, tmp_path):
+        WordPieceTokenizer(VOCABULARY).save(tmp_path)
+        backend = Tokenizer.from_file(str(tmp_path / "tokenizer.json"))
+        backend.add_tokens(["word"])
+        backend.save(str(tmp_path / "tokenizer.json"))
         with pytest.raises(InputError, match="'word' was added as a plain word"):
+            WordPieceTokenizer.from_folder(tmp_path)
+
+    @pytest.mark.parametrize("name", ["special_tokens_map.json", "added_tokens.json"])
+    def test_files_of_added_tokens_that_are_cut_off_are_refused(self, tmp_path, name):
+        write(tmp_path / "vocab.txt", "\n".join(VOCABULARY))
+        write(tmp_path / name, '{"a')
+        with pytest.raises(InputError, match="the added tokens cannot be read"):
+            WordPieceTokenizer.from_folder(tmp_path)
+
+    @pytest.mark.parametrize("lowercase", [True, False])
+    @pytest.mark.parametrize("strip_accents", [None, True, False])
+    @pytest.mark.parametrize("chinese", [True, False])
+    def test_a_vocabulary_with_the_options_of_transformers(self, tmp_path, lowercase, strip_accents, chinese):
+        expected = bert_json(tmp_path, lowercase=lowercase, strip_accents=strip_accents, handle_chinese_chars=chinese)
+        tokens = WordPieceTokenizer.from_folder(tmp_path).tokens
+        (tmp_path / "tokenizer.json").unlink()
+        write(tmp_path / "vocab.txt", "\n".join(tokens))
+        options = {"do_lower_case": lowercase, "strip_accents": strip_accents, "tokenize_chinese_chars": chinese}
+        options |= {"tokenizer_class": "BertTokenizer", "clean_up_tokenization_spaces": True}
+        options |= {"cls_token": {"__type": "AddedToken", "content": "[CLS]", "lstrip": False}}
+        write(tmp_path / "tokenizer_config.json", json.dumps(options))
+        assert WordPieceTokenizer.from_folder(tmp_path).encode_plain(TEXTS) == expected
+
+    def test_a_tokenizer_json_without_the_special_tokens_is_refused(self, tmp_path):
+        bert_json(tmp_path)
+        written = (tmp_path / "tokenizer.json").read_text(encoding="utf-8").replace("[MASK]", "<mask>")
+        write(tmp_path / "tokenizer.json", written)
+        with pytest.raises(InputError, match=r"a vocabulary needs .*\[MASK\]"):
             WordPieceTokenizer.from_folder(tmp_path)

@@ -34,7 +34,8 @@ from paddle_ernie_tiny.models.capture import Capture
 from paddle_ernie_tiny.models.prune import prune_vocabulary
 from paddle_ernie_tiny.models.weights import has_masked_lm_head, model_fingerprint, read_weights, weight_shapes
 from paddle_ernie_tiny.terms import Needs
-from tests.torch_folders import HEADS, IDS, OWN, SIZES, WORDS, torch_folder, write
+from tests.byte_pairs import LINES
+from tests.torch_folders import HEADS, IDS, OWN, SIZES, WORDS, roberta_folder, torch_folder, write
 
 # of transformers 5 and PyTorch, for the text of the test
 MINILM_IDS = [[101, 100, 5366, 16798, 2575, 30106, 19329, 102]]
@@ -227,6 +228,19 @@ def test_a_pruned_folder_gives_the_same_logits(family, tmp_path):
     _, after = hidden_states(load_classifier(tmp_path / "small", ["a", "b", "c"]), ids)
     assert len(small) < len(full)
     np.testing.assert_allclose(after, before, atol=1e-6)
+
+
+def test_a_pruned_folder_of_byte_pairs_gives_the_same_logits(tmp_path):
+    roberta_folder(tmp_path / "model", labels=3)
+    made = prune_vocabulary(tmp_path / "model", tmp_path / "small", LINES[:2])
+    logits = []
+    for folder in (tmp_path / "model", tmp_path / "small"):
+        ids = load_tokenizer(folder).encode(LINES[:2]).input_ids
+        model = load_classifier(folder, ["a", "b", "c"])
+        model.eval()
+        logits.append([model(paddle.to_tensor([row])).numpy() for row in ids])
+    np.testing.assert_allclose(np.concatenate(logits[0]), np.concatenate(logits[1]), atol=1e-6)
+    assert 261 < made["tokens_after"] < made["tokens_before"]
 
 
 def test_what_a_configuration_says_of_outputs_has_no_effect(tmp_path):

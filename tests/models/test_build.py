@@ -22,6 +22,7 @@ from paddle_ernie_tiny.models.build import (
     resolve_model,
 )
 from paddle_ernie_tiny.models.weights import save_model
+from tests.byte_pairs import byte_level_folder
 
 TOKENS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *"天地玄黄宇宙洪荒"]
 TINY = ModelShape(num_hidden_layers=1, hidden_size=8, num_attention_heads=2, intermediate_size=16)
@@ -230,6 +231,22 @@ def test_the_papers_sizes():
     """BERT-base against 4L-312: 102.3 M and 11.4 M weights with the Chinese vocabulary of 21,128 tokens."""
     student = build_masked_lm(21128, ModelShape()).bert
     assert count_parameters(student) == pytest.approx(11.4e6, rel=0.01)
+
+
+def test_byte_pairs_of_a_model_by_name(tmp_path, monkeypatch):
+    """PaddleNLP's tokenizer of RoBERTa knows two files; here it has read them already, and the model is tiny."""
+    from paddlenlp import transformers as nlp
+
+    backend = byte_level_folder(tmp_path / "cache", ("merges.txt",))
+    files = [str(tmp_path / "cache" / name) for name in ("vocab.json", "merges.txt")]
+    sizes = {"num_hidden_layers": 1, "hidden_size": 8, "num_attention_heads": 2, "intermediate_size": 8}
+    config = nlp.RobertaConfig(vocab_size=backend.get_vocab_size(), pad_token_id=1, type_vocab_size=1, **sizes)
+    fetched = {"AutoTokenizer": nlp.RobertaBPETokenizer(*files), "AutoModel": nlp.RobertaModel(config)}
+    for name, value in fetched.items():
+        monkeypatch.setattr(getattr(nlp, name), "from_pretrained", lambda _name, value=value: value)
+    monkeypatch.setattr("paddlenlp.utils.env.MODEL_HOME", str(tmp_path / "home"))
+    folder = resolve_model("tiny-roberta")
+    assert load_tokenizer(folder).encode([" the room"]).input_ids == [backend.encode(" the room").ids]
 
 
 STAND_IN = """

@@ -1,18 +1,22 @@
-"""Model folders that would not run: refused by the headers of their weights, before anything is loaded."""
+"""Damaged and foreign model folders: `validate` reads them rightly or refuses them, before anything is loaded."""
 
 import json
+import re
+import shutil
 import struct
+import sys
 
 import numpy as np
 import paddle
 import pytest
+import yaml
 
+from paddle_ernie_tiny.cli import main
 from paddle_ernie_tiny.errors import InputError
 from paddle_ernie_tiny.kinds import KINDS
-from paddle_ernie_tiny.models.build import (
-    check_model,
-)
-from tests.torch_folders import torch_folder, write
+from paddle_ernie_tiny.models.build import check_model
+from tests.byte_pairs import byte_level_folder
+from tests.torch_folders import WORDS, roberta_folder, torch_folder, write
 
 
 def _config(**changes):
@@ -45,6 +49,66 @@ def _float8(folder, weights):
 def _cut(folder, weights):
     file = folder / "model.safetensors"
     file.write_bytes(file.read_bytes()[:-10])
+
+
+def _text(name, content):
+    """Writes a file of the folder: a text, bytes, or a value as JSON."""
+    if not isinstance(content, str | bytes):
+        content = json.dumps(content)
+    content = content.encode() if isinstance(content, str) else content
+    return lambda folder, weights: (folder / name).write_bytes(content)
+
+
+def _without(*names):
+    return lambda folder, weights: [(folder / name).unlink() for name in names]
+
+
+def _both(*changes):
+    return lambda folder, weights: [change(folder, weights) for change in changes]
+
+
+def _byte_pairs(*changes, **config):
+    """A RoBERTa with byte pairs in the folder's place, and the changes to it."""
+
+    def change(folder, weights):
+        shutil.rmtree(folder)
+        weights = roberta_folder(folder, **config)
+        _both(*changes)(folder, weights)
+
+    return change
+
+
+def _written(**changes):
+    """Changes of tokenizer.json, one level down."""
+
+    def change(folder, weights):
+        file = folder / "tokenizer.json"
+        written = json.loads(file.read_text(encoding="utf-8"))
+        file.write_text(json.dumps({**written, **changes}), encoding="utf-8")
+
+    return change
+
+
+def _two_files(folder, weights):
+    (folder / "tokenizer.json").unlink()
+    byte_level_folder(folder, ("merges.txt",))
+
+
+def _sharded(folder, weights):
+    (folder / "model.safetensors").unlink()
+    names = sorted(weights)
+    for place, part in enumerate((names[:9], names[9:])):
+        write(folder, {name: weights[name] for name in part}, f"part{place}.safetensors")
+    places = {name: f"part{int(name in names[9:])}.safetensors" for name in names}
+    (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": places}), encoding="utf-8")
+
+
+def _renamed(change):
+    return lambda folder, weights: write(folder, {change(name): value for name, value in weights.items()})
+
+
+def _added(content, id, **more):
+    return _text("tokenizer_config.json", {"added_tokens_decoder": {str(id): {"content": content, **more}}})
 
 
 DAMAGE = {
@@ -82,13 +146,114 @@ DAMAGE = {
 }
 
 
-@pytest.mark.parametrize("damage", DAMAGE)
-def test_folders_that_would_not_run_are_refused_by_their_headers(damage, tmp_path):
-    change, message = DAMAGE[damage]
+# of the tokenizer's files, and of what belongs to several parts of a folder
+FOREIGN = {
+    "nothing": (lambda f, w: shutil.rmtree(f), "no such model folder"),
+    "an empty folder": (lambda f, w: [path.unlink() for path in f.iterdir()], "no config.json"),
+    "no tokenizer": (_without("vocab.txt"), "no vocab.txt here"),
+    "an empty vocabulary": (_text("vocab.txt", ""), "the vocabulary file is empty"),
+    "a vocabulary without [MASK]": (_text("vocab.txt", "[PAD]\n[UNK]\n[CLS]\n[SEP]\n天\n"), r"special tokens \[MASK\]"),
+    "a blank line": (_text("vocab.txt", "\n\n".join(WORDS)), "a blank line"),
+    "a vocabulary in GBK": (_text("vocab.txt", "\n".join(WORDS).encode("gbk")), "UTF-8"),
+    "a larger vocabulary": (
+        _text("vocab.txt", "\n".join([*WORDS, "地球"])),
+        "14 tokens, the model's embedding only 13",
+    ),
+    "half a tokenizer.json": (_text("tokenizer.json", '{"model'), "tokenizer.json: cannot be read"),
+    "a tokenizer of T5": (
+        _both(_without("vocab.txt"), _text("spiece.model", b"\x00")),
+        "no vocab.txt here",
+    ),
+    "a tokenizer of another class": (_text("tokenizer_config.json", {"tokenizer_class": "T5Tokenizer"}), "T5Tokenizer"),
+    "a list of options": (_text("tokenizer_config.json", []), "not a JSON object"),
+    "other special tokens": (_text("tokenizer_config.json", {"cls_token": "<s>"}), "cls_token='<s>'"),
+    "an added token of another": (
+        _added("[E1]", 40, special=True),
+        r"'\[E1\]' has the id 40, the vocabulary gives it 13",
+    ),
+    "an added token without a row": (_added("[E1]", 13, special=True), "14 tokens, the model's embedding only 13"),
+    "a word of PaddleNLP": (_text("added_tokens.json", {"天地": 13}), "'天地' was added as a plain word"),
+    "half of the added tokens": (_text("added_tokens.json", '{"a'), "the added tokens cannot be read"),
+    "RoBERTa's padding": (
+        _config(family="roberta", pad_token_id=1),
+        "positions count from it",
+    ),
+    "few positions": (_byte_pairs(max_position_embeddings=10), "12 is more than the model's 8 positions"),
+    "half of the byte pairs": (_byte_pairs(_two_files, _without("merges.txt")), "no vocab.txt here"),
+    "byte pairs of others": (_byte_pairs(_written(pre_tokenizer=None)), "are not RoBERTa's"),
+    "byte pairs with a normalizer": (_byte_pairs(_written(normalizer={"type": "NFC"})), "are not RoBERTa's"),
+    "half of the merges": (
+        _byte_pairs(_two_files, _text("merges.txt", "#version: 0.2\nq\n")),
+        "vocab.json and merges.txt cannot be read",
+    ),
+    "byte pairs of Llama": (
+        _byte_pairs(_text("tokenizer_config.json", {"tokenizer_class": "LlamaTokenizer"})),
+        "tokenizer_class='LlamaTokenizer'",
+    ),
+    "byte pairs for another model": (_byte_pairs(pad_token_id=0), "<pad> has the id 1, config.json says 0"),
+}
+# what looks odd and is right
+RIGHT = {
+    "as transformers writes it": lambda f, w: None,
+    "without prefix": _renamed(lambda name: name.removeprefix("bert.")),
+    "names of TensorFlow": _renamed(lambda n: n.replace("Norm.weight", "Norm.gamma").replace("Norm.bias", "Norm.beta")),
+    "without a pooler": lambda f, w: write(f, {n: v for n, v in w.items() if "pooler" not in n}),
+    "with positions": lambda f, w: write(f, {**w, "bert.embeddings.position_ids": np.arange(16)[None]}),
+    "in half precision": lambda f, w: write(f, {n: v.astype(np.float16) for n, v in w.items()}),
+    "in several files": _sharded,
+    "outputs": _config(use_cache=True, output_hidden_states=True, torchscript=True, dtype="float16"),
+    "a list of labels": _config(id2label=["a", "b", "c"]),
+    "options of transformers": _text("tokenizer_config.json", {"strip_accents": False, "backend": "tokenizers"}),
+    "a token that the vocabulary has": _added("天", 5, special=True),
+    "byte pairs": _byte_pairs(),
+    "byte pairs in two files": _byte_pairs(_two_files),
+    "byte pairs without options": _byte_pairs(_without("tokenizer_config.json")),
+}
+
+
+@pytest.fixture
+def validate(tmp_path, monkeypatch, capsys):
+    """`ernie-tiny validate` of a run whose teacher is the folder: exit code, and what it says on standard error."""
+    rows = "".join(f"天地天地 room{i}\t{label}\n" for i, label in enumerate(("good", "bad") * 4))
+    (tmp_path / "train.tsv").write_text("text\tlabel\n" + rows, encoding="utf-8")
+    training = {"max_steps": 1, "per_device_train_batch_size": 4}
+    sizes = {"num_hidden_layers": 1, "hidden_size": 8, "num_attention_heads": 2, "intermediate_size": 8}
+    config = {
+        "output_dir": str(tmp_path / "run"),
+        "device": "cpu",
+        "task": {"name": "tiny", "max_length_tokens": 12},
+        "data": {"train": str(tmp_path / "train.tsv"), "dev_from_train": 0.25, "columns": {"text": "text"}},
+        "teacher": {"model": str(tmp_path / "model"), "finetune": training},
+        "student": sizes,
+        "stages": [{"stage": "task_specific", "training": training}],
+    }
+    config["data"]["columns"]["label"] = "label"
+    (tmp_path / "run.yaml").write_text(yaml.safe_dump(config), encoding="utf-8")
+
+    def run():
+        monkeypatch.setattr(sys, "argv", ["ernie-tiny", "validate", str(tmp_path / "run.yaml")])
+        try:
+            code = main() or 0
+        except SystemExit as ended:
+            code = ended.code or 0
+        return code, capsys.readouterr().err
+
+    return run
+
+
+@pytest.mark.parametrize("damage", [*DAMAGE, *FOREIGN])
+def test_folders_that_would_not_run_are_refused(damage, tmp_path, validate):
+    change, message = {**DAMAGE, **FOREIGN}[damage]
     change(tmp_path / "model", torch_folder(tmp_path / "model"))
-    with pytest.raises(InputError, match=message) as raised:
-        check_model(tmp_path / "model")
-    assert str(tmp_path / "model") in raised.value.where and raised.value.remedy
+    code, said = validate()
+    assert code == 2 and re.search(message, said) and "Traceback" not in said, said
+    assert str(tmp_path / "model") in said and "remedy: " in said
+
+
+@pytest.mark.parametrize("form", RIGHT)
+def test_folders_that_look_odd_are_read(form, tmp_path, validate):
+    RIGHT[form](tmp_path / "model", torch_folder(tmp_path / "model"))
+    assert validate() == (0, ""), form
 
 
 def test_a_pickle_of_paddle_that_is_trusted_is_checked_too(tmp_path, monkeypatch):

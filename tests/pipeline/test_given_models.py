@@ -11,12 +11,15 @@ from safetensors.numpy import load_file, save_file
 
 from paddle_ernie_tiny.config import ModelShape, load_config
 from paddle_ernie_tiny.data.tokenization import SPECIAL_TOKENS, WordPieceTokenizer
+from paddle_ernie_tiny.deploy.bundle import read_manifest
 from paddle_ernie_tiny.deploy.export import export
 from paddle_ernie_tiny.errors import InputError
 from paddle_ernie_tiny.models.build import build_masked_lm, load_classifier
-from paddle_ernie_tiny.models.weights import save_model
+from paddle_ernie_tiny.models.weights import model_fingerprint, save_model
 from paddle_ernie_tiny.pipeline.preflight import preflight
 from paddle_ernie_tiny.pipeline.run import plan
+
+from ..torch_folders import roberta_folder
 
 SIZES = {"num_hidden_layers": 1, "hidden_size": 8, "num_attention_heads": 2, "intermediate_size": 16}
 TINY = ModelShape(**SIZES)
@@ -97,6 +100,14 @@ def test_pairs_need_two_segments(check, model):
     assert "only one segment (type_vocab_size 1)" in refused(check, "data.columns.text_b=second")
 
 
+def test_pairs_of_byte_pairs_have_one_segment(check, tmp_path):
+    roberta_folder(tmp_path / "roberta")
+    rows = "".join(f"the room is {label}{i}\tyes\t{label}\n" for i in range(4) for label in ("bad", "good"))
+    (tmp_path / "english.tsv").write_text("text\tsecond\tlabel\n" + rows, encoding="utf-8")
+    own = (f"teacher.model={tmp_path / 'roberta'}", f"data.train={tmp_path / 'english.tsv'}")
+    assert check("data.columns.text_b=second", *own)
+
+
 def test_the_start_of_a_student_is_checked_as_well(check, model, tmp_path):
     tokenizer = WordPieceTokenizer([*SPECIAL_TOKENS, *"好坏东西"])
     save_model(build_masked_lm(tokenizer.vocab_size, TINY, 16), tokenizer, tmp_path / "start")
@@ -120,6 +131,77 @@ def test_a_finished_teacher_with_the_default_labels(check, model):
         values.pop(name, None)
     (model / "config.json").write_text(json.dumps(values), encoding="utf-8")
     assert check("teacher.finetune=null")
+
+
+def without_names(folder):
+    values = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    kept = {key: value for key, value in values.items() if key not in ("id2label", "label2id", "num_labels")}
+    (folder / "config.json").write_text(json.dumps(kept), encoding="utf-8")
+
+
+@pytest.mark.parametrize("names", [["a", "b"], ["a", "b", "c"]])
+def test_a_finished_teacher_without_a_map_has_the_task_s_labels(check, model, names):
+    classifier(model, names)
+    without_names(model)
+    if len(names) == 2:
+        assert check("teacher.finetune=null")
+    else:
+        message = refused(check, "teacher.finetune=null")
+        assert "classifier.weight has shape [8, 3], the configuration says [8, 2]" in message
+
+
+class TestNamesOfLabels:
+    """`export --labels` names the outputs of a classifier whose own names are missing or LABEL_0 and so on."""
+
+    @pytest.fixture
+    def rows(self, tmp_path):
+        (tmp_path / "rows.txt").write_text("好东西\n坏\n", encoding="utf-8")
+        return tmp_path / "rows.txt"
+
+    @pytest.mark.parametrize("own", ["LABEL", "none"])
+    def test_that_are_given(self, model, tmp_path, rows, own):
+        classifier(model, ["LABEL_0", "LABEL_1", "LABEL_2"])
+        if own == "none":
+            without_names(model)
+        export(model, tmp_path / "bundle", rows, max_length_tokens=16, labels=["bad", "fair", "good"])
+        assert read_manifest(tmp_path / "bundle").labels == ["bad", "fair", "good"]
+
+    def test_that_are_not_given(self, model, tmp_path, rows):
+        classifier(model, ["a", "b", "c"])
+        without_names(model)
+        export(model, tmp_path / "bundle", rows, max_length_tokens=16)
+        assert read_manifest(tmp_path / "bundle").labels == ["LABEL_0", "LABEL_1", "LABEL_2"]
+
+    @pytest.mark.parametrize(
+        ("own", "given", "message"),
+        [
+            ("LABEL_0 LABEL_1", ["a"], r"1 labels \(a\) for a model with 2 outputs"),
+            ("LABEL_0 LABEL_1", ["a", "b", "c"], "3 labels .* for a model with 2 outputs"),
+            ("LABEL_0 LABEL_1", ["a", "a"], "for a model with 2 outputs"),
+            ("LABEL_0 LABEL_1", ["a", ""], "for a model with 2 outputs"),
+            ("bad good", ["good", "bad"], "the model names its labels itself: bad, good"),
+        ],
+    )
+    def test_that_do_not_fit(self, model, tmp_path, rows, own, given, message):
+        classifier(model, own.split())
+        with pytest.raises(InputError, match=message) as raised:
+            export(model, tmp_path / "bundle", rows, labels=given)
+        assert raised.value.where == "--labels" and raised.value.remedy and not (tmp_path / "bundle").exists()
+
+    def test_a_wrong_count_in_the_configuration(self, model, tmp_path, rows):
+        classifier(model, ["a", "b", "c"])
+        edit(model, id2label={"0": "a", "1": "b"}, label2id={"a": 0, "b": 1})
+        with pytest.raises(InputError, match="another number of labels"):
+            export(model, tmp_path / "bundle", rows)
+
+
+def test_the_fingerprint_covers_the_tokenizer_s_files(model):
+    seen = {model_fingerprint(model)}
+    for name in ("tokenizer_config.json", "tokenizer.json", "vocab.txt", "special_tokens_map.json", "merges.txt"):
+        with open(model / name, "a", encoding="utf-8") as file:
+            file.write(" ")
+        seen.add(model_fingerprint(model))
+    assert len(seen) == 6
 
 
 def test_a_finished_teacher_without_its_head(check, model):

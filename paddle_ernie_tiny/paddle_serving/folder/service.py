@@ -20,7 +20,7 @@ from typing import Any
 import yaml
 from paddle_serving_server.pipeline import Op
 from paddle_serving_server.web_service import WebService
-from text.data.tokenization import WordPieceTokenizer, pad_batch
+from text.data.tokenization import pad_batch, read_tokenizer
 from text.kinds import KINDS
 
 HERE = Path(__file__).resolve().parent
@@ -44,7 +44,7 @@ class TextOp(Op):
         self.kind, self.pair = KINDS[settings["kind"]], settings["pair"]
         self.labels, self.output = settings["labels"], settings["output"]
         self.max_length, self.unit = settings["max_length_tokens"], settings["unit"]
-        self.tokenizer = WordPieceTokenizer.from_folder(HERE)
+        self.tokenizer = read_tokenizer(HERE)
 
     def preprocess(self, input_dicts: dict, data_id: int = 0, log_id: int = 0) -> tuple:
         """A request's batches, each of rows of like length; or what is wrong with the request."""
