@@ -30,7 +30,9 @@ class CardSettings(Section):
     )
     language: Annotated[str, Field(pattern=r"^[a-z]{2,3}(-[A-Za-z0-9]{2,8})*$")] | None = key(
         None,
-        "code such as zh; default: that of a task of the table, or of a published teacher with zh or en in its name",
+        "code such as zh; default: that of a task of the table, or of a published model with zh or en in its name",
     )
-    base_model: HubName | None = key(None, "name on a hub; default: the teacher's, if it is a published one")
+    base_model: HubName | None = key(
+        None, "name on a hub; default: the published model that the student starts from, else the teacher"
+    )
     datasets: list[HubName] | None = key(None, "names on a hub; default: the data set of source: paddlenlp")

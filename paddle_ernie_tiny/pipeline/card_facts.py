@@ -61,7 +61,9 @@ def _published(name: str | None) -> str | None:
 def _card(context: RunContext) -> dict[str, Any]:
     """The header's keys: those of the configuration, else what is known from names."""
     config, given = context.config, context.config.card
-    published = _published(config.teacher.model)
+    published = _published(config.student.init.folder) or _published(
+        config.teacher.model
+    )  # the weights' own source first
     named = _LANGUAGE.search((published or "").lower())
     spoken = TASKS[config.task.name].language if config.task.name in TASKS else named and named.group(1)
     return {

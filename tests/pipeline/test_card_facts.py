@@ -25,6 +25,8 @@ def context(project_root, name, *overrides, student=""):
         ("demo", ["teacher.pretrain=null", "teacher.model=ernie-3.0-base-zh"], "zh", "ernie-3.0-base-zh", []),
         ("demo", ["teacher.pretrain=null", "teacher.model=bert-base-chinese"], "zh", "bert-base-chinese", []),
         ("demo", ["teacher.pretrain=null", "teacher.model=bert-base-frenzy"], None, "bert-base-frenzy", []),
+        ("tnews", ["student.init.folder=ernie-3.0-nano-zh"], "zh", "ernie-3.0-nano-zh", ["clue"]),
+        ("demo", ["student.init.folder=some-en-model"], "en", "some-en-model", []),
         ("demo", ["card={language: ja, base_model: a/b, datasets: [c/d]}"], "ja", "a/b", ["c/d"]),
     ],
 )
