@@ -12,6 +12,7 @@ PACKAGE = (ROOT / "paddle_ernie_tiny" / "__init__.py").read_text(encoding="utf-8
 # What prediction, evaluation and the HTTP server import, beside Paddle: no PaddleNLP, no training code.
 SERVING = [
     "fastapi>=0.115",
+    "jinja2",  # the model card of a bundle that `quantize` or `onnx` makes
     "numpy>=1.24",
     "prometheus-client>=0.21",
     "psutil",
@@ -27,7 +28,6 @@ SERVING = [
 TRAINING = [
     "paddlenlp==2.8.1",  # the last stable release; 3.0 is a pre-release with many more dependencies
     "jieba",
-    "jinja2",
     "matplotlib",
     "rich",
     "safetensors",
