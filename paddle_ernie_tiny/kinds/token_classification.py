@@ -134,6 +134,11 @@ class TokenClassification(Kind):
             found.append(Entity(label, start, end, row.text[start:end], mean))
         return found
 
+    def floor(self, train, labels):
+        from .ngrams import TagModel
+
+        return TagModel(len(labels))
+
     def as_json(self, answer: Sequence[Entity]):
         return {"entities": [{**asdict(entity), "probability": round(entity.probability, 6)} for entity in answer]}
 

@@ -69,11 +69,14 @@ class ClassifierStep(Step):
         return self.context.test_inputs()
 
     def measure(self) -> dict[str, Any]:
-        return measure_classifier(self.context, self.product, self.folder, self.settings)
+        return measure_classifier(self.context, self.product, self.folder, self.settings, self._is_teacher)
 
-    def gate(self) -> None:
-        if self.product == self.context.teacher_model("finetuned"):
-            require_above_chance(self.context, self.folder)
+    @property
+    def _is_teacher(self) -> bool:
+        return self.product == self.context.teacher_model("finetuned")
+
+    def gate(self) -> list[str]:
+        return require_above_chance(self.context, self.folder) if self._is_teacher else []
 
 
 class GivenTeacher(ClassifierStep):

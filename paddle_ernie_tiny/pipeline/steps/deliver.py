@@ -127,6 +127,7 @@ class Benchmark(DeliverStep):
         models = [str(bundle) for bundle in (teacher, *self.bundles.values())]
         how = self.settings.model_dump(exclude={"text"})
         result = bench(BenchRequest(models, texts=texts, cache=self.folder, **how))
+        result["floor"] = context.floor and context.floor.facts
         write_folder(result, self.product.parent)
         shutil.rmtree(teacher)
         return {"warnings": result["warnings"]}
