@@ -41,7 +41,9 @@ def test_a_few_steps_of_every_configuration(name, project_root, tmp_path, monkey
     words = EN if TASKS[name].data["dataset"] == "glue" else ZH
     from paddle_ernie_tiny.pipeline.run import run
 
-    file = run(load_config(project_root / "configs" / f"{name}.yaml", few_steps(tmp_path, words)))
+    # WNLI's own says that no teacher is above chance there: its check is as shipped
+    steps = few_steps(tmp_path, words, *([""] if name == "wnli" else []))
+    file = run(load_config(project_root / "configs" / f"{name}.yaml", steps))
     report = json.loads(file.read_text(encoding="utf-8"))
     assert (report["task"], report["metric"]) == (name, TASKS[name].task["metric"])
     assert [stage["steps"] for stage in report["stages"]] == [2, 2, 2, 2]
@@ -69,9 +71,3 @@ def test_a_task_of_one_s_own_takes_eight_lines(name, labels, project_root, tmp_p
     assert report["labels"] == labels and report["student"]["rows"] >= 8
     assert report["gate"] and report["teacher"]["chance"]["verdict"] in ("unknown", "above", "constant")
     assert [found["where"] for found in report["preflight"] if found["check"] == "gate"] == ["data.dev"]
-
-
-def test_wnli_completes_as_shipped(project_root, tmp_path, monkeypatch):
-    """No teacher is above chance there, so its configuration does not ask for it."""
-    config = load_config(project_root / "configs" / "wnli.yaml")
-    assert not config.teacher.check_above_chance
