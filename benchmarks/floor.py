@@ -29,7 +29,8 @@ PAIR = TableFormat(header=False, text=0, text_b=1, label=2)
 STS = TableFormat(header=True, text="sentence1", text_b="sentence2", label="score")
 # name, kind, metric, the rows trained on (at most; None: all), files to train on and to score, columns
 TASKS = (
-    ("demo", "classification", "accuracy", None, "demo/train.tsv", "demo/test.tsv", TableFormat(text="text", label="label")),
+    ("demo", "classification", "accuracy", None, "demo/train.tsv", "demo/test.tsv",
+     TableFormat(text="text", label="label")),
     ("ChnSentiCorp", "classification", "accuracy", None, "chnsenticorp/train.tsv", "chnsenticorp/test.tsv",
      TableFormat(text="text_a", label="label")),
     ("LCQMC, trained on its test file", "classification", "accuracy", None, "lcqmc/test.txt", "lcqmc/dev.txt", PAIR),
