@@ -108,7 +108,7 @@ class LinearModel:
 class TextModel(LinearModel):
     """Of texts, or pairs of texts."""
 
-    def __init__(self, labels: int, rows: Sequence[Example]):
+    def __init__(self, labels: int, rows: Sequence[Any]):
         super().__init__(labels)
         self._analyzers = _analyzers(row.text for row in rows)
 

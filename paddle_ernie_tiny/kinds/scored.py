@@ -65,7 +65,7 @@ class Scored:
         """The same answers given to other rows: what the model would score if it did not look at the text."""
         order, other = rng.permutation(len(self.logits)), copy(self)  # with what is cached of the gold labels
         logits = self.logits[order]
-        ends = np.cumsum([len(output) for output in self.outputs])[:-1] if not self._one_each else []
+        ends = np.cumsum([len(output) for output in self.outputs])[:-1]
         other.outputs = logits[:, None] if self._one_each else np.split(logits, ends)
         other.__dict__.update(logits=logits, predictions=self.predictions[order])
         return other

@@ -193,7 +193,7 @@ def right_answers(gold: Sequence[Any] | np.ndarray, labels: Sequence[str], group
 def _fair(right: Scored) -> Scored:
     """Of right answers, those of a fair teacher (see `could_tell`)."""
     logits, values = right.logits, np.array([np.mean(row) for row in right.gold])
-    order, first = np.argsort(values, kind="stable"), 0
+    order, first = np.argsort(values, kind="stable"), np.zeros(len(values), dtype=np.int64)
     if logits.shape[1] > 1:
         usual = np.eye(logits.shape[1])[np.bincount(logits.argmax(-1)).argmax()]
         if np.ndim(right.gold[0]) == 0:

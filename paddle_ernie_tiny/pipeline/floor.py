@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections import Counter
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -9,12 +10,13 @@ from typing import Any
 
 import numpy as np
 
+from ..distributed import is_main
 from ..errors import Finding
 from ..kinds.ngrams import train_floor
 from ..kinds.scored import Scored
 from ..kinds.uncertainty import Chance, against_chance, could_tell, difference, enough_rows, interval, right_answers
 from ..processes import in_child
-from ..seals import read_seal
+from ..seals import read_seal, whole_or_none
 from .context import RunContext
 from .step import DONE, METRICS, PREDICTIONS, StepRecord
 
@@ -64,8 +66,10 @@ def find_floor(context: RunContext) -> Floor | None:
 
 
 def keep_floor(context: RunContext) -> None:
-    """Writes the floor into the run folder, unless it is there."""
+    """Writes the floor into the run folder, unless it is there; one of another kind of task is removed."""
     record, floor = _record(context), context.floor
+    if floor is None:
+        shutil.rmtree(record.folder, ignore_errors=True)
     if floor is None or record.state()[0] == "done":
         return
     record.begin(fresh=True)
@@ -119,8 +123,19 @@ def _of_chance(metric: str, chance: Chance, rows: int) -> str:
     }[chance.verdict]
 
 
-def floor_findings(context: RunContext) -> list[Finding]:
-    """What preflight says of the floor, and of a teacher that this run measured before."""
+def floor_findings(contexts: dict[str, RunContext]) -> list[Finding]:
+    """What the scored split can tell, and the floor, which every student's context then has."""
+    first = next(iter(contexts.values()))
+    if not is_main():  # the others measure nothing
+        return []
+    floor = find_floor(first)
+    for context in contexts.values():
+        context.floor = floor
+    return split_findings(first) + _of_floor(first)
+
+
+def _of_floor(context: RunContext) -> list[Finding]:
+    """The floor, and a teacher that this run measured before."""
     if context.floor is None:
         return [Finding("note", "floor", f"no linear floor for {context.data.kind.name}", "data.train")]
     facts, folder = context.floor.facts, context.folder
@@ -140,8 +155,6 @@ def floor_findings(context: RunContext) -> list[Finding]:
 
 
 def _measured(teacher: Path) -> dict[str, Any] | None:
-    from ..seals import whole_or_none
-
     return (whole_or_none(teacher / METRICS, "measurement of the teacher") or {}).get("against_floor")
 
 

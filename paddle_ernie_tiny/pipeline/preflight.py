@@ -9,7 +9,6 @@ from typing import Any
 from ..config import RunConfig
 from ..data.corpus import corpus_files
 from ..data.splits import TaskData, load_task_data
-from ..distributed import is_main
 from ..errors import InputError, InputErrors, explained
 from ..files import free_bytes, require_folder
 from ..kinds import KINDS
@@ -20,7 +19,7 @@ from ..models.weights import has_masked_lm_head
 from .context import RunContext
 from .estimates import resource_findings
 from .findings import corpus_findings, data_findings, model_findings, signals_findings
-from .floor import find_floor, floor_findings, split_findings
+from .floor import floor_findings
 from .launch import find_device
 from .step import RunFolder
 
@@ -77,11 +76,7 @@ def preflight(config: RunConfig, say: Callable[[str], None] = print) -> dict[str
     labels = f"labels {', '.join(data.labels[:20])}{more}" if data.kind.has_labels else "scores"
     say(f"preflight: task {config.task.name!r} ({data.kind.name}), {rows} rows, {labels}")
     common = model_findings(first) + data_findings(first) + corpus_findings(first) + signals_findings(contexts)
-    if is_main():  # the others measure nothing
-        floor = find_floor(first)
-        for context in contexts.values():
-            context.floor = floor
-        common += split_findings(first) + floor_findings(first)
+    common += floor_findings(contexts)
     for finding in common:
         say(f"preflight: {finding}")
     for name, context in contexts.items():
