@@ -60,6 +60,11 @@ def _speed_and_accuracy(result: Record) -> Figure | None:
         axis.scatter(*place, s=model["file_mb"] * 6, alpha=0.6)
         text = f"{_label(model)}\n{model['file_mb']:.1f} MB"
         axis.annotate(text, place, textcoords="offset points", xytext=(8, 6), fontsize=8)
+    if floor := result.get("floor"):  # of a run: the linear model on n-grams, on one thread
+        place = floor["texts_per_second"], floor["score"]
+        axis.scatter(*place, s=max(6, floor["mb"] * 6), marker="s", color="#2471a3", alpha=0.6)
+        text = f"floor\n{floor['mb']:.1f} MB"
+        axis.annotate(text, place, textcoords="offset points", xytext=(8, 6), fontsize=8)
     axis.set(xscale="log", xlabel="texts per second (log)", ylabel="score")
     axis.set_title("Speed against score; the area is the size of the files")
     axis.margins(0.3)

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from ..data.tables import TableFormat
     from ..data.text_tokenizer import Encoded, TextTokenizer
     from ..errors import Finding
+    from .ngrams import LinearModel
 
     Examples = Sequence[Example] | Sequence[TokenExample]
     Texts = Sequence[str]
@@ -256,6 +257,12 @@ class Kind:
         logits = np.full((len(test_states), labels), -1e9)
         logits[:, model.classes_] = model.predict_log_proba(test_states)
         return logits
+
+    def floor(self, train: Examples, labels: Sequence[str]) -> LinearModel | None:
+        """A linear model on n-grams, not trained yet, that a student should be better than; None: there is none."""
+        from .ngrams import TextModel
+
+        return TextModel(len(labels), train) if self.text_rows else None
 
     def fidelity(self, own: np.ndarray, teacher: np.ndarray) -> dict[str, Any]:
         """How close a model's outputs are to its teacher's, both logits [answers, labels]."""

@@ -5,82 +5,35 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import partial
 from typing import Any
 
 import numpy as np
 
-# How many standard errors above chance a score must be: noise passes three times in two thousand.
-ERRORS_ABOVE_CHANCE = 3.0
-
-
-@dataclass
-class Scored:
-    """A model's outputs on labelled rows.
-
-    outputs: of each row, logits [answers, labels]; a row has one answer, or one for each word that was not cut off.
-    gold: of each row, its label, score, or the tags of all of its words. labels: their names.
-    groups: [rows], equal for the answers to one question.
-    """
-
-    outputs: list[np.ndarray]
-    gold: Sequence[Any] | np.ndarray
-    labels: Sequence[str]
-    groups: Sequence[Any] | np.ndarray | None = None
-
-    def __post_init__(self) -> None:
-        if len(self.outputs) != len(self.gold):
-            raise ValueError(f"{len(self.outputs)} rows with outputs but {len(self.gold)} with gold labels")
-
-    @cached_property
-    def logits(self) -> np.ndarray:
-        """All answers, one after another: [answers, labels]."""
-        return np.concatenate(self.outputs)
-
-    @cached_property
-    def targets(self) -> np.ndarray:
-        """The gold label of every answer: [answers]."""
-        pairs = zip(self.gold, self.outputs)  # noqa: B905 (Python 3.9)
-        return np.concatenate([np.atleast_1d(np.asarray(gold))[: len(output)] for gold, output in pairs])
-
-    @cached_property
-    def predictions(self) -> np.ndarray:
-        """The most likely label's id of every answer, or its score if there is one output: [answers]."""
-        return self.logits[:, 0] if self.logits.shape[1] == 1 else self.logits.argmax(axis=1)
-
-    @property
-    def rows(self) -> np.ndarray:
-        """The row of every answer: int64 [answers]."""
-        return np.repeat(np.arange(len(self.outputs)), [len(output) for output in self.outputs])
-
-    def take(self, chosen: np.ndarray) -> Scored:
-        """The rows for which bool [rows] is true."""
-        places = np.flatnonzero(chosen)
-        groups = None if self.groups is None else [self.groups[i] for i in places]
-        return Scored([self.outputs[i] for i in places], [self.gold[i] for i in places], self.labels, groups)
-
-    @classmethod
-    def of(cls, predictions: Any, gold: Any, labels: Sequence[str] = (), groups: Any = None) -> Scored:
-        """From one answer per row: class ids [rows], scores [rows] or logits [rows, labels]."""
-        values, targets = np.asarray(predictions), np.asarray(gold)
-        if len(values) != len(targets) or not len(targets):
-            raise ValueError(f"expected equal lengths above 0, got {values.shape} and {targets.shape}")
-        return cls(list(values.reshape([len(values), 1, -1])), targets, labels, groups)
+from .scored import Scored
 
 
 @dataclass(frozen=True)
 class Metric:
     """One metric; 1 is best.
 
-    kinds: names of the kinds of task that it scores. chance: (score of an answer that does not look at the text,
-    margin that a score must lie above it). label_count: how many labels a task must have for it; None: any number.
+    kinds: names of the kinds of task that it scores. chance: the score of the best answer that does not look at the
+    text. label_count: how many labels a task must have for it; None: any number.
+    What is optional makes intervals fast. parts: what adds up over rows, [rows, ...] (rows that can only be drawn
+    together, such as the answers to one question, are one row here), with of_sums: scores of their sums, [..., parts]
+    to [...]. of_answers: scores of predictions and gold labels, both [..., rows], to [...]. null: scores of the same
+    answers given to other rows, (scored, rng, times) to [times], where `Scored.shuffled` is slow or not right.
     """
 
     name: str
     kinds: tuple[str, ...]
     value: Callable[[Scored], float]
-    chance: Callable[[Scored], tuple[float, float]]
+    chance: Callable[[Scored], float]
     label_count: int | None = None
+    parts: Callable[[Scored], np.ndarray] | None = None
+    of_sums: Callable[[np.ndarray], np.ndarray] | None = None
+    null: Callable[[Scored, np.random.Generator, int], np.ndarray] | None = None
+    of_answers: Callable[[np.ndarray, np.ndarray], np.ndarray] | None = None
 
     def __call__(self, scored: Scored) -> float:
         """The score. Raises ValueError for outputs that are not finite, or no answers."""
@@ -119,13 +72,17 @@ def mean_reciprocal_rank(scores: Any, labels: Any, groups: Any) -> float:
     scores, labels, groups: [rows]. Groups without a right answer do not count; equal scores rank in the
     rows' order. 0 if no group has a right answer.
     """
-    scores, labels, groups = np.asarray(scores), np.asarray(labels), np.asarray(groups)
-    ranks = []
-    for group in np.unique(groups[labels == 1]):
-        rows = np.flatnonzero(groups == group)
-        ranked = labels[rows[np.argsort(-scores[rows], kind="stable")]]
-        ranks.append(1.0 / (int(np.argmax(ranked == 1)) + 1))
-    return float(np.mean(ranks)) if ranks else 0.0
+    ranks = _reciprocal_ranks(np.asarray(scores), np.asarray(labels), np.asarray(groups))
+    return float(ranks.mean()) if len(ranks) else 0.0
+
+
+def _reciprocal_ranks(scores: np.ndarray, labels: np.ndarray, groups: np.ndarray) -> np.ndarray:
+    """Of each group with a right answer, in the groups' order."""
+    order = np.lexsort((np.arange(len(scores)), -scores, groups))
+    _, first, places = np.unique(groups[order], return_index=True, return_inverse=True)
+    right = np.flatnonzero(labels[order] == 1)
+    found, best = np.unique(places[right], return_index=True)  # the best-ranked one of each group
+    return 1.0 / (right[best] - first[found] + 1)
 
 
 def confusion_matrix(scored: Scored) -> str:
@@ -140,55 +97,129 @@ def confusion_matrix(scored: Scored) -> str:
     return "\n".join(lines)
 
 
-def _accuracy(scored: Scored) -> float:
-    return (scored.predictions == scored.targets).mean()
+def _label_sums(scored: Scored) -> np.ndarray:
+    """Of each label, how often it is right, predicted, and gold: [3, labels]."""
+    gold, predicted = scored.targets.astype(np.int64), scored.predictions.astype(np.int64)
+    labels = _width(scored)
+    return np.stack([np.bincount(ids, minlength=labels) for ids in (gold[gold == predicted], predicted, gold)])
 
 
-def _sklearn(scored: Scored, name: str, **options: Any) -> float:
-    """A function of sklearn.metrics by name."""
-    from sklearn import metrics
-
-    return getattr(metrics, name)(scored.targets, scored.predictions, **options)
-
-
-def _correlation(scored: Scored, names: Sequence[str]) -> float:
-    """The mean of correlations of scipy.stats by name; with a constant it is 0."""
-    from scipy import stats
-
-    predicted, gold = scored.predictions, scored.targets
-    if np.ptp(predicted) == 0 or np.ptp(gold) == 0:
-        return 0.0
-    return sum(getattr(stats, name)(predicted, gold)[0] for name in names) / len(names)
+def _label_parts(scored: Scored) -> np.ndarray:
+    """The same of each row: [rows, 3, labels]."""
+    eye = np.eye(_width(scored), dtype=np.float32)
+    gold, predicted = eye[scored.targets.astype(np.int64)], eye[scored.predictions.astype(np.int64)]
+    return np.stack([gold * predicted, predicted, gold], axis=1)
 
 
-def _mrr(scored: Scored) -> float:
-    return mean_reciprocal_rank(scored.logits[:, 1] - scored.logits[:, 0], scored.targets, scored.groups)
+def _label_null(
+    scored: Scored, rng: np.random.Generator, times: int, of_sums: Callable[[np.ndarray], np.ndarray]
+) -> np.ndarray:
+    """Scores of the same predictions on other rows: tables with these sums of rows and columns, each as likely."""
+    from scipy.stats import random_table
+
+    _, predicted, gold = sums = _label_sums(scored)
+    tables = random_table(gold, predicted).rvs(times, random_state=rng)
+    right = tables.reshape(times, *tables.shape[-2:]).diagonal(axis1=1, axis2=2)
+    return of_sums(np.stack([right, *(np.broadcast_to(counts, right.shape) for counts in sums[1:])], axis=1))
 
 
-def _entity_f1(scored: Scored) -> float:
-    """Micro F1 over entities; words that were cut off count as O."""
-    from .token_classification import entity_f1
-
-    names, tags, gold = scored.labels, [], []
-    for output, row in zip(scored.outputs, scored.gold):  # noqa: B905 (Python 3.9)
-        known = [names[tag] for tag in output.argmax(-1)]
-        gold.append([names[tag] for tag in row])
-        tags.append(known + ["O"] * (len(row) - len(known)))
-    return entity_f1(tags, gold)
+def _width(scored: Scored) -> int:
+    return 1 + int(max(len(scored.labels) - 1, scored.targets.max(), scored.predictions.max()))
 
 
-def _best_constant(scored: Scored, value: Callable[[Scored], float]) -> tuple[float, float]:
+def _ratio(above: Any, below: Any) -> np.ndarray:
+    """0 where there is nothing below."""
+    below = np.asarray(below, np.float64)
+    return np.where(below > 0, above / np.where(below > 0, below, 1), 0.0)
+
+
+def _accuracy(sums: np.ndarray) -> np.ndarray:
+    return _ratio(sums[..., 0, :].sum(-1), sums[..., 2, :].sum(-1))
+
+
+def _f1_each(sums: np.ndarray) -> np.ndarray:
+    return _ratio(2 * sums[..., 0, :], sums[..., 1, :] + sums[..., 2, :])
+
+
+def _macro_f1(sums: np.ndarray) -> np.ndarray:
+    """Over the labels that are gold or predicted."""
+    return _ratio(_f1_each(sums).sum(-1), (sums[..., 1:, :].sum(-2) > 0).sum(-1))
+
+
+def _matthews(sums: np.ndarray) -> np.ndarray:
+    """For any number of labels (Gorodkin 2004); 0 where one label alone is gold or predicted."""
+    right, predicted, gold = np.moveaxis(np.asarray(sums, np.float64), -2, 0)
+    count = gold.sum(-1)
+    spreads = (count**2 - (predicted**2).sum(-1)) * (count**2 - (gold**2).sum(-1))
+    return _ratio(right.sum(-1) * count - (predicted * gold).sum(-1), np.sqrt(np.maximum(spreads, 0)))
+
+
+def _correlations(predicted: np.ndarray, gold: np.ndarray, ranked: Sequence[bool]) -> np.ndarray:
+    """The mean of the correlations of scores (Pearson) or of their ranks (Spearman), [..., rows]; 0 with a constant."""
+    pairs = [(_standard(predicted, ranks), _standard(gold, ranks)) for ranks in ranked]
+    return np.mean([(own * known).sum(-1) for own, known in pairs], axis=0)
+
+
+def _correlation_null(scored: Scored, rng: np.random.Generator, times: int, ranked: Sequence[bool]) -> np.ndarray:
+    """Correlations of the same scores in another order."""
+    pairs = [(_standard(scored.predictions, ranks), _standard(scored.targets, ranks)) for ranks in ranked]
+    orders = (rng.permutation(len(scored.targets)) for _ in range(times))
+    return np.array([np.mean([own[order] @ known for own, known in pairs]) for order in orders])
+
+
+def _standard(values: np.ndarray, ranks: bool) -> np.ndarray:
+    """Scores, or their ranks, with mean 0 and length 1 (0 for a constant): [..., rows]."""
+    from scipy.stats import rankdata
+
+    values = rankdata(values, axis=-1) if ranks else np.asarray(values, np.float64)
+    centred = (values - values.mean(-1, keepdims=True)) * (np.ptp(values, axis=-1, keepdims=True) > 0)
+    return _ratio(centred, np.linalg.norm(centred, axis=-1, keepdims=True))
+
+
+def _mrr_parts(scored: Scored) -> np.ndarray:
+    """Of each question with a right answer, the reciprocal rank, and 1: [questions, 2]."""
+    ranks = _reciprocal_ranks(scored.logits[:, 1] - scored.logits[:, 0], scored.targets, np.asarray(scored.groups))
+    return np.stack([ranks, np.ones_like(ranks)], axis=1)
+
+
+def _mrr_null(scored: Scored, rng: np.random.Generator, times: int) -> np.ndarray:
+    """Scores of the answers to each question in another order."""
+    scores, groups = scored.logits[:, 1] - scored.logits[:, 0], np.asarray(scored.groups)
+    home, values = np.argsort(groups, kind="stable"), np.empty(len(scores))
+    found = []
+    for _ in range(times):
+        values[home] = scores[np.lexsort((rng.random(len(scores)), groups))]
+        found.append(mean_reciprocal_rank(values, scored.targets, groups))
+    return np.array(found)
+
+
+def _entity_parts(scored: Scored) -> np.ndarray:
+    from .token_classification import entity_parts
+
+    return entity_parts(scored)
+
+
+def _entity_null(scored: Scored, rng: np.random.Generator, times: int) -> np.ndarray:
+    from .token_classification import entity_null
+
+    return entity_null(scored, rng, times)
+
+
+def _entity_chance(scored: Scored) -> float:
+    from .token_classification import best_constant_tag
+
+    return best_constant_tag(scored)
+
+
+def _best_constant(scored: Scored, of_sums: Callable[[np.ndarray], np.ndarray]) -> float:
     """The best answer that is the same for every row."""
-    gold, labels = scored.targets, len(scored.labels)
-    expected = max(float(value(Scored.of(np.full(len(gold), label), gold))) for label in range(labels))
-    return expected, _margin(expected, len(gold))
+    gold, labels = np.bincount(scored.targets.astype(np.int64), minlength=len(scored.labels)), len(scored.labels)
+    eye = np.eye(labels)  # of each label as the answer, what is right, predicted, gold
+    sums = np.stack([eye * gold, eye * gold.sum(), np.broadcast_to(gold, eye.shape)], axis=1)
+    return float(of_sums(sums).max())
 
 
-def _zero(scored: Scored) -> tuple[float, float]:
-    return 0.0, ERRORS_ABOVE_CHANCE / math.sqrt(len(scored.targets))
-
-
-def _random_order(scored: Scored) -> tuple[float, float]:
+def _random_order(scored: Scored) -> float:
     """The expected reciprocal rank of the first right answer in a random order."""
     gold, groups, values = scored.targets, np.asarray(scored.groups), []
     for group in np.unique(groups[gold == 1]):
@@ -197,30 +228,64 @@ def _random_order(scored: Scored) -> tuple[float, float]:
         # P(first right answer at rank r) = C(size - r, count - 1) / C(size, count)
         total = math.comb(size, count)
         values.append(sum(math.comb(size - r, count - 1) / total / r for r in range(1, size - count + 2)))
-    expected, questions = (float(np.mean(values)), len(values)) if values else (0.0, 1)
-    return expected, _margin(expected, questions)
+    return float(np.mean(values)) if values else 0.0
 
 
-def _margin(expected: float, answers: int) -> float:
-    return ERRORS_ABOVE_CHANCE * math.sqrt(expected * (1 - expected) / answers)
+def _zero(scored: Scored) -> float:
+    return 0.0
 
 
-_CLASSES, _SCORES = ("classification",), ("regression",)
-_F1 = partial(_sklearn, name="f1_score", average="binary", zero_division=0)
-_MACRO_F1 = partial(_sklearn, name="f1_score", average="macro", zero_division=0)
+def _of_labels(name: str, of_sums: Callable[[np.ndarray], np.ndarray], chance: Any = None, count: int | None = None):
+    """A metric of how often each label is right, predicted and gold."""
+
+    def value(scored: Scored) -> float:
+        return float(of_sums(_label_sums(scored)))
+
+    chance = chance or partial(_best_constant, of_sums=of_sums)
+    null = partial(_label_null, of_sums=of_sums)
+    return Metric(name, ("classification",), value, chance, count, _label_parts, of_sums, null)
+
+
+def _of_parts(name: str, kind: str, parts: Any, of_sums: Any, chance: Any, null: Any, count: int | None = None):
+    """A metric of sums over rows."""
+
+    def value(scored: Scored) -> float:
+        return float(of_sums(parts(scored).sum(0)))
+
+    return Metric(name, (kind,), value, chance, count, parts, of_sums, null)
+
+
+def _of_scores(name: str, ranked: Sequence[bool]) -> Metric:
+    of_answers = partial(_correlations, ranked=ranked)
+
+    def value(scored: Scored) -> float:
+        return float(of_answers(scored.predictions, scored.targets))
+
+    null = partial(_correlation_null, ranked=ranked)
+    return Metric(name, ("regression",), value, _zero, null=null, of_answers=of_answers)
+
+
 METRICS: dict[str, Metric] = {
     metric.name: metric
     for metric in (
-        Metric("accuracy", _CLASSES, _accuracy, partial(_best_constant, value=_accuracy)),
-        Metric("f1", _CLASSES, _F1, partial(_best_constant, value=_F1), label_count=2),
-        Metric("macro_f1", _CLASSES, _MACRO_F1, partial(_best_constant, value=_MACRO_F1)),
-        Metric("matthews", _CLASSES, partial(_sklearn, name="matthews_corrcoef"), _zero),
-        Metric("mrr", _CLASSES, _mrr, _random_order, label_count=2),
-        Metric("pearson_spearman", _SCORES, partial(_correlation, names=("pearsonr", "spearmanr")), _zero),
-        Metric("pearson", _SCORES, partial(_correlation, names=("pearsonr",)), _zero),
-        Metric("spearman", _SCORES, partial(_correlation, names=("spearmanr",)), _zero),
-        # without looking at the text no entity is found; any that is found is above that
-        Metric("entity_f1", ("token_classification",), _entity_f1, lambda scored: (0.0, 0.0)),
+        _of_labels("accuracy", _accuracy),
+        _of_labels("f1", lambda sums: _f1_each(sums)[..., 1], count=2),
+        _of_labels("macro_f1", _macro_f1),
+        _of_labels("matthews", _matthews, _zero),
+        _of_parts(
+            "mrr", "classification", _mrr_parts, lambda s: _ratio(s[..., 0], s[..., 1]), _random_order, _mrr_null, 2
+        ),
+        _of_scores("pearson_spearman", (False, True)),
+        _of_scores("pearson", (False,)),
+        _of_scores("spearman", (True,)),
+        _of_parts(
+            "entity_f1",
+            "token_classification",
+            _entity_parts,
+            lambda sums: _f1_each(sums)[..., 0],
+            _entity_chance,
+            _entity_null,
+        ),
     )
 }
 

@@ -16,6 +16,7 @@ import numpy as np
 
 from .kind import Kind
 from .metrics import softmax
+from .scored import Scored
 
 if TYPE_CHECKING:
     from ..data.rows import TokenExample
@@ -134,6 +135,11 @@ class TokenClassification(Kind):
             found.append(Entity(label, start, end, row.text[start:end], mean))
         return found
 
+    def floor(self, train, labels):
+        from .ngrams import TagModel
+
+        return TagModel(len(labels))
+
     def as_json(self, answer: Sequence[Entity]):
         return {"entities": [{**asdict(entity), "probability": round(entity.probability, 6)} for entity in answer]}
 
@@ -155,6 +161,62 @@ def entity_f1(predicted: Sequence[Sequence[str]], gold: Sequence[Sequence[str]])
     if len(predicted) != len(gold) or any(len(p) != len(g) for p, g in zip(predicted, gold)):  # noqa: B905 (3.9)
         raise ValueError("predicted and gold tags differ in length")
     return float(f1_score([_bioes(row) for row in gold], [_bioes(row) for row in predicted], zero_division=0))
+
+
+def entity_parts(scored: Scored) -> np.ndarray:
+    """Of each row, how many entities are right, predicted and gold: [rows, 3, 1]; words cut off count as O."""
+    gold, predicted = _spans(scored)
+    counts = [(len(g & p), len(p), len(g)) for g, p in zip(gold, predicted)]  # noqa: B905 (Python 3.9)
+    return np.array(counts, dtype=np.float64).reshape(len(counts), 3, 1)
+
+
+def _spans(scored: Scored) -> tuple[list[set], list[set]]:
+    """The gold and the predicted entities of every row; found once."""
+    if "spans" not in scored.__dict__:
+        tags, own = scored.labels, [output.argmax(-1) for output in scored.outputs]
+        sides = (scored.gold, own)
+        scored.__dict__["spans"] = tuple([set(entities([tags[i] for i in row])) for row in side] for side in sides)
+    return scored.__dict__["spans"]
+
+
+def entity_null(scored: Scored, rng: np.random.Generator, times: int) -> np.ndarray:
+    """Entity F1 of the predicted entities elsewhere in the text, [times]: rows in another order, and all of it moved.
+
+    1 if every word has the same tag: that does not look at the text, wherever its entities are.
+    """
+    if not np.ptp(scored.predictions):
+        return np.ones(times)
+    lengths = np.array([len(row) for row in scored.gold])
+    total, sides = int(lengths.sum()), _spans(scored)
+    kinds: dict[str, int] = {}
+    spans = [
+        [(row, a, b - a, kinds.setdefault(kind, len(kinds))) for row, found in enumerate(side) for kind, a, b in found]
+        for side in sides
+    ]
+    gold, predicted = (np.array(side, np.int64).reshape(-1, 4).T for side in spans)
+
+    def codes(starts: np.ndarray, spans: np.ndarray) -> np.ndarray:
+        return (((starts[spans[0]] + spans[1]) % total) * (total + 1) + spans[2]) * (len(kinds) + 1) + spans[3]
+
+    starts, moved, found = np.cumsum(lengths) - lengths, np.empty_like(lengths), []
+    right = codes(starts, gold)
+    for _ in range(times):
+        order = rng.permutation(len(lengths))
+        moved[order] = np.cumsum(lengths[order]) - lengths[order] + rng.integers(max(1, total))
+        hits = len(np.intersect1d(codes(moved, predicted), right, assume_unique=True))
+        found.append(2 * hits / max(1, predicted.shape[1] + gold.shape[1]))
+    return np.array(found)
+
+
+def best_constant_tag(scored: Scored) -> float:
+    """Entity F1 of the best tag if every word had it."""
+    lengths = [len(row) for row in scored.gold]
+    gold, best = _spans(Scored([np.zeros((0, 1))] * len(lengths), scored.gold, scored.labels))[0], 0.0
+    for tag in scored.labels:
+        spans = {length: set(entities([tag] * length)) for length in set(lengths)}
+        hits = sum(len(spans[length] & row) for length, row in zip(lengths, gold))  # noqa: B905 (Python 3.9)
+        best = max(best, 2 * hits / max(1, sum(len(spans[length]) for length in lengths) + sum(map(len, gold))))
+    return best
 
 
 def _bioes(tags: Sequence[str]) -> list[str]:

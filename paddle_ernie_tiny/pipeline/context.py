@@ -7,7 +7,7 @@ from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import paddle
 from tqdm import tqdm
@@ -36,6 +36,9 @@ from ..training.inference import predict
 from ..watch import Watcher
 from .step import FINAL, RunFolder, identity
 
+if TYPE_CHECKING:
+    from .floor import Floor
+
 # From here on cutting a corpus into words is shared by processes; below, starting them costs more.
 _PARALLEL_BYTES = 50_000_000
 
@@ -53,6 +56,7 @@ class RunContext:
         self.student = ""  # its name, if the run has several
         self.watcher = Watcher()
         self.findings: list[Finding] = []  # of preflight, for the report
+        self.floor: Floor | None = None  # which preflight finds, in the main process
         self._rows: dict[tuple[str, str], EncodedRows] = {}  # by split and tokenizer
 
     def for_student(self, name: str, config: RunConfig) -> RunContext:
@@ -262,7 +266,7 @@ class RunContext:
 
     def test_inputs(self) -> dict[str, Any]:
         """Of a step whose model is scored: all splits and the metric."""
-        return {"data": self.data.fingerprints, "metric": self.config.task.metric}
+        return {"data": self.data.fingerprints, "metric": self.config.task.metric, "intervals": 1}
 
     def corpus_inputs(self) -> dict[str, Any]:
         """Of a step that reads the general corpus."""

@@ -13,13 +13,15 @@ from ..config import TrainingSettings
 from ..distillation.teacher import Teacher
 from ..distillation.trainers import measure_terms
 from ..errors import GateError
-from ..kinds.metrics import METRICS, Scored, confusion_matrix
+from ..kinds.metrics import Scored, confusion_matrix
+from ..kinds.uncertainty import interval
 from ..models.build import count_parameters
 from ..seals import read_seal
 from ..stages import DataKind, Stage, TeacherKind
 from ..terms.term import Side
 from ..training.inference import predict
 from .context import RunContext
+from .floor import judged_teacher
 from .step import METRICS as METRICS_FILE
 from .step import PREDICTIONS
 
@@ -40,40 +42,41 @@ def measure_classifier(
 ) -> dict[str, Any]:
     """Scores a trained model on the test split and keeps its logits in `predictions.npz`, one line per answer.
 
-    Batches are as large as its training's `settings` say.
+    Batches are as large as its training's `settings` say. A teacher is also judged against chance and the floor.
     """
     model, batch_size = context.load_classifier(model_folder), settings.per_device_eval_batch_size if settings else 64
     outputs = context.predict(model, "test", side, batch_size)
     arrays = {"labels": outputs.targets, "rows": outputs.rows, "unseen": context.data.unseen[outputs.rows]}
     np.savez_compressed(step / PREDICTIONS, logits=outputs.logits, **arrays)
     more = {name: context.score(context.predict(model, name, side, batch_size)) for name in context.data.more_tests}
-    return {"params": count_parameters(model), **_scores(context, outputs), "more_tests": more}
+    judged = judged_teacher(context, outputs) if side == "teacher" else {}
+    return {"params": count_parameters(model), **_scores(context, outputs), "more_tests": more, **judged}
 
 
-def require_above_chance(context: RunContext, step: Path) -> None:
-    """Raises GateError, with the confusion matrix, unless the measured teacher does better than chance.
+def require_above_chance(context: RunContext, step: Path) -> list[str]:
+    """What is to be said of the measured teacher (see `judged_teacher`).
 
-    It must beat an answer that does not look at the text by three standard errors (see `Metric.chance`).
+    Raises GateError, with the confusion matrix, if it is no better than chance on a split that could have told.
     """
+    measured = read_seal(step / METRICS_FILE) or {}
+    chance, against = measured["chance"], measured["against_floor"]
+    lines = [] if against is None else [("" if against["pays"] else "warning: ") + against["sentence"]]
     if not context.config.teacher.check_above_chance:
-        return
-    score = (read_seal(step / METRICS_FILE) or {})["score"]
-    with np.load(step / PREDICTIONS) as arrays:
-        ends = np.flatnonzero(np.diff(arrays["rows"])) + 1
-        outputs, gold = (np.split(arrays[name], ends) for name in ("logits", "labels"))
-    kept = Scored(outputs, gold, context.data.labels, context.rows("test", "teacher").groups)
-    check_above_chance(context.metric, score, kept)
+        off = "teacher.check_above_chance is false, so a teacher at chance is not stopped"
+        return [*([] if chance["verdict"] == "above" else [f"warning: {chance['sentence']} ({off})"]), *lines]
+    if chance["verdict"] == "chance":
+        with np.load(step / PREDICTIONS) as arrays:
+            ends = np.flatnonzero(np.diff(arrays["rows"])) + 1
+            outputs, gold = (np.split(arrays[name], ends) for name in ("logits", "labels"))
+        raise at_chance(chance["sentence"], Scored(outputs, gold, context.data.labels))
+    return lines if chance["verdict"] == "above" else [f"warning: {chance['sentence']}", *lines]
 
 
-def check_above_chance(metric: str, score: float, outputs: Scored) -> None:
-    """Raises GateError, with the confusion matrix, unless `score` is above chance on these answers."""
-    expected, margin = METRICS[metric].chance(outputs)
-    if score > expected + margin:
-        return
+def at_chance(sentence: str, outputs: Scored) -> GateError:
+    """The error of a teacher that is no better than chance, with the confusion matrix."""
     matrix = f"\n{confusion_matrix(outputs)}" if len(outputs.labels) > 1 else ""
-    raise GateError(
-        f"the fine-tuned teacher scores {score:.4f} ({metric}) on {len(outputs.targets)} answers; chance is "
-        f"{expected:.4f}, and more than {expected + margin:.4f} is required, three standard errors above it{matrix}",
+    return GateError(
+        sentence + matrix,
         "teacher",
         "check the order of task.labels, the columns, the learning rate and the steps of teacher.finetune; "
         "teacher.check_above_chance=false continues anyway",
@@ -81,10 +84,11 @@ def check_above_chance(metric: str, score: float, outputs: Scored) -> None:
 
 
 def _scores(context: RunContext, outputs: Scored) -> dict[str, Any]:
-    """The metric on all test rows, and on those that do not also occur in train (null: there are none)."""
-    unseen = context.data.unseen
+    """The metric on all test rows, with its interval, and on those that do not also occur in train (null: none)."""
+    unseen, bounds = context.data.unseen, interval(context.metric, outputs)
     return {
-        "score": context.score(outputs),
+        "score": bounds.score,
+        "interval": [bounds.low, bounds.high],
         "score_unseen": context.score(outputs.take(unseen)) if unseen.any() else None,
         "rows": len(outputs.outputs),
         "rows_unseen": int(unseen.sum()),

@@ -71,9 +71,12 @@ def collect(root: Path) -> Values:
         "kind": kind.name,
         "metric": config["task"]["metric"],
         "evaluated_on": "test" if config["data"]["test"] else "dev",
-        "teacher": _pick(teacher, *scored),
-        "student": _pick(student, *scored),
-        "baseline": _pick(baseline, *scored) if baseline else missing,
+        "teacher": {**_pick(teacher, *scored), **_known(teacher, "interval", "chance", "against_floor")},
+        "student": {**_pick(student, *scored), **_known(student, "interval")},
+        "baseline": {**_pick(baseline, *scored), **_known(baseline, "interval")} if baseline else missing,
+        # the linear model on n-grams; null: the kind of task has none, or an earlier version ran
+        "floor": (read_seal(folder.prepared("floor") / DONE) or {}).get("result"),
+        "gate": config["teacher"].get("check_above_chance", True),  # were teachers at chance stopped?
         "retention": student["score"] / teacher["score"] if teacher["score"] else None,
         "stages": [_stage(stage, settings) for stage, settings in stages],
         "latent": _latent(stages),
@@ -120,7 +123,7 @@ def side_by_side(root: Path, reports: dict[str, Path]) -> Values:
     each = {name: read_json(path) for name, path in reports.items()}
     first = next(iter(each.values()))
     return {
-        **_pick(first, "task", "kind", "metric", "evaluated_on", "teacher", "labels", "seed", "environment"),
+        **_pick(first, "task", "kind", "metric", "evaluated_on", "teacher", "floor", "labels", "seed", "environment"),
         "students": {
             name: {
                 **_pick(report, "student", "baseline", "retention", "tokenizers", "fidelity", "sizes"),
@@ -134,6 +137,10 @@ def side_by_side(root: Path, reports: dict[str, Path]) -> Values:
 
 def _pick(values: Values, *keys: str) -> Values:
     return {key: values[key] for key in keys}
+
+
+def _known(values: Values, *keys: str) -> Values:
+    return {key: values.get(key) for key in keys}
 
 
 def _recorded(seal: Path, otherwise: str) -> Values:
@@ -268,6 +275,8 @@ def print_summary(report_file: Path) -> None:
     students = report.get("students", {"": {"report": report_file.name}})
     files = {name: report_file.parent / student["report"] for name, student in students.items()}
     rows: list[tuple] = [("teacher", report["teacher"], None, None)]  # heading, scored, agreement with it, style
+    if report.get("floor"):
+        rows.append(("floor (linear model on n-grams)", report["floor"], None, "dim"))
     for name, file in files.items():
         own, of = read_json(file), f" {name}" if name else ""
         baseline, student, fidelity = own["baseline"], own["student"], own["fidelity"]

@@ -17,7 +17,7 @@ from ..benchmark.results import tables
 from ..extensions import kind_named
 from ..files import write_text
 
-_TEACHER, _STUDENT, _BASELINE, _STAGE = "#333333", "#c0392b", "#7f8c8d", "#e6b0aa"
+_TEACHER, _STUDENT, _BASELINE, _STAGE, _FLOOR = "#333333", "#c0392b", "#7f8c8d", "#e6b0aa", "#2471a3"
 
 
 def terms_of(table: dict[str, Any]) -> list[str]:
@@ -51,6 +51,7 @@ def write_pages(report: dict[str, Any], folder: Path) -> Path:
         "unit": kind_named(report["kind"], "report.json").unit_name,
         "speed": tables(report["benchmark"]) if report.get("benchmark") else [],
         "fewer": report["teacher"]["params"] / report["student"]["params"],
+        "sentences": _sentences(report),
         "gap": gap,
         "closed": (student - baseline) / gap if gap is not None and gap > 0 else None,
         "seconds": sum(entry["seconds"] for entry in report["training"]),
@@ -65,6 +66,28 @@ def write_pages(report: dict[str, Any], folder: Path) -> Path:
     for name in ("report.md", "report.html"):
         write_text(folder / name, environment.get_template(f"{name}.j2").render(view))
     return folder / "report.html"
+
+
+def _sentences(report: dict[str, Any]) -> list[str]:
+    """What the teacher is worth against chance and the floor, and what the floor costs; whole sentences."""
+    chance, against, floor = (
+        report["teacher"].get("chance"),
+        report["teacher"].get("against_floor"),
+        report.get("floor"),
+    )
+    off = chance and chance["verdict"] != "above" and not report.get("gate", True)
+    said = [
+        chance and chance["sentence"] + "; teacher.check_above_chance was false" * off,
+        against and against["sentence"],
+    ]
+    if floor:
+        said.append(
+            f"the floor was trained in {floor['seconds']:.0f} s on {floor['trained_rows']} rows; it answers "
+            f"{floor['texts_per_second']:,.0f} texts/s on one thread and takes {floor['mb']} MB"
+        )
+    elif chance:
+        said.append(f"there is no linear floor for {report['kind']}")
+    return [f"{sentence[0].upper()}{sentence[1:]}." for sentence in said if sentence]
 
 
 def _axes(width: float, height: float, columns: int = 1) -> tuple[Figure, list[Axes]]:
@@ -83,7 +106,7 @@ def _url(png: bytes) -> str:
 
 
 def _scores(report: dict[str, Any]) -> Figure:
-    """A bar for each stage beside baseline (dashed) and teacher (solid line)."""
+    """A bar for each stage beside floor (dotted), baseline (dashed) and teacher (solid line)."""
     stages = [stage for stage in report["stages"] if stage["score"] is not None]
     figure, (axis,) = _axes(7, 3.4)
     names = [f"{stage['name']}\n({stage['score_kind']})" for stage in stages]
@@ -91,8 +114,9 @@ def _scores(report: dict[str, Any]) -> Figure:
     bars = axis.bar(names, [stage["score"] for stage in stages], color=colours, width=0.6)
     axis.bar_label(bars, fmt="%.3f", fontsize=8)
     shown = [stage["score"] for stage in stages]
-    for name, colour, style in (("teacher", _TEACHER, "-"), ("baseline", _BASELINE, "--")):
-        score = report[name]["score"]
+    lines = ("teacher", _TEACHER, "-"), ("baseline", _BASELINE, "--"), ("floor", _FLOOR, ":")
+    for name, colour, style in lines:
+        score = (report.get(name) or {}).get("score")
         if score is not None:
             axis.axhline(score, color=colour, linestyle=style, linewidth=1.2, label=f"{name} {score:.3f}")
             shown.append(score)

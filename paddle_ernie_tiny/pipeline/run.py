@@ -22,6 +22,7 @@ from ..machine import describe_machine, git_commit
 from ..training.checkpoints import remove_checkpoints
 from ..watch import Watcher
 from .context import RunContext
+from .floor import keep_floor
 from .launch import find_device
 from .preflight import preflight
 from .report import write_report
@@ -63,6 +64,7 @@ def run(
                 folder.clear()
             _settle(steps, again)
             _write_headers(contexts)
+            keep_floor(next(iter(contexts.values())))
         for number, step in enumerate(steps, start=1):
             wait_for_all()  # until what the step builds on is written
             sources.require_unchanged()
@@ -100,7 +102,8 @@ def _carry_out(step: Step, place: str, say: Callable[[str], None]) -> None:
     if took is not None:
         more = f", {measured:.0f} s of them measuring" if measured >= 1 else ""
         say(f"{title}: done in {took + measured:.0f} s{more}")
-    step.gate()
+    for line in step.gate():
+        say(f"{place} {line}")
 
 
 def plan(contexts: dict[str, RunContext]) -> list[Step]:

@@ -119,8 +119,9 @@ class Step:
         """What `metrics.json` keeps of the finished step."""
         raise NotImplementedError
 
-    def gate(self) -> None:
-        """Raises GateError if later steps must not be built on what was measured."""
+    def gate(self) -> list[str]:
+        """Lines for the screen. Raises GateError if later steps must not be built on what was measured."""
+        return []
 
     @property
     def title(self) -> str:

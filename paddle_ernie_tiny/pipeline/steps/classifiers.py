@@ -50,9 +50,10 @@ class PretrainTeacher(Step):
         save_model(model, tokenizer, self.product)
         return result
 
-    def gate(self) -> None:
+    def gate(self) -> list[str]:
         # the vocabulary is known only now, and the student may have another one
         self.context.planned_objectives(self.context.shares_vocabulary)
+        return []
 
     def _tokenizer(self) -> WordPieceTokenizer:
         settings = self.settings
@@ -78,9 +79,8 @@ class ClassifierStep(Step):
     def measure(self) -> dict[str, Any]:
         return measure_classifier(self.context, self.product, self.folder, self.side, self.settings)
 
-    def gate(self) -> None:
-        if self.product == self.context.teacher_model("finetuned"):
-            require_above_chance(self.context, self.folder)
+    def gate(self) -> list[str]:
+        return require_above_chance(self.context, self.folder) if self.side == "teacher" else []
 
 
 class GivenTeacher(ClassifierStep):

@@ -131,6 +131,7 @@ class Benchmark(DeliverStep):
         models = [str(bundle) for bundle in (teacher, *bundles_of(context).values())]
         how = self.settings.model_dump(exclude={"text"})
         result = bench(BenchRequest(models, texts=texts, cache=self.folder, **how))
+        result["floor"] = context.floor and context.floor.facts
         write_folder(result, self.product.parent)
         shutil.rmtree(teacher)
         return {"warnings": result["warnings"]}
