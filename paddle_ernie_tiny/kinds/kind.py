@@ -272,6 +272,26 @@ class Kind:
         """The share of answers with the same most likely label, of logits [answers, labels]; None: no labels."""
         return float((own.argmax(-1) == other.argmax(-1)).mean()) if self.has_labels else None
 
+    def breakdown(self, scored: Scored) -> dict[str, Any]:
+        """Where a model is right and where it errs, for a report: see `breakdown.by_label`."""
+        from .breakdown import by_label
+
+        return by_label(scored)
+
+    def error_of(self, output: np.ndarray, gold: Any) -> float:
+        """How wrong a row's answer is, 0 if it is right: here the probability of the wrong label."""
+        from .breakdown import label_error
+
+        return label_error(output, gold)
+
+    def named(self, output: np.ndarray, gold: Any, labels: Sequence[str]) -> tuple[str, str]:
+        """A row's answer and its gold label, in words."""
+        return labels[int(output[0].argmax())], labels[int(np.ravel([gold])[0])]
+
+    def texts_of(self, example: Example | TokenExample) -> list[str]:
+        """A row's texts as a reader sees them."""
+        return [text for text in example.content if text is not None]
+
     def scores(self, metric: str, scored: Scored) -> dict[str, float]:
         """The task's metric first, then what is usually read beside it."""
         return {name: METRICS[name](scored) for name in dict.fromkeys((metric, *self.shown_metrics))}

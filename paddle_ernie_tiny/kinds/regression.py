@@ -53,6 +53,18 @@ class Regression(Kind):
         what = f"scores from {scores.min():g} to {scores.max():g}, mean {scores.mean():.3g}"
         return [Finding("note", "scores", what, "data.train")]
 
+    def breakdown(self, scored):
+        from .breakdown import of_scores
+
+        return of_scores(scored)
+
+    def error_of(self, output, gold):
+        """The difference from the gold score."""
+        return abs(float(output[0, 0]) - float(gold))
+
+    def named(self, output, gold, labels):
+        return f"{float(output[0, 0]):.4g}", f"{float(gold):.4g}"
+
     def decode(self, row, answers, labels):
         return Score(float(answers[0, 0]))
 

@@ -140,6 +140,25 @@ class TokenClassification(Kind):
 
         return TagModel(len(labels))
 
+    def breakdown(self, scored):
+        from .breakdown import by_entity
+
+        return by_entity(scored)
+
+    def error_of(self, output, gold):
+        """The number of words with a wrong tag."""
+        return float((output.argmax(-1) != np.asarray(gold)[: len(output)]).sum())
+
+    def named(self, output, gold, labels):
+        named = []
+        for tags in (output.argmax(-1), np.asarray(gold)[: len(output)]):
+            found = entities([labels[tag] for tag in tags])
+            named.append(", ".join(f"{label} {first + 1}-{last}" for label, first, last in found) or "none")
+        return named[0], named[1]
+
+    def texts_of(self, example):
+        return [join_words(example.words, unit_of([example.words]))]
+
     def as_json(self, answer: Sequence[Entity]):
         return {"entities": [{**asdict(entity), "probability": round(entity.probability, 6)} for entity in answer]}
 

@@ -13,6 +13,7 @@ from ..config import TrainingSettings
 from ..distillation.teacher import Teacher
 from ..distillation.trainers import measure_terms
 from ..errors import GateError
+from ..kinds.breakdown import worst_rows
 from ..kinds.metrics import Scored, confusion_matrix
 from ..kinds.uncertainty import interval
 from ..models.build import count_parameters
@@ -47,10 +48,14 @@ def measure_classifier(
     model, batch_size = context.load_classifier(model_folder), settings.per_device_eval_batch_size if settings else 64
     outputs = context.predict(model, "test", side, batch_size)
     arrays = {"labels": outputs.targets, "rows": outputs.rows, "unseen": context.data.unseen[outputs.rows]}
+    if outputs.groups is not None:
+        arrays["groups"] = np.unique(outputs.groups, return_inverse=True)[1]
     np.savez_compressed(step / PREDICTIONS, logits=outputs.logits, **arrays)
     more = {name: context.score(context.predict(model, name, side, batch_size)) for name in context.data.more_tests}
     judged = judged_teacher(context, outputs) if side == "teacher" else {}
-    return {"params": count_parameters(model), **_scores(context, outputs), "more_tests": more, **judged}
+    kind, seen = context.data.kind, {"params": count_parameters(model), **_scores(context, outputs)}
+    where = {"breakdown": kind.breakdown(outputs), "worst": worst_rows(kind, outputs, context.data.test)}
+    return {**seen, "more_tests": more, **judged, **where}
 
 
 def require_above_chance(context: RunContext, step: Path) -> list[str]:

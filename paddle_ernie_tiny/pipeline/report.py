@@ -6,6 +6,7 @@ Reads what the steps recorded; imports neither Paddle nor PaddleNLP.
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,8 @@ from ..kinds import Kind
 from ..seals import DamageError, read_seal
 from ..stages import STAGES
 from .report_pages import write_pages
-from .step import DONE, METRICS, PREDICTIONS, RunFolder
+from .step import DONE, FINAL, METRICS, PREDICTIONS, RunFolder
+from .verdicts import differences, of_student, retention, shown
 
 Values = dict[str, Any]  # of JSON
 Stages = list[tuple[Path, Values]]  # folder and settings of each stage
@@ -64,6 +66,7 @@ def collect(root: Path) -> Values:
     baseline = _classifier(folder.baseline) if config["baseline"] is not None else None
     student = _classifier(stages[-1][0])
     scored = ("params", "score", "score_unseen", "rows", "rows_unseen", "more_tests")
+    seen = ("interval", "breakdown", "worst")  # null: an earlier version measured
     parity = ("max_abs_diff", "label_agreement", "rows", "tolerance")
     missing = {"score": None, "reason": "no baseline in the configuration"}
     report = {
@@ -71,12 +74,16 @@ def collect(root: Path) -> Values:
         "kind": kind.name,
         "metric": config["task"]["metric"],
         "evaluated_on": "test" if config["data"]["test"] else "dev",
-        "teacher": {**_pick(teacher, *scored), **_known(teacher, "interval", "chance", "against_floor")},
-        "student": {**_pick(student, *scored), **_known(student, "interval")},
-        "baseline": {**_pick(baseline, *scored), **_known(baseline, "interval")} if baseline else missing,
+        "teacher": {**_pick(teacher, *scored), **_known(teacher, *seen, "chance", "against_floor")},
+        "student": {**_pick(student, *scored), **_known(student, *seen)},
+        "baseline": {**_pick(baseline, *scored), **_known(baseline, *seen)} if baseline else missing,
         # the linear model on n-grams; null: the kind of task has none, or an earlier version ran
         "floor": (read_seal(folder.prepared("floor") / DONE) or {}).get("result"),
         "gate": config["teacher"].get("check_above_chance", True),  # were teachers at chance stopped?
+        "differences": differences(
+            config["task"]["metric"], {"teacher": teacher, "student": student, "baseline": baseline}, header["labels"]
+        ),
+        "made": _made(root, folder, config, stages[-1][0]),
         "retention": student["score"] / teacher["score"] if teacher["score"] else None,
         "stages": [_stage(stage, settings) for stage, settings in stages],
         "latent": _latent(stages),
@@ -101,6 +108,28 @@ def collect(root: Path) -> Values:
         pretrained = _recorded(folder.pretrained / DONE, "the run is not finished")
         report["teacher"]["pretraining"] = pretrained["result"]["held_out"]
     return report
+
+
+def _made(root: Path, folder: RunFolder, config: Values, last: Path) -> Values:
+    """Which models and data the run had, when it was finished, and how its bundle is asked."""
+    data, teacher = config["data"], config["teacher"]
+    model = read_json((folder.finetuned if teacher["finetune"] else folder.given) / FINAL / "config.json") or {}
+    student = read_json(last / FINAL / "config.json") or config["student"]
+    shape = ("num_hidden_layers", "hidden_size", "num_attention_heads")
+    files = {name: data[name] for name in ("train", "dev", "test") if data.get(name)}
+    finished = datetime.fromtimestamp((last / DONE).stat().st_mtime)
+    return {
+        "teacher": {"model": teacher["model"] or "pretrained in this run", **_known(model, *shape)},
+        "student": {"start": config["student"]["init"]["folder"] or "", **_known(student, *shape)},
+        "data": {"dataset": data.get("dataset"), **files, **data.get("more_tests", {})},
+        "general_corpus": (config.get("general_corpus") or {}).get("path"),
+        "finished": finished.isoformat(" ", "minutes"),
+        "ask": f'ernie-tiny predict {root / folder.bundle.name} "TEXT"' + ' "SECOND TEXT"' * bool(_pairs(config)),
+    }
+
+
+def _pairs(config: Values) -> bool:
+    return config["data"]["columns"]["text_b"] is not None
 
 
 def read_resolved(folder: RunFolder) -> Values:
@@ -181,6 +210,7 @@ def _classifier(step: Path) -> Values:
     metrics = _recorded(step / METRICS, "the step was not measured")
     with np.load(step / PREDICTIONS) as arrays:
         own = {"logits": arrays["logits"], "unseen": arrays["unseen"], "row_of_answer": arrays["rows"]}
+        own |= {"targets": arrays["labels"], "groups": arrays["groups"] if "groups" in arrays else None}
     return {**metrics, **own}
 
 
@@ -225,7 +255,7 @@ def _stage(folder: Path, settings: Values) -> Values:
         "objective": stage.objective,
         "equation": result["objective"],
         **_pick(result, "steps", "seconds"),
-        **{key: metrics.get(key) for key in ("score", "score_kind", "score_unseen")},
+        **{key: metrics.get(key) for key in ("score", "score_kind", "score_unseen", "interval")},
         **{key: value for key, value in {**result, **metrics}.items() if key in more},
     }
 
@@ -276,26 +306,28 @@ def print_summary(report_file: Path) -> None:
     files = {name: report_file.parent / student["report"] for name, student in students.items()}
     rows: list[tuple] = [("teacher", report["teacher"], None, None)]  # heading, scored, agreement with it, style
     if report.get("floor"):
-        rows.append(("floor (linear model on n-grams)", report["floor"], None, "dim"))
+        floor = report["floor"]
+        rows.append(("floor (n-grams)", {**floor, "interval": [floor["low"], floor["high"]]}, None, "dim"))
     for name, file in files.items():
         own, of = read_json(file), f" {name}" if name else ""
         baseline, student, fidelity = own["baseline"], own["student"], own["fidelity"]
         if baseline["score"] is not None:
-            rows.append((f"baseline{of} (no distillation)", baseline, fidelity["baseline"]["agreement"], None))
+            rows.append((f"baseline{of}", baseline, fidelity["baseline"]["agreement"], None))
         for stage in own["stages"]:
             if stage["score_kind"] != "classifier":
-                rows.append((f"  after {stage['name']} (linear probe)", stage, None, "dim"))
-        rows.append((f"distilled student{of}", student, fidelity["student"]["agreement"], "bold"))
-    headings = ("parameters", "score", "of teacher", "agrees with teacher")
-    scores = (Column(heading, justify="right") for heading in headings)
+                rows.append((f"  {stage['name']} (probe)", stage, None, "dim"))
+        rows.append((f"student{of}", student, fidelity["student"]["agreement"], "bold"))
+    headings = ("weights", "score (95 % interval)", "of teacher", "agrees")
+    scores = (Column(heading, justify="right", no_wrap=heading.startswith("score")) for heading in headings)
+    told = retention(read_json(next(iter(files.values())))) is not None  # does the teacher's score say something?
     table = Table("model", *scores, title=f"{report['task']}: {report['metric']} on {report['evaluated_on']}")
     for name, model, agreement, style in rows:
         params, score, of = model.get("params"), model["score"], report["teacher"]["score"]
         table.add_row(
             name,
             f"{params / 1e6:.2f} M" if params else "",
-            "–" if score is None else f"{score:.4f}",
-            "" if name == "teacher" else "–" if score is None or not of else f"{score / of:.1%}",
+            shown(model),
+            "" if name == "teacher" else "–" if score is None or not told else f"{score / of:.1%}",
             "" if agreement is None else f"{agreement:.1%}",
             style=style,
         )
@@ -304,6 +336,8 @@ def print_summary(report_file: Path) -> None:
     for name, file in files.items():
         if name:
             console.print(f"[bold]{name}[/bold]")
+        for sentence in filter(None, of_student(read_json(file))):
+            console.print(sentence, highlight=False, markup=False)
         for what, place in (
             ("report", file.with_name("report.html")),
             ("bundle", file.with_name("bundle")),

@@ -5,17 +5,21 @@ from __future__ import annotations
 import base64
 import io
 import math
+from collections.abc import Iterable
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, select_autoescape
+from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ..benchmark.results import tables
 from ..extensions import kind_named
 from ..files import write_text
+from ..terms import TERMS
+from .verdicts import closed, retention, sentences, shown
 
 _TEACHER, _STUDENT, _BASELINE, _STAGE, _FLOOR = "#333333", "#c0392b", "#7f8c8d", "#e6b0aa", "#2471a3"
 
@@ -27,9 +31,11 @@ def terms_of(table: dict[str, Any]) -> list[str]:
 
 _FILTERS = {
     "percent": lambda value: "–" if value is None else f"{value:.2%}",
-    "score": lambda value: "–" if value is None else f"{value:.4f}",
+    "score": lambda value: "–" if value is None else f"{value:.3f}",
+    "shown": shown,
+    "with_interval": lambda floor: {**floor, "interval": [floor["low"], floor["high"]]},
     "small": lambda value: "–" if value is None else f"{value:.4g}",
-    "cell": lambda text: text.replace("|", "\\|").replace("\n", " "),
+    "cell": lambda text: text.replace("|", "\\|").replace("\n", " ").replace("<", "&lt;"),
     "terms": terms_of,
     "millions": lambda value: f"{value / 1e6:.2f} M",
 }
@@ -40,8 +46,6 @@ def write_pages(report: dict[str, Any], folder: Path) -> Path:
 
     The benchmark's pictures are taken from its folder there.
     """
-    baseline, teacher, student = (report[model]["score"] for model in ("baseline", "teacher", "student"))
-    gap = None if baseline is None else teacher - baseline
     figures = {"scores": _scores(report), "sizes": _sizes(report), "latent": _latent(report), "curves": _curves(report)}
     view = {
         "r": report,
@@ -51,9 +55,10 @@ def write_pages(report: dict[str, Any], folder: Path) -> Path:
         "unit": kind_named(report["kind"], "report.json").unit_name,
         "speed": tables(report["benchmark"]) if report.get("benchmark") else [],
         "fewer": report["teacher"]["params"] / report["student"]["params"],
-        "sentences": _sentences(report),
-        "gap": gap,
-        "closed": (student - baseline) / gap if gap is not None and gap > 0 else None,
+        "sentences": sentences(report),
+        "retention": retention(report),
+        "closed": closed(report),
+        "teacher_f1": {row["label"]: row["f1"] for row in (report["teacher"].get("breakdown") or {}).get("labels", [])},
         "seconds": sum(entry["seconds"] for entry in report["training"]),
     }
     environment = Environment(
@@ -66,28 +71,6 @@ def write_pages(report: dict[str, Any], folder: Path) -> Path:
     for name in ("report.md", "report.html"):
         write_text(folder / name, environment.get_template(f"{name}.j2").render(view))
     return folder / "report.html"
-
-
-def _sentences(report: dict[str, Any]) -> list[str]:
-    """What the teacher is worth against chance and the floor, and what the floor costs; whole sentences."""
-    chance, against, floor = (
-        report["teacher"].get("chance"),
-        report["teacher"].get("against_floor"),
-        report.get("floor"),
-    )
-    off = chance and chance["verdict"] != "above" and not report.get("gate", True)
-    said = [
-        chance and chance["sentence"] + "; teacher.check_above_chance was false" * off,
-        against and against["sentence"],
-    ]
-    if floor:
-        said.append(
-            f"the floor was trained in {floor['seconds']:.0f} s on {floor['trained_rows']} rows; it answers "
-            f"{floor['texts_per_second']:,.0f} texts/s on one thread and takes {floor['mb']} MB"
-        )
-    elif chance:
-        said.append(f"there is no linear floor for {report['kind']}")
-    return [f"{sentence[0].upper()}{sentence[1:]}." for sentence in said if sentence]
 
 
 def _axes(width: float, height: float, columns: int = 1) -> tuple[Figure, list[Axes]]:
@@ -143,12 +126,13 @@ def _latent(report: dict[str, Any]) -> Figure | None:
     if not measured:
         return None  # no latent term in the objective
     figure, axes = _axes(4.2 * len(measured), 3.4, len(measured))
+    colours = _colours(term for table in measured for term in terms_of(table))
     for axis, table in zip(axes, measured, strict=True):
         positions = range(len(table["after"]))
         for term in terms_of(table):
             values = [point.get(term) or math.nan for point in table["after"]]  # a stage may leave a term out
             start = next((value for value in values if value > 0), math.nan)
-            axis.plot(positions, [value / start for value in values], marker="o", label=term)
+            axis.plot(positions, [value / start for value in values], marker="o", label=term, color=colours[term])
         axis.set_xticks(positions, [point["stage"].replace("_", "\n") for point in table["after"]], fontsize=7)
         axis.set_yscale("log")
         axis.set_title(f"held-out {table['data']} text, {table['teacher']} teacher", fontsize=9)
@@ -158,15 +142,22 @@ def _latent(report: dict[str, Any]) -> Figure | None:
     return figure
 
 
+def _colours(names: Iterable[str]) -> dict[str, Any]:
+    """A colour for each term, the same in every picture; "total" is dark, terms of extensions come last."""
+    known = dict.fromkeys([*TERMS, "masked_lm", *sorted({*names} - {*TERMS, "masked_lm", "loss", "step", "total"})])
+    return {"total": _TEACHER, **{name: colormaps["tab10"](i % 10) for i, name in enumerate(known)}}
+
+
 def _curves(report: dict[str, Any]) -> Figure:
     curves = {curve["name"]: [point for point in curve["points"] if "loss" in point] for curve in report["training"]}
     curves = {name: points for name, points in curves.items() if points}
     figure, axes = _axes(3.1 * len(curves), 3, len(curves))
+    colours = _colours(key.removesuffix("_loss") for points in curves.values() for point in points for key in point)
     for axis, (curve, points) in zip(axes, curves.items(), strict=True):
         for name in sorted({key for point in points for key in point if key.endswith("loss")}):
-            shown = [(point["step"], point[name]) for point in points if name in point]
+            line = [(point["step"], point[name]) for point in points if name in point]
             label = name.removesuffix("_loss") if name != "loss" else "total"
-            axis.plot(*zip(*shown, strict=True), label=label, linewidth=2 if name == "loss" else 1)
+            axis.plot(*zip(*line, strict=True), label=label, color=colours[label], linewidth=2 if name == "loss" else 1)
         axis.set_title(curve, fontsize=9)
         axis.set_xlabel("step", fontsize=8)
         axis.tick_params(labelsize=7)

@@ -9,7 +9,7 @@ from paddle_ernie_tiny.kinds.scored import Scored
 from paddle_ernie_tiny.pipeline import floor as module
 from paddle_ernie_tiny.pipeline.context import RunContext
 from paddle_ernie_tiny.pipeline.floor import find_floor, floor_findings, gold_answers, judged_teacher, keep_floor
-from paddle_ernie_tiny.pipeline.report_pages import _sentences
+from paddle_ernie_tiny.pipeline.verdicts import of_teacher
 
 
 @pytest.fixture
@@ -61,7 +61,7 @@ def test_a_teacher_below_the_floor_cannot_pay_and_a_perfect_one_can(context, tra
     assert not same["against_floor"]["pays"] and same["against_floor"]["difference"] == 0
     assert "distilling this teacher cannot pay: take another teacher" in same["against_floor"]["sentence"]
     report = {"teacher": same, "floor": context.floor.facts, "gate": True, "kind": "classification"}
-    assert len(_sentences(report)) == 3 and all(line.endswith(".") for line in _sentences(report))
+    assert len(list(filter(None, of_teacher(report)))) == 3
 
 
 def test_a_small_split_is_said_beforehand_with_what_would_do(context, trained_here):

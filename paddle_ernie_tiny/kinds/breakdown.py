@@ -1,0 +1,105 @@
+"""Where a model is right and where it errs: scores of each label, what is taken for what, and the worst rows."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .metrics import softmax
+from .scored import Scored
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from .kind import Kind
+
+_MOST_LABELS = 30  # of a confusion matrix that is shown
+_WORST_ROWS = 10
+_CHARACTERS = 200  # of a text that is shown
+
+
+def by_label(scored: Scored) -> dict[str, Any]:
+    """Precision, recall and F1 of each label, with its rows and how many answers are it; and what is taken for what.
+
+    confusion: rows are gold labels, columns are answers; None for more than 30 labels. one_answer: the label that all
+    answers are; None: they differ.
+    """
+    from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
+
+    names, numbers = list(scored.labels), range(len(scored.labels))
+    targets, answers = scored.targets.astype(np.int64), scored.predictions
+    values = precision_recall_fscore_support(targets, answers, labels=list(numbers), zero_division=0)
+    precision, recall, f1, rows = (column.tolist() for column in values)
+    table = [
+        {"label": names[i], "precision": precision[i], "recall": recall[i], "f1": f1[i], "rows": rows[i]}
+        for i in numbers
+    ]
+    for i, row in enumerate(table):
+        row["answers"] = int((answers == i).sum())
+    matrix = confusion_matrix(targets, answers, labels=list(numbers)).tolist() if len(names) <= _MOST_LABELS else None
+    given = np.unique(answers)
+    return {"labels": table, "confusion": matrix, "one_answer": names[given[0]] if len(given) == 1 else None}
+
+
+def by_entity(scored: Scored) -> dict[str, Any]:
+    """Precision, recall and F1 of each type of entity (seqeval), with how many there are and how many were found."""
+    from .token_classification import entities
+
+    gold: Counter[str] = Counter()
+    found: Counter[str] = Counter()
+    right: Counter[str] = Counter()
+    for output, tags in zip(scored.outputs, scored.gold):  # noqa: B905 (Python 3.9)
+        names = [[scored.labels[i] for i in row] for row in (np.asarray(tags)[: len(output)], output.argmax(-1))]
+        true, own = (set(entities(row)) for row in names)
+        for counts, members in ((gold, true), (found, own), (right, true & own)):
+            counts.update(kind for kind, _, _ in members)
+    table = []
+    for kind in sorted({*gold, *found}):
+        hits, there, answered = right[kind], gold[kind], found[kind]
+        precision, recall = hits / answered if answered else 0.0, hits / there if there else 0.0
+        f1 = 2 * hits / (there + answered)
+        table.append(
+            {"label": kind, "precision": precision, "recall": recall, "f1": f1, "rows": there, "answers": answered}
+        )
+    return {"labels": table, "confusion": None, "one_answer": "no entity" if gold and not found else None}
+
+
+def of_scores(scored: Scored) -> dict[str, Any]:
+    """Mean and largest absolute error of scores, and the root of the mean squared one, in the labels' own units."""
+    error: np.ndarray = scored.predictions - np.asarray(scored.targets, np.float64)
+    values = {
+        "mean_absolute_error": float(np.abs(error).mean()),
+        "root_mean_squared_error": float(np.sqrt(np.square(error).mean())),
+        "largest_absolute_error": float(np.abs(error).max()),
+    }
+    one = float(scored.predictions[0]) if np.ptp(scored.predictions) < 1e-6 else None
+    return {**values, "labels": [], "confusion": None, "one_answer": one and f"{one:.4g}"}
+
+
+def worst_rows(kind: Kind, scored: Scored, examples: Sequence[Any], count: int = _WORST_ROWS) -> list[dict[str, Any]]:
+    """The wrong rows of which the model was surest: line, texts (cut), gold and answer, and by how much it is wrong.
+
+    examples: the rows, with `line` and `content`. by: the probability of the wrong label; of a tagger the number of
+    words with a wrong tag; of a score the difference.
+    """
+    wrong = [kind.error_of(output, gold) for output, gold in zip(scored.outputs, scored.gold)]  # noqa: B905
+    order = sorted((i for i, by in enumerate(wrong) if by > 0), key=lambda i: -wrong[i])[:count]
+    rows = []
+    for i in order:
+        texts = [_short(text) for text in kind.texts_of(examples[i])]
+        own, right = kind.named(scored.outputs[i], scored.gold[i], scored.labels)
+        rows.append({"line": examples[i].line, "texts": texts, "gold": right, "answer": own, "by": round(wrong[i], 4)})
+    return rows
+
+
+def label_error(output: np.ndarray, gold: Any) -> float:
+    """The probability of a wrong label, 0 for a right one; output [1, labels]."""
+    probabilities = softmax(np.asarray(output))[0]
+    best = int(probabilities.argmax())
+    return 0.0 if best == int(np.ravel([gold])[0]) else float(probabilities[best])
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= _CHARACTERS else text[: _CHARACTERS - 4] + " ..."
