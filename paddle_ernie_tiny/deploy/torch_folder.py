@@ -87,10 +87,10 @@ def torch_weights(model: Leaving) -> dict[str, np.ndarray]:
         if model.head == MASKED_LM and not np.array_equal(table, given.get(name, table)):
             what = f"{name} is not the table of word embeddings, which PaddleNLP's class takes in its place"
             raise InputError(what, str(model.folder), "give a model whose decoder is tied")
-    wanted = expected_shapes(model.config, model.head, len(model.labels))
-    if model.head == TOKEN_HEAD:
-        wanted = {name: shape for name, shape in wanted.items() if not name.startswith(_POOLER)}
-    weights = {name: given[name] for name in wanted if name in given}
+    wanted = set(expected_shapes(model.config, model.head, len(model.labels)))
+    pooler = {name for name in given if name.startswith(_POOLER)}
+    wanted = wanted - pooler if model.head == TOKEN_HEAD else wanted | pooler if not model.head else wanted
+    weights = {name: value for name, value in given.items() if name in wanted}
     return in_torch_terms(weights, lambda v: np.ascontiguousarray(v.T), f"{model.family}." if model.head else "")
 
 

@@ -70,8 +70,8 @@ def compare(
     rows = [*sample_rows(model), *(rows[:_WIDE_ROWS] if model.kind is None else rows)]
     kept, ids, types = [], [], []
     for row in rows:
-        columns = [[text] for text in row]
-        encoded = model.tokenizer.encode(*columns, max_length=max_length_tokens)
+        second = None if len(row) == 1 else row[1:]
+        encoded = model.tokenizer.encode(row[:1], second, max_length_tokens)
         if len(row) == 1 or not encoded.truncated:
             kept.append(row)
             ids += encoded.input_ids
