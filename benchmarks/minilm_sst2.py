@@ -49,7 +49,7 @@ def configuration(given: argparse.Namespace) -> dict[str, Any]:
         return training(learning_rate, per_device_train_batch_size=16)
 
     rates = {"general": general(1e-3), "general_enhanced": general(7e-4)}
-    rates |= {"task_adaptive": training(5e-4), "task_specific": training(2e-4)}
+    rates |= {"task_adaptive": training(5e-4, max_steps=100), "task_specific": training(2e-4, max_steps=100)}
     return {
         "output_dir": str(given.out / "run"),
         "device": "cpu",

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ..data.tokenization import WordPieceTokenizer
+from ..data.text_tokenizer import TextTokenizer
 from ..errors import InputError
 from ..files import sync, write_json
 from ..kinds import KINDS, Kind
@@ -22,7 +23,7 @@ from ..models.architectures import (
     label_names,
     torch_config,
 )
-from ..models.build import check_model, load_tokenizer, plain_name, read_model_config
+from ..models.build import check_model, head_outputs, load_tokenizer, plain_name, read_model_config
 from ..models.weights import CONFIG, WEIGHTS, has_masked_lm_head, read_weights, write_tokenizer, write_weights
 
 _POOLER = "pooler.dense"
@@ -43,12 +44,17 @@ class Leaving:
     head: str
     kind: Kind | None
     labels: list[str]
-    tokenizer: WordPieceTokenizer
+    tokenizer: TextTokenizer
 
     @property
     def family(self) -> str:
         """A row of `FAMILIES`."""
         return self.config["model_type"]
+
+    @property
+    def parameters(self) -> int:
+        """Number of weights of transformers' class."""
+        return sum(math.prod(shape) for shape in expected_shapes(self.config, self.head, len(self.labels)).values())
 
 
 def read_leaving(folder: Path) -> Leaving:
@@ -63,7 +69,7 @@ def read_leaving(folder: Path) -> Leaving:
     if not head and "For" in name and not name.endswith(_PRETRAINING):
         remedy = f"give a model of a class ...{SENTENCE_HEAD}, ...{TOKEN_HEAD} or ...{MASKED_LM}, or an encoder"
         raise InputError(f"the head of {name} is not supported", str(folder), remedy)
-    labels = (label_names(config, str(folder)) or []) if head else []
+    labels = (label_names(config, str(folder), head_outputs(folder) or 2) or []) if head else []
     kind = next((k for k in KINDS.values() if head and k.head == head and k.has_labels == (len(labels) > 1)), None)
     if head and kind is None:
         what = f"{name} with {len(labels)} labels is no kind of task here"
@@ -109,5 +115,6 @@ def write_torch_folder(model: Leaving, folder: Path, max_length_tokens: int) -> 
     write_weights(torch_weights(model), folder / WEIGHTS, "pt")
     sync(folder / WEIGHTS)
     length = {"model_max_length": max_length_tokens, "model_input_names": _INPUTS, "padding_side": "right"}
-    special = write_tokenizer(model.tokenizer, FAMILIES[model.family].classes, folder, **length)
+    options = write_tokenizer(model.tokenizer, FAMILIES[model.family].classes, folder, **length)
+    special = {key: value for key, value in options.items() if key.endswith(("_token", "_special_tokens"))}
     write_json(folder / "special_tokens_map.json", special)

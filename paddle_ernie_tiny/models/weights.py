@@ -240,7 +240,7 @@ def save_model(model: Any, tokenizer: TextTokenizer, folder: Path, projections: 
 
 
 def write_tokenizer(tokenizer: TextTokenizer, classes: str, folder: Path, **more: Any) -> dict[str, Any]:
-    """Writes a tokenizer's files, for this toolkit, PaddleNLP and transformers; returns what tokenizer_config.json holds.
+    """Writes a tokenizer's files, for this toolkit, PaddleNLP and transformers; returns tokenizer_config.json.
 
     classes: how PaddleNLP's class begins ("Bert"). more: further keys of that file. transformers is told to take
     `tokenizer.json` as it is: its own classes would cut words by rules of their own.

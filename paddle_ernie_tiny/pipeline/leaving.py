@@ -6,7 +6,9 @@ import os
 from pathlib import Path
 from typing import Any
 
+from .. import __version__
 from ..defaults import EXPORT_TOLERANCE
+from ..deploy.card import CARD, write_transformers_card
 from ..deploy.row_files import read_texts
 from ..deploy.torch_folder import Leaving, read_leaving, write_torch_folder
 from ..deploy.torch_parity import compare, torch_python
@@ -43,7 +45,7 @@ def export_hf(
     most = usable_positions(model.config)
     length = max_length_tokens or min(most, _length_of(run or folder.parent) or most)
     texts, texts_b = ([], None) if rows is None else read_texts(Path(rows))
-    check_room(model.config, {"--max-length": length}, texts_b is not None, folder)
+    check_room(model.config, {"--max-length": length}, texts_b is not None, folder, model.tokenizer.segments)
     given = [[text] for text in texts] if texts_b is None else [list(pair) for pair in zip(texts, texts_b, strict=True)]
     target, interpreter = Path(out), torch_python(None if python is None else str(python))
     with new_folder(target) as temporary:
@@ -51,7 +53,7 @@ def export_hf(
         parity = None
         if interpreter is not None:
             parity = compare(model, temporary, target, interpreter, given, length, tolerance)
-        write_text(temporary / "README.md", _readme(model, length, parity))
+        _describe(model, temporary, parity)
     return parity
 
 
@@ -81,22 +83,18 @@ def _length_of(folder: Path) -> int | None:
     return None
 
 
-def _readme(model: Leaving, max_length_tokens: int, parity: dict[str, Any] | None) -> str:
-    """What the folder says of itself."""
-    if parity is None:
-        compared = "It was **not** compared with PaddleNLP's answers: torch and transformers were not at hand."
-    else:
-        compared = (
-            f"Compared on {parity['rows']} rows with PaddleNLP: the same token ids, outputs that differ by at most "
-            f"{parity['max_abs_diff']:.1e} (transformers {parity['transformers']}, torch {parity['torch']})."
-        )
-    kind = "masked language model" if model.head else "encoder"
-    what = kind if model.kind is None else f"{model.kind.name}: {', '.join(model.labels)}"
-    layers, width = model.config["num_hidden_layers"], model.config["hidden_size"]
-    return f"""# A model written by ernie-tiny export-hf
-
-{what} ({model.family}, {layers} layers, {width} wide), for Hugging Face transformers.
-Rows have at most {max_length_tokens} tokens.
-
-{compared}
-"""
+def _describe(model: Leaving, folder: Path, parity: dict[str, Any] | None) -> None:
+    """Writes README.md: the model card, or of a model that is no classifier what it is and how it was compared."""
+    versions = {"paddle_ernie_tiny": __version__}
+    versions |= {key: parity[key] for key in ("torch", "transformers")} if parity else {}
+    if model.kind is not None:
+        write_transformers_card(folder, model.folder, model.kind, model.labels, model.parameters, parity, versions)
+        return
+    compared = "It was not compared with the Paddle model that it was made from."
+    if parity is not None:
+        compared = f"Outputs of PyTorch differ from those of Paddle by at most {parity['max_abs_diff']:.2g} on "
+        compared += f"{parity['rows']} rows ({', '.join(f'{name} {version}' for name, version in versions.items())})."
+    what = "Masked language model" if model.head else "Encoder"
+    sizes = f"{model.config['num_hidden_layers']} layers, {model.config['hidden_size']} wide"
+    text = f"# {what}, written by ernie-tiny export-hf\n\n{model.family}, {sizes}.\n\n{compared}\n"
+    write_text(folder / CARD, text)

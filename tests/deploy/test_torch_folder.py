@@ -27,6 +27,7 @@ from paddle_ernie_tiny.kinds import KINDS
 from paddle_ernie_tiny.models.architectures import FAMILIES, MASKED_LM, SENTENCE_HEAD, TOKEN_HEAD, complete_config
 from paddle_ernie_tiny.models.build import _new_model, load_classifier
 from paddle_ernie_tiny.models.weights import read_weights, save_model
+from tests.byte_pairs import byte_level_folder
 from tests.torch_folders import HEADS, OWN, SIZES, WORDS, torch_folder, write
 
 LABELS = ["差", "好", "不知道"]
@@ -68,6 +69,18 @@ def theirs(folder, family, head):
     for name, shape in head_shapes(family, head).items():
         weights[name] = rng.normal(0, 0.4, shape).astype(np.float32)
     write(folder, weights)
+    return weights
+
+
+def byte_level_roberta(folder):
+    """A sentence classifier with a byte-level tokenizer that has an added word; its weights by name."""
+    options = {"tokenizer_class": "RobertaTokenizer"}
+    size = byte_level_folder(folder.with_name("tokenizer"), options=options, words=["newword"]).get_vocab_size()
+    more = {"vocab_size": size, "type_vocab_size": 1, "pad_token_id": 1, "max_position_embeddings": 66}
+    weights = torch_folder(folder, "roberta", 3, architectures=["RobertaForSequenceClassification"], **more)
+    (folder / "vocab.txt").unlink()
+    shutil.copytree(folder.with_name("tokenizer"), folder, dirs_exist_ok=True)
+    changed(folder, id2label=dict(enumerate(LABELS)))
     return weights
 
 
@@ -123,6 +136,22 @@ def test_a_regression_has_one_output_and_says_so(tmp_path):
     save_model(_new_model(config, SENTENCE_HEAD, ["score"]), WordPieceTokenizer(WORDS), tmp_path / "model")
     config = json.loads((written(tmp_path / "model", tmp_path / "out") / "config.json").read_text())
     assert (config["problem_type"], config["id2label"]) == ("regression", {"0": "score"})
+
+
+def test_byte_pairs_leave_with_their_ids_and_pairs(tmp_path):
+    """RoBERTa's own tokenizer: one segment, two separators in a pair, a word that was added."""
+    weights = byte_level_roberta(tmp_path / "model")
+    out = written(tmp_path / "model", tmp_path / "out")
+    again = load_file(out / "model.safetensors")
+    assert all(np.array_equal(again[name], weights[name]) for name in weights if "pooler" not in name)
+    tokenizer, other = read_leaving(tmp_path / "model").tokenizer, Tokenizer.from_file(str(out / "tokenizer.json"))
+    first, pair = tokenizer.encode(TEXTS, None, 500), tokenizer.encode(TEXTS, TEXTS[::-1], 500)
+    assert [row.ids for row in other.encode_batch(TEXTS)] == first.input_ids
+    rows = other.encode_batch(list(zip(TEXTS, TEXTS[::-1], strict=True)))
+    assert [row.ids for row in rows] == pair.input_ids and [row.type_ids for row in rows] == pair.token_type_ids
+    assert read_leaving(out).tokenizer.fingerprint == tokenizer.fingerprint
+    assert json.loads((out / "special_tokens_map.json").read_text())["mask_token"] == "<mask>"
+    assert any(len(row) == 2 for row in sample_rows(read_leaving(out))), "one segment is enough for pairs"
 
 
 RULES = {
@@ -295,7 +324,7 @@ def test_a_folder_that_was_not_compared_says_so(tmp_path, without_torch):
     theirs(tmp_path / "model", "roberta", TOKEN_HEAD)
     assert torch_python(None) is None
     assert et.export_hf(tmp_path / "model", tmp_path / "out") is None
-    assert "was **not** compared" in (tmp_path / "out" / "README.md").read_text()
+    assert "Not compared with the Paddle model" in (tmp_path / "out" / "README.md").read_text()
     names = {"config.json", "model.safetensors", "vocab.txt", "tokenizer.json", "tokenizer_config.json"}
     assert {path.name for path in (tmp_path / "out").iterdir()} == names | {"special_tokens_map.json", "README.md"}
     with pytest.raises(InputError, match="the folder is not empty"):
@@ -458,7 +487,14 @@ def test_the_gate_passes_and_the_figures_are_in_the_folder(family, head, torch_i
     parity = et.export_hf(tmp_path / "model", tmp_path / "out", rows, torch_interpreter)
     assert parity["max_abs_diff"] <= 1e-5 and parity["label_agreement"] in (1, None)
     assert parity["rows"] == 2 + len(sample_rows(read_leaving(tmp_path / "model"))) - pairs_that_are_cut(tmp_path)
-    assert f"Compared on {parity['rows']} rows" in (tmp_path / "out" / "README.md").read_text()
+    assert f" on {parity['rows']} rows" in (tmp_path / "out" / "README.md").read_text()
+
+
+@pytest.mark.slow
+def test_the_gate_passes_for_byte_pairs(torch_interpreter, tmp_path):
+    byte_level_roberta(tmp_path / "model")
+    parity = et.export_hf(tmp_path / "model", tmp_path / "out", python=torch_interpreter)
+    assert parity["max_abs_diff"] <= 1e-5 and parity["label_agreement"] == 1
 
 
 def pairs_that_are_cut(tmp_path):
