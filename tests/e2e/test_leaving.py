@@ -51,6 +51,7 @@ def test_minilm_to_a_student_for_transformers(minilm, real_data, torch_interpret
     stages = ("general", "general_enhanced", "task_adaptive", "task_specific")
     overrides = [f"stages.{name}.training.max_steps=3" for name in stages]
     overrides += ["teacher.finetune.num_train_epochs=0.5", "teacher.check_above_chance=false", "baseline=null"]
+    overrides += ["general_corpus.held_out_rows=16"]
     command = [sys.executable, project_root / "benchmarks" / "minilm_sst2.py", minilm, *overrides, "--data", tmp_path]
     command += ["--corpus", tmp_path / "general.txt", "--out", tmp_path / "work", "--torch-python", torch_interpreter]
     done = subprocess.run([*command, "--json", tmp_path / "result.json"], capture_output=True, text=True)
