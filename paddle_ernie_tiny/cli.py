@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import functools
 import io
 import json
 import os
 import signal
 import sys
 import traceback
-from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, NoReturn
 
 import typer
 from typer import Argument, Option
@@ -20,7 +18,7 @@ from typer import Argument, Option
 import paddle_ernie_tiny as et
 
 from .benchmark.request import BenchRequest
-from .cli_options import with_options
+from .cli_options import with_homes, with_options
 from .defaults import BATCH_SIZE, CALIBRATION_ROWS, EXPORT_TOLERANCE, MAX_DROP_POINTS, MAX_LENGTH_TOKENS
 from .deploy.server.options import ServeOptions, named_bundles
 from .distributed import check_launcher, let_main_fail_first, processes
@@ -119,6 +117,22 @@ def export(
     names = None if labels is None else [name.strip() for name in labels.split(",")]
     parity = et.export(checkpoint, out, input, tolerance, max_length, task, names)
     typer.echo(f"{out}: exported, logits differ by at most {parity['max_abs_diff']:.2e} on {parity['rows']} rows")
+
+
+@app.command()
+def export_hf(
+    checkpoint: Annotated[Path, Argument(help="model folder, or output_dir of a run: its student")],
+    out: Annotated[Path, Argument(help="the folder to write; it must not be there")],
+    input: Annotated[Path | None, Option(help="text file with further rows to compare on")] = None,
+    python: Annotated[Path | None, Option(help="a Python that has torch and transformers; default: this one")] = None,
+    max_length: Annotated[int | None, Option(min=4, help="tokens per row; default: as in the run")] = None,
+    tolerance: Tolerance = EXPORT_TOLERANCE,
+) -> None:
+    """Write a folder that Hugging Face transformers loads; not kept if its answers differ."""
+    import_paddle()
+    parity = et.export_hf(checkpoint, out, input, python, max_length, tolerance)
+    figures = parity and f"logits differ by at most {parity['max_abs_diff']:.2e} on {parity['rows']} rows"
+    typer.echo(f"{out}: written; {figures or 'NOT compared: no torch and transformers here (--python names another)'}")
 
 
 @app.command()
@@ -260,23 +274,9 @@ def bench(
     print_tables(run_bench(request, json_file, out, say=lambda text: typer.echo(text, err=True)))
 
 
-def _with_homes(verb: Callable[..., None]) -> Callable[..., None]:
-    """The verb with `~` in its paths written out: a shell leaves it in `--out=~/x`, and in quotes."""
-
-    @functools.wraps(verb)
-    def command(**given: Any) -> None:
-        verb(**{name: _home_in(value) for name, value in given.items()})
-
-    return command
-
-
-def _home_in(value: Any) -> Any:
-    return Path(os.path.expanduser(value)) if isinstance(value, Path) else value
-
-
 for _verb in app.registered_commands:
     assert _verb.callback is not None
-    _verb.callback = _with_homes(_verb.callback)
+    _verb.callback = with_homes(_verb.callback)
 
 
 def main() -> None:

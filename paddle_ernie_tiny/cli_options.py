@@ -5,8 +5,10 @@ from __future__ import annotations
 import dataclasses
 import functools
 import inspect
+import os
 import typing
 from collections.abc import Callable
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -66,3 +68,17 @@ def _split(text: str, hint: Any, name: str) -> list[Any]:
         return [item(part) for part in parts]
     except ValueError:
         raise InputError(f"not a list of numbers: {text!r}", name, "such as 1,32") from None
+
+
+def with_homes(verb: Callable[..., None]) -> Callable[..., None]:
+    """The verb with `~` in its paths written out: a shell leaves it in `--out=~/x`, and in quotes."""
+
+    @functools.wraps(verb)
+    def command(**given: Any) -> None:
+        verb(**{name: _home_in(value) for name, value in given.items()})
+
+    return command
+
+
+def _home_in(value: Any) -> Any:
+    return Path(os.path.expanduser(value)) if isinstance(value, Path) else value

@@ -9,7 +9,9 @@ from __future__ import annotations
 import multiprocessing
 import multiprocessing.context
 import os
+import shutil
 import signal
+import subprocess
 import sys
 import tempfile
 import threading
@@ -21,7 +23,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
-from .errors import ErnieTinyError
+from .errors import ErnieTinyError, InputError
 from .machine import tune_process
 
 T = TypeVar("T")
@@ -85,6 +87,23 @@ def in_child(what: str, function: Callable[..., T], *args: Any, environment: dic
                 lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines() if log.exists() else []
                 last = "\n".join(lines[-_LOG_LINES:]) or "no output"
                 raise ErnieTinyError(f"the {what} process ended without an answer; its last output:\n{last}") from None
+
+
+def run_python(python: str, program: Path, *arguments: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    """Runs a program that stands alone by another interpreter, in `folder`; returns its exit code and output.
+
+    It sees none of this package: modules are found in the interpreter's own environment, and in `folder`. Raises
+    InputError for no such interpreter.
+    """
+    found = shutil.which(python)
+    if found is None:
+        raise InputError("no such program", python, "give the path of a Python, such as venv/bin/python")
+    source = program.read_text(encoding="utf-8")  # as text: beside a file, its neighbours would be modules
+    environment = {**os.environ, "PYTHONUTF8": "1", "HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}
+    command = [os.path.abspath(found), "-c", source, *arguments]
+    return subprocess.run(
+        command, cwd=folder, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace"
+    )
 
 
 def _end_with_parent() -> None:

@@ -1,6 +1,8 @@
 """Process settings before Paddle is imported, the tiers of the tests, and what several test folders share."""
 
+import importlib.util
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -50,3 +52,14 @@ def real_data() -> Path:
     if folder is None:
         pytest.skip("real data and a real teacher are not here: ERNIE_TINY_REAL_DATA names no folder with them")
     return folder
+
+
+@pytest.fixture(scope="session")
+def torch_interpreter() -> str:
+    """A Python with torch and transformers: ERNIE_TINY_TORCH_PYTHON names one, or this one has them."""
+    named = os.environ.get("ERNIE_TINY_TORCH_PYTHON")
+    if named:
+        return named
+    if not all(importlib.util.find_spec(name) for name in ("torch", "transformers")):
+        pytest.skip("torch and transformers are not here: ERNIE_TINY_TORCH_PYTHON names no Python that has them")
+    return sys.executable

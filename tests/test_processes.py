@@ -12,7 +12,7 @@ from functools import partial
 import pytest
 
 from paddle_ernie_tiny.errors import ErnieTinyError, GateError, InputError, InputErrors
-from paddle_ernie_tiny.processes import Workers, in_child
+from paddle_ernie_tiny.processes import Workers, in_child, run_python
 
 AT_IMPORT = os.environ.get("ERNIE_TINY_TEST")
 calls = 0
@@ -110,7 +110,7 @@ def test_a_script_needs_no_main_guard(tmp_path, project_root):
         textwrap.dedent(
             """
             import math
-            from paddle_ernie_tiny.processes import Workers, in_child
+            from paddle_ernie_tiny.processes import Workers, in_child, run_python
 
             print("begun")
             print(in_child("test", math.sqrt, 16))
@@ -189,3 +189,17 @@ def test_the_module_as_a_program_leaves_the_working_folder_out(tmp_path, project
     program = [sys.executable, "-m", "paddle_ernie_tiny", "--help"]
     done = subprocess.run(program, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0 and "Usage" in done.stdout, done.stderr
+
+
+def test_another_interpreter_sees_nothing_beside_the_program(tmp_path):
+    """As text: a file beside the program would be a module, and the program runs in the folder it is given."""
+    (tmp_path / "code").mkdir()
+    (tmp_path / "code" / "json.py").write_text("raise SystemExit(9)")
+    program = tmp_path / "code" / "program.py"
+    program.write_text(
+        "import json, os, sys; print(json.dumps([os.getcwd(), *sys.argv[1:]]), os.environ['HF_HUB_OFFLINE'])"
+    )
+    done = run_python(sys.executable, program, "一", "b", folder=tmp_path)
+    assert (done.returncode, done.stdout) == (0, f'["{tmp_path}", "\\u4e00", "b"] 1\n')
+    with pytest.raises(InputError, match="no such program"):
+        run_python(str(tmp_path / "python"), program, folder=tmp_path)

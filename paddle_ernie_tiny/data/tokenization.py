@@ -291,7 +291,7 @@ def _rules_by_options(options: dict, path: Path) -> TextRules:
 
     transformers' rules where transformers has written it, else PaddleNLP's.
     """
-    kind = options.get("tokenizer_class") or options.get("init_class") or "BertTokenizer"
+    kind = options.get("init_class") or options.get("tokenizer_class") or "BertTokenizer"
     rules = TextRules(bool(options.get("do_lower_case", True)), bert=any(key in options for key in _TRANSFORMERS))
     supported: dict[str, list] = {"do_basic_tokenize": [True], "never_split": [None, []]}
     supported |= {f"{name[1:-1].lower()}_token": [name] for name in SPECIAL_TOKENS}

@@ -1,7 +1,8 @@
-"""The table of architectures that are read: what transformers calls their weights, and what their weights are.
+"""The table of architectures that are read and written: what transformers calls their weights, and what these are.
 
 PaddleNLP and transformers (PyTorch) compute the same models under other names, and PyTorch keeps the weight of a linear
-layer transposed. `build.py` and `weights.py` read this table, so that the rest need not know who wrote a folder.
+layer transposed. `build.py` and `weights.py` read this table, so that the rest need not know who wrote a folder;
+`deploy/torch_folder.py` writes by it.
 """
 
 from __future__ import annotations
@@ -16,10 +17,9 @@ from ..errors import InputError
 MASKED_LM = "ForMaskedLM"
 SENTENCE_HEAD, TOKEN_HEAD = "ForSequenceClassification", "ForTokenClassification"
 
-# Parts of names in PyTorch, and in PaddleNLP; the first that fits is replaced, one after another.
+_OLDER_NAMES = ((".gamma", ".weight"), (".beta", ".bias"))  # of files that were converted from TensorFlow
+# Parts of names in PyTorch, and in PaddleNLP; each that fits is replaced, one after another, in either direction.
 _NAMES = (
-    (".gamma", ".weight"),  # of files that were converted from TensorFlow
-    (".beta", ".bias"),
     ("encoder.layer.", "encoder.layers."),
     ("attention.self.query", "self_attn.q_proj"),
     ("attention.self.key", "self_attn.k_proj"),
@@ -236,6 +236,43 @@ def in_paddle_terms(values: dict[str, Any], turn: Callable[[Any], Any], where: s
 
 
 def _paddle_name(name: str) -> str:
-    for theirs, own in _NAMES:
+    for theirs, own in (*_OLDER_NAMES, *_NAMES):
         name = name.replace(theirs, own)
     return name
+
+
+def in_torch_terms(values: dict[str, Any], turn: Callable[[Any], Any], prefix: str) -> dict[str, Any]:
+    """Arrays or shapes under the names of `expected_shapes`, with PyTorch's names and orientation.
+
+    The way back of `in_paddle_terms`. prefix: of the encoder's weights ("bert."), "" for the encoder alone.
+    """
+    translated = {}
+    for name, value in values.items():
+        theirs = prefix + name if name.startswith(("embeddings", "encoder.", "pooler.")) else name
+        for torch, own in _NAMES:
+            theirs = theirs.replace(own, torch)
+        translated[theirs] = turn(value) if name.endswith(".weight") and not name.endswith(_TABLES) else value
+    return translated
+
+
+def torch_config(config: dict[str, Any], head: str, where: str) -> dict[str, Any]:
+    """The configuration of transformers' class with this head that computes the same as PaddleNLP's.
+
+    config: a complete one. Raises InputError for a property that only PaddleNLP's class has.
+    """
+    family, activation = config["model_type"], config["hidden_act"]
+    pooled = FAMILIES[family].pooler and head in ("", SENTENCE_HEAD)
+    lacking = {
+        "pool_act": config.get("pool_act", "tanh") != "tanh" and family == "bert" and pooled,
+        "task_id": bool(config.get("task_id")) and bool(config.get("use_task_id")),
+        "hidden_act": activation != "gelu" and family == "electra" and head == SENTENCE_HEAD,  # of its head
+    }
+    for key, is_lacking in lacking.items():
+        if is_lacking:
+            what = f"{key} is {config[key]!r}; transformers' {FAMILIES[family].classes} has no such property"
+            raise InputError(what, where, "such a model cannot leave PaddleNLP with the same answers")
+    taken = {key: value for key, value in taken_values(config).items() if key not in _OPTIONAL}
+    if config.get("classifier_dropout") is not None:
+        taken["classifier_dropout"] = config["classifier_dropout"]
+    name = FAMILIES[family].classes + (head or "Model")
+    return {"architectures": [name], "model_type": family, "position_embedding_type": "absolute", **taken}

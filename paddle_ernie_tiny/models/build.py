@@ -35,10 +35,7 @@ def resolve_model(name_or_folder: str, where: str = "teacher.model") -> Path:
     """
     folder = Path(name_or_folder)
     if folder.is_dir():
-        if not (folder / CONFIG).is_file() and not (folder / "model_config.json").is_file():
-            found = ", ".join(sorted(p.name for p in folder.iterdir())[:8]) or "nothing"
-            what = f"the folder holds no config.json (found: {found})"
-            raise InputError(what, str(folder), "give a model folder of PaddleNLP or transformers")
+        _require_config(folder)
         return folder
     if name_or_folder.startswith((".", "/", "~")) or name_or_folder.count("/") > 1:
         raise InputError("no such model folder", name_or_folder, f"check the path of {where}")
@@ -49,6 +46,13 @@ def resolve_model(name_or_folder: str, where: str = "teacher.model") -> Path:
         if not (target / CONFIG).is_file():
             _download(name_or_folder, target, where)
     return target
+
+
+def _require_config(folder: Path) -> None:
+    if not (folder / CONFIG).is_file() and not (folder / "model_config.json").is_file():
+        found = ", ".join(sorted(p.name for p in folder.iterdir())[:8]) or "nothing"
+        what = f"the folder holds no config.json (found: {found})"
+        raise InputError(what, str(folder), "give a model folder of PaddleNLP or transformers")
 
 
 def _download(name: str, target: Path, where: str) -> None:
@@ -118,6 +122,7 @@ def read_model_config(folder: Path) -> dict[str, Any]:
     Raises InputError for a file that is no configuration, or a model that is not supported.
     """
     path = folder / CONFIG
+    _require_config(folder)
     if path.is_file():
         config = read_json(path)
         if not isinstance(config, dict):
@@ -140,14 +145,19 @@ def check_model(folder: Path, head: str = "", labels: int = 0, optional: tuple[s
     one the encoder alone is checked. optional: parts of names that may be missing.
     """
     config = read_model_config(folder)
-    given = {name.removeprefix(f"{config['model_type']}."): shape for name, shape in weight_shapes(folder).items()}
-    given = {_SAME.get(name, name): shape for name, shape in given.items()}
+    given = {plain_name(name, config["model_type"]): shape for name, shape in weight_shapes(folder).items()}
     missing = missing_weights(given, expected_shapes(config, head, labels), str(folder), optional)
     _require_all(missing, folder, "" if head == MASKED_LM else "the task")
 
 
 # two names of one weight
 _SAME = {"cls.predictions.decoder.bias": "cls.predictions.decoder_bias", "lm_head.decoder.bias": "lm_head.bias"}
+
+
+def plain_name(name: str, family: str) -> str:
+    """PaddleNLP's name of a weight as `expected_shapes` has it: without the encoder's prefix, one of two names."""
+    name = name.removeprefix(f"{family}.")
+    return _SAME.get(name, name)
 
 
 def _require_all(missing: list[str], folder: Path, fine_tuned: str) -> None:
@@ -233,6 +243,15 @@ def load_masked_lm(folder: Path) -> Any:
         what = f"{len(missing)} weights are missing, the first is {missing[0]}, of the {part}"
         raise InputError(what, str(folder), "name a model with its masked LM head, or give augmentation.word_vectors")
     model.eval()
+    return model
+
+
+def load_encoder(folder: Path) -> Any:
+    """The encoder alone, strictly but for the pooler, which may be missing. Raises InputError as the others do."""
+    model = _new_model(read_model_config(folder), "Model")
+    prefix = f"{model.base_model_prefix}."
+    weights = {name.removeprefix(prefix): value for name, value in read_weights(folder).items()}
+    _require_all(set_weights(model, weights, str(folder)), folder, "")
     return model
 
 

@@ -214,9 +214,12 @@ def to_numpy(state: dict) -> dict:
     return {name: np.ascontiguousarray(value.numpy()) for name, value in state.items()}
 
 
-def write_weights(weights: dict[str, np.ndarray], file: Path) -> None:
-    """Writes a safetensors file with its folder's permissions for reading; safetensors lets its owner alone read it."""
-    save_file(weights, str(file), metadata={"format": "np"})
+def write_weights(weights: dict[str, np.ndarray], file: Path, library: str = "np") -> None:
+    """Writes a safetensors file with its folder's permissions for reading; safetensors lets its owner alone read it.
+
+    library: what transformers asks the file for, "pt" for weights in PyTorch's terms.
+    """
+    save_file(weights, str(file), metadata={"format": library})
     file.chmod(file.parent.stat().st_mode & 0o666)
 
 
@@ -236,7 +239,15 @@ def save_model(model: Any, tokenizer: TextTokenizer, folder: Path, projections: 
             write_weights(projections, temporary / PROJECTIONS)
 
 
-def write_tokenizer(tokenizer: TextTokenizer, classes: str, folder: Path) -> None:
-    """Writes a tokenizer's files, for this toolkit and for PaddleNLP; `classes`: how its class begins ("Bert")."""
+def write_tokenizer(tokenizer: TextTokenizer, classes: str, folder: Path, **more: Any) -> dict[str, Any]:
+    """Writes a tokenizer's files, for this toolkit, PaddleNLP and transformers; returns tokenizer_config.json.
+
+    classes: how PaddleNLP's class begins ("Bert"). more: further keys of that file. transformers is told to take
+    `tokenizer.json` as it is: its own classes would cut words by rules of their own.
+    """
     tokenizer.save(folder)
-    write_json(folder / "tokenizer_config.json", tokenizer.options(classes))
+    options = tokenizer.options(classes)
+    names = {"init_class": options.get("init_class", options["tokenizer_class"])}
+    options |= {**names, "tokenizer_class": "PreTrainedTokenizerFast", **more}
+    write_json(folder / "tokenizer_config.json", options)
+    return options

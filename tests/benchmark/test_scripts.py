@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 FOLDER = Path(__file__).resolve().parents[2] / "benchmarks"
+ELSEWHERE = ("torch", "transformers")  # code that another environment's Python runs
 SCRIPTS = {path.stem: path for path in sorted(FOLDER.glob("*.py"))}
 
 
@@ -75,8 +76,8 @@ def code_of(node: ast.expr) -> str:
 
 
 def is_module(name: str) -> bool:
-    """Is it a script beside the others, or a module that can be imported?"""
-    if name in SCRIPTS:
+    """Is it a script beside the others, a module that can be imported, or one of another environment?"""
+    if name in SCRIPTS or name in ELSEWHERE:
         return True
     try:
         return importlib.util.find_spec(name) is not None
