@@ -5,16 +5,18 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ..data.tables import TableFormat, names_no_format, require_file
+from ..data.formats import names_no_format, require_file
+from ..data.raw_rows import RawRow
+from ..data.tables import TableFormat
 from ..defaults import BATCH_SIZE
-from ..errors import InputError
+from ..errors import InputError, Problems
 from ..files import utf8_lines, write_text
 from ..kinds import KINDS
 from ..text_rule import require_text
@@ -51,7 +53,14 @@ def read_texts(path: Path) -> tuple[list[str], list[str] | None]:
     first = next((line for _, line in utf8_lines(path) if isinstance(line, str) and line.strip()), "")
     pair = "\t" in first or '"text_b"' in first
     table = TableFormat(text=0, text_b=1 if pair else None, label=None, header=False)
-    return KINDS["classification"].read_texts(path, table, [], None)
+    problems = Problems()
+    return _columns(KINDS["classification"].raw_rows(path, table, [], None, problems), problems, pair)
+
+
+def _columns(rows: Iterator[RawRow], problems: Problems, pair: bool) -> tuple[list[str], list[str] | None]:
+    read = list(rows)
+    problems.finish()
+    return [row.text for row in read], [row.text_b or "" for row in read] if pair else None
 
 
 def read_rows(manifest: Manifest, path: Path) -> tuple[list[str], list[str] | None]:
@@ -62,7 +71,9 @@ def read_rows(manifest: Manifest, path: Path) -> tuple[list[str], list[str] | No
     table = TableFormat(**{"text": 0, "label": 1 + manifest.pair, **manifest.table})
     if manifest.pair and table.text_b is None:  # a data set by name, whose fields were found by their usual names
         table = replace(table, text=0, text_b=1, label=2)
-    return manifest.kind.read_texts(path, table, manifest.labels, manifest.unit)
+    problems = Problems()
+    rows = manifest.kind.raw_rows(path, table, manifest.labels, manifest.unit, problems)
+    return _columns(rows, problems, manifest.pair)
 
 
 def read_labelled(
@@ -79,8 +90,7 @@ def read_labelled(
     }
     layout = TableFormat(
         format=table.get("format", "auto") if names_no_format(file) else "auto",
-        header=table.get("header", "auto"),
-        label_aliases=table.get("label_aliases", {}),
+        **{name: value for name, value in table.items() if name not in ("format", *chosen)},
         **chosen,
     )
     return LabelledRows.of(manifest.kind.read(file, layout, manifest.labels))
