@@ -36,7 +36,7 @@ class Classification(Kind):
         if name in labels:
             return labels.index(name)
         # If names hold numbers (1.0, 2.0, or 1 star), a number that is no name is more likely one of these than an id.
-        if name.isascii() and name.isdigit() and len(name) < 10 and int(name) < len(labels):
+        if name.isascii() and name.isdigit() and name == str(int(name[:10])) and int(name) < len(labels):
             numbers = [
                 (n.lstrip("0") or "0", str(i)) for i, label in enumerate(labels) for n in re.findall("[0-9]+", label)
             ]
