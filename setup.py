@@ -29,6 +29,7 @@ TRAINING = [
     "paddlenlp==2.8.1",  # the last stable release; 3.0 is a pre-release with many more dependencies
     "jieba",
     "matplotlib",
+    "openpyxl",  # reads xlsx
     "rich",
     "safetensors",
     "tqdm",
@@ -44,7 +45,7 @@ BOUNDS = [
     "paddle2onnx>=2.1",  # 2.0 does not convert what Paddle 3.x writes
     "pandas<3",  # datasets 2.21 and VisualDL 2.5 were written for pandas 2
     "protobuf>=4.25,<7",  # 7 breaks VisualDL's hparams; 3.20 has no binary build for Python 3.11 and 3.12
-    "pyarrow<18",  # 18 wants NumPy 2
+    "pyarrow<18",  # 18 wants NumPy 2; parquet and `datasets` folders are read with it
     "setuptools<81",  # jieba and VisualDL import pkg_resources, which leaves setuptools; 3.12 brings none
 ]
 

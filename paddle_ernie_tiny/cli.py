@@ -37,7 +37,7 @@ _DEBUG = os.environ.get("ERNIE_TINY_DEBUG") == "1"
 Config = Annotated[Path, Argument(help="YAML file of the run, such as configs/demo.yaml")]
 Overrides = Annotated[list[str] | None, Argument(help="key.sub=value; overrides the file")]
 Bundle = Annotated[Path, Argument(help="bundle folder")]
-Rows = Annotated[Path, Option(help="text file, one row per line (pairs: tab between); rows to compare on")]
+Rows = Annotated[Path, Option(help="rows to compare on: one per line (pairs: tab between), or any data file")]
 Tolerance = Annotated[float, Option(help="largest allowed difference of logits")]
 BatchSize = Annotated[int, Option(min=1, help="rows per forward pass")]
 Threads = Annotated[int, Option(min=1, help="CPU threads per forward pass")]
@@ -111,11 +111,13 @@ def export(
     max_length: Annotated[int, Option(help="tokens per row, with [CLS] and [SEP]")] = MAX_LENGTH_TOKENS,
     task: Annotated[str, Option(help="name that goes into the manifest")] = "classification",
     labels: Annotated[str | None, Option(help="names of labels that have none, in id order: bad,good")] = None,
+    text: Annotated[str | None, Option(help="column of the text; default: one text or pair per line")] = None,
+    text_b: Annotated[str | None, Option(help="column of the second text")] = None,
 ) -> None:
     """Export a classifier to a static-graph bundle; nothing is written if the graphs differ."""
     import_paddle()
     names = None if labels is None else [name.strip() for name in labels.split(",")]
-    parity = et.export(checkpoint, out, input, tolerance, max_length, task, names)
+    parity = et.export(checkpoint, out, input, tolerance, max_length, task, names, text, text_b)
     typer.echo(f"{out}: exported, logits differ by at most {parity['max_abs_diff']:.2e} on {parity['rows']} rows")
 
 
@@ -214,7 +216,9 @@ def predict(
         Path | None,
         Option(help="one row per line (pairs: tab between), or laid out as in training; -: standard input"),
     ] = None,
-    output: Annotated[Path | None, Option(help="JSON lines; default: standard output")] = None,
+    output: Annotated[Path | None, Option(help="file to write; default: standard output")] = None,
+    format: Annotated[str, Option(help="of the answers: jsonl, csv or tsv")] = "jsonl",
+    top: Annotated[int | None, Option(min=1, help="give only so many labels, the most likely ones")] = None,
     batch_size: BatchSize = BATCH_SIZE,
     threads: Threads = 1,
     device: Annotated[str, Option(help="cpu or gpu")] = "cpu",
@@ -224,9 +228,9 @@ def predict(
     if output is not None:
         require_writable(output)
     import_paddle()
-    from .deploy.row_files import predict_rows, write_answers
+    from .deploy.answers import predict_rows
 
-    write_answers(predict_rows(bundle, text, text_b, input, batch_size, device, threads, precision), output)
+    predict_rows(bundle, text, text_b, input, output, format, top, batch_size, device, threads, precision)
 
 
 @app.command()

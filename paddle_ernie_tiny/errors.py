@@ -7,12 +7,15 @@ import os
 import re
 import reprlib
 import signal
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Literal
 
-_MOST_SHOWN = 20  # errors in one message
+_MOST_SHOWN = 20  # kinds of errors in one message
+_PLACES = 3  # shown of alike errors
+_VALUES = re.compile(r"""'[^']*'|"[^"]*"|[0-9]+""")  # what differs between alike errors
 _SHORT = reprlib.Repr()
-_SHORT.maxstring = _SHORT.maxother = _SHORT.maxlong = 80
+_SHORT.maxstring = _SHORT.maxother = _SHORT.maxlong = 60
 
 
 def shown(value: Any) -> str:
@@ -30,6 +33,7 @@ class ErnieTinyError(Exception):
     """
 
     exit_code = 1
+    times = 1  # how many alike errors this one speaks for
 
     def __init__(self, what: str, where: str | None = None, remedy: str | None = None):
         self.what, self.where, self.remedy = what, where, remedy
@@ -47,33 +51,100 @@ class InputError(ErnieTinyError):
 
 
 class InputErrors(InputError):
-    """Several input errors, found in one pass and shown together."""
+    """Several input errors, found in one pass and shown together; alike ones of a file's lines as one."""
 
     def __init__(self, errors: list[InputError]):
         self.errors = errors
-        noun = "problem" if len(errors) == 1 else "problems"
-        lines = [f"{len(errors)} {noun} found:", *(f"- {error}" for error in errors[:_MOST_SHOWN])]
-        if len(errors) > _MOST_SHOWN:
-            lines.append(f"- and {len(errors) - _MOST_SHOWN} more")
+        total = sum(error.times for error in errors)
+        lines = [f"{total} {'problem' if total == 1 else 'problems'} found:", *(f"- {text}" for text in folded(errors))]
+        if len(lines) > _MOST_SHOWN + 1:
+            lines[_MOST_SHOWN + 1 :] = [f"- and {len(lines) - _MOST_SHOWN - 1} more"]
         super().__init__("\n".join(lines))
 
     def __reduce__(self):
         return InputErrors, (self.errors,)
 
 
-class Problems(list[InputError]):
-    """Gathers input errors and raises them together, at the latest when there are twenty."""
+def folded(errors: Iterable[InputError]) -> list[str]:
+    """The errors as texts; those of a file's lines that differ in values alone are one, with count and three places."""
+    groups: dict[Any, list[InputError]] = {}
+    for error in errors:
+        groups.setdefault(_alike(error), []).append(error)
+    texts = []
+    for first, *others in groups.values():
+        total = sum(error.times for error in (first, *others))
+        if others and {error.what for error in others} == {first.what}:
+            lines = ", ".join(_line(error) for error in (first, *others)[:_PLACES])
+            more = f" ({total} alike: lines {lines}{' ...' if total > _PLACES else ''})"
+        else:
+            named = "".join(f"; line {_line(error)}: {error.what}" for error in others[: _PLACES - 1])
+            more = f" ({total} alike{named}{' ...' if total > _PLACES else ''})" if others else ""
+        texts.append(str(InputError(first.what + more, first.where, first.remedy)))
+    return texts
 
-    def add(self, what: str, where: str | None, remedy: str | None) -> None:
-        """Takes in an error. Raises InputErrors if it is the twentieth."""
-        self.append(InputError(what, where, remedy))
-        if len(self) == _MOST_SHOWN:
+
+def _line(error: InputError) -> str:
+    return (error.where or "").rpartition(":")[2]
+
+
+def _alike(error: InputError) -> Any:
+    """What errors about lines of one file share, if only values in them differ; otherwise the error itself."""
+    place, _, line = (error.where or "").rpartition(":")
+    return (place, _VALUES.sub("", error.what)) if line.isdecimal() else id(error)
+
+
+class Problems(list[InputError]):
+    """Gathers input errors about a file's rows and raises them together; of alike ones three are kept, all are counted.
+
+    notes: what is worth saying of the files, and no error. share: the share of bad rows that may be left out; None: no
+    row may.
+    """
+
+    def __init__(self, share: float | None = None, notes: list[Finding] | None = None):
+        super().__init__()
+        self.share, self.notes, self.bad_rows, self.last = share, [] if notes is None else notes, 0, ""
+        self._kept: dict[Any, list[InputError]] = {}
+
+    def add(self, what: str, where: str | None, remedy: str | None, rows: int = 1) -> None:
+        """Takes in an error that costs so many rows. Raises InputErrors if it is of the twentieth kind."""
+        error = InputError(what, where, remedy)
+        self.bad_rows += rows if self.last != where else 0
+        self.last = where or ""
+        kept = self._kept.setdefault(_alike(error), [])
+        if len(kept) == _PLACES:
+            kept[-1].times += 1
+            return
+        kept.append(error)
+        self.append(error)
+        if len(self._kept) == _MOST_SHOWN and self.share is None:
             self.finish()
 
-    def finish(self) -> None:
-        """Raises what was found, if anything, as InputErrors."""
-        if self:
-            raise InputErrors(list(self))
+    def note(self, level: Literal["warning", "note"], what: str, where: str) -> None:
+        """Takes in what is to be said of a file, once."""
+        finding = Finding(level, "files", what, where)
+        if finding not in self.notes:
+            self.notes.append(finding)
+
+    def is_bad(self, where: str) -> bool:
+        """Was an error added last for the row at this place?"""
+        return self.last == where
+
+    def finish(self, rows: int = 0, where: str = "") -> None:
+        """Raises what was found, if anything, as InputErrors; or notes it, if so few of a file's rows may be left out.
+
+        rows: how many are good. where: the file.
+        """
+        found, bad = list(self), self.bad_rows
+        self.clear()
+        self._kept, self.bad_rows = {}, 0
+        if found and (self.share is None or bad > self.share * (rows + bad)):
+            if self.share is not None:
+                what = f"{bad} of {rows + bad} rows are bad, more than max_bad_rows ({self.share:g}) allows"
+                found.insert(0, InputError(what, where, "correct them, or raise max_bad_rows"))
+            raise InputErrors(found)
+        if found:
+            shown_errors = "; ".join(text.partition("\n")[0] for text in folded(found))
+            self.note("warning", f"{bad} of {rows + bad} rows are bad and left out: {shown_errors}", where)
 
 
 class GateError(ErnieTinyError):

@@ -5,11 +5,15 @@ from __future__ import annotations
 import codecs
 import errno
 import hashlib
+import io
 import json
 import os
+import select
 import shutil
+import signal
+import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
@@ -18,6 +22,7 @@ from typing import Any
 from .errors import InputError, os_error
 
 _CLOCK_NS = 2_000_000_000  # times of change are at least as exact as this on every file system
+_PIPE_CHARACTERS = 1000  # a pipe that is ready takes 4,096 bytes at once
 UTF8_REMEDY = "save the file as UTF-8 (for a Chinese Windows file: iconv -f GB18030 -t UTF-8)"
 
 
@@ -58,6 +63,74 @@ def write_text(path: str | os.PathLike, text: str) -> None:
         sync(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def growing_text(path: str | os.PathLike | None) -> Iterator[Callable[[str], None]]:
+    """A function that writes whole lines: to standard output, or to a file that appears when the block ends.
+
+    If the block ends by an error or Ctrl-C, the lines so far are in `part_of(path)`, and the old file stays. A pipe or
+    a device is written into. Signals wait while a line is written, so that none is cut.
+    """
+    if path is None:
+        yield _write_out
+        return
+    require_writable(path)
+    special = _is_special(path)
+    target = Path(path) if special else Path(os.path.realpath(path))
+    temporary = target if special else target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    try:
+        with at(path), open(temporary, "w", encoding="utf-8", newline="\n") as file:
+
+            def write(lines: str) -> None:
+                with _signals_held(), at(path):
+                    file.write(lines)
+                    file.flush()
+
+            yield write
+            if not special:
+                os.fsync(file.fileno())
+        if not special:
+            os.replace(temporary, target)
+            sync(target.parent)
+    except BaseException:
+        if not special and temporary.is_file() and temporary.stat().st_size:
+            os.replace(temporary, part_of(target))
+        raise
+    finally:
+        if not special:
+            temporary.unlink(missing_ok=True)
+
+
+def part_of(path: str | os.PathLike) -> Path:
+    """Where the lines of a file are that was not finished."""
+    target = Path(os.path.realpath(path))
+    return target.with_name(f"{target.name}.part")
+
+
+def _write_out(lines: str) -> None:
+    """Writes lines to standard output; while its reader takes none, Ctrl-C ends the waiting, between two lines."""
+    stream = sys.stdout
+    try:
+        handle = stream.fileno()
+    except (OSError, AttributeError):
+        handle = None
+    held = io.StringIO(lines)
+    while block := "".join(held.readlines(_PIPE_CHARACTERS)):
+        if handle is not None:
+            select.select([], [handle], [])
+        with _signals_held():
+            stream.write(block)
+            stream.flush()
+
+
+@contextmanager
+def _signals_held() -> Iterator[None]:
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
 
 def _is_special(path: str | os.PathLike) -> bool:

@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 
@@ -78,14 +79,18 @@ def test_a_terminal_gets_its_own_encoding_and_escapes_for_what_it_lacks(monkeypa
             return True
 
     from paddle_ernie_tiny.cli import _set_output_encoding
-    from paddle_ernie_tiny.deploy.row_files import write_answers
+    from paddle_ernie_tiny.deploy.answers import AnswerLines
+    from paddle_ernie_tiny.files import growing_text
+    from paddle_ernie_tiny.kinds import KINDS
 
     screen = Terminal(io.BytesIO(), encoding="gbk")
     monkeypatch.setattr(sys, "stdout", screen)
     _set_output_encoding()
     print("房间 é 😀")
     answers = [{"text": "房间"}, {"text": "é 😀"}]
-    write_answers(answers, None)
+    predictor = SimpleNamespace(kind=KINDS["classification"], labels=["a", "b"], manifest=SimpleNamespace(pair=False))
+    with growing_text(None) as write:
+        write(AnswerLines(predictor, "jsonl", None, screen.encoding).text(answers))
     screen.flush()
     first, *rest = screen.buffer.getvalue().decode("gbk").splitlines()
     assert first == "房间 é \\U0001f600"

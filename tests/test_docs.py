@@ -9,6 +9,7 @@ import pytest
 import paddle_ernie_tiny as et
 
 PAGES = ("CONTRIBUTING.md", "docs/architecture.md", "docs/python.md", "docs/benchmark.md", "docs/compression.md") + (
+    "docs/data.md",
     "docs/http-server.md",
     "docs/paddle-serving.md",
 )

@@ -10,7 +10,8 @@ import pytest
 from paddle_ernie_tiny.data.corpus import read_lines
 from paddle_ernie_tiny.data.readers import infer_labels, read_examples
 from paddle_ernie_tiny.data.tables import TableFormat
-from paddle_ernie_tiny.deploy.row_files import predict_rows, read_texts
+from paddle_ernie_tiny.deploy.answers import predict_rows
+from paddle_ernie_tiny.deploy.row_files import read_texts
 from paddle_ernie_tiny.deploy.server.messages import Problem, read_request, request_shapes
 from paddle_ernie_tiny.deploy.server.options import ServeOptions
 from paddle_ernie_tiny.errors import InputError

@@ -48,7 +48,7 @@ def bench(request: BenchRequest, json_file: Path | None = None, out: Path | None
     if out is not None:
         require_folder(out)
     _check(request)
-    texts = request.texts if request.text is None else read_columns(request.text, request.columns)
+    texts = request.texts if request.text is None else read_columns(request.text, request.columns, request.models[0])
     named = [resolve(name, request.precisions, request.cache, say) for name in request.models]
     subjects = list(dict.fromkeys(subject for found in named for subject in found))
     usual = subjects[0]

@@ -17,14 +17,12 @@ from typing import Any
 
 import numpy as np
 
-from ..data.tables import TableFormat
 from ..defaults import BATCH_SIZE, MAX_LENGTH_TOKENS
-from ..deploy.bundle import read_manifest
+from ..deploy.bundle import MANIFEST, read_manifest
 from ..deploy.predictor import Predictor
-from ..deploy.row_files import LabelledRows, read_texts
+from ..deploy.row_files import read_rows, read_texts
 from ..engines import Engine, open_paddle
 from ..errors import InputError
-from ..kinds import KINDS
 from ..kinds.metrics import softmax
 from .request import BenchRequest, Record, Say, Texts
 from .subjects import Subject
@@ -34,19 +32,18 @@ _LEAST_BATCHES = {"usual": 1, "toolkit": 4}  # a turn of the toolkit needs some 
 _SEED = 11
 
 
-def read_columns(file: Path, columns: list[str]) -> Texts:
-    """Rows of a table's columns (names, or positions from 0); without columns one text (or pair) per line.
+def read_columns(file: Path, columns: list[str], bundle: str | None = None) -> Texts:
+    """Rows of a table's columns (names, or positions from 0); without columns as a bundle's training data, or lines.
 
-    Raises InputError for a file that is not there, a column that is not, and empty rows.
+    bundle: the first model. Raises InputError for a file that is not there, a column that is not, and empty rows.
     """
+    if not columns and bundle is not None and (Path(bundle) / MANIFEST).is_file():
+        return read_rows(read_manifest(bundle), file)
     if not columns:
         return read_texts(file)
     if len(columns) > 2:
         raise InputError(f"{len(columns)} columns", "--column", "give one, or two for pairs")
-    text, text_b, *_ = [*(int(name) if name.isdigit() else name for name in columns), None]
-    table = TableFormat(text=text, text_b=text_b, label=None)
-    rows = LabelledRows.of(KINDS["classification"].read(file, table, None, require_label=False))  # texts alone
-    return rows.texts, rows.texts_b
+    return read_texts(file, *columns)
 
 
 def measure_texts(request: BenchRequest, chosen: list[tuple[str, Subject]], texts: Texts, say: Say) -> list[Record]:

@@ -1,6 +1,6 @@
 """A run's configuration: schema, reading, overrides."""
 
-from .load import check_config, dump_config, load_config
+from .load import TASKS, check_config, dump_config, load_config
 from .objective_settings import ObjectiveSettings
 from .schema import (
     AugmentationSettings,

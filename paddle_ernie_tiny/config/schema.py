@@ -6,17 +6,18 @@ objective, stages, baseline, export.
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import Field, model_validator
 
 from .. import defaults
 from ..engines import ENGINES
 from ..kinds import KINDS
 from ..kinds.metrics import metrics_of
-from ..sections import Column, Fraction, PathName, PositiveInt, Section, Weight, key
+from ..sections import Fraction, PathName, PositiveInt, Section, Weight, key
 from ..stages import STAGES
 from .card_settings import CardSettings
+from .data_settings import DataSettings, Label
 from .objective_settings import ObjectiveSettings
 from .student_settings import ModelShape, StudentSettings
 from .training_settings import TrainingSettings
@@ -24,14 +25,6 @@ from .training_settings import TrainingSettings
 _CPU_ENGINES = tuple(name for name, row in ENGINES.items() if not row.needs_gpu)
 
 
-def _name_of(value: Any) -> Any:
-    """A label as YAML gives it: a whole number is the name that it was written as."""
-    if isinstance(value, bool):
-        raise ValueError("YAML reads yes, no, on, off, true and false as truth values: write such a name in quotes")
-    return str(value) if isinstance(value, int) else value
-
-
-Label = Annotated[str, BeforeValidator(_name_of, json_schema_input_type=str | int)]
 ClassWeight = Annotated[float, Field(gt=0, le=1e6)]
 
 
@@ -55,50 +48,6 @@ class TaskSettings(Section):
             raise ValueError(f"a {self.kind} task has scores, not labels: leave class_weights out")
         self.metric = self.metric or metrics_of(self.kind)[0]
         KINDS[self.kind].check_labels(self.labels, self.metric)
-        return self
-
-
-class ColumnSettings(Section):
-    """Which columns hold the text and the label: names, or positions from 0."""
-
-    text: Column = key(0, "the sentence, or the first of a pair")
-    text_b: Column | None = key(None, "the second of a pair; null for single sentences")
-    label: Column = key(1, "label name or id")
-
-
-class DataSettings(Section):
-    """Labelled data: local files (tsv, csv, jsonl), or a data set of `paddlenlp.datasets` by name."""
-
-    source: Literal["files", "paddlenlp"] = "files"
-    train: PathName = key(..., "file; for paddlenlp the split's name")
-    dev: PathName | None = key(None, "file or split that chooses the best checkpoint")
-    test: PathName | None = key(None, "file or split that is scored in the report; default: dev")
-    more_tests: dict[str, PathName] = key({}, "further labelled files or splits that the report scores, by name")
-    dev_from_train: Fraction = key(0.0, "share of train that is held out as dev, by the run's seed, of each label")
-    train_limit: PositiveInt | None = key(None, "use only this many training rows, by the run's seed, of every label")
-    dev_limit: PositiveInt | None = key(None, "use only this many dev rows, likewise")
-    format: Literal["auto", "tsv", "csv", "jsonl", "conll"] = key(
-        "auto", "auto: from the file's suffix; conll: a word and its tag per line, blank lines between rows"
-    )
-    header: bool | Literal["auto"] = key("auto", "is the first row a header")
-    columns: ColumnSettings = Field(default_factory=ColumnSettings)
-    label_aliases: dict[Label, Label] = key({}, "labels as files write them: their name, such as {100: news_story}")
-    dataset: str | None = key(None, "name in paddlenlp.datasets, for source: paddlenlp")
-    subset: str | None = key(None, "configuration of that data set, such as a task of clue")
-
-    @model_validator(mode="after")
-    def _splits_fit(self):
-        taken = {"train", "dev", "test"} & set(self.more_tests)
-        if taken:
-            raise ValueError(f"a further test cannot be called {taken.pop()!r}: choose another name")
-        if self.source == "paddlenlp" and not self.dataset:
-            raise ValueError("source: paddlenlp needs dataset: NAME")
-        if self.source == "files" and self.dataset:
-            raise ValueError("dataset is only for source: paddlenlp")
-        if self.dev is None and self.dev_from_train == 0:
-            raise ValueError("give dev: FILE, or hold rows out of train with dev_from_train: 0.1")
-        if self.dev is not None and self.dev_from_train > 0:
-            raise ValueError("give dev or dev_from_train, not both")
         return self
 
 

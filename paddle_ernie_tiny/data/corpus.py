@@ -30,8 +30,8 @@ from ..files import known_sha256, new_folder, text_sha256, utf8_lines
 from ..processes import Workers
 from ..seals import whole_or_none, write_seal
 from ..text_rule import DAMAGED_REMEDY, refused_character
+from .formats import listing
 from .rows import EncodedRows
-from .tables import listing
 from .text_tokenizer import TextTokenizer
 from .words import cut_words
 

@@ -1,33 +1,61 @@
-"""JSON objects in a text file, with the line that each starts on."""
+"""JSON objects in a text file, with the line that each starts on; of one array its items, with their numbers."""
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from ..errors import Problems
+from ..errors import InputError, Problems
 
-_REMEDY = "write one JSON object per line"
+_REMEDY = "write one JSON object per line, or one array of objects"
 _MOST_LINES = 1000  # an object over more lines than that is an unclosed brace
 _BLANKS = re.compile(r"[ \t\n\r]*")
+_BLANKS_AND_COMMAS = re.compile(r"[ \t\n\r,]*")
 
 
 def json_rows(path: Path, lines: Iterator[tuple[int, str]], problems: Problems) -> Iterator[tuple[int, dict]]:
-    """One object per line, or objects one after another: several on a line, or one over several lines.
+    """One object per line, or objects one after another: several on a line, or one over several lines; or one array.
 
-    Gives (line, object). What is no object is a problem, and so is a key that is given twice.
+    Gives (line, object), of an array (number of the item from 1, object). What is no object is a problem, and so is a
+    key that is given twice.
     """
+    begin = list(itertools.islice(lines, 1))
+    while begin and not begin[-1][1].strip() and (line := next(lines, None)):
+        begin.append(line)
+    lines = itertools.chain(begin, lines)
+    is_array = bool(begin) and begin[-1][1].lstrip().startswith("[")
+    return _objects(path, _inside_array(path, lines) if is_array else lines, problems, is_array)
+
+
+def _inside_array(path: Path, lines: Iterator[tuple[int, str]]) -> Iterator[tuple[int, str]]:
+    """The lines between an array's brackets. Raises InputError for one that is not closed."""
+    opened, held = False, (1, "")
+    for number, line in lines:
+        if line.strip():
+            if opened:
+                yield held
+            held, opened = (number, line if opened else line.replace("[", " ", 1)), True
+    number, line = held[0], held[1].rstrip()
+    if not line.endswith("]"):
+        raise InputError("not JSON: the array is not closed", f"{path}:{number}", "restore the file's end")
+    yield number, line[:-1] + "\n"
+
+
+def _objects(
+    path: Path, lines: Iterator[tuple[int, str]], problems: Problems, is_array: bool
+) -> Iterator[tuple[int, dict]]:
     decoder = json.JSONDecoder(object_pairs_hook=_fields)
     held: list[str] = []  # the lines of an object that is not closed yet: decoded when its last bracket comes
-    start, depth = 1, 0
+    start, depth, items, gap = 1, 0, 0, ""
     for number, line in lines:
         text = line
         if held and line.lstrip().startswith("{") and held[-1].rstrip()[-1:] not in (",", ":", "["):
             what = "not JSON: the object is not closed where the next one begins"
-            problems.add(what, f"{path}:{start}", _REMEDY)
+            _refuse(what, f"{path}:{start}", problems, is_array, number - start)
             held = []
         elif held:
             closed, depth = _nesting(line, depth)
@@ -37,7 +65,13 @@ def json_rows(path: Path, lines: Iterator[tuple[int, str]], problems: Problems) 
                 continue
             text, held = "".join(held), []
         place, start = 0, start if text is not line else number
-        while (place := _BLANKS.match(text, place).end()) < len(text):  # type: ignore[union-attr]
+        blanks = _BLANKS_AND_COMMAS if is_array else _BLANKS
+        while between := blanks.match(text, place):
+            place, gap = between.end(), gap + between.group().strip()
+            if place == len(text):
+                break
+            if is_array and gap != ("," if items else ""):
+                raise InputError("not JSON: no single comma between two items", f"{path}:{number}", _REMEDY)
             try:
                 value, place = decoder.raw_decode(text, place)
             except (ValueError, RecursionError) as error:
@@ -47,15 +81,27 @@ def json_rows(path: Path, lines: Iterator[tuple[int, str]], problems: Problems) 
                     held, (_, depth) = [text[place:]], _nesting(text[place:], 0)
                 else:
                     why = "nested too deeply" if isinstance(error, RecursionError) else str(error).partition(";")[0]
-                    problems.add(f"not JSON: {why}", f"{path}:{start}", _REMEDY)
+                    _refuse(f"not JSON: {why}", f"{path}:{start}", problems, is_array, number - start + 1)
                 break
+            items, gap = items + 1, ""
+            at = items if is_array else start
             if isinstance(value, dict):
-                yield start, value
+                yield at, value
             else:
-                problems.add(f"a JSON {type(value).__name__}, not an object", f"{path}:{start}", _REMEDY)
+                problems.add(f"a JSON {type(value).__name__}, not an object", f"{path}:{at}", _REMEDY)
             start = number
     if held:
-        problems.add("not JSON: the file ends inside an object", f"{path}:{start}", _REMEDY)
+        what = "not JSON: the file ends inside an object"
+        _refuse(what, f"{path}:{start}", problems, is_array, len(held))
+    elif gap.strip():
+        raise InputError("not JSON: a comma after the last item", str(path), "take it out")
+
+
+def _refuse(what: str, where: str, problems: Problems, is_array: bool, lines: int) -> None:
+    """A problem that costs so many lines; of an array it costs what comes after it too, so it is raised."""
+    if is_array:
+        raise InputError(what, where, _REMEDY)
+    problems.add(what, where, _REMEDY, rows=max(1, lines))
 
 
 def _fields(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

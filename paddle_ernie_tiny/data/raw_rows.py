@@ -1,55 +1,67 @@
-"""Rows to predict: files in the layout of the training data, or of texts alone; standard input too."""
+"""Rows to predict, one by one: files in the layout of the training data, or of texts alone; standard input too."""
 
 from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ..errors import InputError, Problems, shown
 from ..text_rule import text_fault
 from . import tables
-from .readers import JOINED, Parse, checked_text, header_test, is_label, label_name, split_words, tagged_rows
-from .tables import Lines, TableFormat
+from .decoding import decoded_lines
+from .formats import Source, names_no_format, open_source, require_file
+from .readers import Parse, checked_text, header_test, is_label, label_name
+from .tables import TableFormat
+from .token_rows import JOINED, split_words, tagged_rows
 
-_JSON_START = re.compile(r'\s*\{\s*(?:"|$)')
+_JSON_START = re.compile(r'\s*(?:\[\s*)?\{\s*(?:"|$)|\s*\[\s*$')
 _CONLL_LINE = re.compile(r".*[ \t](?:O|[BIMES]-\S+)\s*")
 
 
-def read_raw(
-    path: str | Path, table: TableFormat, parse: Parse, join: Callable[[list[str]], str] | None = None
-) -> tuple[list[str], list[str] | None]:
+@dataclass(frozen=True)
+class RawRow:
+    """A row to predict: its line (or number), its text or texts, and the id that the file gives it, if any."""
+
+    line: int
+    text: str
+    text_b: str | None = None
+    id: Any = None
+
+
+def raw_rows(
+    path: Path, table: TableFormat, problems: Problems, parse: Parse, join: Callable[[list[str]], str] | None = None
+) -> Iterator[RawRow]:
     """Rows to predict, in the layout of the training data (`table`) or as texts alone; a label is passed over.
 
-    Gives the texts, and the second texts of pairs. `join` makes text of a tagger's words. Raises InputError and
-    InputErrors as `read_examples` does, also for a single text whose label is none: it may be a second text.
+    What is refused here is refused in training too, by the same rule (text_rule.py), and a row that is refused is a
+    problem and does not come. `join` makes text of a tagger's words. Raises InputError for a file that cannot be read,
+    also for a single text whose label is none: it may be a second text.
     """
-    path, problems = Path(path), Problems()
-    layout, lines = _layout_and_lines(path, table, problems)
-    if layout == "conll" and join is not None:
-        tagged = [join(words) for _, words, _ in tagged_rows(path, table, problems, lines)]
-        problems.finish()
-        return tagged, None
-    if layout == "conll":
-        raise InputError("a file of tagged words", str(path), "give texts: this bundle is no tagger")
-    rows = tables.raw_rows(path, table, problems, header_test(table, parse), layout, lines)
-    texts: list[str] = []
-    texts_b: list[str] = []
-    by_place = layout != "jsonl" and isinstance(table.text, int) and table.text_b is None
-    for line, cells in rows:
+    source, rows = _open(path, table, problems), 0
+    if source.format == "conll":
+        if join is None:
+            raise InputError("a file of tagged words", str(path), "give texts: this bundle is no tagger")
+        for line, words, _, _ in tagged_rows(source, table):
+            rows += 1
+            yield RawRow(line, join(words))
+        return
+    by_place = not source.named and isinstance(table.text, int) and table.text_b is None
+    for line, cells in tables.raw_rows(source, table, header_test(table, parse)):
         where, label = f"{path}:{line}", label_name(cells.get("label"))
-        if by_place and not texts and label and not is_label(label, table, parse):
+        if by_place and not rows and label and not is_label(label, table, parse):
             what = f"two columns, and in the label's is {shown(label)}, which is no label"
             raise InputError(what, where, "give one text per line, or the columns of the training data")
-        texts.append(_text(cells["text"], "text", where, problems, join))
-        if "text_b" in cells:
-            texts_b.append(_text(cells["text_b"], "second text", where, problems, None))
-    problems.finish()
-    if not texts:
+        rows += 1
+        text = _text(cells["text"], "text", where, problems, join)
+        text_b = _text(cells["text_b"], "second text", where, problems, None) if "text_b" in cells else None
+        if not problems.is_bad(where):
+            yield RawRow(line, text, text_b, cells.get(tables.ID))
+    if not rows and not problems:
         raise InputError("no rows besides the header", str(path), "give a file with at least one row")
-    return texts, texts_b if table.text_b is not None else None
 
 
 def _text(value: Any, name: str, where: str, problems: Problems, join: Callable[[list[str]], str] | None) -> str:
@@ -69,23 +81,23 @@ def _seen_format(table: TableFormat, first: str) -> str:
         return "jsonl"
     if table.format == "conll":
         return "conll" if _CONLL_LINE.fullmatch(first) else "tsv"
-    if table.format == "auto" and isinstance(table.text, str) and "\t" not in first:
+    if table.format in ("tsv", "csv"):
+        return table.format
+    if isinstance(table.text, str) and "\t" not in first:
         names = [cell.strip() for cell in first.split(",")]
         return "csv" if len(names) > 1 and table.text in names else "tsv"
-    return "tsv" if table.format == "auto" else table.format
+    return "tsv"
 
 
-def _layout_and_lines(path: Path, table: TableFormat, problems: Problems) -> tuple[str, Lines]:
-    """The layout of a file of rows to predict, and its lines as `decoded_lines` gives them; it is read once.
-
-    The suffix says it, or else the file's first line and the format of the training data. Raises InputError.
-    """
-    tables.require_file(path)
-    lines = tables.decoded_lines(path, problems)
-    if not tables.names_no_format(path):
-        return tables.file_format(path, "auto"), lines
+def _open(path: Path, table: TableFormat, problems: Problems) -> Source:
+    """A file of rows to predict: its suffix says the format, or its first line; it is read once. Raises InputError."""
+    require_file(path)
+    if not names_no_format(path):
+        return open_source(path, "auto", problems, table.separator)
+    lines = decoded_lines(path, problems)
     begin = list(itertools.islice(lines, 1))
     while begin and not begin[-1][1].strip() and (line := next(lines, None)):
         begin.append(line)
     first = begin[-1][1].rstrip("\r\n") if begin else ""
-    return _seen_format(table, first), itertools.chain(begin, lines)
+    name = _seen_format(table, first)
+    return Source(path, name, problems, itertools.chain(begin, lines), table.separator)

@@ -29,11 +29,15 @@ class Example:
 
 @dataclass(frozen=True)
 class TokenExample:
-    """Words and their tags (places in the task's labels; None: untagged); `line` is where the row starts, from 1."""
+    """Words and their tags (places in the task's labels; None: untagged); `line` is where the row starts, from 1.
+
+    unit: how its text was cut into these words, where the file has texts and spans; None: the file has words.
+    """
 
     words: tuple[str, ...]
     tags: tuple[int, ...] | None
     line: int
+    unit: str | None = None
     text_b: ClassVar[None] = None  # no field: rows that were kept on disk have none
 
     @property

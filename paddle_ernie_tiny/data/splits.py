@@ -11,11 +11,12 @@ from typing import Any
 import numpy as np
 
 from ..config import RunConfig
-from ..errors import InputError, shown
+from ..errors import Finding, InputError, Problems, shown
 from ..files import text_sha256
 from ..kinds import KINDS, Kind
 from .rows import Example, TokenExample
 from .tables import TableFormat
+from .task_files import layout_of, read_files
 
 Examples = Sequence[Example] | Sequence[TokenExample]
 
@@ -24,8 +25,9 @@ Examples = Sequence[Example] | Sequence[TokenExample]
 class TaskData:
     """The labelled splits. `test` is what the report scores: the test file if there is one, else dev.
 
-    class_weights: of the labels in the task's own loss, in the order of their ids; None: 1. fingerprints: of each split
-    by name, a short SHA-256 of its rows and labels.
+    table: how the files are laid out. notes: what is to be said of them. class_weights: of the labels in the task's own
+    loss, in the order of their ids; None: 1. fingerprints: of each split by name, a short SHA-256 of its rows and
+    labels.
     """
 
     kind: Kind
@@ -34,6 +36,8 @@ class TaskData:
     dev: Examples
     test: Examples
     test_is_dev: bool
+    table: TableFormat = field(default_factory=TableFormat)
+    notes: list[Finding] = field(default_factory=list)
     more_tests: dict[str, Examples] = field(default_factory=dict)
     class_weights: list[float] | None = None
     fingerprints: dict[str, str] = field(default_factory=dict)
@@ -52,15 +56,18 @@ class TaskData:
 
 
 def load_task_data(config: RunConfig) -> TaskData:
-    """Reads the splits, and holds out a dev part or limits train if asked. Raises InputError(s) with file and line."""
+    """Reads the splits, and holds out a dev part or limits train if asked.
+
+    Raises InputErrors with file and line, those of all files at once.
+    """
     data, kind, labels = config.data, KINDS[config.task.kind], config.task.labels
     given = {"train": data.train, "dev": data.dev, "test": data.test, **data.more_tests}
-    paths = {name: path for name, path in given.items() if path is not None}
-    table = TableFormat(data.format, data.header, **data.columns.model_dump(), label_aliases=data.label_aliases)
+    paths: dict[str, Any] = {name: path for name, path in given.items() if path is not None}
+    problems = Problems()
+    table = layout_of(config, problems)
     splits: dict[str, Any]
     if data.source == "files":
-        labels = labels or kind.infer_labels(data.train, table)
-        splits = {name: kind.read(path, table, labels) for name, path in paths.items()}
+        labels, splits = read_files(kind, paths, table, labels, problems)
     else:
         read = {n: kind.read_dataset(data.dataset or "", split, table, data.subset) for n, split in paths.items()}
         splits, labels = {name: rows for name, (rows, _) in read.items()}, labels or read["train"][1]
@@ -88,7 +95,10 @@ def load_task_data(config: RunConfig) -> TaskData:
     more = {name: splits[name] for name in data.more_tests}
     weights = _class_weights(config.task.class_weights, kind, train, labels)
     prints = {name: _rows_hash(rows) for name, rows in {"train": train, "test": test, **scored}.items()}
-    return TaskData(kind, list(labels), train, splits["dev"], test, "test" not in splits, more, weights, prints)
+    is_dev = "test" not in splits
+    return TaskData(
+        kind, list(labels), train, splits["dev"], test, is_dev, table, problems.notes, more, weights, prints
+    )
 
 
 def stratified_rows(kind: Kind, rows: Examples, count: int, seed: int, leave: bool = False) -> np.ndarray:

@@ -101,12 +101,14 @@ def export(
     max_length_tokens: int = MAX_LENGTH_TOKENS,
     task: str = "classification",
     labels: list[str] | None = None,
+    text: str | None = None,
+    text_b: str | None = None,
 ) -> dict[str, Any]:
     """Exports a folder of a fine-tuned model, such as a stage's `final/`, to the bundle `out`.
 
     Labels and kind of task come from its configuration; `labels` names those that have no names there, in id order.
-    `rows` is a text file with one row per line (a tab between the texts of a pair). Returns the parity figures. Raises
-    InputError, and GateError as `export_bundle` does.
+    `rows` is a text file with one row per line (a tab between the texts of a pair), or any data file, whose columns
+    `text` and `text_b` name. Returns the parity figures. Raises InputError, and GateError as `export_bundle` does.
     """
     from ..models.architectures import check_room
     from ..models.build import check_model, read_model_config
@@ -124,7 +126,7 @@ def export(
         raise InputError(what, str(folder), f"give a model that is fine-tuned and of a class ...{heads}")
     kind = fitting[0]
     check_model(folder, kind.head, len(labels), kind.unread)
-    texts, texts_b = read_texts(Path(rows))
+    texts, texts_b = read_texts(Path(rows), text, text_b)
     unit = kind.unit(texts)
     pair = texts_b is not None
     check_room(config, {"--max-length": max_length_tokens}, pair, folder, read_tokenizer(folder).segments)

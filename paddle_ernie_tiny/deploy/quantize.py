@@ -25,7 +25,7 @@ from .bundle import MANIFEST, read_manifest, write_manifest
 from .card import describe_bundle
 from .export import OLD_FORMAT
 from .predictor import Predictor
-from .row_files import LabelledRows, read_labelled
+from .row_files import LabelledRows, read_labelled, read_units
 
 if TYPE_CHECKING:
     from .static_int8 import Quantizer
@@ -79,12 +79,12 @@ def quantize(
     auto: bool = True,
     keep_fp32: list[str] | None = None,
 ) -> dict[str, Any]:
-    """As `quantize_bundle`, from labelled files in the layout of the training data.
+    """As `quantize_bundle`, from files in the layout of the training data.
 
-    `calibrate` is a training file, of which `rows` rows are used; `dev` is scored.
+    `calibrate` is a training file, of which `rows` rows are used, labels or not; `dev` has labels, and is scored.
     """
     manifest = read_manifest(bundle)
-    calibration = read_labelled(manifest, Path(calibrate)).spread(rows)
+    calibration = read_units(manifest, Path(calibrate)).spread(rows)
     scored = read_labelled(manifest, Path(dev))
     request = QuantizeRequest(str(bundle), str(out), calibration, scored, max_drop_points, auto, keep_fp32 or [])
     return quantize_bundle(request)

@@ -1,23 +1,23 @@
-"""Rows for a bundle: plain text files, labelled files in the layout of the training data, and answers as JSON."""
+"""Rows for a bundle: files of texts, labelled files in the layout of the training data, and answers as JSON values."""
 
 from __future__ import annotations
 
-import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ..data.tables import TableFormat, names_no_format, require_file
+from ..data.decoding import decoded_lines
+from ..data.formats import FORMATS, file_format, names_no_format, open_source, require_file
+from ..data.raw_rows import RawRow
+from ..data.tables import TableFormat
 from ..defaults import BATCH_SIZE
-from ..errors import InputError
-from ..files import utf8_lines, write_text
+from ..errors import Problems
 from ..kinds import KINDS
-from ..text_rule import require_text
 from .bundle import Manifest
 from .predictor import Predictor
 from .program import require_finite
@@ -45,13 +45,58 @@ class LabelledRows:
         return LabelledRows([self.texts[i] for i in picked], pairs, [self.gold[i] for i in picked])
 
 
-def read_texts(path: Path) -> tuple[list[str], list[str] | None]:
-    """One text per line; with a tab in the first line, pairs. Or jsonl. Raises InputError(s) with file and line."""
+def read_texts(path: Path, text: str | None = None, text_b: str | None = None) -> tuple[list[str], list[str] | None]:
+    """Texts, or pairs, of a file in any format, for what has no manifest; by columns (names or positions) if given.
+
+    Without columns: one text per line, with a tab in the first line a pair; fields by their usual names, a pair if
+    there is one called `text_b`. Raises InputError(s) with file and line.
+    """
     require_file(path)
-    first = next((line for _, line in utf8_lines(path) if isinstance(line, str) and line.strip()), "")
-    pair = "\t" in first or '"text_b"' in first
-    table = TableFormat(text=0, text_b=1 if pair else None, label=None, header=False)
-    return KINDS["classification"].read_texts(path, table, [], None)
+    if text is None:
+        table = TableFormat(text=0, text_b=1 if _shows_pair(path) else None, label=None)
+        table.header = "auto" if _is_binary(path) else False
+    else:
+        table = TableFormat(text=_column(text), text_b=None if text_b is None else _column(text_b), label=None)
+    problems = Problems()
+    rows = KINDS["classification"].raw_rows(path, table, [], None, problems)
+    return _texts_of(rows, problems, table.text_b is not None)
+
+
+def _shows_pair(path: Path) -> bool:
+    if _is_binary(path):
+        _, first = next(open_source(path, "auto", Problems()).rows, (0, ()))
+        return "text_b" in first
+    first = next((line for _, line in decoded_lines(path, Problems(1.0)) if line.strip()), "")
+    return "\t" in first or '"text_b"' in first
+
+
+def _is_binary(path: Path) -> bool:
+    return not names_no_format(path) and FORMATS[file_format(path, "auto")].binary
+
+
+def _column(given: str) -> str | int:
+    return int(given) if given.isdigit() else given
+
+
+def _texts_of(rows: Iterator[RawRow], problems: Problems, pair: bool) -> tuple[list[str], list[str] | None]:
+    read = list(rows)
+    say(problems)
+    problems.finish()
+    return [row.text for row in read], [row.text_b or "" for row in read] if pair else None
+
+
+def say(problems: Problems) -> None:
+    """Prints what is to be said of the files that were read: such as another encoding, and rows that were left out."""
+    for note in problems.notes:
+        print(note, file=sys.stderr)
+
+
+def raw_table(manifest: Manifest) -> TableFormat:
+    """How files of rows to predict are laid out: as the training data was."""
+    table = TableFormat(**{"text": 0, "label": 1 + manifest.pair, **manifest.table})
+    if manifest.pair and table.text_b is None:  # a data set by name, whose fields were found by their usual names
+        table = replace(table, text=0, text_b=1, label=2)
+    return table
 
 
 def read_rows(manifest: Manifest, path: Path) -> tuple[list[str], list[str] | None]:
@@ -59,10 +104,15 @@ def read_rows(manifest: Manifest, path: Path) -> tuple[list[str], list[str] | No
 
     Raises InputError(s) with file and line.
     """
-    table = TableFormat(**{"text": 0, "label": 1 + manifest.pair, **manifest.table})
-    if manifest.pair and table.text_b is None:  # a data set by name, whose fields were found by their usual names
-        table = replace(table, text=0, text_b=1, label=2)
-    return manifest.kind.read_texts(path, table, manifest.labels, manifest.unit)
+    problems = Problems()
+    rows = manifest.kind.raw_rows(path, raw_table(manifest), manifest.labels, manifest.unit, problems)
+    return _texts_of(rows, problems, manifest.pair)
+
+
+def read_units(manifest: Manifest, path: Path) -> LabelledRows:
+    """As `read_rows`, but as `Predictor.outputs` takes them: a tagger's texts cut into words. No row has a label."""
+    texts, texts_b = read_rows(manifest, path)
+    return LabelledRows([manifest.kind.split(text, manifest.unit) for text in texts], texts_b, [None] * len(texts))
 
 
 def read_labelled(
@@ -74,16 +124,18 @@ def read_labelled(
     """
     table = manifest.table
     chosen: dict[str, Any] = {
-        name: table.get(name) if given is None else int(given) if given.isdigit() else given
+        name: table.get(name) if given is None else _column(given)
         for name, given in (("text", text), ("text_b", text_b), ("label", label))
     }
     layout = TableFormat(
         format=table.get("format", "auto") if names_no_format(file) else "auto",
-        header=table.get("header", "auto"),
-        label_aliases=table.get("label_aliases", {}),
+        **{name: value for name, value in table.items() if name not in ("format", *chosen)},
         **chosen,
     )
-    return LabelledRows.of(manifest.kind.read(file, layout, manifest.labels))
+    problems = Problems(layout.max_bad_rows)
+    rows = LabelledRows.of(manifest.kind.read(file, layout, manifest.labels, True, problems))
+    say(problems)
+    return rows
 
 
 def evaluate(
@@ -114,51 +166,3 @@ def answer_rows(
     columns = {"text": texts} if texts_b is None else {"text": texts, "text_b": texts_b}
     rows = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
     return [{**row, **predictor.kind.as_json(answer)} for row, answer in zip(rows, answers, strict=True)]
-
-
-def predict_rows(
-    bundle: str | os.PathLike,
-    text: str | None,
-    text_b: str | None,
-    file: Path | None,
-    batch_size: int = BATCH_SIZE,
-    device: str = "cpu",
-    threads: int = 1,
-    precision: str | None = None,
-) -> list[dict[str, Any]]:
-    """The answers to one text (or pair), or to a file's rows, as JSON values. Raises InputError for wrong input."""
-    if (text is None) == (file is None):
-        raise InputError("give a text or --input FILE, not both", "predict", "see predict --help")
-    texts_b: list[str] | None
-    if file is not None:
-        file = Path("/dev/stdin") if str(file) == "-" else file
-        require_file(file)
-    texts, texts_b = [text or ""], None if text_b is None else [text_b]
-    for given in (*texts, *(texts_b or ())) if file is None else ():
-        require_text(given, "predict")
-    predictor = Predictor(bundle, device, threads, precision)
-    if file is not None:
-        texts, texts_b = read_rows(predictor.manifest, file)
-    return answer_rows(predictor, texts, texts_b, predictor.predict(texts, texts_b, batch_size))
-
-
-def write_answers(answers: list[dict[str, Any]], output: Path | None) -> None:
-    """Writes one JSON object per line; a file appears only once it is complete. None: standard output.
-
-    What a terminal's encoding lacks is written as a JSON escape.
-    """
-    encoding = sys.stdout.encoding if output is None else "utf-8"
-    body = "".join(_line(answer, encoding) for answer in answers)
-    if output is None:
-        sys.stdout.write(body)
-    else:
-        write_text(output, body)
-
-
-def _line(answer: dict[str, Any], encoding: str) -> str:
-    line = json.dumps(answer, ensure_ascii=False) + "\n"
-    try:
-        line.encode(encoding)
-    except UnicodeEncodeError:
-        return json.dumps(answer) + "\n"
-    return line

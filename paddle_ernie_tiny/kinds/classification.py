@@ -36,16 +36,17 @@ class Classification(Kind):
         if name in labels:
             return labels.index(name)
         # If names hold numbers (1.0, 2.0, or 1 star), a number that is no name is more likely one of these than an id.
-        if name.isascii() and name.isdigit() and len(name) < 10 and int(name) < len(labels):
+        if name.isascii() and name.isdigit() and name == str(int(name[:10])) and int(name) < len(labels):
             numbers = [
                 (n.lstrip("0") or "0", str(i)) for i, label in enumerate(labels) for n in re.findall("[0-9]+", label)
             ]
             if all(number == place for number, place in numbers):
                 return int(name)
         remedy = f"use one of {', '.join(labels[:20])}{' ...' if len(labels) > 20 else ''}"
-        close = get_close_matches(name[:200], labels, n=1)
+        close = [label for label in labels if _number(label) == _number(name) is not None]
+        close = close or get_close_matches(name[:200], labels, n=1)
         remedy += f" (did you mean {close[0]!r}?)" if close else ""
-        raise InputError(f"unknown label {shown(name)}", None, remedy + "; if this row is a header, set header to true")
+        raise InputError(f"unknown label {shown(name)}", None, remedy)
 
     def check_training_rows(self, train, labels, where):
         from ..errors import InputError
@@ -56,6 +57,18 @@ class Classification(Kind):
             remedy = "add such rows, or take the label out of task.labels"
             raise InputError(f"no training row has the label {absent[0]!r}", where, remedy)
 
+    def findings(self, splits, labels):
+        from ..errors import Finding
+
+        found = super().findings(splits, labels)
+        for number in {_number(label) for label in labels} - {None}:
+            names = [label for label in labels if _number(label) == number]
+            if len(names) > 1:
+                what = f"{' and '.join(map(repr, names))} are labels of their own: a label is what the file writes"
+                remedy = "if they are one label, map them to one name with data.label_aliases"
+                found.append(Finding("warning", "labels", what, "data.train", remedy))
+        return found
+
     def decode(self, row, answers, labels):
         probabilities = softmax(answers[0])
         best = int(probabilities.argmax())
@@ -65,3 +78,8 @@ class Classification(Kind):
     def as_json(self, answer):
         rounded = {label: round(p, 6) for label, p in answer.probabilities.items()}
         return {"label": answer.label, "probability": round(answer.probability, 6), "probabilities": rounded}
+
+
+def _number(name: str) -> float | None:
+    """The number that a label's name is, however it is written."""
+    return float(name) if re.fullmatch(r"-?[0-9]{1,15}(\.[0-9]{1,15})?", name) else None

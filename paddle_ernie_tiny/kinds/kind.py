@@ -7,7 +7,7 @@ import Paddle when they are called. Exported folders that stand alone hold copie
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import repeat
 from pathlib import Path
@@ -20,10 +20,12 @@ from .metrics import METRICS, Scored, fidelity, metrics_of, softmax
 if TYPE_CHECKING:
     from paddle import Tensor
 
+    from ..data.formats import Paths
+    from ..data.raw_rows import RawRow
     from ..data.rows import EncodedRows, Example, TokenExample
     from ..data.tables import TableFormat
     from ..data.text_tokenizer import Encoded, TextTokenizer
-    from ..errors import Finding
+    from ..errors import Finding, Problems
     from .ngrams import LinearModel
 
     Examples = Sequence[Example] | Sequence[TokenExample]
@@ -100,13 +102,21 @@ class Kind:
         raise NotImplementedError
 
     def read(
-        self, path: str | Path, table: TableFormat, labels: list[str] | None, require_label: bool = True
+        self,
+        files: Paths,
+        table: TableFormat,
+        labels: list[str] | None,
+        require_label: bool = True,
+        problems: Problems | None = None,
     ) -> Examples:
-        """The rows of a labelled file; labels become their places in `labels`. Raises InputError(s)."""
+        """The rows of labelled files; labels become their places in `labels`. Raises InputError(s).
+
+        problems: takes what is to be said of the files.
+        """
         from ..data.readers import read_examples
 
         names = labels if self.has_labels else None
-        return read_examples(path, table, lambda name: self.parse_label(name, labels), names, require_label)
+        return read_examples(files, table, lambda name: self.parse_label(name, labels), names, require_label, problems)
 
     def read_dataset(self, name: str, split: str, table: TableFormat, subset: str | None) -> tuple[Examples, list[str]]:
         """One split of a data set of `paddlenlp.datasets`, and its label names. Raises InputError(s)."""
@@ -114,11 +124,11 @@ class Kind:
 
         return read_paddlenlp(name, split, table, subset, self.parse_label, None if self.has_labels else [SCORE])
 
-    def infer_labels(self, path: str | Path, table: TableFormat) -> list[str]:
-        """The label names of a training file, in the order of their ids. Raises InputError(s)."""
+    def infer_labels(self, files: Paths, table: TableFormat, problems: Problems | None = None) -> list[str]:
+        """The label names of training files, in the order of their ids. Raises InputError(s)."""
         from ..data.readers import infer_labels
 
-        return infer_labels(path, table) if self.has_labels else [SCORE]
+        return infer_labels(files, table, problems) if self.has_labels else [SCORE]
 
     def check_training_rows(self, train: Examples, labels: Sequence[str], where: str) -> None:
         """Raises InputError if a model cannot learn the task from these rows."""
@@ -161,13 +171,16 @@ class Kind:
         """How raw text is divided into what gets a label, seen from rows or raw text; None: it is not divided."""
         return None
 
-    def read_texts(
-        self, path: str | Path, table: TableFormat, labels: Sequence[str], unit: str | None
-    ) -> tuple[list[str], list[str] | None]:
-        """A file's texts (and second texts) to predict, in the layout of training or alone. Raises InputError(s)."""
-        from ..data.raw_rows import read_raw
+    def raw_rows(
+        self, path: Path, table: TableFormat, labels: Sequence[str], unit: str | None, problems: Problems
+    ) -> Iterator[RawRow]:
+        """A file's rows to predict, one by one, in the layout of training or as texts alone.
 
-        return read_raw(path, table, lambda name: self.parse_label(name, labels))
+        A bad row is a problem, and does not come. Raises InputError for a file that cannot be read.
+        """
+        from ..data.raw_rows import raw_rows
+
+        return raw_rows(path, table, problems, lambda name: self.parse_label(name, labels))
 
     def split(self, text: str, unit: str | None) -> Any:
         """Raw text as `tokenize` takes it."""

@@ -60,30 +60,30 @@ class TokenClassification(Kind):
     hard_symbol = "CE(labels, student) over words"
     example_answer = '{"entities": [{"label": ..., "start": ..., "end": ..., "text": ..., "probability": ...}]}'
 
-    def read(self, path, table, labels, require_label=True):
-        from ..data.readers import read_token_examples
+    def read(self, files, table, labels, require_label=True, problems=None):
+        from ..data.token_rows import read_token_examples
 
-        return read_token_examples(path, table, labels)
+        return read_token_examples(files, table, labels, problems)
 
     def read_dataset(self, name, split, table, subset):
-        from ..data.readers import read_paddlenlp_tokens
+        from ..data.token_rows import read_paddlenlp_tokens
 
         return read_paddlenlp_tokens(name, split, table, subset)
 
-    def infer_labels(self, path, table):
-        from ..data.readers import infer_tags
+    def infer_labels(self, files, table, problems=None):
+        from ..data.token_rows import infer_tags
 
-        return infer_tags(path, table)
+        return infer_tags(files, table, problems)
 
-    def read_texts(self, path, table, labels, unit):
-        from ..data.raw_rows import read_raw
+    def raw_rows(self, path, table, labels, unit, problems):
+        from ..data.raw_rows import raw_rows
         from ..errors import InputError
 
         def parse(name):
             if not set(name.replace("\x02", " ").split()) <= set(labels):
                 raise InputError("no tags")
 
-        return read_raw(path, table, parse, lambda words: join_words(words, unit))
+        return raw_rows(path, table, problems, parse, lambda words: join_words(words, unit))
 
     def encode(self, tokenizer, examples, max_length):
         from ..data.rows import IGNORED, EncodedRows
@@ -102,7 +102,7 @@ class TokenClassification(Kind):
         from ..errors import Finding
 
         found = super().findings(splits, labels)
-        found += unit_findings(splits["train"])
+        found += unit_findings(splits["train"], self.unit(splits["train"]))
         for name, examples in splits.items():
             wrong = misplaced_tags(examples, labels)
             if wrong:
@@ -117,6 +117,10 @@ class TokenClassification(Kind):
 
     def unit(self, rows):
         # a row that is raw text counts by its characters: Chinese is tagged by character
+        rows = list(rows)
+        cut = {None if isinstance(row, str) else row.unit for row in rows}
+        if len(cut) == 1 and (unit := cut.pop()):  # every row is a text that was cut so
+            return unit
         return unit_of(row if isinstance(row, str) else row.words for row in rows)
 
     def split(self, text, unit):
@@ -280,11 +284,11 @@ def _differs(words: Sequence[str], unit: str) -> bool:
     return [word for word, _, _ in split_text(join_words(words, unit), unit)] != list(words)
 
 
-def unit_findings(examples: Sequence[TokenExample]) -> list[Finding]:
+def unit_findings(examples: Sequence[TokenExample], unit: str | None = None) -> list[Finding]:
     """How raw text will be cut at prediction, and in how many of these rows that differs from their own words."""
     from ..errors import Finding
 
-    unit = unit_of(row.words for row in examples)
+    unit = unit or unit_of(row.words for row in examples)
     whole = {"mixed": "character, with Latin words and numbers whole", "word": "word, as blanks divide it"}
     said = whole.get(unit, unit)
     found = [Finding("note", "unit", f"raw text is tagged by {said}", "data.train")]

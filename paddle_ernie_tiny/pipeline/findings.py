@@ -71,7 +71,8 @@ def data_findings(context: RunContext) -> list[Finding]:
     data = context.data
     labels = data.kind.findings({"train": data.train, "dev": data.dev, "test": data.test}, data.labels)
     tokens = [finding for name in data.splits for finding in _split_tokens(context, name)]
-    return [*labels, *_imbalance(context), *_repetitions(data), *_contradictions(data), *_leaks(data), *tokens]
+    rows = [*_repetitions(data), *_contradictions(data), *_leaks(data)]
+    return [*data.notes, *labels, *_imbalance(context), *rows, *tokens]
 
 
 def _imbalance(context: RunContext) -> list[Finding]:

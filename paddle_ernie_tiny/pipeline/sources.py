@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 
 from ..config import RunConfig
 from ..data.corpus import corpus_files
+from ..data.formats import files_of
 from ..errors import InputError
 from ..files import known_sha256
 
@@ -35,7 +37,9 @@ class Sources:
     def _sums(config: RunConfig) -> dict[str, str]:
         data, teacher, named = config.data, config.teacher, list[str | None]()
         if data.source == "files":
-            named += [data.train, data.dev, data.test, *data.more_tests.values()]
+            for split in (data.train, data.dev, data.test, *data.more_tests.values()):
+                with suppress(InputError):  # preflight says so
+                    named += [str(file) for file in files_of(split or ())]
         if config.augmentation is not None:
             named.append(config.augmentation.word_vectors)
         if teacher.pretrain is not None:
@@ -45,8 +49,6 @@ class Sources:
         for path in (Path(name) for name in named if name is not None):
             files += [file for file in path.iterdir() if file.is_file()] if path.is_dir() else [path]
         if config.general_corpus is not None:
-            try:
+            with suppress(InputError):
                 files += corpus_files(config.general_corpus.path)
-            except InputError:
-                pass  # preflight says so
         return {str(file): known_sha256(file) for file in files if file.is_file()}

@@ -59,6 +59,9 @@ def write(tmp_path, name, content):
     [
         (BY_PLACE, "a.txt", "好\n差\n", ONE),
         (BY_PLACE, "a.txt", "\ufeff好\r\n差", ONE),
+        (BY_PLACE, "a.txt", "好\n差\n".encode("utf-16"), ONE),
+        (BY_PLACE, "a.txt", "好\n差\n".encode("gb18030"), ONE),
+        (BY_PLACE, "a.json", '[{"text": "好"}, {"text": "差"}]', ONE),
         (BY_PLACE, "a.tsv", "好\tpos\n差\t\n", ONE),
         (BY_PLACE, "a.tsv", "好\tpos\n差\tno label of the task\n", ONE),
         (BY_PLACE, "a.tsv", "text\tlabel\n好\tpos\n差\tneg\n", ONE),
@@ -136,7 +139,7 @@ def test_a_tagger_s_rows_are_raw_text_or_words(tmp_path, name, content, texts):
         ("classification", BY_PLACE, "a.jsonl", '{"text": "\\ud83d"}\n', ":1: half a surrogate pair U+D83D"),
         ("classification", BY_PLACE, "a.txt", "", "the file is empty"),
         ("classification", BY_PLACE, "a.txt", "\n", ":1: empty line"),
-        ("classification", BY_PLACE, "a.txt", "好\n".encode("utf-16"), "UTF-16"),
+        ("classification", BY_PLACE, "a.txt", "好\n".encode("utf-16")[:-1], "not UTF-16 text"),
         ("classification", BY_PLACE, "a.bio", "好 O\n", "a file of tagged words"),
         ("classification", BY_PLACE, "a.jsonl", '{"a": "好"}\n', ":1: no field 'text'; found 'a'"),
         ("classification", BY_PLACE, "a.jsonl", '{"text": "好"\n', ":1: not JSON: the file ends inside an object"),
@@ -173,4 +176,5 @@ def test_texts_without_a_bundle(tmp_path):
 
 
 def test_every_column_of_a_manifest_is_a_field_of_the_layout():
-    assert set(BY_PLACE) | {"label_aliases"} == set(TableFormat.__dataclass_fields__)
+    more = {"label_aliases", "separator", "drop_labels", "max_bad_rows"}
+    assert set(BY_PLACE) | more == set(TableFormat.__dataclass_fields__)

@@ -9,7 +9,7 @@ import pytest
 from paddle_ernie_tiny.data.readers import infer_labels
 from paddle_ernie_tiny.data.rows import Example
 from paddle_ernie_tiny.data.tables import TableFormat
-from paddle_ernie_tiny.errors import InputError, InputErrors
+from paddle_ernie_tiny.errors import InputError, InputErrors, Problems
 from paddle_ernie_tiny.kinds import KINDS
 
 LABELS = ["neg", "pos"]
@@ -263,9 +263,28 @@ class TestBadRows:
         found = problems(write("a.csv", b'label,text\npos,"a\n\xff\n"\nneg,b\n'), BY_NAME)
         assert [where for where, _ in found] == [":3"]
 
-    def test_twenty_are_enough(self, write):
-        path = write("a.tsv", "label\ttext\n" + "bad\t好\n" * 1000)
-        assert [where for where, _ in problems(path, BY_NAME)] == [f":{line}" for line in range(2, 22)]
+    def test_alike_ones_are_one_with_a_count_and_three_places(self, write):
+        path = write("a.tsv", "label\ttext\n" + "bad\t好\n" * 1000 + "worse\t好\npos\t\n")
+        with pytest.raises(InputErrors) as caught:
+            read_examples(path, BY_NAME, LABELS)
+        message = str(caught.value)
+        assert message.startswith("1002 problems found:\n") and len(message.splitlines()) == 5
+        assert f"- {path}:2: unknown label 'bad' (1001 alike: lines 2, 3, 4 ...)" in message
+        assert f"- {path}:1003: empty text\n" in message
+
+    def test_alike_ones_with_other_values_name_these(self, write):
+        path = write("a.tsv", "label\ttext\nbad\t好\nworse\t好\npos\t好\nno\t好\n")
+        with pytest.raises(InputErrors) as caught:
+            read_examples(path, BY_NAME, LABELS)
+        whole = f"{path}:2: unknown label 'bad' (3 alike; line 3: unknown label 'worse'; line 5: unknown label 'no')"
+        assert whole in str(caught.value)
+
+    def test_twenty_kinds_are_enough(self):
+        found = Problems()
+        with pytest.raises(InputErrors) as caught:
+            for kind in "abcdefghijklmnopqrstuvwxyz":
+                found.add(f"fault {kind}", "a.tsv:1", "mend it")
+        assert len(caught.value.errors) == 20
 
     def test_a_missing_file_says_what_is_there(self, write, tmp_path):
         write("train.tsv", "x")
@@ -283,7 +302,7 @@ class TestBadRows:
             ("", "the file is empty"),
             ("\n\n", "only blank lines"),
             ("label\ttext\n", "no rows besides the header"),
-            ("label\ttext\npos\t好\n".encode("utf-16"), "UTF-16"),
+            ("label\ttext\npos\t好\n".encode("utf-16")[:-1], "not UTF-16 text"),
         ],
     )
     def test_nothing_to_read(self, write, content, what):

@@ -4,9 +4,9 @@ import json
 
 import pytest
 
-from paddle_ernie_tiny.data.readers import infer_tags, read_paddlenlp_tokens, read_token_examples
 from paddle_ernie_tiny.data.rows import TokenExample
 from paddle_ernie_tiny.data.tables import TableFormat
+from paddle_ernie_tiny.data.token_rows import infer_tags, read_paddlenlp_tokens, read_token_examples
 from paddle_ernie_tiny.errors import InputErrors
 
 from ..miniatures import install

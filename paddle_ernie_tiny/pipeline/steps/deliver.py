@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -65,7 +66,6 @@ def export_request(context: RunContext, checkpoint: Path, out: Path) -> ExportRe
     """How a model of the run is exported, and on which rows its graphs are compared."""
     config, data = context.config, context.data
     rows = LabelledRows.of(data.test[: config.export.rows])
-    table = config.data.model_dump(mode="json", include={"format", "header", "label_aliases"})
     return ExportRequest(
         checkpoint=str(checkpoint),
         out=str(out),
@@ -78,7 +78,7 @@ def export_request(context: RunContext, checkpoint: Path, out: Path) -> ExportRe
         unit=data.kind.unit(data.train),
         max_length_tokens=config.task.max_length_tokens,
         tolerance=config.export.tolerance,
-        table={**table, **config.data.columns.model_dump(mode="json")},
+        table=asdict(data.table),
     )
 
 
