@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..text_rule import INVISIBLE
 from .kind import Kind
 from .metrics import softmax
 from .scored import Scored
@@ -26,7 +27,9 @@ if TYPE_CHECKING:
 # Letters and digits of scripts that are not written without blanks between words, as Chinese and Japanese are.
 _LETTERS = r"[^\W\u3040-\u30FF\u3400-\u4DBF\u4E00-\u9FFF\uF900-\uFAFF\U00020000-\U0003FFFF]"
 # What gets a tag in raw text: each character; each but whole Latin words and numbers; what is between blanks.
-UNITS = {"character": r"\S", "mixed": rf"{_LETTERS}+|\S", "word": r"\S+"}
+# Characters that cannot be seen, such as U+200B, get none, as in training.
+_SEEN = rf"[^\s{INVISIBLE}]"
+UNITS = {"character": _SEEN, "mixed": rf"{_LETTERS}+|{_SEEN}", "word": r"\S+"}
 
 
 @dataclass(frozen=True)

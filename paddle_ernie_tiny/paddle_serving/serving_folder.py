@@ -22,7 +22,7 @@ from ..files import new_folder, write_json, write_text
 _PACKAGE = Path(__file__).resolve().parents[1]
 # What the folder holds of the toolkit, as it is; the relative imports hold in any package. It runs on Python 3.9.
 TEXT_MODULES = (
-    *("errors.py", "files.py", "data/__init__.py"),
+    *("errors.py", "files.py", "text_rule.py", "data/__init__.py"),
     *(f"data/{name}.py" for name in ("tokenization", "text_tokenizer", "byte_level", "vocabulary")),
     *(f"kinds/{path.name}" for path in sorted((_PACKAGE / "kinds").glob("*.py"))),
 )

@@ -8,6 +8,7 @@ from paddle_ernie_tiny.data.rows import TokenExample
 from paddle_ernie_tiny.data.tables import TableFormat
 from paddle_ernie_tiny.data.token_rows import infer_tags, read_paddlenlp_tokens, read_token_examples
 from paddle_ernie_tiny.errors import InputErrors
+from paddle_ernie_tiny.kinds.token_classification import split_text
 
 from ..miniatures import install
 
@@ -129,3 +130,11 @@ def test_real_files_lose_no_word(real_data, name):
         words = sum(1 for line in text.split("\n") if line.strip())
     assert len(examples) == len(lines)
     assert sum(len(e.words) for e in examples) == words
+
+
+def test_what_cannot_be_seen_gets_no_tag_in_training_nor_in_prediction(tmp_path):
+    path = write(tmp_path, "a.bio", "王\tB-PER\n\u200b\tO\n芳\tI-PER\n")
+    (row,) = read_token_examples(path, TableFormat(), ["O", "B-PER", "I-PER"])
+    assert row.words == ("王", "芳")
+    for unit in ("character", "mixed"):
+        assert [word for word, _, _ in split_text("王\u200b芳 \ufeff来", unit)] == ["王", "芳", "来"]
