@@ -10,14 +10,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 import time
 from collections import Counter
 from pathlib import Path
 
 import numpy as np
 
-from paddle_ernie_tiny.files import write_json
+from paddle_ernie_tiny.files import read_json, write_json
 from paddle_ernie_tiny.kinds.metrics import METRICS
 from paddle_ernie_tiny.kinds.scored import Scored
 from paddle_ernie_tiny.kinds.uncertainty import Interval, against_chance, could_tell, right_answers
@@ -104,18 +103,22 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--splits", type=int, default=1000)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--metric", nargs="*", default=list(MEASURED), help="those of result.json are kept otherwise")
     parser.add_argument("--out", type=Path, required=True)
     arguments = parser.parse_args()
-    result: dict[str, object] = {"environment": describe_machine(), "seed": arguments.seed, "metrics": {}}
-    for metric in MEASURED:
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    file = arguments.out / "result.json"
+    result = {**(read_json(file) or {"metrics": {}}), "environment": describe_machine(), "seed": arguments.seed}
+    for metric in arguments.metric:
         start = time.monotonic()
         values = simulate(metric, arguments.splits, arguments.seed)
         values["seconds"] = round(time.monotonic() - start, 1)
-        result["metrics"][metric] = values  # type: ignore[index]
+        result["metrics"][metric] = values
+        write_json(file, result)
         print(metric, json.dumps({key: values[key] for key in ("could_tell", "stopped", "seconds")}), flush=True)
-    arguments.out.mkdir(parents=True, exist_ok=True)
-    write_json(arguments.out / "result.json", result)
-    command = "python benchmarks/teacher_gate.py " + " ".join(sys.argv[1:])
+    command = (
+        f"python benchmarks/teacher_gate.py --splits {arguments.splits} --seed {arguments.seed} --out {arguments.out}"
+    )
     (arguments.out / "command.txt").write_text(command + "\n", encoding="utf-8")
 
 
