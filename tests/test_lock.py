@@ -91,7 +91,8 @@ class TestLock:
         """The base requirements leave NumPy 2 open; what PaddleNLP cannot have is bound where PaddleNLP is."""
         base = {canonicalize_name(r.name): r.specifier for r in map(Requirement, metadata["install_requires"])}
         assert {"psutil", "pyyaml", "pydantic", "numpy", "tokenizers", "uvicorn"} <= set(base)
-        assert not {"paddlenlp", "datasets", "visualdl", "tqdm", "jinja2", "matplotlib"} & set(base)
+        assert not {"paddlenlp", "datasets", "visualdl", "tqdm", "matplotlib"} & set(base)
+        assert "jinja2" in base, "quantize and onnx write a model card, and both run where a bundle is served"
         assert base["numpy"].contains("2.3.0") and base["numpy"].contains("1.26.4")
         assert base["uvicorn"].contains("0.34.0") and not base["uvicorn"].contains("1.0.0"), "its class is subclassed"
         assert not base["pydantic"].contains("3.0.0")

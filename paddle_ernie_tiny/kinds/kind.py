@@ -259,6 +259,13 @@ class Kind:
         losses = F.cross_entropy(output.astype("float32"), labels, ignore_index=IGNORED, reduction="none", axis=-1)
         return mean_over(losses.reshape(labels.shape), self.label_weights(labels, class_weights))
 
+    def weighted_hard_label(
+        self, output: Tensor, labels: Tensor, class_weights: Sequence[float] | None = None
+    ) -> Tensor:
+        """`hard_label`, which is given `class_weights` only where there are some: a kind may know none."""
+        weights = {} if class_weights is None else {"class_weights": class_weights}
+        return self.hard_label(output, labels, **weights)
+
     def probe(self, states: np.ndarray, targets: np.ndarray, test_states: np.ndarray, labels: int) -> np.ndarray:
         """Logits [answers, labels] of a linear model on frozen states, fitted on `states` and `targets`.
 

@@ -219,4 +219,4 @@ class HardLabel(Term):
         return Needs(logits=side == "student")
 
     def value(self, student, teacher, mask, labels):
-        return self.pair.kind.hard_label(student.logits, labels, self.pair.class_weights)
+        return self.pair.kind.weighted_hard_label(student.logits, labels, self.pair.class_weights)
