@@ -100,6 +100,8 @@ def run_python(python: str, program: Path, *arguments: str, folder: Path) -> sub
         raise InputError("no such program", python, "give the path of a Python, such as venv/bin/python")
     source = program.read_text(encoding="utf-8")  # as text: beside a file, its neighbours would be modules
     environment = {**os.environ, "PYTHONUTF8": "1", "HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}
+    if os.path.abspath(found) != sys.executable:  # PYTHONPATH and the like are meant for this interpreter
+        environment = {key: value for key, value in environment.items() if key not in ("PYTHONPATH", "PYTHONHOME")}
     command = [os.path.abspath(found), "-c", source, *arguments]
     return subprocess.run(
         command, cwd=folder, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace"

@@ -191,7 +191,7 @@ def test_the_module_as_a_program_leaves_the_working_folder_out(tmp_path, project
     assert done.returncode == 0 and "Usage" in done.stdout, done.stderr
 
 
-def test_another_interpreter_sees_nothing_beside_the_program(tmp_path):
+def test_another_interpreter_sees_nothing_beside_the_program(tmp_path, monkeypatch):
     """As text: a file beside the program would be a module, and the program runs in the folder it is given."""
     (tmp_path / "code").mkdir()
     (tmp_path / "code" / "json.py").write_text("raise SystemExit(9)")
@@ -201,5 +201,8 @@ def test_another_interpreter_sees_nothing_beside_the_program(tmp_path):
     )
     done = run_python(sys.executable, program, "一", "b", folder=tmp_path)
     assert (done.returncode, done.stdout) == (0, f'["{tmp_path}", "\\u4e00", "b"] 1\n')
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "code"))
+    (tmp_path / "other").symlink_to(sys.executable)
+    assert run_python(str(tmp_path / "other"), program, folder=tmp_path).returncode == 0, "its packages are its own"
     with pytest.raises(InputError, match="no such program"):
         run_python(str(tmp_path / "python"), program, folder=tmp_path)

@@ -258,6 +258,7 @@ def test_a_decoder_that_is_not_tied_is_refused(tmp_path):
 
 PLAYER = """#!{python}
 import json, sys
+sys.path[:] = {path!r}
 import numpy as np
 from paddle_ernie_tiny.data.tokenization import WordPieceTokenizer
 
@@ -282,7 +283,7 @@ np.savez(answered, about=json.dumps(about), **answers)
 
 def player(folder, case):
     path = folder / "python"
-    path.write_text(PLAYER.format(python=sys.executable, case=case), encoding="utf-8")
+    path.write_text(PLAYER.format(python=sys.executable, path=sys.path, case=case), encoding="utf-8")
     path.chmod(path.stat().st_mode | stat.S_IXUSR)
     return path
 
