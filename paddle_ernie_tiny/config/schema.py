@@ -12,7 +12,7 @@ from pydantic import Field, model_validator
 
 from .. import defaults
 from ..engines import ENGINES
-from ..kinds import KINDS
+from ..kinds import KINDS, LONG_TEXTS
 from ..kinds.metrics import metrics_of
 from ..sections import Fraction, PathName, PositiveInt, Section, Weight, key
 from ..stages import STAGES
@@ -36,6 +36,10 @@ class TaskSettings(Section):
     labels: list[Label] | None = key(None, "label names in id order; default: the sorted labels of the training file")
     metric: str | None = key(None, "score of a model; default: the first metric of the kind of task")
     max_length_tokens: Annotated[int, Field(ge=8, le=512)] = key(defaults.MAX_LENGTH_TOKENS, "with [CLS] and [SEP]")
+    long_text: Literal[LONG_TEXTS] | None = key(  # type: ignore[valid-type]
+        None,
+        "a (first) text that is longer: cut, cut in its middle, or read in parts; default: truncate, tags: windows",
+    )
     class_weights: Literal["balanced"] | dict[Label, ClassWeight] | None = key(
         None, "of labels in the task's own loss, by name (others: 1); balanced: rows / (labels * rows of the label)"
     )
@@ -46,6 +50,9 @@ class TaskSettings(Section):
             raise ValueError(f"unknown kind of task {self.kind!r}; use {', '.join(KINDS)}")
         if self.class_weights is not None and not KINDS[self.kind].has_labels:
             raise ValueError(f"a {self.kind} task has scores, not labels: leave class_weights out")
+        self.long_text = self.long_text or KINDS[self.kind].long_texts[0]
+        if self.long_text not in KINDS[self.kind].long_texts:
+            raise ValueError(f"every word of a {self.kind} task has a tag: leave long_text out")
         self.metric = self.metric or metrics_of(self.kind)[0]
         KINDS[self.kind].check_labels(self.labels, self.metric)
         return self

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import Any, ClassVar
 
 import numpy as np
+
+from .windows import by_row
 
 # The label of what has none: padding, [CLS], [SEP], the later pieces of a word, rows without a label.
 IGNORED = -100
@@ -63,12 +66,13 @@ def characters(row: Example | TokenExample) -> int:
 
 @dataclass
 class EncodedRows:
-    """Tokenised rows, in the order of the file.
+    """Tokenised rows, in the order of the file; of a row that is too long, its windows, each as a row of its own.
 
     labels: what the loss takes of each row, a number or an array [length]; None for rows without labels.
     gold: what the metric takes of each row, a number or a list of them; None for rows that are not scored.
     places: where in a row its answers are, int64 [answers]; None: the whole row has one answer.
     groups: int64 [rows], equal for rows with the same first text (a question and its answers).
+    rows: int64 [windows], which row of the file each window is of; None: every row is one window.
     """
 
     input_ids: list[list[int]]
@@ -77,6 +81,7 @@ class EncodedRows:
     gold: Sequence[Any] | np.ndarray | None = None
     places: list[np.ndarray] | None = None
     groups: np.ndarray | None = None
+    rows: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         self.lengths = np.array([len(ids) for ids in self.input_ids], dtype=np.int64)
@@ -88,15 +93,20 @@ class EncodedRows:
         row = {"input_ids": self.input_ids[index], "token_type_ids": self.token_type_ids[index]}
         return row if self.labels is None else {**row, "labels": self.labels[index]}
 
+    @property
+    def row_groups(self) -> Sequence[int] | np.ndarray | None:
+        """The groups of whole rows."""
+        return None if self.groups is None else by_row(self.rows, self.groups, itemgetter(0))
+
     def take(self, indices: Sequence[int] | np.ndarray) -> EncodedRows:
-        """The rows at `indices`, in that order."""
+        """The rows (or windows) at `indices`, in that order."""
 
         def picked(values: Any) -> Any:
             if isinstance(values, list):
                 return [values[i] for i in indices]
             return None if values is None else values[np.asarray(indices)]
 
-        fields = (self.input_ids, self.token_type_ids, self.labels, self.gold, self.places, self.groups)
+        fields = (self.input_ids, self.token_type_ids, self.labels, self.gold, self.places, self.groups, self.rows)
         return EncodedRows(*map(picked, fields))
 
 
@@ -104,11 +114,14 @@ class PairedRows:
     """The same rows in the ids of a student and of a teacher that have different vocabularies.
 
     An item is the student's row, with the teacher's under "teacher". Of tagged rows "teacher_at" says for every token
-    of the student's row where the teacher answers for its word: int64 [length], 0 for tokens without a label. A word
-    that only one of both has room for has no label here, so that no term counts it.
+    of the student's row where the teacher answers for its word: int64 [length], 0 for tokens without a label. Raises
+    ValueError unless both have the same windows over the same words (`TextTokenizer.encode_words`).
     """
 
     def __init__(self, student: EncodedRows, teacher: EncodedRows):
+        counts = [[*map(len, side.places)] if side.places else len(side) for side in (student, teacher)]
+        if counts[0] != counts[1]:
+            raise ValueError("the windows of the student's rows are not those of the teacher's")
         self.student, self.teacher = student, teacher
         self.lengths = student.lengths + teacher.lengths  # batches hold rows that are similar in both
 
@@ -120,9 +133,6 @@ class PairedRows:
         if self.student.places is None or self.teacher.places is None:
             return row
         own, theirs = self.student.places[index], self.teacher.places[index]
-        both = min(len(own), len(theirs))
         row["teacher_at"] = np.zeros(len(row["input_ids"]), dtype=np.int64)
-        row["teacher_at"][own[:both]] = theirs[:both]
-        row["labels"] = np.array(row["labels"])
-        row["labels"][own[both:]] = IGNORED
+        row["teacher_at"][own] = theirs
         return row

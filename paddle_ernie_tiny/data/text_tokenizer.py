@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -14,6 +15,7 @@ import numpy as np
 from tokenizers import Encoding, Tokenizer
 
 from ..errors import InputError
+from .windows import numbered, windows
 
 ROLES = ("pad", "unk", "cls", "sep", "mask")
 _CHARACTERS = 1 << 16  # of a row's text that are looked at: far more than its tokens need, and memory stays bounded
@@ -21,11 +23,21 @@ _CHARACTERS = 1 << 16  # of a row's text that are looked at: far more than its t
 
 @dataclass
 class Encoded:
-    """Rows of token ids without padding; `truncated` counts the rows that were cut."""
+    """Token ids without padding: a list for each row, or for each window of a row that is longer.
+
+    cut: bool of each row, was a part of it left out? rows: int64 [windows], which row each window is of; None: every
+    row is one window.
+    """
 
     input_ids: list[list[int]]
     token_type_ids: list[list[int]]
-    truncated: int
+    cut: list[bool]
+    rows: np.ndarray | None = None
+
+    @property
+    def truncated(self) -> int:
+        """How many rows were cut."""
+        return sum(self.cut)
 
 
 class TextTokenizer:
@@ -75,58 +87,74 @@ class TextTokenizer:
         """The ids without which those of `ids` would not come about; these among them."""
         return ids
 
-    def encode(self, texts: Sequence[str], texts_b: Sequence[str] | None = None, max_length: int = 128) -> Encoded:
+    def encode(
+        self,
+        texts: Sequence[str],
+        texts_b: Sequence[str] | None = None,
+        max_length: int = 128,
+        long_text: str = "truncate",
+    ) -> Encoded:
         """`[CLS] a [SEP]` or `[CLS] a [SEP] b [SEP]`, at most `max_length` tokens per row, not padded.
 
-        A pair loses tokens from the end of whichever is longer, from b if they are equally long. Of a text, only the
-        first 65,536 characters are looked at.
+        A second text is cut at its end to half of the room, or to what the first leaves free. `long_text` says what
+        becomes of a first text that is longer than the rest of the room: "truncate" cuts it at its end; "head_tail"
+        keeps its first quarter and last three quarters of that room; "windows" makes several rows, each with the
+        whole second text. Of a text, only 65,536 characters are looked at: the first, or the first and last half.
         Raises InputError for a `max_length` without room for text, ValueError for lists of unequal length.
         """
-        room = max_length - 2 - (0 if texts_b is None else self.between)
-        if room < 1:
-            raise InputError(f"max_length {max_length} leaves no room for text", remedy="give at least 8 tokens")
+        room = _room(max_length, 2 + (0 if texts_b is None else self.between))
         if texts_b is not None and len(texts) != len(texts_b):
             raise ValueError(f"{len(texts)} first texts but {len(texts_b)} second texts")
-        first, second = (
-            self.encode_plain(self._begin(texts)),
-            None if texts_b is None else self.encode_plain(self._begin(texts_b)),
-        )
-        encoded = Encoded([], [], 0)
+        first = self.encode_plain(self._begin(texts, ends=long_text == "head_tail"))
+        second = None if texts_b is None else self.encode_plain(self._begin(texts_b))
+        input_ids, token_types, cut, counts = [], [], [], []
         for row, a in enumerate(first):
             b = [] if second is None else second[row]
             keep_b = min(len(b), max(room // 2, room - len(a)))  # half of the room, or what a leaves free
-            keep_a = min(len(a), room - keep_b)
-            encoded.truncated += keep_a + keep_b < len(a) + len(b)
-            head = [self.cls_id, *a[:keep_a], self.sep_id]
+            parts = _parts(a, room - keep_b, long_text)
             tail = [] if second is None else [self.sep_id] * (self.between - 1) + [*b[:keep_b], self.sep_id]
-            encoded.input_ids.append(head + tail)
-            encoded.token_type_ids.append([0] * len(head) + [self.segments - 1] * len(tail))
-        return encoded
+            for part in parts:
+                input_ids.append([self.cls_id, *part, self.sep_id, *tail])
+                token_types.append([0] * (len(part) + 2) + [self.segments - 1] * len(tail))
+            counts.append(len(parts))
+            left_out = keep_b < len(b) or (long_text != "windows" and len(a) > room - keep_b)
+            cut.append(left_out or self._too_long(texts[row]) or (texts_b is not None and self._too_long(texts_b[row])))
+        return Encoded(input_ids, token_types, cut, numbered(counts))
 
     def encode_plain(self, texts: Sequence[str]) -> list[list[int]]:
         """Token ids of each text, without special tokens and uncut."""
         return [row.ids for row in self._backend.encode_batch_fast(encodable(texts), add_special_tokens=False)]
 
-    def encode_words(self, rows: Sequence[Sequence[str]], max_length: int = 128) -> tuple[Encoded, list[np.ndarray]]:
-        """`[CLS] words [SEP]` for rows of words, and the place of each word's first piece: int64 [words].
+    def encode_words(
+        self, rows: Sequence[Sequence[str]], max_length: int = 128, beside: TextTokenizer | None = None
+    ) -> tuple[Encoded, list[np.ndarray]]:
+        """`[CLS] words [SEP]` for the windows of rows of words, and the places of first pieces: int64 [words] each.
 
-        Every word has at least one piece ([UNK] for one that the tokenizer drops, such as a control
-        character). A row that is too long loses whole words from its end; those have no place.
+        A row that is too long has several windows that overlap; a window has places for the words that it answers
+        for, so that a row's windows together have one for every word. Every word has at least one piece ([UNK] for
+        one that the tokenizer drops, such as a control character); one that is longer than a window is cut. With
+        `beside`, the windows are over the same words as those of that tokenizer beside this one.
+        Raises InputError for a `max_length` without room for text.
         """
-        pieces = iter(self._encode_each_word(self._begin([word for words in rows for word in words])))
-        input_ids, places, truncated = [], [], 0
+        room = _room(max_length, 2)
+        flat = [word for words in rows for word in words]
+        pieces, others = (
+            iter(() if side is None else side._encode_each_word(side._begin(flat))) for side in (self, beside)
+        )
+        input_ids, places, cut, counts = [], [], [], []
         for words in rows:
-            row, starts = [self.cls_id], []
-            of_words = [next(pieces) or [self.unk_id] for _ in words]
-            for ids in of_words:
-                if len(row) + len(ids) >= max_length:
-                    break
-                starts.append(len(row))
-                row += ids
-            truncated += len(starts) < len(words)
-            input_ids.append([*row, self.sep_id])
-            places.append(np.array(starts, dtype=np.int64))
-        return Encoded(input_ids, [[0] * len(row) for row in input_ids], truncated), places
+            whole = [next(pieces) or [self.unk_id] for _ in words]
+            sizes = [min(room, len(ids)) for ids in whole]
+            fitting = sizes if beside is None else [max(size, min(room, len(next(others)))) for size in sizes]
+            spans = windows(fitting, room)
+            for span in spans:
+                kept = [ids[:room] for ids in whole[span.first : span.end]]
+                starts = np.cumsum([1, *sizes[span.first : span.end]], dtype=np.int64)
+                input_ids.append([self.cls_id, *chain.from_iterable(kept), self.sep_id])
+                places.append(starts[span.own - span.first : span.own_end - span.first])
+            counts.append(len(spans))
+            cut.append(any(len(ids) > room for ids in whole))
+        return Encoded(input_ids, [[0] * len(ids) for ids in input_ids], cut, numbered(counts)), places
 
     def encode_with_offsets(self, texts: Sequence[str]) -> list[Encoding]:
         """As `encode_plain`, but with `.ids` and `.offsets`: each token's (start, end) in the text, without blanks."""
@@ -135,13 +163,35 @@ class TextTokenizer:
     def _encode_each_word(self, words: Sequence[str]) -> list[list[int]]:
         return self.encode_plain(words)
 
-    def _begin(self, texts: Sequence[str]) -> Sequence[str]:
+    def _begin(self, texts: Sequence[str], ends: bool = False) -> Sequence[str]:
         if isinstance(texts, str) or all(len(text) <= _CHARACTERS for text in texts):
             return texts
-        return [text if len(text) <= _CHARACTERS else self._stripped(text)[:_CHARACTERS] for text in texts]
+        return [text if len(text) <= _CHARACTERS else self._shortened(text, ends) for text in texts]
+
+    def _shortened(self, text: str, ends: bool) -> str:
+        text, half = self._stripped(text), _CHARACTERS // 2
+        return f"{text[:half]} {text[-half:]}" if ends and len(text) > _CHARACTERS else text[:_CHARACTERS]
+
+    def _too_long(self, text: str) -> bool:
+        return len(text) > _CHARACTERS and len(self._stripped(text)) > _CHARACTERS
 
     def _stripped(self, text: str) -> str:
         return text if self.blank else text.strip()  # where blanks are no tokens
+
+
+def _room(max_length: int, special: int) -> int:
+    if max_length <= special:
+        raise InputError(f"max_length {max_length} leaves no room for text", remedy="give at least 8 tokens")
+    return max_length - special
+
+
+def _parts(ids: list[int], room: int, long_text: str) -> list[list[int]]:
+    """What is read of a text's ids where there is room for `room` of them: one list, or one for each window."""
+    if len(ids) <= room or long_text == "truncate":
+        return [ids[:room]]
+    if long_text == "head_tail":
+        return [ids[: room // 4] + ids[len(ids) - room + room // 4 :]]
+    return [ids[span.first : span.end] for span in windows([1] * len(ids), room)]
 
 
 def encodable(texts: Sequence[str]) -> list[str]:

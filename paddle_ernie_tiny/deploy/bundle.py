@@ -16,7 +16,7 @@ from ..data.tables import TableFormat
 from ..errors import InputError
 from ..extensions import kind_named
 from ..files import sha256, sync, write_text
-from ..kinds import Kind
+from ..kinds import LONG_TEXTS, Kind
 from ..text_rule import is_blank, refused_character
 
 FORMAT_VERSION = 1
@@ -93,6 +93,7 @@ class Manifest:
     architecture: Annotated[dict[str, Any], AfterValidator(_architecture)] = field(default_factory=dict)
     quantization: dict[str, Any] | None = None  # of int8: how it was made, and what was left in fp32
     unit: Annotated[str, Field(pattern="^(character|mixed|word)$")] | None = None  # of token classification
+    long_text: Literal[LONG_TEXTS] | None = None  # type: ignore[valid-type]  # None: by an older version
     files: dict[Annotated[str, AfterValidator(_file_name)], Annotated[str, Field(pattern="^[0-9a-f]{64}$")]] = field(
         default_factory=dict
     )
@@ -101,6 +102,11 @@ class Manifest:
     def pair(self) -> bool:
         """Is a row two texts?"""
         return self.task_type.startswith("pair_")
+
+    @property
+    def reading(self) -> str:
+        """What becomes of a text that is too long; of a bundle that does not say, what is usual for its kind."""
+        return self.long_text or self.kind.long_texts[0]
 
     @property
     def kind(self) -> Kind:
@@ -121,6 +127,8 @@ class Manifest:
             raise ValueError(f"unit is {self.unit!r} for a {kind.name} task")
         if self.table.get("text_b") is not None and not self.pair:
             raise ValueError(f"table names a second text, but task_type is {self.task_type}")
+        if self.reading not in kind.long_texts:
+            raise ValueError(f"long_text is {self.long_text} for a {kind.name} task")
         shape = [-1] * (1 + kind.by_token) + [len(self.labels)]
         found = [{**output, "name": isinstance(output.get("name"), str)} for output in self.outputs]
         if found != [{"name": True, "dtype": "float32", "shape": shape}]:

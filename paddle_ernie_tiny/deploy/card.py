@@ -55,6 +55,7 @@ class CardSubject:
     precision: str = "fp32"
     pair: bool | None = None  # None: not known
     max_length_tokens: int | None = None
+    long_text: str = "truncate"
     scored: tuple[str, float, int] | None = None  # the metric's own value (name, value, dev rows) of another precision
     tags: list[str] = field(default_factory=list)
 
@@ -127,6 +128,7 @@ def _subject_of(folder: Path, manifest: Manifest) -> CardSubject:
         manifest.precision,
         manifest.pair,
         manifest.max_length_tokens,
+        manifest.reading,
         scored,
         [manifest.precision] if manifest.quantization else [],
     )

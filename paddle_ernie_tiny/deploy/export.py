@@ -48,6 +48,7 @@ class ExportRequest:
     texts_b: list[str] | None = None
     unit: str | None = None  # what a tagger labels in raw text
     max_length_tokens: int = MAX_LENGTH_TOKENS
+    long_text: str | None = None  # one of the kind's `long_texts`; None: its first
     tolerance: float = EXPORT_TOLERANCE
     table: dict[str, Any] = field(default_factory=dict)  # the layout of the training data
     graph: str = "served"  # graph.py; "plain": the model as it is written, for comparison
@@ -182,8 +183,9 @@ def _write_bundle(request: ExportRequest, folder: Path) -> dict[str, Any]:
     model = load_classifier(checkpoint, request.labels, kind)
     model.eval()
     parameters = count_parameters(model)
-    encoded, places = kind.tokenize(tokenizer, request.texts, request.texts_b, request.max_length_tokens)
-    rows = EncodedRows(encoded.input_ids, encoded.token_type_ids, places=places)
+    reading = request.long_text or kind.long_texts[0]
+    encoded, places = kind.tokenize(tokenizer, request.texts, request.texts_b, request.max_length_tokens, reading)
+    rows = EncodedRows(encoded.input_ids, encoded.token_type_ids, places=places, rows=encoded.rows)
     dynamic = predict_outputs(model, kind, rows, tokenizer.pad_id)
     graph = request.graph if request.graph in kind.graphs else kind.graphs[0]
     if graph == "served":
@@ -201,6 +203,7 @@ def _write_bundle(request: ExportRequest, folder: Path) -> dict[str, Any]:
         unit=request.unit,
         labels=request.labels,
         max_length_tokens=request.max_length_tokens,
+        long_text=reading,
         metric=request.metric,
         precision="fp32",
         parameters=parameters,

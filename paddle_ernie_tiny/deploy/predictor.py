@@ -12,10 +12,11 @@ import numpy as np
 
 from ..data.text_tokenizer import Encoded
 from ..data.tokenization import batches_by_length, pad_batch, read_tokenizer
+from ..data.windows import by_row
 from ..defaults import BATCH_SIZE
 from ..engines import MODEL_STEM, Engine, open_paddle
 from ..errors import InputError
-from ..kinds import Row
+from ..kinds import Row, Window
 from ..kinds.metrics import Scored
 from ..text_rule import require_text
 from .bundle import Manifest, read_manifest
@@ -79,36 +80,38 @@ class Predictor:
             for place, text in enumerate(given):
                 require_text(text, f"{name}[{place}]")
         rows = self.encode(texts, texts_b)
-        answers: list[Any] = [None] * len(rows)
-        for indices in batches_by_length([row.input_ids for row in rows], batch_size):
-            for index, answer in zip(indices, self.answer([rows[i] for i in indices]), strict=True):
+        windows = [window for row in rows for window in row.windows]
+        answers: list[Any] = [None] * len(windows)
+        for indices in batches_by_length([window.input_ids for window in windows], batch_size):
+            for index, answer in zip(indices, self.answer([windows[i] for i in indices]), strict=True):
                 answers[index] = answer
-        return answers
+        following = iter(answers)
+        return [self.decode(row, [next(following) for _ in row.windows]) for row in rows]
 
     def encode(self, texts: list[str], texts_b: list[str] | None = None) -> list[Row]:
         """Tokenises texts (or pairs) for `answer`. Raises InputError where the bundle takes the other of the two."""
         self._check_pairs(texts_b)
-        manifest = self.manifest
-        return self.kind.rows(self.tokenizer, texts, texts_b, manifest.max_length_tokens, manifest.unit)
+        how = self.manifest.max_length_tokens, self.manifest.reading, self.manifest.unit
+        return self.kind.rows(self.tokenizer, texts, texts_b, *how)
 
-    def answer(self, rows: list[Row], multiple_of: int = 1) -> list[Any]:
-        """The answers to rows from `encode`, by one forward pass; padded lengths are rounded up to `multiple_of`.
+    def answer(self, windows: list[Window], multiple_of: int = 1) -> list[np.ndarray]:
+        """The logits [answers, labels] of windows of rows from `encode`, by one forward pass.
 
-        Raises InputError if the model's output is not a finite number.
+        Padded lengths are rounded up to `multiple_of`. Raises InputError if the model's output is not a finite number.
         """
-        ids = pad_batch([row.input_ids for row in rows], self.tokenizer.pad_id, multiple_of)
-        outputs = self._engine(ids, pad_batch([row.token_type_ids for row in rows], 0, multiple_of))
+        ids = pad_batch([window.input_ids for window in windows], self.tokenizer.pad_id, multiple_of)
+        outputs = self._engine(ids, pad_batch([window.token_type_ids for window in windows], 0, multiple_of))
         require_finite(outputs, str(self.folder))
-        return [
-            self.kind.decode(row, self.kind.answers(output, row.places), self.labels)
-            for row, output in zip(rows, outputs, strict=True)
-        ]
+        return [self.kind.answers(output, window.places) for window, output in zip(windows, outputs, strict=True)]
+
+    def decode(self, row: Row, answers: list[np.ndarray]) -> Any:
+        """The answer to a row, from the logits of its windows."""
+        return self.kind.decode(row, self.kind.whole(answers), self.labels)
 
     def logits(self, texts: list[Any], texts_b: list[str] | None = None, batch_size: int = BATCH_SIZE) -> Any:
         """Logits [rows, labels]; for token classification of rows of words, [words, labels] of each row.
 
-        Rows are batched by length and come back in the order given. Words that the bundle's maximal length
-        cuts off have no logits.
+        Rows are batched by length and come back in the order given.
         """
         if not texts:
             return np.zeros((0, len(self.labels)), dtype=np.float32)
@@ -117,15 +120,20 @@ class Predictor:
     def outputs(self, texts: list[Any], texts_b: list[str] | None = None, batch_size: int = BATCH_SIZE) -> list[Any]:
         """Each row's logits [answers, labels] as an array, of texts as `Kind.tokenize` takes them."""
         self._check_pairs(texts_b)
-        encoded, places = self.kind.tokenize(self.tokenizer, texts, texts_b, self.manifest.max_length_tokens)
-        answers: list[Any] = [None] * len(texts)
+        encoded, places = self.tokenize(texts, texts_b)
+        answers: list[Any] = [None] * len(encoded.input_ids)
         for indices, ids, types in self.feeds(encoded, batch_size):
             for index, output in zip(indices, self._engine(ids, types), strict=True):
                 answers[index] = self.kind.answers(output, None if places is None else places[index])
-        return answers
+        return list(by_row(encoded.rows, answers, self.kind.whole))
+
+    def tokenize(self, texts: list[Any], texts_b: list[str] | None = None) -> tuple[Encoded, list[np.ndarray] | None]:
+        """`Kind.tokenize` as the bundle's manifest says."""
+        how = self.manifest.max_length_tokens, self.manifest.reading
+        return self.kind.tokenize(self.tokenizer, texts, texts_b, *how)
 
     def feeds(self, encoded: Encoded, batch_size: int) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-        """Batches of rows of similar length: their indices, padded ids and token types, int64 [batch, length] both."""
+        """Batches of windows of similar length: their indices, padded ids and token types, int64 [batch, length]."""
         for indices in batches_by_length(encoded.input_ids, batch_size):
             ids, types = ([column[i] for i in indices] for column in (encoded.input_ids, encoded.token_type_ids))
             yield indices, pad_batch(ids, self.tokenizer.pad_id), pad_batch(types, 0)

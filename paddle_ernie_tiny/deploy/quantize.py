@@ -98,8 +98,7 @@ def _quantize(request: QuantizeRequest, folder: Path) -> dict[str, Any]:
     from .static_int8 import Quantizer
 
     served, dev = Predictor(request.bundle), request.dev
-    rows, length = request.calibration, served.manifest.max_length_tokens
-    encoded, _ = served.kind.tokenize(served.tokenizer, rows.texts, rows.texts_b, length)
+    encoded, _ = served.tokenize(request.calibration.texts, request.calibration.texts_b)
     feeds = [(ids, types) for _, ids, types in served.feeds(encoded, _BATCH)]  # by length: little is padding
     quantizer = Quantizer(Path(request.bundle), feeds)
     unknown = [name for name in request.keep_fp32 if name not in quantizer.parts]

@@ -95,7 +95,7 @@ def stage_objective(
     """The objective of stage `index` of a run for these two models; `label_terms=False`: its latent terms alone.
 
     Raises InputError if the stage has no term, or one that does not fit the models: latent terms compare tokens one by
-    one, and so need a `shared_vocabulary`.
+    one, and so need a `shared_vocabulary`, as do windows of whole texts.
     """
     stage = STAGES[config.stages[index].stage]
     wanted = stage.label_terms if label_terms is None else label_terms
@@ -112,6 +112,9 @@ def stage_objective(
             remedy = f"take the stage out ({', '.join(labels)} alone learns from soft and hard labels)"
         remedy += ", or start from a model with the teacher's vocabulary"
         raise InputError(what, f"stages[{index}] ({stage.name})", remedy)
+    if not shared_vocabulary and config.task.long_text == "windows" and not KINDS[config.task.kind].by_token:
+        what = f"{config.student.init.folder} cuts a text into other windows than the teacher, which has other tokens"
+        raise InputError(what, "task.long_text (windows)", "use head_tail, or a student with the teacher's vocabulary")
     objective = Objective(settings, student, teacher, KINDS[config.task.kind], wanted, class_weights)
     if not objective.terms and label_terms is None:
         what = f"every term has weight 0, so the stage {stage.name} learns nothing"

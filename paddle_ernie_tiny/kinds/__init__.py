@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from .classification import Classification, Prediction
-from .kind import SCORE, Kind, Row
+from .kind import LONG_TEXTS, SCORE, Kind, Row, Window
 from .regression import Regression, Score
-from .token_classification import Entity, TokenClassification
+from .token_classification import Entities, Entity, TokenClassification
 
 KINDS: dict[str, Kind] = {kind.name: kind for kind in (Classification(), Regression(), TokenClassification())}
 
-__all__ = ["KINDS", "SCORE", "Entity", "Kind", "Prediction", "Row", "Score"]
+__all__ = ["KINDS", "LONG_TEXTS", "SCORE", "Entities", "Entity", "Kind", "Prediction", "Row", "Score", "Window"]

@@ -6,17 +6,21 @@ import re
 from dataclasses import dataclass
 from difflib import get_close_matches
 
-from .kind import Kind
+from .kind import Kind, said_truncated
 from .metrics import softmax
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """A classifier's answer; `probabilities` are in the order of the manifest's labels."""
+    """A classifier's answer; `probabilities` are in the order of the manifest's labels.
+
+    truncated: was a part of the text left out?
+    """
 
     label: str
     probability: float
     probabilities: dict[str, float]
+    truncated: bool = False
 
 
 class Classification(Kind):
@@ -73,11 +77,12 @@ class Classification(Kind):
         probabilities = softmax(answers[0])
         best = int(probabilities.argmax())
         by_label = {label: float(p) for label, p in zip(labels, probabilities)}  # noqa: B905 (Python 3.9)
-        return Prediction(labels[best], float(probabilities[best]), by_label)
+        return Prediction(labels[best], float(probabilities[best]), by_label, row.truncated)
 
     def as_json(self, answer):
         rounded = {label: round(p, 6) for label, p in answer.probabilities.items()}
-        return {"label": answer.label, "probability": round(answer.probability, 6), "probabilities": rounded}
+        label = {"label": answer.label, "probability": round(answer.probability, 6), "probabilities": rounded}
+        return {**label, **said_truncated(answer)}
 
 
 def _number(name: str) -> float | None:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
+from ..data.windows import by_row
 from .metrics import METRICS, Scored, fidelity, metrics_of, softmax
 
 if TYPE_CHECKING:
@@ -31,18 +32,30 @@ if TYPE_CHECKING:
     Examples = Sequence[Example] | Sequence[TokenExample]
     Texts = Sequence[str]
 
+LONG_TEXTS = ("truncate", "head_tail", "windows")  # what becomes of a text that is too long
 SCORE = "score"  # the one "label" of a kind without labels: the name of its output
 _FEW_ROWS = 5
 
 
 @dataclass(frozen=True)
-class Row:
-    """A tokenised row of raw text; of a tagger also its unit, and the places of its words' first pieces."""
+class Window:
+    """The token ids of a row for a forward pass, or of a part of one that is too long.
 
-    text: str
+    places: of a tagger, the first pieces of the words that this window answers for.
+    """
+
     input_ids: list[int]
     token_type_ids: list[int]
     places: np.ndarray | None = None
+
+
+@dataclass(frozen=True)
+class Row:
+    """A tokenised row of raw text, by its windows; of a tagger also its unit. `truncated`: something was left out."""
+
+    text: str
+    windows: list[Window]
+    truncated: bool = False
     unit: str | None = None
 
 
@@ -69,6 +82,7 @@ class Kind:
     graphs: ClassVar[tuple[str, ...]] = ("served", "plain")  # it can be exported as; "served": for one token alone
     unread: ClassVar[tuple[str, ...]] = ()  # parts of an encoder that its head does not read
     soft_unit: ClassVar[str] = "rows"  # the soft label is a mean over them: a term's unit, "rows" or "labelled"
+    long_texts: ClassVar[tuple[str, ...]] = LONG_TEXTS  # what may become of a text that is too long; first the default
     no_label: ClassVar[dict[str, Any]] = {"label": None}  # the fields of an example that take its label away
 
     # --- labels and rows -------------------------------------------------------------------------------------------
@@ -138,18 +152,31 @@ class Kind:
         known = self.has_labels and example.label is not None
         return frozenset(np.ravel([example.label]).tolist()) if known else frozenset()
 
-    def encode(self, tokenizer: TextTokenizer, examples: Examples, max_length: int) -> EncodedRows:
-        """Tokenised rows with their labels, for training and scoring."""
+    def encode(
+        self,
+        tokenizer: TextTokenizer,
+        examples: Examples,
+        max_length: int,
+        long_text: str = "truncate",
+        beside: TextTokenizer | None = None,
+    ) -> EncodedRows:
+        """Tokenised rows with their labels, for training and scoring.
+
+        long_text: one of `long_texts`. beside: another tokenizer, whose rows are to have windows over the same words.
+        """
         from ..data.rows import IGNORED, EncodedRows
 
         texts: list[Any] = [e.text for e in examples]
         pairs: Any = [e.text_b for e in examples] if examples and examples[0].text_b is not None else None
-        encoded = tokenizer.encode(texts, pairs, max_length=max_length)
+        encoded = tokenizer.encode(texts, pairs, max_length, long_text)
         missing, dtype = (IGNORED, np.int64) if self.has_labels else (np.nan, np.float32)
         labels = np.array([missing if e.label is None else e.label for e in examples], dtype=dtype)
         numbers: dict[Any, int] = {}
         groups = np.array([numbers.setdefault(e.text, len(numbers)) for e in examples], dtype=np.int64)
-        return EncodedRows(encoded.input_ids, encoded.token_type_ids, labels, labels, groups=groups)
+        if encoded.rows is not None:
+            labels, groups = labels[encoded.rows], groups[encoded.rows]
+        ids = encoded.input_ids, encoded.token_type_ids
+        return EncodedRows(*ids, labels, labels, groups=groups, rows=encoded.rows)
 
     def findings(self, splits: dict[str, Examples], labels: Sequence[str]) -> list[Finding]:
         """What preflight says of the labels of the splits "train", "dev" and "test": how many, and which are rare."""
@@ -187,24 +214,45 @@ class Kind:
         return text
 
     def tokenize(
-        self, tokenizer: TextTokenizer, texts: Sequence[Any], texts_b: Texts | None, max_length: int
+        self,
+        tokenizer: TextTokenizer,
+        texts: Sequence[Any],
+        texts_b: Texts | None,
+        max_length: int,
+        long_text: str = "truncate",
     ) -> tuple[Encoded, list[np.ndarray] | None]:
-        """Token ids of texts (or pairs), and the places of each row's answers (None: a row has one answer)."""
-        return tokenizer.encode(texts, texts_b, max_length=max_length), None
+        """Token ids of texts (or pairs), and the places of each window's answers (None: it has one answer)."""
+        return tokenizer.encode(texts, texts_b, max_length, long_text), None
 
     def rows(
-        self, tokenizer: TextTokenizer, texts: Texts, texts_b: Texts | None, max_length: int, unit: str | None
+        self,
+        tokenizer: TextTokenizer,
+        texts: Texts,
+        texts_b: Texts | None,
+        max_length: int,
+        long_text: str,
+        unit: str | None,
     ) -> list[Row]:
         """Tokenised rows of raw text, for `decode`."""
-        encoded, places = self.tokenize(tokenizer, [self.split(text, unit) for text in texts], texts_b, max_length)
-        rows = zip(texts, encoded.input_ids, encoded.token_type_ids, places or repeat(None))  # noqa: B905 (3.9)
-        return [Row(*row, unit) for row in rows]
+        split = [self.split(text, unit) for text in texts]
+        encoded, places = self.tokenize(tokenizer, split, texts_b, max_length, long_text)
+        ids = zip(encoded.input_ids, encoded.token_type_ids, places or repeat(None))  # noqa: B905 (Python 3.9)
+        windows = by_row(encoded.rows, [Window(*window) for window in ids], list)
+        if encoded.rows is None:
+            windows = [[window] for window in windows]
+        return [Row(*row, unit) for row in zip(texts, windows, encoded.cut)]  # noqa: B905
 
     # --- a model's output ------------------------------------------------------------------------------------------
 
     def answers(self, output: np.ndarray, places: np.ndarray | None) -> np.ndarray:
         """One row's answers [answers, labels] in the model's output for it, [labels] or [length, labels]."""
         return output[None] if places is None else output[places]
+
+    def whole(self, parts: Sequence[np.ndarray]) -> np.ndarray:
+        """A row's answers [answers, labels] from those of its windows, in order: their mean, or one after another."""
+        if len(parts) == 1:
+            return parts[0]
+        return np.concatenate(parts) if self.by_token else np.mean(parts, axis=0)
 
     def states(self, hidden: np.ndarray, places: np.ndarray | None) -> np.ndarray:
         """The states that a row's answers are made from, [answers, hidden], in its last layer [length, hidden]."""
@@ -315,3 +363,8 @@ class Kind:
     def scores(self, metric: str, scored: Scored) -> dict[str, float]:
         """The task's metric first, then what is usually read beside it."""
         return {name: METRICS[name](scored) for name in dict.fromkeys((metric, *self.shown_metrics))}
+
+
+def said_truncated(answer: Any) -> dict[str, bool]:
+    """The field `truncated` of an answer as JSON: only where a part of the text was left out."""
+    return {"truncated": True} if answer.truncated else {}

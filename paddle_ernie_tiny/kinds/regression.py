@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .kind import Kind
+from .kind import Kind, said_truncated
 from .metrics import METRICS, Scored
 
 _LARGEST = 1e15  # its square is far from float32's end
@@ -15,9 +15,10 @@ _LARGEST = 1e15  # its square is far from float32's end
 
 @dataclass(frozen=True)
 class Score:
-    """A regressor's answer, in the units of the training data."""
+    """A regressor's answer, in the units of the training data; `truncated`: was a part of the text left out?"""
 
     score: float
+    truncated: bool = False
 
 
 class Regression(Kind):
@@ -66,10 +67,10 @@ class Regression(Kind):
         return f"{float(output[0, 0]):.4g}", f"{float(gold):.4g}"
 
     def decode(self, row, answers, labels):
-        return Score(float(answers[0, 0]))
+        return Score(float(answers[0, 0]), row.truncated)
 
     def as_json(self, answer):
-        return {"score": round(answer.score, 6)}
+        return {"score": round(answer.score, 6), **said_truncated(answer)}
 
     def labelled(self, labels):
         import paddle

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..text_rule import INVISIBLE
-from .kind import Kind
+from .kind import Kind, said_truncated
 from .metrics import softmax
 from .scored import Scored
 
@@ -43,6 +43,12 @@ class Entity:
     probability: float
 
 
+class Entities(list[Entity]):
+    """A tagger's answer to one text; `truncated`: a word or the end of the text was not read whole."""
+
+    truncated = False
+
+
 class TokenClassification(Kind):
     """One tag per word."""
 
@@ -59,6 +65,7 @@ class TokenClassification(Kind):
     unit_name = "words"
     pipeline_tag = "token-classification"
     answer_fields = {"entities": list[Entity]}
+    long_texts = ("windows",)
     no_label = {"tags": None}
     hard_symbol = "CE(labels, student) over words"
     example_answer = '{"entities": [{"label": ..., "start": ..., "end": ..., "text": ..., "probability": ...}]}'
@@ -88,18 +95,20 @@ class TokenClassification(Kind):
 
         return raw_rows(path, table, problems, parse, lambda words: join_words(words, unit))
 
-    def encode(self, tokenizer, examples, max_length):
+    def encode(self, tokenizer, examples, max_length, long_text="windows", beside=None):
         from ..data.rows import IGNORED, EncodedRows
 
-        encoded, places = tokenizer.encode_words([e.words for e in examples], max_length)
-        labels = []
-        for ids, starts, example in zip(encoded.input_ids, places, examples):  # noqa: B905 (Python 3.9)
-            row = np.full(len(ids), IGNORED, dtype=np.int64)
-            if example.tags is not None:
-                row[starts] = np.array(example.tags, dtype=np.int64)[: len(starts)]
+        encoded, places = tokenizer.encode_words([e.words for e in examples], max_length, beside)
+        numbers = range(len(examples)) if encoded.rows is None else encoded.rows.tolist()
+        labels, gold, answered = [], [], [0] * len(examples)
+        for ids, starts, number in zip(encoded.input_ids, places, numbers):  # noqa: B905 (Python 3.9)
+            row, own = np.full(len(ids), IGNORED, dtype=np.int64), slice(answered[number], None)
+            tags = np.array(examples[number].tags or (), dtype=np.int64)[own][: len(starts)]
+            row[starts[: len(tags)]] = tags
+            answered[number] += len(starts)
             labels.append(row)
-        gold = [np.array(e.tags or (), dtype=np.int64) for e in examples]
-        return EncodedRows(encoded.input_ids, encoded.token_type_ids, labels, gold, places)
+            gold.append(tags)
+        return EncodedRows(encoded.input_ids, encoded.token_type_ids, labels, gold, places, rows=encoded.rows)
 
     def findings(self, splits, labels):
         from ..errors import Finding
@@ -129,13 +138,14 @@ class TokenClassification(Kind):
     def split(self, text, unit):
         return [word for word, _, _ in split_text(text, unit)]
 
-    def tokenize(self, tokenizer, texts, texts_b, max_length):
+    def tokenize(self, tokenizer, texts, texts_b, max_length, long_text="windows"):
         return tokenizer.encode_words(texts, max_length)
 
     gather = staticmethod(list)  # rows have different numbers of words
 
     def decode(self, row, answers, labels):
-        probabilities, words, found = softmax(answers), split_text(row.text, row.unit), []
+        probabilities, words, found = softmax(answers), split_text(row.text, row.unit), Entities()
+        found.truncated = row.truncated or bool(words) and words[-1][2] < len(row.text.rstrip())
         for label, first, last in entities([labels[best] for best in probabilities.argmax(-1)]):
             start, end = words[first][1], words[last - 1][2]
             mean = float(probabilities[first:last].max(axis=-1).mean())
@@ -166,8 +176,9 @@ class TokenClassification(Kind):
     def texts_of(self, example):
         return [join_words(example.words, unit_of([example.words]))]
 
-    def as_json(self, answer: Sequence[Entity]):
-        return {"entities": [{**asdict(entity), "probability": round(entity.probability, 6)} for entity in answer]}
+    def as_json(self, answer: Entities):
+        found = [{**asdict(entity), "probability": round(entity.probability, 6)} for entity in answer]
+        return {"entities": found, **said_truncated(answer)}
 
 
 def entities(tags: Sequence[str]) -> list[tuple[str, int, int]]:

@@ -23,7 +23,7 @@ _PACKAGE = Path(__file__).resolve().parents[1]
 # What the folder holds of the toolkit, as it is; the relative imports hold in any package. It runs on Python 3.9.
 TEXT_MODULES = (
     *("errors.py", "files.py", "text_rule.py", "data/__init__.py"),
-    *(f"data/{name}.py" for name in ("tokenization", "text_tokenizer", "byte_level", "vocabulary")),
+    *(f"data/{name}.py" for name in ("tokenization", "text_tokenizer", "byte_level", "vocabulary", "windows")),
     *(f"kinds/{path.name}" for path in sorted((_PACKAGE / "kinds").glob("*.py"))),
 )
 _TYPES = {"int64": 0, "float32": 1, "int32": 2}  # Paddle Serving's numbers
@@ -49,7 +49,8 @@ def export_paddle_serving(
         (folder / "text" / "__init__.py").touch()
         shutil.copy(bundle / "tokenizer.json", folder)
         settings = {key: getattr(manifest, key) for key in ("task", "pair", "labels", "unit", "max_length_tokens")}
-        write_json(folder / "service.json", {**settings, "kind": manifest.kind.name, "output": output})
+        settings |= {"long_text": manifest.reading, "kind": manifest.kind.name, "output": output}
+        write_json(folder / "service.json", settings)
         _write_service(folder, manifest, {"http_port": http_port, "rpc_port": rpc_port, "threads": threads})
     return out
 

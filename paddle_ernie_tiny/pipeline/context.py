@@ -57,7 +57,7 @@ class RunContext:
         self.watcher = Watcher()
         self.findings: list[Finding] = []  # of preflight, for the report
         self.floor: Floor | None = None  # which preflight finds, in the main process
-        self._rows: dict[tuple[str, str], EncodedRows] = {}  # by split and tokenizer
+        self._rows: dict[tuple, EncodedRows] = {}  # by split, tokenizer, and the one beside it
 
     def for_student(self, name: str, config: RunConfig) -> RunContext:
         """The same data and teacher for another student of the run."""
@@ -169,16 +169,18 @@ class RunContext:
             for side, tokenizer in self.tokenizers.items()
         }
 
-    def rows(self, split: str, side: Side) -> EncodedRows:
+    def rows(self, split: str, side: Side, paired: bool = False) -> EncodedRows:
         """Rows in the ids of the teacher or of the student: "train", "dev" or "test", or a further test by its name.
 
-        "augmented": the training rows and the augmented copies.
+        "augmented": the training rows and the augmented copies. paired: with windows over the same words on both sides.
         """
-        tokenizer = self.tokenizers[side]
-        key = split, tokenizer.fingerprint
+        tokenizer, task = self.tokenizers[side], self.config.task
+        beside = self.tokenizers["teacher" if side == "student" else "student"] if paired else None
+        key = split, tokenizer.fingerprint, beside and beside.fingerprint
         if key not in self._rows:
             examples = self.data.more_tests.get(split) or self._examples(split)
-            self._rows[key] = self.data.kind.encode(tokenizer, examples, self.config.task.max_length_tokens)
+            reading = task.long_text or "truncate"
+            self._rows[key] = self.data.kind.encode(tokenizer, examples, task.max_length_tokens, reading, beside)
         return self._rows[key]
 
     def _examples(self, split: str) -> Examples:
@@ -193,7 +195,8 @@ class RunContext:
         """What a stage trains on: the general corpus, or the task's rows and, if asked for, augmented copies."""
         if self.is_general(index):
             return self.corpus.train
-        return self.rows("train" if self.config.augmentation is None else "augmented", side)
+        split = "train" if self.config.augmentation is None else "augmented"
+        return self.rows(split, side, paired=not self.shares_vocabulary)
 
     @cached_property
     def augmented(self) -> Augmented:
@@ -256,7 +259,8 @@ class RunContext:
     def task_inputs(self) -> dict[str, Any]:
         """Of a step that trains on the task: seed, task and data."""
         task = {"kind": self.data.kind.name, "labels": self.data.labels}
-        task |= self.config.task.model_dump(include={"metric", "max_length_tokens"})
+        named = {"metric", "max_length_tokens", *(["long_text"] if self.config.task.long_text != "truncate" else [])}
+        task |= self.config.task.model_dump(include=named)
         prints = {split: self.data.fingerprints[split] for split in ("train", "dev")}
         return {"seed": self.config.seed, "task": task, "data": prints, **self.weight_inputs()}
 

@@ -13,7 +13,7 @@ from ..files import free_bytes
 from ..machine import available_memory
 from ..training.trainer import checkpoint_steps, total_steps
 from .context import RunContext
-from .findings import found
+from .findings import found, windows_per_row
 from .measure import LATENT_ROWS, LATENT_SPLITS, PROBE_TRAIN_ROWS, latent_settings
 
 _BYTES = 4  # a float32 weight
@@ -67,7 +67,8 @@ def run_flops(context: RunContext) -> dict[str, float]:
     config, data, teacher = context.config, context.data, context.teacher
     student = config.student.model_dump()
     corpus, copies = config.general_corpus, config.augmentation.copies_per_row if config.augmentation else 0
-    length, train = _FILLED * config.task.max_length_tokens, len(data.train)
+    length = _FILLED * config.task.max_length_tokens
+    train, dev, test = (round(len(rows) * windows_per_row(context, rows)) for rows in (data.train, data.dev, data.test))
     # three bytes per Chinese character, and about forty characters per line
     general = (_FILLED * corpus.max_length_tokens, max(1, context.corpus_bytes // 120)) if corpus else (length, train)
     flops: dict[str, float] = {}
@@ -89,13 +90,13 @@ def run_flops(context: RunContext) -> dict[str, float]:
     for name, settings, model in classifiers:
         if settings is not None:
             times = add(name, settings, (length, train), model)
-            measuring += over(times * len(data.dev) + len(data.test), model)
+            measuring += over(times * dev + test, model)
     for index, section in enumerate(config.stages):
         stage, own = context.stage(index), (length, train * (1 + copies))
         times = add(stage.name, section.training, general if stage.is_general else own, student, teacher)
-        scored = times * len(data.dev) if stage.label_terms else min(train, PROBE_TRAIN_ROWS)
+        scored = times * dev if stage.label_terms else min(train, PROBE_TRAIN_ROWS)
         latent = len(latent_settings(context)) * len(LATENT_SPLITS) * LATENT_ROWS * (1 + (index == 0))
-        measuring += over(scored + len(data.test), student) + over(latent, student, teacher)
+        measuring += over(scored + test, student) + over(latent, student, teacher)
     return {**flops, "evaluation and measuring": measuring}
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -13,6 +15,7 @@ from ..data.corpus import corpus_files, read_lines
 from ..data.rows import Example, characters
 from ..data.splits import TaskData
 from ..data.text_tokenizer import TextTokenizer
+from ..data.windows import windows
 from ..errors import Finding, InputError
 from ..files import free_bytes
 from ..models.weights import has_masked_lm_head
@@ -158,7 +161,7 @@ def _contradictions(data: TaskData) -> list[Finding]:
 def _split_tokens(context: RunContext, split: str, side: Side = "teacher") -> list[Finding]:
     """How many rows are cut by a tokenizer, if there is one yet, else by characters; unknown tokens."""
     data, rows, limit = context.data, context.data.splits[split], context.config.task.max_length_tokens
-    sample = [rows[i] for i in np.random.default_rng(context.config.seed).permutation(len(rows))[:_SAMPLE]]
+    sample = _sample_of(context, rows)
     unknown: list[Finding] = []
     if context.teacher_source is None:
         lengths, unit = [characters(example) for example in sample], "characters (the tokenizer is not made yet)"
@@ -177,7 +180,30 @@ def _split_tokens(context: RunContext, split: str, side: Side = "teacher") -> li
         f"{cut:.1%} of {of} are longer than {limit} {unit}; "
         f"median {middle:.0f}, 90 % have at most {most:.0f}, 99 % {longest:.0f}"
     )
-    return [found("lengths", what, f"data.{split}", bool(cut > 0.2), "raise task.max_length_tokens"), *unknown]
+    reading = context.config.task.long_text
+    if cut and reading == "windows":
+        what += f"; they are read in overlapping windows, {windows_per_row(context, rows, side):.2f} per row on average"
+    elif cut:
+        what += "; their middle is left out" if reading == "head_tail" else "; they are cut at their end"
+    warns, remedy = bool(cut > 0.2 and reading == "truncate"), "raise task.max_length_tokens, or set task.long_text"
+    return [found("lengths", what, f"data.{split}", warns, remedy), *unknown]
+
+
+def _sample_of(context: RunContext, rows: Sequence[Any]) -> list[Any]:
+    return [rows[i] for i in np.random.default_rng(context.config.seed).permutation(len(rows))[:_SAMPLE]]
+
+
+def windows_per_row(context: RunContext, rows: Sequence[Any], side: Side = "student") -> float:
+    """How many windows one of `rows` has on average, by a sample; 1 where the end or the middle is left out."""
+    task, sample = context.config.task, _sample_of(context, rows)
+    if task.long_text != "windows":
+        return 1.0
+    if context.teacher_source is None:  # a token per character, as there is no tokenizer yet
+        room = task.max_length_tokens - 2
+        return float(np.mean([len(windows([1] * characters(row), room)) for row in sample]))
+    pairs = [row.text_b for row in sample] if sample[0].text_b is not None else None
+    how = context.tokenizers[side], [row.text for row in sample], pairs, task.max_length_tokens, task.long_text
+    return len(context.data.kind.tokenize(*how)[0].input_ids) / len(sample)
 
 
 def vocabulary_findings(
@@ -272,7 +298,8 @@ def _tokens(context: RunContext, index: int) -> tuple[float, float]:
     else:
         picked = np.random.default_rng(config.seed).permutation(len(train))[:_SAMPLE]
         length = np.mean([min(config.task.max_length_tokens, 3 + characters(train[i])) for i in picked])
-        rows = len(train) * (1 + (config.augmentation.copies_per_row if config.augmentation else 0))
+        rows = round(len(train) * windows_per_row(context, train, "teacher"))
+        rows *= 1 + (config.augmentation.copies_per_row if config.augmentation else 0)
         tokens = float(length * rows)
     passes = _passes(config.stages[index].training, rows)
     return tokens * min(1.0, passes), passes

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
 import paddle
 
 from ..data.rows import EncodedRows
+from ..data.windows import by_row
 from ..kinds import Kind
 from ..kinds.metrics import Scored
 from ..models.build import last_states
@@ -25,13 +27,15 @@ def predict(
 ) -> Scored:
     """`predict_outputs` of labelled rows, with what is right. `labels` are the label names."""
     assert rows.gold is not None, "only labelled rows are scored"
-    return Scored(predict_outputs(model, kind, rows, pad_id, batch_size, states), rows.gold, labels, rows.groups)
+    outputs = predict_outputs(model, kind, rows, pad_id, batch_size, states)
+    gold = by_row(rows.rows, rows.gold, np.concatenate if kind.by_token else itemgetter(0))
+    return Scored(outputs, gold, labels, rows.row_groups)
 
 
 def predict_outputs(
     model: Any, kind: Kind, rows: EncodedRows, pad_id: int, batch_size: int = 64, states: bool = False
 ) -> list[np.ndarray]:
-    """Each row's logits [answers, labels], float32; dropout off, no gradients.
+    """Each row's logits [answers, labels], float32, from those of its windows; dropout off, no gradients.
 
     With `states`, the last hidden states that its answers are made from: [answers, hidden].
     """
@@ -47,4 +51,4 @@ def predict_outputs(
                 outputs[index] = kind.states(value, places) if states else kind.answers(value, places)
     if was_training:
         model.train()
-    return outputs
+    return by_row(rows.rows, outputs, kind.whole)

@@ -270,7 +270,7 @@ class TestLearning:
 
 
 class TestWords:
-    """Rows of words: every word has a first piece, and a place unless the row was cut before it."""
+    """Rows of words: every word has a first piece, and a place in one window."""
 
     TOKENS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "play", "##ing", "北", "京"]
 
@@ -281,11 +281,84 @@ class TestWords:
         assert [row.tolist() for row in places] == [[1, 3, 4, 5], [1]]
         assert encoded.truncated == 0
 
-    def test_a_row_that_is_too_long_loses_whole_words(self):
+    def test_a_row_that_is_too_long_has_windows_of_whole_words(self):
         tokenizer = WordPieceTokenizer(self.TOKENS)
-        encoded, places = tokenizer.encode_words([["北", "playing", "京"]], max_length=4)
-        assert encoded.input_ids == [[2, 7, 3]] and places[0].tolist() == [1]
-        assert encoded.truncated == 1
+        encoded, places = tokenizer.encode_words([["京"], ["北", "playing", "京"]], max_length=4)
+        assert encoded.input_ids == [[2, 8, 3], [2, 7, 3], [2, 5, 6, 3], [2, 8, 3]]
+        assert encoded.rows.tolist() == [0, 1, 1, 1] and [of.tolist() for of in places] == [[1]] * 4
+        assert encoded.truncated == 0
+
+    def test_windows_overlap_by_a_quarter_and_each_word_belongs_to_one(self):
+        """Room for eight tokens, so two overlap; the overlap is divided in the middle, and the last window is full."""
+        tokenizer = WordPieceTokenizer([*self.TOKENS[:5], *"abcdefghijklmnopqrst"])
+        encoded, places = tokenizer.encode_words([list("abcdefghijklmnop")], max_length=10)
+        letters = ["".join(tokenizer.tokens[i] for i in ids[1:-1]) for ids in encoded.input_ids]
+        assert letters == ["abcdefgh", "ghijklmn", "ijklmnop"]
+        owned = [
+            "".join(tokenizer.tokens[ids[place]] for place in of)
+            for ids, of in zip(encoded.input_ids, places, strict=True)
+        ]
+        assert owned == ["abcdefg", "hijk", "lmnop"]
+        assert encoded.rows.tolist() == [0, 0, 0] and encoded.cut == [False]
+
+    def test_a_word_that_is_longer_than_a_window_is_cut_and_keeps_its_place(self):
+        tokenizer = WordPieceTokenizer(self.TOKENS)
+        encoded, places = tokenizer.encode_words([["京", "playinging", "北"]], max_length=4)
+        assert encoded.input_ids == [[2, 8, 3], [2, 5, 6, 3], [2, 7, 3]]
+        assert [of.tolist() for of in places] == [[1]] * 3 and encoded.cut == [True]
+
+    def test_two_tokenizers_side_by_side_have_windows_over_the_same_words(self):
+        """Each word takes the room of the longer of its two forms."""
+        words = WordPieceTokenizer(self.TOKENS)
+        special = ["[CLS]", "[SEP]", "[PAD]", "[UNK]", "[MASK]"]
+        letters = WordPieceTokenizer([*special, "北", "京", "p", *(f"##{letter}" for letter in "laying")])
+        row = [["北", "play", "京", "playing", "北"]]
+        one, other = (a.encode_words(row, 8, b) for a, b in ((words, letters), (letters, words)))
+        assert [[len(of) for of in side[1]] for side in (one, other)] == [[3, 1, 1]] * 2
+        assert one[0].input_ids == [[2, 7, 5, 8, 3], [2, 5, 6, 3], [2, 7, 3]]
+        assert (one[0].cut, other[0].cut) == ([False], [True]), "seven letters, room for six"
+
+
+class TestLongTexts:
+    """What becomes of a text that is longer than the room, which is eight tokens here."""
+
+    TEXT = "abcdefghijklmnop"
+
+    @pytest.mark.parametrize(
+        ("long_text", "kept", "cut"),
+        [
+            ("truncate", ["abcdefgh"], True),
+            ("head_tail", ["abklmnop"], True),  # a quarter, three quarters
+            ("windows", ["abcdefgh", "ghijklmn", "ijklmnop"], False),
+        ],
+    )
+    def test_single_texts(self, long_text, kept, cut):
+        tokenizer = WordPieceTokenizer([*TestWords.TOKENS[:5], *self.TEXT])
+        encoded = tokenizer.encode([" ".join(self.TEXT), "a b"], None, 10, long_text)
+        found = ["".join(tokenizer.tokens[i] for i in ids[1:-1]) for ids in encoded.input_ids]
+        assert found == [*kept, "ab"] and encoded.cut == [cut, False]
+        assert (encoded.rows is None) == (len(kept) == 1)
+
+    def test_of_a_pair_it_is_the_first_text(self):
+        """The second is kept up to half of the room, in every window."""
+        tokenizer = WordPieceTokenizer([*TestWords.TOKENS[:5], *self.TEXT])
+        texts = [" ".join(self.TEXT[:10])] * 2, [" ".join("nop"), " ".join(self.TEXT)]
+        encoded = tokenizer.encode(*texts, 11, "windows")
+        rows = [" ".join(tokenizer.tokens[i].strip("[]") for i in ids) for ids in encoded.input_ids]
+        assert rows == [
+            *("CLS a b c d e SEP n o p SEP", "CLS e f g h i SEP n o p SEP", "CLS f g h i j SEP n o p SEP"),
+            *("CLS a b c d SEP a b c d SEP", "CLS d e f g SEP a b c d SEP", "CLS g h i j SEP a b c d SEP"),
+        ]
+        assert encoded.rows.tolist() == [0, 0, 0, 1, 1, 1] and encoded.cut == [False, True]
+        (both,) = tokenizer.encode(*([column[0]] for column in texts), 11, "head_tail").input_ids
+        assert " ".join(tokenizer.tokens[i].strip("[]") for i in both) == "CLS a g h i j SEP n o p SEP"
+
+    def test_the_tail_of_a_giant_text_is_its_own(self):
+        tokenizer = WordPieceTokenizer(TestWords.TOKENS)
+        encoded = tokenizer.encode(["北" * 10_000_000 + "京京京"], None, 6, "head_tail")
+        assert encoded.input_ids == [[2, 7, 8, 8, 8, 3]] and encoded.cut == [True]
+        windows = tokenizer.encode(["北" * 70_000], None, 512, "windows")
+        assert windows.cut == [True], "65,536 characters are read"
 
 
 class TestGiantTexts:
@@ -296,7 +369,8 @@ class TestGiantTexts:
         giant = " " * 100_000 + "北京" * 10_000_000
         assert tokenizer.encode([giant], [giant], max_length=8).input_ids == [[2, 7, 8, 7, 3, 7, 8, 3]]
         encoded, places = tokenizer.encode_words([["京", "x" * 20_000_000, giant, "北"]], max_length=8)
-        assert encoded.input_ids == [[2, 8, 1, 3]] and places[0].tolist() == [1, 2]
+        assert encoded.input_ids == [[2, 8, 1, 3], [2, *[7, 8] * 3, 3], [2, 7, 3]]
+        assert [of.tolist() for of in places] == [[1, 2], [1], [1]] and encoded.cut == [True]
 
     def test_a_corpus_keeps_every_token(self):
         assert len(WordPieceTokenizer(TestWords.TOKENS).encode_plain(["北" * 100_000])[0]) == 100_000

@@ -16,7 +16,8 @@ from paddle_ernie_tiny.errors import InputError
 
 
 class ToldPredictor:
-    """Answers a text with itself in upper case; waits in a text "wait", fails at a text "fail" or "bad row"."""
+    """Answers a text with itself in upper case, its windows by commas; waits in a text "wait", fails at a text "fail"
+    or "bad row"."""
 
     def __init__(self, bundle, threads):
         self.manifest = SimpleNamespace(pair=False, max_length_tokens=16)
@@ -28,16 +29,20 @@ class ToldPredictor:
     def encode(self, texts, texts_b):
         if "bad row" in texts:
             raise ValueError("bad row")
-        return [SimpleNamespace(text=text, input_ids=[0] * 5) for text in texts]
+        words = [[SimpleNamespace(text=word, input_ids=[0] * 5) for word in text.split(",")] for text in texts]
+        return [SimpleNamespace(windows=windows) for windows in words]
 
-    def answer(self, rows, multiple_of):
-        texts = [row.text for row in rows]
+    def answer(self, windows, multiple_of):
+        texts = [window.text for window in windows]
         self.batches.append(texts)
         if "wait" in texts:
             self.go_on.wait(20)
         if "fail" in texts:
             raise ValueError("fail")
         return [text.upper() for text in texts]
+
+    def decode(self, row, answers):
+        return ",".join(answers)
 
 
 def in_queue(monkeypatch, check, **options):
@@ -118,3 +123,52 @@ def test_rows_that_were_given_up_are_not_computed_and_make_room(monkeypatch):
         assert [sorted(batch) for batch in queue.predictor.batches] == [["wait"], ["c", "d"]]
 
     in_queue(monkeypatch, check, queue_rows=2, max_texts=2)
+
+
+def test_the_windows_of_a_long_row_share_batches_and_come_together_in_order(monkeypatch):
+    async def check(queue, metrics):
+        first = await busy(queue)
+        asked = [asyncio.create_task(queue.answers(texts, None)) for texts in (["a,b,c,d,e", "f"], ["g"])]
+        await asyncio.sleep(0.1)
+        queue.predictor.go_on.set()
+        assert await first == ["WAIT"]
+        assert await asyncio.gather(*asked) == [["A,B,C,D,E", "F"], ["G"]]
+        assert [len(batch) for batch in queue.predictor.batches] == [1, 3, 3, 1]
+
+    in_queue(monkeypatch, check, batch_size=3)
+
+
+def test_the_queue_is_bounded_by_windows(monkeypatch):
+    """What it can never hold is refused for good, what it cannot hold now is to be sent again."""
+
+    async def check(queue, metrics):
+        with pytest.raises(Problem) as problem:
+            await queue.answers(["a,b,c,d,e"], None)
+        assert problem.value.code == "invalid_request" and "5 windows" in problem.value.message
+        assert await queue.answers(["a,b,c,d"], None) == ["A,B,C,D"]
+        first = await busy_again(queue)
+        waiting = asyncio.create_task(queue.answers(["a,b"], None))
+        third = asyncio.create_task(queue.answers(["c,d,e"], None))
+        await asyncio.sleep(0.05)
+        queue.predictor.go_on.set()
+        assert await first == ["WAIT"] and await waiting == ["A,B"]
+        with pytest.raises(Problem) as problem:
+            await third
+        assert problem.value.code == "busy"
+
+    async def busy_again(queue):
+        queue.predictor.batches.clear()
+        return await busy(queue)
+
+    in_queue(monkeypatch, check, queue_rows=4, max_texts=4)
+
+
+def test_a_failure_in_one_window_fails_its_row_and_drops_the_others(monkeypatch):
+    async def check(queue, metrics):
+        with pytest.raises(Problem) as problem:
+            await queue.answers(["a,fail,b,c"], None)
+        assert problem.value.code == "internal"
+        assert await queue.answers(["d"], None) == ["D"]
+        assert queue.predictor.batches == [["a", "fail"], ["d"]]
+
+    in_queue(monkeypatch, check, batch_size=2)

@@ -1,5 +1,7 @@
 """A student with a vocabulary of its own: each model reads a row in its own ids, and labels are what they share."""
 
+from dataclasses import replace
+
 import numpy as np
 import paddle
 import pytest
@@ -34,8 +36,15 @@ def examples(kind, count=22):
 
 
 def pair(kind, max_length=12):
-    """The same rows in both models' ids."""
-    return PairedRows(*(kind.encode(side, examples(kind), max_length) for side in (STUDENTS, TEACHERS)))
+    """The same rows in both models' ids; of tagged ones, the same windows."""
+    how = examples(kind), max_length, kind.long_texts[0]
+    sides = (STUDENTS, TEACHERS), (TEACHERS, STUDENTS)
+    return PairedRows(*(kind.encode(side, *how, beside) for side, beside in sides))
+
+
+def by_window(model, kind, rows, pad_id):
+    """What a model answers to each window."""
+    return predict_outputs(model, kind, replace(rows, rows=None), pad_id)
 
 
 def trainer_of(kind, rows, folder, cache=None):
@@ -64,7 +73,7 @@ def test_the_teacher_answers_on_its_own_ids(kind, tmp_path):
     rows = pair(kind)
     assert not np.array_equal(rows.student.lengths, rows.teacher.lengths)
     trainer, numbers = trainer_of(kind, rows, tmp_path), [3, 0, 7, 12]
-    expected = predict_outputs(trainer.teacher.model, kind, rows.teacher, TEACHERS.pad_id)
+    expected = by_window(trainer.teacher.model, kind, rows.teacher, TEACHERS.pad_id)
     inputs = batch_of(trainer, numbers)
     labels = inputs.pop("labels").numpy()
     found = trainer.ask_teacher(inputs).logits.numpy()
@@ -72,16 +81,15 @@ def test_the_teacher_answers_on_its_own_ids(kind, tmp_path):
     np.testing.assert_array_equal(inputs["input_ids"].numpy()[0, : rows.student.lengths[3]], rows.student.input_ids[3])
     for place, number in enumerate(numbers):
         own = found[place][labels[place] != IGNORED] if kind.by_token else found[place][None]
-        words = len(rows.student.places[number]) if kind.by_token else 1  # its own tokens are more, and are cut
-        np.testing.assert_allclose(own, expected[number][:words], atol=1e-6)
+        np.testing.assert_allclose(own, expected[number], atol=1e-6)
 
 
 def test_the_soft_label_is_between_answers_to_the_same_row(kind, tmp_path):
     rows, numbers = pair(kind), [1, 4, 9]
     trainer = trainer_of(kind, rows, tmp_path)
     trainer.model.eval()
-    taught = predict_outputs(trainer.teacher.model, kind, rows.teacher, TEACHERS.pad_id)
-    own = predict_outputs(trainer.model.classifier, kind, rows.student, STUDENTS.pad_id)
+    taught = by_window(trainer.teacher.model, kind, rows.teacher, TEACHERS.pad_id)
+    own = by_window(trainer.model.classifier, kind, rows.student, STUDENTS.pad_id)
     one = np.concatenate([taught[number][: len(own[number])] for number in numbers])
     other = np.concatenate([own[number] for number in numbers])
     probabilities = np.exp(one) / np.exp(one).sum(-1, keepdims=True)
@@ -92,21 +100,23 @@ def test_the_soft_label_is_between_answers_to_the_same_row(kind, tmp_path):
     assert float(values["soft_label"]) == pytest.approx(expected, rel=1e-5)
 
 
-def test_words_that_one_of_both_cuts_off_are_left_out():
-    """Ten letters of the student's tokens are two or three words, of the teacher's tokens ten."""
+def test_windows_of_tagged_rows_are_the_same_words_in_both():
+    """Ten letters of the student's tokens are three words, of the teacher's tokens ten: the letters decide."""
     kind = KINDS["token_classification"]
     row = [TokenExample(("play", "red", "blue", "go"), (0, 1, 1, 0), 1)]
-    short, long = (kind.encode(STUDENTS, row, length) for length in (10, 30))
-    assert [len(places) for places in (*short.places, *long.places)] == [2, 4]
-    for student, teacher, both in (
-        (short, kind.encode(TEACHERS, row, 10), 2),
-        (long, kind.encode(TEACHERS, row, 5), 3),
-    ):
-        item = PairedRows(student, teacher)[0]
-        places = student.places[0]
-        assert item["labels"][places].tolist() == [0, 1, 1, IGNORED][:both] + [IGNORED] * (len(places) - both)
-        assert item["teacher_at"][places[:both]].tolist() == [1, 2, 3][:both], "the teacher has one token per word"
-        np.testing.assert_array_equal(student.labels[0][places], [0, 1, 1, 0][: len(places)])  # as it was
+    student, teacher = (
+        kind.encode(STUDENTS, row, 10, "windows", TEACHERS),
+        kind.encode(TEACHERS, row, 10, "windows", STUDENTS),
+    )
+    rows = PairedRows(student, teacher)
+    assert [[TEACHERS.tokens[i] for i in ids[1:-1]] for ids in teacher.input_ids] == [["play", "red"], ["blue", "go"]]
+    for number, labels in ((0, [0, 1]), (1, [1, 0])):
+        item, places = rows[number], student.places[number]
+        assert item["labels"][places].tolist() == labels
+        assert (item["labels"] != IGNORED).sum() == 2, "a word has one label"
+        assert item["teacher_at"][places].tolist() == [1, 2], "the teacher has one token per word"
+    with pytest.raises(ValueError, match="the windows"):
+        PairedRows(student, kind.encode(TEACHERS, row, 10))
 
 
 def test_cached_answers_are_those_of_an_online_teacher(kind, tmp_path):

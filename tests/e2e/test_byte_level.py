@@ -71,7 +71,7 @@ def test_every_folder_of_the_run_has_the_teacher_s_ids(run):
 def test_the_bundle_answers_pairs_with_the_ids_of_transformers(run):
     predictor = Predictor(run.root / "bundle")
     theirs = Tokenizer.from_file(str(run.folder / "teacher" / "tokenizer.json"))
-    (row,) = predictor.encode(["the room is good"], [" Café 不错"])
+    (row,) = predictor.encode(["the room is good"], [" Café 不错"])[0].windows
     assert row.input_ids == theirs.encode("the room is good", " Café 不错").ids
     assert row.token_type_ids == [0] * len(row.input_ids)
     lines = "the room is good\t Café 不错\nworst\tworst\n"

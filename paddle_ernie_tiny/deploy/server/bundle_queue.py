@@ -8,12 +8,14 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from ...errors import ErnieTinyError
-from ...kinds import Row
+from ...kinds import Row, Window
 from ..predictor import Predictor
 from .messages import Problem
 from .middleware import Metrics
@@ -25,17 +27,31 @@ LENGTH_MULTIPLE = 8  # lengths are rounded up to it: an engine prepares itself a
 
 
 @dataclass(eq=False)
-class Waiting:
-    """One tokenised row of a request, and the future of its answer."""
+class AskedRow:
+    """One row of a request, the logits of its windows as they come, and the future of its answer."""
 
     row: Row
-    length: int  # that it is padded to
     future: asyncio.Future[Any]
+    logits: dict[int, np.ndarray] = field(default_factory=dict)  # by the window's place
+
+
+@dataclass(eq=False)
+class Waiting:
+    """A window of a row; most rows are one."""
+
+    asked: AskedRow
+    place: int  # in the row
+    length: int  # that it is padded to
     arrived: float
+
+    @property
+    def window(self) -> Window:
+        """Its token ids."""
+        return self.asked.row.windows[self.place]
 
 
 class BundleQueue:
-    """A loaded bundle, the rows that wait for it, and the thread that owns it.
+    """A loaded bundle, the rows (of long ones, the windows) that wait for it, and the thread that owns it.
 
     Everything that costs time (tokenising, the forward pass) happens in that thread, outside Python's global lock for
     the most part; all the rest belongs to the event loop. Raises InputError when the bundle cannot be served.
@@ -46,18 +62,19 @@ class BundleQueue:
         self.predictor = Predictor(bundle, threads=options.threads)
         text = ["预热 warm-up"]
         self.predictor.predict(text, text if self.predictor.manifest.pair else None)
-        self._rate = 50.0  # rows per second, a moving average; the first guess only shapes the first Retry-After
+        self._rate = 50.0  # windows per second, a moving average; the first guess only shapes the first Retry-After
         self._encoding, self._waiting = 0, list[Waiting]()  # rows that no batch has taken yet
         metrics.queue_rows.labels(name).set_function(self._queued)
         self._arrived = asyncio.Event()  # or some that were expected will not come
         self._thread = ThreadPoolExecutor(1, thread_name_prefix=f"bundle-{name}")
 
     async def answers(self, texts: list[str], texts_b: list[str] | None) -> list[Any]:
-        """The answers, in order. Raises Problem: 429 when the queue has no room for all of them, 500 when it fails."""
-        if self._queued() + len(texts) > self._options.queue_rows:
-            seconds = max(1, math.ceil(self._queued() / self._rate))
-            what = f"{self._queued()} rows are waiting, at most {self._options.queue_rows} may"
-            raise Problem("busy", what, None, f"try again in {seconds} s", {"Retry-After": str(seconds)})
+        """The answers, in order.
+
+        Raises Problem: 422 for more windows than the queue can hold, 429 when it has no room for all of them now, 500
+        when it fails.
+        """
+        self._require_room(len(texts))
         arrived = time.monotonic()
         self._encoding += len(texts)
         try:
@@ -65,10 +82,24 @@ class BundleQueue:
         finally:
             self._encoding -= len(texts)
             self._arrived.set()
+        count, most = sum(len(row.windows) for row in rows), self._options.queue_rows
+        if count > most:
+            what = f"the texts take {count} windows of the model's length, and at most {most} may wait"
+            raise Problem("invalid_request", what, "body", "send fewer or shorter texts per request")
+        self._require_room(count)
         loop, longest = asyncio.get_running_loop(), self.predictor.manifest.max_length_tokens
-        new = [Waiting(row, rounded_length(len(row.input_ids), longest), loop.create_future(), arrived) for row in rows]
-        self._waiting += new
-        return await asyncio.gather(*(row.future for row in new))
+        asked = [AskedRow(row, loop.create_future()) for row in rows]
+        for of_row in asked:
+            for place, window in enumerate(of_row.row.windows):
+                length = rounded_length(len(window.input_ids), longest)
+                self._waiting.append(Waiting(of_row, place, length, arrived))
+        return await asyncio.gather(*(of_row.future for of_row in asked))
+
+    def _require_room(self, count: int) -> None:
+        if self._queued() + count > self._options.queue_rows:
+            seconds = max(1, math.ceil(self._queued() / self._rate))
+            what = f"{self._queued()} rows are waiting, at most {self._options.queue_rows} may"
+            raise Problem("busy", what, None, f"try again in {seconds} s", {"Retry-After": str(seconds)})
 
     def start(self) -> None:
         """Begins to answer, in the event loop that runs."""
@@ -86,7 +117,7 @@ class BundleQueue:
     async def _run(self) -> None:
         while True:
             await self._until_due()
-            self._waiting = [row for row in self._waiting if not row.future.done()]  # without those that gave up
+            self._waiting = [one for one in self._waiting if not one.asked.future.done()]  # without those that gave up
             if self._waiting:
                 picked = set(pick_batch([row.length for row in self._waiting], self._options.batch_size))
                 batch = [row for place, row in enumerate(self._waiting) if place in picked]
@@ -111,18 +142,29 @@ class BundleQueue:
     async def _answer(self, batch: list[Waiting]) -> None:
         start, padded = time.perf_counter(), max(row.length for row in batch)
         try:
-            answers = await self._in_thread(self.predictor.answer, [row.row for row in batch], padded)
+            answered = await self._in_thread(self._compute, batch, padded)
         except Problem as problem:
             for row in batch:
-                if not row.future.done():
-                    row.future.set_exception(problem)
+                if not row.asked.future.done():
+                    row.asked.future.set_exception(problem)
             return
         seconds = time.perf_counter() - start
         self._rate += 0.1 * (len(batch) / seconds - self._rate)
-        self._metrics.observe_batch(self._name, [len(row.row.input_ids) for row in batch], padded, seconds)
-        for row, answer in zip(batch, answers, strict=True):
-            if not row.future.done():
-                row.future.set_result(answer)
+        self._metrics.observe_batch(self._name, [len(row.window.input_ids) for row in batch], padded, seconds)
+        for asked, answer in answered:
+            if not asked.future.done():
+                asked.future.set_result(answer)
+
+    def _compute(self, batch: list[Waiting], padded: int) -> list[tuple[AskedRow, Any]]:
+        """In the thread: the logits of a batch, and the answers to the rows whose last window is among them."""
+        for waiting, logits in zip(batch, self.predictor.answer([one.window for one in batch], padded), strict=True):
+            waiting.asked.logits[waiting.place] = logits
+        touched = {id(waiting.asked): waiting.asked for waiting in batch}.values()
+        whole = [asked for asked in touched if len(asked.logits) == len(asked.row.windows)]
+        return [
+            (asked, self.predictor.decode(asked.row, [asked.logits[place] for place in range(len(asked.logits))]))
+            for asked in whole
+        ]
 
     async def _in_thread(self, function: Callable[..., Any], *arguments: Any) -> Any:
         try:

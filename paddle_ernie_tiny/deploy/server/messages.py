@@ -16,6 +16,7 @@ from pydantic_core import ErrorDetails, from_json
 from starlette.requests import Request
 from starlette.responses import Response
 
+from ...kinds import LONG_TEXTS
 from ...text_rule import PATTERN, text_fault
 from ..bundle import Manifest
 from .options import ServeOptions
@@ -38,6 +39,9 @@ CODES = {
 }
 _JSON_TYPES = {dict: "an object", list: "a list", str: "a string", bool: "a boolean", type(None): "null"}
 _LAST_PIECES_SECONDS = 0.5  # for what came before the client's end, and is on its way through the event loop
+_LONG_TEXT = (
+    "truncate: the end is left out; head_tail: the middle; windows: it is read in overlapping parts, and nothing is"
+)
 _CLOSED = ConfigDict(extra="forbid")
 
 Shapes = dict[tuple[str, bool], type[BaseModel]]  # of a body, by (the model that is asked, is there a list of rows?)
@@ -213,6 +217,8 @@ def answer_model(manifests: Iterable[Manifest]) -> type[BaseModel]:
     for task_type, manifest in {manifest.task_type: manifest for manifest in manifests}.items():
         types = {"text": str, **({"text_b": str} if manifest.pair else {}), **manifest.kind.answer_fields}
         fields: dict[str, Any] = {name: (of_type, ...) for name, of_type in types.items()}
+        cut = Field(False, description="a part of the text was left out; only where it is true")
+        fields["truncated"] = (bool, cut)
         rows.append(create_model(task_type.title().replace("_", "") + "Row", __config__=_CLOSED, **fields))
     results: Any = (list[Union[tuple(rows)]], ...)  # type: ignore[misc]  # noqa: UP007
     latency: Any = (float, Field(description="from the request's last byte to the answer, in the server"))
@@ -227,7 +233,8 @@ class ServedModel(BaseModel):
     task: str
     task_type: str = Field(description="the kind of task; after pair_ if a row is two texts")
     labels: list[str]
-    max_length_tokens: int = Field(description="what is longer is cut off at the end")
+    max_length_tokens: int = Field(description="what a forward pass takes; `long_text` says what becomes of the rest")
+    long_text: Literal[LONG_TEXTS] = Field(description=_LONG_TEXT)  # type: ignore[valid-type]
     precision: str
     parameters: int
 

@@ -188,6 +188,7 @@ def _add_predictions(app: FastAPI, service: ServerContext) -> dict[str, Any]:
         summary="Answer one text or many",
         dependencies=guard,
         response_model=messages.answer_model(manifests.values()),
+        response_model_exclude_unset=True,  # `truncated` is said where it is true
         response_description="The answers, in the order of the texts.",
         responses=documented(400, 404, 405, 408, 413, 415, 422, 429, 500, 503, *also),
         openapi_extra={"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}},
@@ -215,7 +216,12 @@ def _add_predictions(app: FastAPI, service: ServerContext) -> dict[str, Any]:
 
     @app.get("/v1/models", summary="The models and their labels", dependencies=guard, responses=documented(405, *also))
     async def models() -> Models:
-        return Models(models=[ServedModel(name=name, **vars(manifest)) for name, manifest in manifests.items()])
+        return Models(
+            models=[
+                ServedModel(**{**vars(manifest), "name": name, "long_text": manifest.reading})
+                for name, manifest in manifests.items()
+            ]
+        )
 
     return found["$defs"]
 

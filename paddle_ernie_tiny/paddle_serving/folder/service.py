@@ -28,7 +28,8 @@ NAME = "ernie_tiny"
 BAD_REQUEST = 51  # Paddle Serving leaves 51 to 99 to the service's own errors
 MAX_TEXTS = 1000  # per request
 BATCH_SIZE = 32  # rows per forward pass
-ROWS = "rows"  # [(place in the request, Row)] of a batch; travels with the batch
+MAX_WINDOWS = 10_000  # of a request's texts together: a long text may have several
+ROWS = "rows"  # [(place in the request, Row, its window)] of a batch; travels with the batch
 
 
 class BadRequest(ValueError):
@@ -43,7 +44,7 @@ class TextOp(Op):
         settings = json.loads((HERE / "service.json").read_text(encoding="utf-8"))
         self.kind, self.pair = KINDS[settings["kind"]], settings["pair"]
         self.labels, self.output = settings["labels"], settings["output"]
-        self.max_length, self.unit = settings["max_length_tokens"], settings["unit"]
+        self.reading = settings["max_length_tokens"], settings["long_text"], settings["unit"]
         self.tokenizer = read_tokenizer(HERE)
 
     def preprocess(self, input_dicts: dict, data_id: int = 0, log_id: int = 0) -> tuple:
@@ -53,12 +54,15 @@ class TextOp(Op):
             texts, texts_b = read_texts(request, self.pair)
         except BadRequest as error:
             return None, False, BAD_REQUEST, str(error)
-        rows = self.kind.rows(self.tokenizer, texts, texts_b, self.max_length, self.unit)
-        ordered = sorted(enumerate(rows), key=lambda item: len(item[1].input_ids))
+        rows = self.kind.rows(self.tokenizer, texts, texts_b, *self.reading)
+        parts = [(place, row, number) for place, row in enumerate(rows) for number in range(len(row.windows))]
+        if len(parts) > MAX_WINDOWS:
+            return None, False, BAD_REQUEST, f"the texts take {len(parts)} windows; send fewer or shorter texts"
+        ordered = sorted(parts, key=lambda part: len(part[1].windows[part[2]].input_ids))
         feeds = [
             {
-                "input_ids": pad_batch([row.input_ids for _, row in batch], self.tokenizer.pad_id),
-                "token_type_ids": pad_batch([row.token_type_ids for _, row in batch], 0),
+                "input_ids": pad_batch([row.windows[n].input_ids for _, row, n in batch], self.tokenizer.pad_id),
+                "token_type_ids": pad_batch([row.windows[n].token_type_ids for _, row, n in batch], 0),
                 ROWS: batch,
             }
             for batch in (ordered[start : start + BATCH_SIZE] for start in range(0, len(ordered), BATCH_SIZE))
@@ -75,12 +79,16 @@ class TextOp(Op):
 
     def postprocess(self, input_data: dict, fetch_data: list[dict], data_id: int = 0, log_id: int = 0) -> tuple:
         """The answers as JSON, in the order of the texts."""
-        answers = {}
+        rows, logits = {}, {}
         for batch in fetch_data:
-            for (place, row), output in zip(batch[ROWS], batch[self.output]):  # noqa: B905  (Python 3.9 has no strict)
-                answer = self.kind.decode(row, self.kind.answers(output, row.places), self.labels)
-                answers[place] = self.kind.as_json(answer)
-        return {"results": json.dumps([answers[place] for place in sorted(answers)])}, None, ""
+            for (place, row, number), output in zip(batch[ROWS], batch[self.output]):  # noqa: B905  (Python 3.9)
+                rows[place] = row
+                logits[place, number] = self.kind.answers(output, row.windows[number].places)
+        answers = []
+        for place, row in sorted(rows.items()):
+            whole = self.kind.whole([logits[place, number] for number in range(len(row.windows))])
+            answers.append(self.kind.as_json(self.kind.decode(row, whole, self.labels)))
+        return {"results": json.dumps(answers)}, None, ""
 
 
 def read_texts(request: dict[str, str], pair: bool) -> tuple[list[str], list[str] | None]:

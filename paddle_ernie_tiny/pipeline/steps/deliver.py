@@ -77,6 +77,7 @@ def export_request(context: RunContext, checkpoint: Path, out: Path) -> ExportRe
         texts_b=rows.texts_b,
         unit=data.kind.unit(data.train),
         max_length_tokens=config.task.max_length_tokens,
+        long_text=config.task.long_text,
         tolerance=config.export.tolerance,
         table=asdict(data.table),
     )
