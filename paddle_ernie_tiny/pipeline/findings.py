@@ -195,9 +195,10 @@ def _sample_of(context: RunContext, rows: Sequence[Any]) -> list[Any]:
 
 def windows_per_row(context: RunContext, rows: Sequence[Any], side: Side = "student") -> float:
     """How many windows one of `rows` has on average, by a sample; 1 where the end or the middle is left out."""
-    task, sample = context.config.task, _sample_of(context, rows)
+    task = context.config.task
     if task.long_text != "windows":
         return 1.0
+    sample = _sample_of(context, rows)
     if context.teacher_source is None:  # a token per character, as there is no tokenizer yet
         room = task.max_length_tokens - 2
         return float(np.mean([len(windows([1] * characters(row), room)) for row in sample]))

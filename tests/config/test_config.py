@@ -166,6 +166,11 @@ def test_a_stage_objective_changes_only_what_it_names(config_file):
         ),
         ({"objective": {"layer_map": [1, 2]}}, "layer_map names 2 teacher layers"),
         ({"baseline": {"max_steps": 1, "num_train_epochs": 1}}, "not both"),
+        ({"task": {"name": "t", "long_text": "middle"}}, "'truncate', 'head_tail' or 'windows'"),
+        (
+            {"task": {"name": "t", "kind": "token_classification", "long_text": "truncate"}},
+            "every word of a token_classification task has a tag: leave long_text out",
+        ),
         ({"task": {"name": "t", "labels": ["a", "b", "c"], "metric": "f1"}}, "metric f1 is for two labels"),
         ({"seed": True}, "seed"),
         ({"seed": 2**32}, "less than 4294967296"),

@@ -90,6 +90,7 @@ SENSE = [
     ("architecture", {"hidden_size": 8}, "architecture: expected a whole number above 0 for each of num_hidden_layers"),
     ("architecture", {"graph": 1}, "architecture: graph: expected served or plain"),
     ("unit", "word", "unit is 'word' for a classification task"),
+    ("long_text", "middle", "long_text: Input should be 'truncate', 'head_tail' or 'windows'"),
     ("inputs", [], "inputs: expected input_ids and token_type_ids"),
     ("outputs", [OUTPUT, OUTPUT], "outputs: expected one of float32 [-1, 2]"),
     ("outputs", [{**OUTPUT, "dtype": "int64"}], "outputs: expected one of float32 [-1, 2]"),
@@ -125,6 +126,10 @@ def test_a_field_of_a_wrong_type_or_without_sense_is_refused(folder, key, value,
         ({"task_type": "pair_token_classification", "unit": "word"}, "a row of token_classification is one text"),
         ({"task_type": "token_classification"}, "unit is None for a token_classification task"),
         ({"task_type": "token_classification", "unit": "word"}, "outputs: expected one of float32 [-1, -1, 2]"),
+        (
+            {"task_type": "token_classification", "unit": "word", "long_text": "head_tail"},
+            "long_text is head_tail for a token_classification task",
+        ),
         ({"task_type": "regression", "metric": "pearson"}, "one output, but 2 labels are named"),
     ],
 )

@@ -1,12 +1,16 @@
 """The predictor: threads that share weights, and ways to run that it refuses."""
 
+import shutil
 import threading
 
 import numpy as np
 import pytest
 
+from paddle_ernie_tiny.deploy.bundle import read_manifest, write_manifest
 from paddle_ernie_tiny.deploy.predictor import Predictor
 from paddle_ernie_tiny.errors import InputError
+
+from ..bundles import CHARACTERS
 
 
 def test_clones_in_threads_answer_as_one_predictor_does(classifier):
@@ -74,3 +78,56 @@ def test_a_gpu_where_paddle_has_none_is_refused(classifier):
 def test_a_text_that_is_refused_is_named_by_its_place(classifier, text, message):
     with pytest.raises(InputError, match=rf"texts\[1\]: {message}"):
         Predictor(classifier.folder).predict(["天地", text])
+
+
+def test_a_tagger_reads_the_whole_text(tagger):
+    """A text three times as long as the bundle takes: each word as in a forward pass over its window alone."""
+    predictor, text = Predictor(tagger.folder), (CHARACTERS * 3)[:95]
+    row = predictor.encode([text])[0]
+    assert [len(window.places) for window in row.windows] == [26, 23, 21, 25] and not row.truncated
+    one_by_one = np.concatenate([predictor.answer([window])[0] for window in row.windows])
+    (logits,) = predictor.outputs([list(text)], batch_size=3)
+    np.testing.assert_allclose(logits, one_by_one, atol=1e-5)
+    short = predictor.outputs([list(text[:30])])[0]
+    np.testing.assert_allclose(logits[:26], short[:26], atol=1e-5, err_msg="the first window is that text")
+    answers = predictor.predict(["天地", text, "玄"], batch_size=2)
+    expected = predictor.decode(row, [one_by_one])
+    assert [entity.start for entity in answers[1]] == [entity.start for entity in expected] and len(answers) == 3
+    assert {entity.start for entity in answers[1]} & set(range(60, 95)), "entities are found at its end too"
+    assert answers[1] == predictor.predict([text])[0] and not answers[1].truncated
+    assert "truncated" not in predictor.kind.as_json(answers[1])
+
+
+def test_an_answer_says_where_something_was_left_out(classifier, pair_regressor, tagger):
+    for small, texts in ((classifier, ["天" * 40, "天" * 30]), (pair_regressor, ["天" * 16, "天" * 15])):
+        predictor = Predictor(small.folder)
+        answers = predictor.predict(texts, ["地" * 14, "地" * 14] if small is pair_regressor else None)
+        assert [answer.truncated for answer in answers] == [True, False]
+        assert [predictor.kind.as_json(answer).get("truncated") for answer in answers] == [True, None]
+    predictor = Predictor(tagger.folder)
+    beyond, inside = (
+        predictor.decode(row, [np.zeros((65_536, 3))]) for row in predictor.encode(["天 " * 65_537, "天 " * 65_536])
+    )
+    assert beyond.truncated and not inside.truncated
+    assert predictor.kind.as_json(beyond) == {"entities": [], "truncated": True}
+
+
+@pytest.mark.parametrize("long_text", ["head_tail", "windows"])
+def test_a_bundle_says_how_it_reads_long_texts(classifier, tmp_path, long_text):
+    """Older bundles, which do not say, cut texts at their end."""
+    folder, text = tmp_path / "bundle", (CHARACTERS * 2)[:70]
+    shutil.copytree(classifier.folder, folder)
+    manifest = read_manifest(folder)
+    assert manifest.long_text == "truncate"
+    for value in (None, long_text):
+        manifest.long_text = value
+        write_manifest(folder, manifest)
+        cut = Predictor(folder).predict([text])[0]
+        plain = Predictor(classifier.folder)
+        expected = plain.logits([text[:30]])[0]
+        if value == "head_tail":
+            expected = plain.logits([text[:7] + text[-23:]])[0]
+        elif value == "windows":
+            expected = plain.logits([text[0:30], text[23:53], text[40:70]]).mean(axis=0)
+        np.testing.assert_allclose(Predictor(folder).logits([text])[0], expected, atol=1e-5)
+        assert cut.truncated == (value != "windows") and cut.label == plain.labels[int(expected.argmax())]

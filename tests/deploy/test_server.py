@@ -38,6 +38,30 @@ def test_one_row_and_many_of_every_kind(server, bundles, name):
     assert many["results"][1]["text"] == TEXT
 
 
+def test_long_texts_are_read_in_windows_or_said_to_be_cut(server, bundles):
+    """As `predict` does, window by window among the rows of others."""
+    predictor, text = Predictor(bundles["tags"]), ("王小明在北京" * 40)[:200]
+    expected = answer_rows(predictor, [text, TEXT], None, predictor.predict([text, TEXT]))
+    before = _metric(server, 'ernie_tiny_batch_rows_sum{model="tags"}')
+    found = server.ask(body={"model": "tags", "texts": [text, TEXT]}).json()["results"]
+    assert _metric(server, 'ernie_tiny_batch_rows_sum{model="tags"}') - before == 6, (
+        "room for 58 of 200 words, and TEXT"
+    )
+    assert [answer["text"] for answer in found] == [text, TEXT]
+    for own, theirs in zip(found, expected, strict=True):
+        spans = [[(e["start"], e["end"], e["label"]) for e in answer["entities"]] for answer in (own, theirs)]
+        assert spans[0] == spans[1] and "truncated" not in own
+    cut = server.ask(body={"model": "classification", "texts": [text, TEXT]}).json()["results"]
+    assert [answer.get("truncated") for answer in cut] == [True, None]
+
+
+def test_more_windows_than_may_wait_are_refused(server):
+    """64 texts of 1000 characters, which the options allow, are 64 * 23 windows, and the queue holds 200."""
+    reply = server.ask(body={"model": "tags", "texts": ["王小明在北京" * 166] * 64})
+    assert reply.status == 422 and "windows" in reply.json()["error"]["message"]
+    assert server.ask(body={"model": "tags", "text": TEXT}).status == 200
+
+
 def test_requests_of_many_clients_get_their_own_answers_and_share_batches(server):
     texts = [TEXT[: 1 + i % 12] for i in range(96)]
     alone = {text: server.ask(body={"model": "classification", "text": text}).json()["results"][0] for text in texts}
@@ -65,6 +89,7 @@ def _metric(server, name):
 def test_the_models_are_listed(server, bundles):
     models = server.ask("/v1/models").json()["models"]
     assert [model["name"] for model in models] == list(bundles)
+    assert [model["long_text"] for model in models] == ["truncate", "truncate", "truncate", "windows"]
     assert models[1]["task_type"] == "pair_classification" and models[1]["labels"] == ["different", "same"]
 
 

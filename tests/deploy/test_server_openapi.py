@@ -40,6 +40,7 @@ def test_a_result_has_the_fields_of_its_kind_of_task(server):
         "PairRegressionRow": ["text", "text_b", "score"],
         "TokenClassificationRow": ["text", "entities"],
     }
-    assert {name: list(schemas[name]["properties"]) for name in rows} == rows
+    assert {name: list(schemas[name]["properties"]) for name in rows} == {k: [*v, "truncated"] for k, v in rows.items()}
+    assert {name: schemas[name]["required"] for name in rows} == rows, "truncated is said only where it is true"
     results = schemas["Answers"]["properties"]["results"]["items"]["anyOf"]
     assert [row["$ref"].rpartition("/")[2] for row in results] == list(rows)

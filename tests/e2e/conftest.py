@@ -162,7 +162,8 @@ def tagger(unstarted, tmp_path_factory) -> TinyRun:
         sentences = [tagged_sentence(rng) for _ in range(count)]
         blocks = ["".join(f"{w} {t}\n" for w, t in zip(*sentence, strict=True)) for sentence in sentences]
         (run.folder / f"{split}.bio").write_text("\n".join(blocks), encoding="utf-8")
-    run.config["task"] = {"name": "people-and-places", "kind": "token_classification", "max_length_tokens": 32}
+    # room for seven of up to 13 characters: most sentences are two windows, or three
+    run.config["task"] = {"name": "people-and-places", "kind": "token_classification", "max_length_tokens": 9}
     run.config["data"] = {split: str(run.folder / f"{split}.bio") for split in ("train", "dev", "test")}
     run.config["teacher"]["finetune"]["max_steps"] = 40
     run.write()
@@ -183,7 +184,7 @@ def regressor(unstarted, tmp_path_factory) -> TinyRun:
             shared = len(set(first) & set(second)) / len(set(first) | set(second))
             lines.append(f"{first}\t{second}\t{5 * shared:.2f}")
         (run.folder / f"{split}.tsv").write_text("\n".join(lines) + "\n", encoding="utf-8")
-    run.config["task"] = {"name": "overlap", "kind": "regression", "max_length_tokens": 48}
+    run.config["task"] = {"name": "overlap", "kind": "regression", "max_length_tokens": 16, "long_text": "windows"}
     run.config["data"]["columns"] = {"text": "text_a", "text_b": "text_b", "label": "score"}
     run.write()
     done = ernie_tiny("run", run.file)

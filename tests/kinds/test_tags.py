@@ -1,8 +1,10 @@
 """Entities from tags, their F1, and the units of raw text."""
 
+import numpy as np
 import pytest
 
 from paddle_ernie_tiny.data.rows import TokenExample
+from paddle_ernie_tiny.kinds import KINDS, Row
 from paddle_ernie_tiny.kinds.token_classification import (
     entities,
     entity_f1,
@@ -80,3 +82,12 @@ def test_words_that_prediction_cuts_in_another_way_are_named():
     _, warning = said(["I", "am"], ["New York", "is"], ["I", "do"])
     assert warning.startswith("warning: data.train: raw text is tagged by word")
     assert "1 of 3 rows are cut into other words" in warning and "'New York' in the row of line 5" in warning
+
+
+def test_an_entity_across_a_seam_is_found_once():
+    """Two windows answer for one word each of 王明; together they are one entity."""
+    kind, labels = KINDS["token_classification"], ["O", "B-PER", "I-PER"]
+    first, second = np.log([[0.8, 0.1, 0.1], [0.1, 0.7, 0.2]]), np.log([[0.1, 0.0001, 0.9], [0.9, 0.05, 0.05]])
+    answer = kind.decode(Row("见王明了", [], False, "character"), kind.whole([first, second]), labels)
+    assert [(entity.label, entity.text, entity.start, entity.end) for entity in answer] == [("PER", "王明", 1, 3)]
+    assert answer[0].probability == pytest.approx((0.7 + 0.9 / 1.0001) / 2)

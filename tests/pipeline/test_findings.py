@@ -18,10 +18,11 @@ from paddle_ernie_tiny.pipeline.findings import data_findings, vocabulary_findin
 from paddle_ernie_tiny.stages import STAGES
 
 
-def context(train, dev, kind="classification", labels=("bad", "good"), limit=8, metric="accuracy"):
+def context(train, dev, kind="classification", labels=("bad", "good"), limit=8, metric="accuracy", long_text=None):
     rows = [[e if isinstance(e, TokenExample) else Example(*e) for e in split] for split in (train, dev)]
     data = TaskData(kind=KINDS[kind], labels=list(labels), train=rows[0], dev=rows[1], test=rows[1], test_is_dev=True)
-    task = SimpleNamespace(max_length_tokens=limit, metric=metric)
+    reading = long_text or KINDS[kind].long_texts[0]
+    task = SimpleNamespace(max_length_tokens=limit, metric=metric, long_text=reading)
     return SimpleNamespace(data=data, teacher_source=None, config=SimpleNamespace(seed=1, task=task))
 
 
@@ -57,6 +58,21 @@ def test_lengths_tell_how_many_rows_are_cut():
     train = [("字" * n, None, n % 2, n) for n in (4, 8, 9, 20)]
     finding = found(context(train, DEV), "lengths")[0]
     assert finding.level == "warning" and "50.0% of 4 rows are longer than 8 characters" in finding.what
+    assert finding.what.endswith("; they are cut at their end") and "set task.long_text" in finding.remedy
+
+
+@pytest.mark.parametrize(
+    ("long_text", "told"),
+    [
+        ("head_tail", "; their middle is left out"),
+        # room for six: rows of 4, 8, 9 and 20 characters have 1, 2, 2 and 4 windows
+        ("windows", "; they are read in overlapping windows, 2.25 per row on average"),
+    ],
+)
+def test_lengths_tell_what_becomes_of_long_rows(long_text, told):
+    train = [("字" * n, None, n % 2, n) for n in (4, 8, 9, 20)]
+    finding = found(context(train, DEV, long_text=long_text), "lengths")[0]
+    assert finding.level == "note" and finding.what.endswith(told)
 
 
 def test_misplaced_tags_are_a_warning():
@@ -132,7 +148,7 @@ def test_flops_of_a_run_count_evaluation_copies_and_repeated_stages():
         student=ModelShape(num_hidden_layers=2, hidden_size=4, num_attention_heads=2, intermediate_size=8),
         general_corpus=None,
         augmentation=SimpleNamespace(copies_per_row=1),
-        task=SimpleNamespace(max_length_tokens=10),
+        task=SimpleNamespace(max_length_tokens=10, long_text="truncate"),
         teacher=SimpleNamespace(pretrain=None, finetune=training),
         baseline=None,
         stages=stages,
@@ -148,3 +164,7 @@ def test_flops_of_a_run_count_evaluation_copies_and_repeated_stages():
     latent = 2 * 256 * (2 + 1) * 2
     rows = (2 * 2 + 2) + 2 * (8 * 2 + 2) + latent
     assert flops["evaluation and measuring"] == pytest.approx(forward_flops(SHAPE, rows * 6, 6))
+    # with windows of eight tokens, twelve characters are two rows
+    made.data.train[:4] = [Example("字" * 12, None, i % 2, i) for i in range(4)]
+    config.task.long_text, config.seed = "windows", 1
+    assert run_flops(made)["task_specific"] == pytest.approx(2 * 12 * step)
