@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+LONG_TEXTS = ("truncate", "head_tail", "windows")  # what becomes of a text that is too long
+
 
 @dataclass(frozen=True)
 class Span:
@@ -17,6 +19,28 @@ class Span:
     end: int
     own: int
     own_end: int
+
+
+@dataclass(frozen=True)
+class Window:
+    """The token ids of a row for a forward pass, or of a part of one that is too long.
+
+    places: of a tagger, the first pieces of the words that this window answers for.
+    """
+
+    input_ids: list[int]
+    token_type_ids: list[int]
+    places: np.ndarray | None = None
+
+
+@dataclass(frozen=True)
+class Row:
+    """A tokenised row of raw text, by its windows; of a tagger also its unit. `truncated`: something was left out."""
+
+    text: str
+    windows: list[Window]
+    truncated: bool = False
+    unit: str | None = None
 
 
 def windows(sizes: Sequence[int], room: int) -> list[Span]:

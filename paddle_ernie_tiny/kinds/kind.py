@@ -8,14 +8,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from itertools import repeat
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from ..data.windows import by_row
+from ..data.windows import LONG_TEXTS, Row, Window, by_row
 from .metrics import METRICS, Scored, fidelity, metrics_of, softmax
 
 if TYPE_CHECKING:
@@ -32,31 +31,8 @@ if TYPE_CHECKING:
     Examples = Sequence[Example] | Sequence[TokenExample]
     Texts = Sequence[str]
 
-LONG_TEXTS = ("truncate", "head_tail", "windows")  # what becomes of a text that is too long
 SCORE = "score"  # the one "label" of a kind without labels: the name of its output
 _FEW_ROWS = 5
-
-
-@dataclass(frozen=True)
-class Window:
-    """The token ids of a row for a forward pass, or of a part of one that is too long.
-
-    places: of a tagger, the first pieces of the words that this window answers for.
-    """
-
-    input_ids: list[int]
-    token_type_ids: list[int]
-    places: np.ndarray | None = None
-
-
-@dataclass(frozen=True)
-class Row:
-    """A tokenised row of raw text, by its windows; of a tagger also its unit. `truncated`: something was left out."""
-
-    text: str
-    windows: list[Window]
-    truncated: bool = False
-    unit: str | None = None
 
 
 class Kind:
