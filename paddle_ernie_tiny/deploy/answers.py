@@ -56,7 +56,7 @@ class AnswerLines:
         count = min(top or 1, len(predictor.labels))
         fields += [f"{field}_{place}" for place in range(2, count + 1) for field in ("label", "probability")]
         pair = ["text_b"] if predictor.manifest.pair else []
-        self.columns = ["id", "text", *pair, *fields, "error"]
+        self.columns = ["id", "text", *pair, *fields, "truncated", "error"]
         self._begun = form == "jsonl"
 
     def text(self, records: list[Record]) -> str:
@@ -77,7 +77,7 @@ class AnswerLines:
         return "".join(lines)
 
     def _cells(self, values: list[Any]) -> str:
-        cells = [json.dumps(v, ensure_ascii=False) if isinstance(v, list | dict) else str(v) for v in values]
+        cells = [json.dumps(v, ensure_ascii=False) if isinstance(v, list | dict | bool) else str(v) for v in values]
         if self.form == "tsv":
             line = "\t".join(cell.translate(_TSV_ESCAPES) for cell in cells) + "\n"
         else:

@@ -104,12 +104,15 @@ def test_both_faults_of_a_pair_are_one_row(ask, tmp_path):
 
 def test_csv_and_tsv_have_columns(ask):
     rows = list(csv.DictReader(io.StringIO(ask("a.jsonl", jsonl(*GOOD, {"text": '玄,"\n黄'}), form="csv", top=2))))
-    assert list(rows[0]) == ["id", "text", "label", "probability", "label_2", "probability_2", "error"]
+    assert list(rows[0]) == ["id", "text", "label", "probability", "label_2", "probability_2", "truncated", "error"]
+    cut = list(csv.DictReader(io.StringIO(ask("a.txt", "天" * 400 + "\n天\n", form="csv"))))
+    assert [row["truncated"] for row in cut] == ["true", ""]
     assert [row["id"] for row in rows] == ["7", "x8", ""] and rows[2]["text"] == '玄,"\n黄'
     assert float(rows[0]["probability"]) + float(rows[0]["probability_2"]) == pytest.approx(1, abs=1e-5)
     head, first = ask("a.jsonl", jsonl({"text": "玄\t黄\n\\"}), form="tsv").splitlines()
     assert (
-        head.split("\t") == ["id", "text", "label", "probability", "error"] and first.split("\t")[1] == "玄\\t黄\\n\\\\"
+        head.split("\t") == ["id", "text", "label", "probability", "truncated", "error"]
+        and first.split("\t")[1] == "玄\\t黄\\n\\\\"
     )
     rows = list(csv.DictReader(io.StringIO(ask("a.txt", "天地", "tags", form="csv"))))
     assert isinstance(json.loads(rows[0]["entities"]), list)

@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 from scipy.stats import pearsonr, spearmanr
 
+from paddle_ernie_tiny.deploy.predictor import Predictor
+
 from .conftest import ernie_tiny
 
 
@@ -55,6 +57,19 @@ def test_the_tagger_s_bundle_finds_entities_in_raw_text(tagger, tmp_path):
     assert json.loads(done.stdout)["entity_f1"] == pytest.approx(report_of(tagger)["student"]["score"])
 
 
+def test_the_tagger_reads_long_texts_in_windows(tagger):
+    """In training, in the bundle, and as preflight says: no word is lost, and each has the answer of its window."""
+    predictor = Predictor(tagger.root / "bundle")
+    assert predictor.manifest.long_text == "windows" and predictor.manifest.max_length_tokens == 9
+    text = "王小明昨天去了哈尔滨，李华在上海见到张伟"
+    (row,) = predictor.encode([text])
+    assert sum(len(window.places) for window in row.windows) == len(text) and len(row.windows) == 4
+    logits = np.concatenate([predictor.answer([window])[0] for window in row.windows])
+    np.testing.assert_allclose(predictor.logits([list(text)])[0], logits, atol=1e-5)
+    (lengths,) = [f for f in report_of(tagger)["preflight"] if f["check"] == "lengths" and f["where"] == "data.train"]
+    assert "they are read in overlapping windows" in lengths["what"] and lengths["level"] == "note"
+
+
 def test_a_given_tagger_s_labels_must_be_the_task_s(tagger, tmp_path):
     final = tagger.root / "teacher" / "finetuned" / "final"
     done = ernie_tiny(
@@ -82,6 +97,12 @@ def test_the_regressor_s_report(regressor):
 
 
 def test_the_regressor_s_bundle(regressor):
+    """Its first texts are read in windows."""
+    predictor = Predictor(regressor.root / "bundle")
+    rows = predictor.encode(["北京的冬天很冷" * 3, "今天"], ["今天没有人来", "今天"])
+    assert [len(row.windows) for row in rows] == [4, 1] and predictor.manifest.long_text == "windows"
+    (score,) = predictor.logits(["北京的冬天很冷" * 3], ["今天没有人来"])
+    assert score == pytest.approx(np.mean([predictor.answer([window])[0] for window in rows[0].windows]), abs=1e-5)
     done = ernie_tiny("predict", regressor.root / "bundle", "今天没有人来", "北京的冬天很冷")
     assert done.returncode == 0, done.stderr
     assert isinstance(json.loads(done.stdout)["score"], float)
