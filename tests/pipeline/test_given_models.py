@@ -257,6 +257,15 @@ def test_terms_that_compare_tokens_need_one_vocabulary(check, other):
     assert "give these terms weight 0 in the objective, or start from a model with the teacher's" in message
 
 
+def test_windows_of_whole_texts_need_one_vocabulary(check, other):
+    start = f"student={{init: {{folder: {other}}}}}"
+    message = refused(check, start, LABELS_ALONE, "task.long_text=windows")
+    assert (
+        message.startswith("1 problem found") and "task.long_text (windows)" in message and "use head_tail" in message
+    )
+    assert check(start, LABELS_ALONE, "task.long_text=head_tail")
+
+
 def test_stages_of_latent_terms_need_one_vocabulary(check, other):
     stages = "[{stage: task_adaptive, training: {max_steps: 1}}, {stage: task_specific, training: {max_steps: 1}}]"
     message = refused(check, f"student={{init: {{folder: {other}}}}}", f"stages={stages}")
