@@ -113,11 +113,12 @@ def export(
     labels: Annotated[str | None, Option(help="names of labels that have none, in id order: bad,good")] = None,
     text: Annotated[str | None, Option(help="column of the text; default: one text or pair per line")] = None,
     text_b: Annotated[str | None, Option(help="column of the second text")] = None,
+    long_text: Annotated[str | None, Option(help="truncate, head_tail or windows, as in training")] = None,
 ) -> None:
     """Export a classifier to a static-graph bundle; nothing is written if the graphs differ."""
     import_paddle()
     names = None if labels is None else [name.strip() for name in labels.split(",")]
-    parity = et.export(checkpoint, out, input, tolerance, max_length, task, names, text, text_b)
+    parity = et.export(checkpoint, out, input, tolerance, max_length, task, names, text, text_b, long_text)
     typer.echo(f"{out}: exported, logits differ by at most {parity['max_abs_diff']:.2e} on {parity['rows']} rows")
 
 

@@ -63,6 +63,9 @@ def export_bundle(request: ExportRequest) -> dict[str, Any]:
     """
     if not request.texts:
         raise InputError("the parity gate needs at least one row", "export", "give real texts of the task")
+    possible = kind_named(request.kind, "export").long_texts
+    if request.long_text not in (None, *possible):
+        raise InputError(f"long_text is {request.long_text!r}", "export", f"use {', '.join(possible)}")
     out = Path(request.out)
     with new_folder(out, marker=MANIFEST) as folder:
         parity = in_child("export", _write_bundle, request, folder, environment=OLD_FORMAT)
@@ -104,12 +107,14 @@ def export(
     labels: list[str] | None = None,
     text: str | None = None,
     text_b: str | None = None,
+    long_text: str | None = None,
 ) -> dict[str, Any]:
     """Exports a folder of a fine-tuned model, such as a stage's `final/`, to the bundle `out`.
 
     Labels and kind of task come from its configuration; `labels` names those that have no names there, in id order.
     `rows` is a text file with one row per line (a tab between the texts of a pair), or any data file, whose columns
-    `text` and `text_b` name. Returns the parity figures. Raises InputError, and GateError as `export_bundle` does.
+    `text` and `text_b` name. `long_text`: as `task.long_text` of its training; None: what is usual for its kind.
+    Returns the parity figures. Raises InputError, and GateError as `export_bundle` does.
     """
     from ..models.architectures import check_room
     from ..models.build import check_model, read_model_config
@@ -141,6 +146,7 @@ def export(
             kind=kind.name,
             unit=unit,
             max_length_tokens=max_length_tokens,
+            long_text=long_text,
             texts=[kind.split(text, unit) for text in texts],
             texts_b=texts_b,
             tolerance=tolerance,

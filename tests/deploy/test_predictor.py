@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from paddle_ernie_tiny.deploy.bundle import read_manifest, write_manifest
+from paddle_ernie_tiny.deploy.export import export
 from paddle_ernie_tiny.deploy.predictor import Predictor
 from paddle_ernie_tiny.errors import InputError
 
@@ -131,3 +132,12 @@ def test_a_bundle_says_how_it_reads_long_texts(classifier, tmp_path, long_text):
             expected = plain.logits([text[0:30], text[23:53], text[40:70]]).mean(axis=0)
         np.testing.assert_allclose(Predictor(folder).logits([text])[0], expected, atol=1e-5)
         assert cut.truncated == (value != "windows") and cut.label == plain.labels[int(expected.argmax())]
+
+
+def test_export_takes_how_long_texts_are_read(classifier, tagger, tmp_path):
+    (tmp_path / "rows.txt").write_text("天地" * 40 + "\n", encoding="utf-8")
+    for small, long_text in ((classifier, "middle"), (tagger, "truncate")):
+        with pytest.raises(InputError, match=f"long_text is '{long_text}'"):
+            export(small.folder.parent / "final", tmp_path / "no", tmp_path / "rows.txt", 1e-4, 32, long_text=long_text)
+    export(classifier.folder.parent / "final", tmp_path / "b", tmp_path / "rows.txt", 1e-4, 32, long_text="windows")
+    assert read_manifest(tmp_path / "b").long_text == "windows"

@@ -23,7 +23,7 @@ class ServeOptions:
     threads: int = option("CPU threads per forward pass", 1, min=1)
     batch_size: int = option("maximum rows per forward pass", 16, min=1)
     max_wait_ms: float = option("how long a row waits for others, when idle", 2.0, min=0)
-    queue_rows: int = option("rows that may wait for a bundle; then 429", 512, min=1)
+    queue_rows: int = option("rows, of long ones their windows, that may wait for a bundle; then 429", 512, min=1)
     max_body_bytes: int = option("larger bodies are refused", 1_000_000, min=1)
     max_texts: int = option("maximum rows per request", 256, min=1)
     max_characters: int = option("maximum characters per text", 10_000, min=1)
