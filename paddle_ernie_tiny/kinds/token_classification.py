@@ -29,6 +29,7 @@ _LETTERS = r"[^\W\u3040-\u30FF\u3400-\u4DBF\u4E00-\u9FFF\uF900-\uFAFF\U00020000-
 # What gets a tag in raw text: each character; each but whole Latin words and numbers; what is between blanks.
 # Characters that cannot be seen, such as U+200B, get none, as in training.
 _SEEN = rf"[^\s{INVISIBLE}]"
+_MOST_WORDS = 1 << 16  # of a text, so that memory stays bounded
 UNITS = {"character": _SEEN, "mixed": rf"{_LETTERS}+|{_SEEN}", "word": r"\S+"}
 
 
@@ -145,7 +146,8 @@ class TokenClassification(Kind):
 
     def decode(self, row, answers, labels):
         probabilities, words, found = softmax(answers), split_text(row.text, row.unit), Entities()
-        found.truncated = row.truncated or bool(words) and words[-1][2] < len(row.text.rstrip())
+        more = len(words) == _MOST_WORDS and split_text(row.text[words[-1][2] :], row.unit)
+        found.truncated = row.truncated or bool(more)
         for label, first, last in entities([labels[best] for best in probabilities.argmax(-1)]):
             start, end = words[first][1], words[last - 1][2]
             mean = float(probabilities[first:last].max(axis=-1).mean())
@@ -262,8 +264,8 @@ def _bioes(tags: Sequence[str]) -> list[str]:
 
 
 def split_text(text: str, unit: str) -> list[tuple[str, int, int]]:
-    """(word, start, end) of what a tagger labels in raw text, by one of UNITS; no row has more than 65,536 tokens."""
-    found = islice(re.finditer(UNITS[unit], text), 1 << 16)
+    """(word, start, end) of what a tagger labels in raw text, by one of UNITS: the first 65,536 at most."""
+    found = islice(re.finditer(UNITS[unit], text), _MOST_WORDS)
     return [(word.group(), word.start(), word.end()) for word in found]
 
 

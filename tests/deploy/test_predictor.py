@@ -107,7 +107,8 @@ def test_an_answer_says_where_something_was_left_out(classifier, pair_regressor,
         assert [predictor.kind.as_json(answer).get("truncated") for answer in answers] == [True, None]
     predictor = Predictor(tagger.folder)
     beyond, inside = (
-        predictor.decode(row, [np.zeros((65_536, 3))]) for row in predictor.encode(["天 " * 65_537, "天 " * 65_536])
+        predictor.decode(row, [np.zeros((65_536, 3))])
+        for row in predictor.encode(["天 " * 65_537, "天 " * 65_536 + "\u200b"])
     )
     assert beyond.truncated and not inside.truncated
     assert predictor.kind.as_json(beyond) == {"entities": [], "truncated": True}
