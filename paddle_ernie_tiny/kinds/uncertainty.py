@@ -22,7 +22,7 @@ _RESAMPLES = 1000
 _SURE = 0.002  # p-value of a fair teacher on a split that can tell
 _MOST_CELLS = 4_000_000  # random numbers at once
 _LARGE = 2000  # rows that are looked at first: if they can tell, all can
-_MOST_ROWS = 100_000  # that anybody is asked for
+_MOST_ROWS = 100_000  # or words, that anybody is asked for
 
 
 @dataclass(frozen=True)
@@ -159,8 +159,10 @@ def could_tell(metric: str, scored: Scored) -> bool:
 def enough_rows(metric: str, scored: Scored) -> int | None:
     """About how many rows like these could tell; None: not even 100,000, as where all have the same label."""
     rng, rows = np.random.default_rng(0), len(scored.gold)
-    count = max(rows, FEWEST_ROWS)
-    while count <= _MOST_ROWS:
+    if len({np.asarray(gold).tobytes() for gold in scored.gold}) == 1:
+        return None  # shuffled answers are the same answers
+    count, answers = max(rows, FEWEST_ROWS), max(1.0, len(scored.targets) / rows)
+    while count * answers <= _MOST_ROWS:
         # whole copies, and a part of one: no label is lost
         places = np.concatenate([rng.permutation(rows) for _ in range(-(-count // rows))])[:count]
         if could_tell(metric, _gold(scored, np.sort(places))):

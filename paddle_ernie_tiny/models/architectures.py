@@ -107,6 +107,10 @@ def complete_config(config: dict[str, Any], where: str) -> dict[str, Any]:
     if config["hidden_act"] not in _ACTIVATIONS:
         what = f"hidden_act is {config['hidden_act']!r}, supported are {', '.join(_ACTIVATIONS)}"
         raise InputError(what, where, "use another model")
+    classifies = any(SENTENCE_HEAD in name for name in config.get("architectures") or ())
+    if family == "electra" and classifies and config["hidden_act"] != "gelu":
+        what = f"hidden_act is {config['hidden_act']!r}: its sentence head would not be the same function here"
+        raise InputError(what, where, "use a model with hidden_act gelu")
     for key, default in {**_DEFAULTS, **FAMILIES[family].defaults}.items():
         value, whole = config[key], type(default) is int
         number = type(value) is int or (not whole and type(value) is float)

@@ -140,7 +140,8 @@ def _fitting(schema: dict[str, Any], definitions: dict[str, Any], depth: int) ->
 def _objects(schema: dict[str, Any], definitions: dict[str, Any], depth: int) -> st.SearchStrategy[Any]:
     fields = {name: from_schema(part, definitions, depth + 1) for name, part in schema["properties"].items()}
     required = {name: fields.pop(name) for name in schema.get("required", ()) if name in fields}
-    return st.sets(st.sampled_from(sorted(fields)), max_size=4).flatmap(
+    chosen = st.sets(st.sampled_from(sorted(fields)), max_size=4) if fields else st.just(set())
+    return chosen.flatmap(
         lambda names: st.fixed_dictionaries({**required, **{name: fields[name] for name in sorted(names)}})
     )
 

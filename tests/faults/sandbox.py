@@ -115,7 +115,7 @@ class Sandbox:
         os.close(handle)
         self._connection, child = context.Pipe()
         arguments = (child, self.module, self.setup, self._output)
-        self._process = context.Process(target=_serve, args=arguments, daemon=True)
+        self._process = context.Process(target=_serve, args=arguments)  # no daemon: preflight has children of its own
         self._process.start()
         child.close()
         try:
