@@ -18,6 +18,7 @@ SERVING = [
     "psutil",
     "pydantic>=2,<3",
     "pyyaml",
+    "rich",
     "scikit-learn",
     "scipy",
     "seqeval",
@@ -30,7 +31,6 @@ TRAINING = [
     "jieba",
     "matplotlib",
     "openpyxl",  # reads xlsx
-    "rich",
     "safetensors",
     "tqdm",
     "visualdl>=2.5.3",

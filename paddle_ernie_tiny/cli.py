@@ -213,10 +213,7 @@ def predict(
     bundle: Bundle,
     text: Annotated[str | None, Argument(help="the text, or the first of a pair")] = None,
     text_b: Annotated[str | None, Argument(help="the second of a pair")] = None,
-    input: Annotated[
-        Path | None,
-        Option(help="one row per line (pairs: tab between), or laid out as in training; -: standard input"),
-    ] = None,
+    input: Annotated[Path | None, Option(help="file: a row per line, or as in training; -: standard input")] = None,
     output: Annotated[Path | None, Option(help="file to write; default: standard output")] = None,
     format: Annotated[str, Option(help="of the answers: jsonl, csv or tsv")] = "jsonl",
     top: Annotated[int | None, Option(min=1, help="give only so many labels, the most likely ones")] = None,
@@ -244,9 +241,11 @@ def evaluate(
     batch_size: BatchSize = BATCH_SIZE,
     threads: Threads = 1,
 ) -> None:
-    """Task metrics of a bundle on a labelled file, as JSON."""
+    """Task metrics of a bundle on a labelled file, as JSON; tables of each label go to standard error."""
+    from .deploy.row_files import print_evaluation
+
     import_paddle()
-    typer.echo(json.dumps(et.evaluate(bundle, file, text, text_b, label, batch_size, threads), indent=1))
+    print_evaluation(et.evaluate(bundle, file, text, text_b, label, batch_size, threads))
 
 
 @app.command()

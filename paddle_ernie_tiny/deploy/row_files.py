@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from collections.abc import Iterator, Sequence
@@ -18,6 +19,8 @@ from ..data.tables import TableFormat
 from ..defaults import BATCH_SIZE
 from ..errors import Problems
 from ..kinds import KINDS
+from ..kinds.scored import Scored
+from ..kinds.uncertainty import interval
 from .bundle import Manifest
 from .predictor import Predictor
 from .program import require_finite
@@ -149,6 +152,7 @@ def evaluate(
 ) -> dict[str, Any]:
     """Metrics of a bundle on a labelled file: the number of rows, the task's metric, and those usually read beside it.
 
+    And "interval", which holds the task's metric with probability 0.95, and "breakdown": see `Kind.breakdown`.
     text, text_b, label: columns by name or position; those of the training data if they are not given.
     Raises InputError that names file and line.
     """
@@ -156,7 +160,36 @@ def evaluate(
     rows = read_labelled(predictor.manifest, Path(file), text, text_b, label)
     outputs = predictor.outputs(rows.texts, rows.texts_b, batch_size)
     require_finite(np.concatenate(outputs), str(bundle))
-    return {"rows": len(rows.gold), **predictor.score(outputs, rows.gold, rows.texts)}
+    scored = Scored(outputs, rows.gold, predictor.labels, rows.texts)
+    metric = predictor.manifest.metric
+    bounds = interval(metric, scored)
+    seen = {"interval": [bounds.low, bounds.high], "breakdown": predictor.kind.breakdown(scored)}
+    return {"rows": len(rows.gold), **predictor.kind.scores(metric, scored), **seen}
+
+
+def print_evaluation(values: dict[str, Any]) -> None:
+    """Prints what `evaluate` found: as JSON, and as tables on standard error."""
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Column, Table
+
+    console, breakdown = Console(stderr=True), values["breakdown"]
+    if breakdown["labels"]:
+        names = ("gold", "answers", "precision", "recall", "F1")
+        table = Table("label", *(Column(name, justify="right") for name in names))
+        for row in breakdown["labels"]:
+            counts, shares = (row["rows"], row["answers"]), (row["precision"], row["recall"], row["f1"])
+            table.add_row(escape(row["label"]), *map(str, counts), *(f"{share:.3f}" for share in shares))
+        console.print(table)
+    if breakdown["confusion"]:
+        columns = [Column(escape(row["label"]), justify="right") for row in breakdown["labels"]]
+        table = Table("gold / answer", *columns)
+        for row, counts in zip(breakdown["labels"], breakdown["confusion"], strict=True):
+            table.add_row(escape(row["label"]), *map(str, counts))
+        console.print(table)
+    if breakdown["one_answer"] is not None:
+        console.print(f"all answers are {breakdown['one_answer']!r}", markup=False)
+    print(json.dumps(values, indent=1))
 
 
 def answer_rows(

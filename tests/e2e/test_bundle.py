@@ -63,7 +63,10 @@ def test_evaluate_equals_the_report(finished, bundle):
     done = ernie_tiny("evaluate", bundle, finished.folder / "test.tsv", blocked=NO_TRAINING)
     assert done.returncode == 0, done.stderr
     report = json.loads((finished.root / "report.json").read_text(encoding="utf-8"))
-    assert json.loads(done.stdout)["accuracy"] == pytest.approx(report["student"]["score"])
+    found, student = json.loads(done.stdout), report["student"]
+    assert found["accuracy"] == pytest.approx(student["score"]) and found["breakdown"] == student["breakdown"]
+    assert found["interval"] == pytest.approx(student["interval"])
+    assert "precision" in done.stderr and "gold / answer" in done.stderr
 
 
 def test_static_logits_equal_those_of_training(finished, bundle):
