@@ -131,7 +131,10 @@ def _guess(path: Path, table: TableFormat, good: int, bad: int) -> str:
     if table.label is None or bad <= good or good + bad < _FEW_ROWS or path.is_fifo():
         return ""
     rows = open_source(path, table.format, Problems(1.0), table.separator).rows
-    first, *others = [row if isinstance(row, dict) else dict(enumerate(row)) for _, row in islice(rows, _COUNTED)]
+    read = [row if isinstance(row, dict) else dict(enumerate(row)) for _, row in islice(rows, _COUNTED)]
+    if not read:
+        return ""
+    first, *others = read
     values = {name: {shown(row.get(name)) for row in others} for name in first}
     if any(shown(first[name]) in seen for name, seen in values.items()):  # else it is a header
         others.append(first)

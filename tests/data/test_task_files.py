@@ -138,6 +138,13 @@ def test_another_column_is_guessed_to_be_the_label(load):
         assert max(map(len, str(caught.value).splitlines())) < 300, "values are cut"
 
 
+def test_many_faults_and_no_row_to_guess_from(load):
+    content = '{"x": [' + "1,\n" * 90
+    columns = {"columns": {"text": "text", "label": "label"}}
+    with pytest.raises(InputError, match="a.jsonl:1: not JSON"):
+        load({"name": "own", "labels": ["0", "1"]}, columns, train=("a.jsonl", content))
+
+
 def test_bad_rows_are_left_out_within_a_bound_and_listed(load):
     more = {"on_bad_row": "skip", "max_bad_rows": 0.2, "columns": {"text": "text", "label": "label"}}
     bad = HEAD + GOOD * 8 + "\t1\n很好\t7\n好\t1\t2\n"

@@ -42,7 +42,7 @@ def by_hand(kind: str) -> dict[str, tuple[bytes, str]]:
         "one line end": (b"\n", "refuse"),
         "blanks": (b"   \n  \n", "refuse"),
         "NULs": (b"\0" * 100, "refuse"),
-        "UTF-16": (base.decode().encode("utf-16"), "refuse"),
+        "UTF-16": (base.decode().encode("utf-16"), "" if kind == "corpus" else "same"),
         "UTF-16 without mark": (base.decode().encode("utf-16-le"), "refuse"),
         "UTF-32": (base.decode().encode("utf-32"), "refuse"),
         "gzip": (b"\x1f\x8b\x08" + rng.randbytes(200), "refuse"),
@@ -108,7 +108,7 @@ def _json() -> dict[str, tuple[bytes, str]]:
         "infinite label": (base + b'{"text": "a", "label": 1e400}\n', "refuse"),
         "NaN label": (base + b'{"text": "a", "label": NaN}\n', "refuse"),
         "null label": (base + b'{"text": "a", "label": null}\n', "refuse"),
-        "list as label": (base + b'{"text": "a", "label": ["positive"]}\n', "refuse"),
+        "list as label": (base + b'{"text": "a", "label": ["positive", "negative"]}\n', "refuse"),
         "long string over lines": (
             b'{"text": "' + b"a" * 2_000_000 + b'",\n' + b"\n" * 900 + b'"label": "positive"}\n',
             "",
@@ -245,8 +245,10 @@ def nonsense(kind: str, content: bytes, rows: list[Any]) -> str:
                 return "a text of blanks"
             if kind == "conll" and re.search(r"[\r\n\t\u2028\u2029\x85]", text):
                 return f"a word with a line end: {text[:40]!r}"
-    lines = [line for line in content.removeprefix(b"\xef\xbb\xbf").decode().split("\n") if line.strip()]
-    if kind == "tsv" and not re.search(r"\r(?!\n)|[\x0b\x0c\x1c-\x1e\x85\u2028\u2029]", content.decode()):
+    marked = content[:2] in (b"\xff\xfe", b"\xfe\xff")
+    whole = content.decode("utf-16") if marked else content.removeprefix(b"\xef\xbb\xbf").decode()
+    lines = [line for line in whole.split("\n") if line.strip()]
+    if kind == "tsv" and not re.search(r"\r(?!\n)|[\x0b\x0c\x1c-\x1e\x85\u2028\u2029]", whole):
         if len(rows) not in (len(lines), len(lines) - 1):
             return f"{len(rows)} rows from {len(lines)} lines"
     if kind == "csv" and len(rows) > len(lines):
