@@ -26,19 +26,12 @@ def by_label(scored: Scored) -> dict[str, Any]:
     confusion: rows are gold labels, columns are answers; None for more than 30 labels. one_answer: the label that all
     answers are; None: they differ.
     """
-    from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
-
-    names, numbers = list(scored.labels), range(len(scored.labels))
-    targets, answers = scored.targets.astype(np.int64), scored.predictions
-    values = precision_recall_fscore_support(targets, answers, labels=list(numbers), zero_division=0)
-    precision, recall, f1, rows = (column.tolist() for column in values)
-    table = [
-        {"label": names[i], "precision": precision[i], "recall": recall[i], "f1": f1[i], "rows": rows[i]}
-        for i in numbers
-    ]
-    for i, row in enumerate(table):
-        row["answers"] = int((answers == i).sum())
-    matrix = confusion_matrix(targets, answers, labels=list(numbers)).tolist() if len(names) <= _MOST_LABELS else None
+    names, answers = list(scored.labels), scored.predictions
+    counts = np.zeros((len(names), len(names)), dtype=np.int64)
+    np.add.at(counts, (scored.targets.astype(np.int64), answers), 1)
+    rows, given_as, right = counts.sum(axis=1), counts.sum(axis=0), counts.diagonal()
+    table = [_shares(name, int(right[i]), int(rows[i]), int(given_as[i])) for i, name in enumerate(names)]
+    matrix = counts.tolist() if len(names) <= _MOST_LABELS else None
     given = np.unique(answers)
     return {"labels": table, "confusion": matrix, "one_answer": names[given[0]] if len(given) == 1 else None}
 
@@ -55,15 +48,18 @@ def by_entity(scored: Scored) -> dict[str, Any]:
         true, own = (set(entities(row)) for row in names)
         for counts, members in ((gold, true), (found, own), (right, true & own)):
             counts.update(kind for kind, _, _ in members)
-    table = []
-    for kind in sorted({*gold, *found}):
-        hits, there, answered = right[kind], gold[kind], found[kind]
-        precision, recall = hits / answered if answered else 0.0, hits / there if there else 0.0
-        f1 = 2 * hits / (there + answered)
-        table.append(
-            {"label": kind, "precision": precision, "recall": recall, "f1": f1, "rows": there, "answers": answered}
-        )
+    table = [_shares(kind, right[kind], gold[kind], found[kind]) for kind in sorted({*gold, *found})]
     return {"labels": table, "confusion": None, "one_answer": "no entity" if gold and not found else None}
+
+
+def _shares(label: str, right: int, rows: int, answers: int) -> dict[str, Any]:
+    """Precision, recall and F1 of a label; 0 where there is none of it."""
+    shares = {
+        "precision": right / answers if answers else 0.0,
+        "recall": right / rows if rows else 0.0,
+        "f1": 2 * right / (rows + answers) if rows + answers else 0.0,
+    }
+    return {"label": label, **shares, "rows": rows, "answers": answers}
 
 
 def of_scores(scored: Scored) -> dict[str, Any]:
@@ -75,7 +71,7 @@ def of_scores(scored: Scored) -> dict[str, Any]:
         "largest_absolute_error": float(np.abs(error).max()),
     }
     one = float(scored.predictions[0]) if np.ptp(scored.predictions) < 1e-6 else None
-    return {**values, "labels": [], "confusion": None, "one_answer": one and f"{one:.4g}"}
+    return {**values, "labels": [], "confusion": None, "one_answer": None if one is None else f"{one:.4g}"}
 
 
 def worst_rows(kind: Kind, scored: Scored, examples: Sequence[Any], count: int = _WORST_ROWS) -> list[dict[str, Any]]:

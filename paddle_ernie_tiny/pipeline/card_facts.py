@@ -13,7 +13,8 @@ from ..deploy.card import Facts
 from .context import RunContext
 from .report import collect
 
-_OF_THE_MACHINE = {"disk", "memory", "time", "signals"}  # findings that say nothing of the model
+# findings that say nothing of the model, or ("floor") say it only once the teacher is known
+_OF_THE_MACHINE = {"disk", "memory", "time", "signals", "floor"}
 _PATH = re.compile(r"(?<![\w./])[~.]{0,2}/(?:[^\s/]+/)*(?=[^\s/])")  # the folders before a file's name in a sentence
 _LANGUAGE = re.compile(r"(?:^|[-_/])(zh|en|chinese)(?:$|[-_])")  # in a published model's name
 _SCORES = ("params", "score", "score_unseen", "rows", "rows_unseen", "more_tests")

@@ -53,7 +53,7 @@ def test_losses_equal_those_of_one_process(finished, by_two, step):
 
 def test_only_one_process_speaks_and_the_run_is_whole(by_two):
     run, printed = by_two
-    assert printed.count("[3/8] baseline: done") == 1
+    assert printed.count("[3/9] baseline: done") == 1
     report = json.loads((run.root / "report.json").read_text(encoding="utf-8"))
     assert report["student"]["score"] is not None
     assert (run.root / "bundle" / "manifest.json").is_file()

@@ -200,7 +200,7 @@ def test_until_and_from_stage(finished, tmp_path):
     run = finished.copy(tmp_path)
     done = ernie_tiny("run", run.file, "--from-stage", "task_adaptive", "--until", "task_adaptive")
     assert done.returncode == 0, done.stderr
-    assert "stopped after task_adaptive" in done.stdout and "[7/8] task_specific" not in done.stdout
+    assert "stopped after task_adaptive" in done.stdout and "[7/9] task_specific" not in done.stdout
     assert done.stdout.count("already done") == 5
     refused = ernie_tiny("run", run.file, "--until", "tad")
     assert refused.returncode == 2 and "no step 'tad'" in refused.stderr
