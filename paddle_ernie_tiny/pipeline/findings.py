@@ -234,7 +234,7 @@ def corpus_findings(context: RunContext) -> list[Finding]:
     if config.general_corpus is None:
         return []
     files, lines = corpus_files(config.general_corpus.path), _corpus_lines(context)
-    what = f"about {lines:,} lines in {len(files)} files, {context.corpus_bytes / 1e6:.1f} MB"
+    what = f"about {lines:,} lines in {len(files)} file{'s' * (len(files) > 1)}, {context.corpus_bytes / 1e6:.1f} MB"
     findings = [found("corpus", what, "general_corpus")]
     if context.teacher_source is not None:
         sample = list(islice(read_lines(config.general_corpus.path), _SAMPLE))
