@@ -177,7 +177,7 @@ def _split_tokens(context: RunContext, split: str, side: Side = "teacher") -> li
     middle, most, longest = np.percentile(lengths, [50, 90, 99])
     of = f"a sample of {len(sample)} rows" if len(sample) < len(rows) else f"{len(sample)} rows"
     what = (
-        f"{cut:.1%} of {of} are longer than {limit} {unit}; "
+        f"{f'{cut:.1%}' if cut else 'none'} of {of} are longer than {limit} {unit}; "
         f"median {middle:.0f}, 90 % have at most {most:.0f}, 99 % {longest:.0f}"
     )
     reading = context.config.task.long_text
