@@ -68,7 +68,11 @@ def test_no_share_of_a_gap_within_noise():
 
 @pytest.mark.parametrize(
     ("low", "high", "told"),
-    [(0.0, 0.0, "is none (+0.0 points"), (-0.02, -0.01, "is none: the baseline is better"), (-0.02, 0.0, "within noise")],
+    [
+        (0.0, 0.0, "is none (+0.0 points"),
+        (-0.02, -0.01, "is none: the baseline is better"),
+        (-0.02, 0.0, "within noise"),
+    ],
 )
 def test_a_baseline_is_called_better_only_where_it_is(low, high, told):
     gap = {"teacher - baseline": {"score": low, "low": low, "high": high}, "student - teacher": None}
