@@ -68,7 +68,7 @@ class DataSettings(Section):
         if self.source == "paddlenlp" and not self.dataset:
             raise ValueError("source: paddlenlp needs dataset: NAME")
         if self.source == "files" and self.dataset:
-            raise ValueError("dataset is only for source: paddlenlp")
+            raise ValueError("dataset is only for source: paddlenlp; with files set data.dataset to null")
         if self.dev is None and self.dev_from_train == 0:
             raise ValueError("give dev: FILE, or hold rows out of train with dev_from_train: 0.1")
         if self.dev is not None and self.dev_from_train > 0:

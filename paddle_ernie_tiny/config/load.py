@@ -283,6 +283,9 @@ def _explain(item: Any, where: str) -> InputError:
         known = list(_fields_at(location[:-1]))
         near = difflib.get_close_matches(str(location[-1]), known, n=1, cutoff=0.5)
         remedy = f"did you mean {near[0]}?" if near else f"known keys here: {', '.join(known)}"
+        sections = (name for name in RunConfig.model_fields if location[-1] in _fields_at((name,)))
+        if elsewhere := [f"{name}.{location[-1]}" for name in sections]:
+            remedy = f"did you mean {' or '.join(elsewhere)}?"
         return InputError("unknown key", place, remedy)
     if kind == "missing":
         remedy = _describe(location) or "add the key"

@@ -21,7 +21,7 @@ from .formats import FORMATS, Paths, file_format, files_of, open_source
 from .rows import Example
 from .tables import Cells, TableFormat
 
-_HEADER = "; if this row is a header, set header to true"
+_HEADER = "; if this row is a header, set header to true, or name its columns in data.columns"
 LABEL_CHARACTERS = 200  # a longer one is a text
 _LABELS = 1000  # more that no one listed are the values of another column
 _FEW_LABELS = 20  # so many need not be looked at
@@ -273,7 +273,10 @@ def load_paddlenlp(name: str, split: str, subset: str | None) -> tuple[list[dict
         dataset = known.load_dataset(name, name=subset, splits=split)
         rows = [dict(row) for row in dataset]
     except Exception as error:  # whatever its builders and its downloader raise, the remedy is the same
-        remedy = "check split and subset; without a network, put the files into PPNLP_HOME or use local files"
+        remedy = (
+            "check split and subset; without a network, put the files into PPNLP_HOME; for local files set "
+            "data.source to files and data.dataset to null"
+        )
         raise InputError(f"PaddleNLP cannot load it: {error}", where, remedy) from error
     if not rows:
         raise InputError("the split has no rows", where, "choose another split")

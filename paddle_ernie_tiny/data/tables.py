@@ -248,7 +248,7 @@ def is_typical_name(cell: str) -> bool:
 
 def _nearest(name: str, names: Iterable[str]) -> str:
     close = get_close_matches(name, list(names), n=1)
-    return f"did you mean {close[0]!r}?" if close else "correct the column's name"
+    return f"did you mean {close[0]!r}?" if close else "correct the column's name, or rename the column in the file"
 
 
 def _shorten(cells: list[str], between: str = " | ") -> str:

@@ -12,6 +12,7 @@ from ..config.load import TASKS
 from ..deploy.card import Facts
 from .context import RunContext
 from .report import collect
+from .verdicts import retention
 
 # findings that say nothing of the model, or ("floor") say it only once the teacher is known
 _OF_THE_MACHINE = {"disk", "memory", "time", "signals", "floor"}
@@ -26,7 +27,8 @@ def card_facts(context: RunContext) -> Facts:
     benchmark, fidelity, baseline = report["benchmark"], report["fidelity"]["student"], report["baseline"]
     warnings = [f for f in report["preflight"] if f["level"] == "warning" and f["check"] not in _OF_THE_MACHINE]
     facts = {
-        **{key: report[key] for key in ("task", "metric", "evaluated_on", "retention", "seed")},
+        **{key: report[key] for key in ("task", "metric", "evaluated_on", "seed")},
+        "retention": report["retention"] if retention(report) else None,
         "card": _card(context),
         "teacher": {**_scores(report["teacher"]), **_origin(context)},
         "baseline": _scores(baseline) if baseline["score"] is not None else None,

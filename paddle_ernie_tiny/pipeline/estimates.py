@@ -54,7 +54,7 @@ def _time(context: RunContext) -> Finding:
     seconds = {name: flops / speed for name, flops in run_flops(context).items()}
     parts = ", ".join(f"{name} {value / 60:.0f}" for name, value in seconds.items())
     minutes = sum(seconds.values()) / 60
-    about = f"about {minutes:.0f} minute(s)" if minutes >= 1 else "less than a minute"
+    about = f"about {minutes:.0f} minutes" if minutes >= 1.5 else "about a minute or less"
     what = (
         f"{about} (rough estimate) of matrix products at {speed / 1e9:.0f} GFLOP/s ({parts}, in minutes); a real run "
         "takes one and a half to three times that, and what augmentation, export and benchmark take"

@@ -177,7 +177,7 @@ def _split_tokens(context: RunContext, split: str, side: Side = "teacher") -> li
     middle, most, longest = np.percentile(lengths, [50, 90, 99])
     of = f"a sample of {len(sample)} rows" if len(sample) < len(rows) else f"{len(sample)} rows"
     what = (
-        f"{cut:.1%} of {of} are longer than {limit} {unit}; "
+        f"{f'{cut:.1%}' if cut else 'none'} of {of} are longer than {limit} {unit}; "
         f"median {middle:.0f}, 90 % have at most {most:.0f}, 99 % {longest:.0f}"
     )
     reading = context.config.task.long_text
@@ -234,7 +234,7 @@ def corpus_findings(context: RunContext) -> list[Finding]:
     if config.general_corpus is None:
         return []
     files, lines = corpus_files(config.general_corpus.path), _corpus_lines(context)
-    what = f"about {lines:,} lines in {len(files)} files, {context.corpus_bytes / 1e6:.1f} MB"
+    what = f"about {lines:,} lines in {len(files)} file{'s' * (len(files) > 1)}, {context.corpus_bytes / 1e6:.1f} MB"
     findings = [found("corpus", what, "general_corpus")]
     if context.teacher_source is not None:
         sample = list(islice(read_lines(config.general_corpus.path), _SAMPLE))

@@ -131,8 +131,18 @@ def _check_teacher(config: RunConfig, folder: Path, teacher: dict, data: TaskDat
             raise InputError(what, str(folder), "give teacher.finetune, or the folder of a fine-tuned model")
         if len(own) != len(data.labels) or own not in (default_labels(len(own)), data.labels):
             what = f"the teacher's labels are {own}, the task's are {data.labels}"
-            raise InputError(what, "task.labels", "list task.labels in the teacher's order")
+            raise InputError(what, "task.labels", _labels_remedy(own, data.labels))
         check_model(folder, head, len(own), data.kind.unread)
+
+
+def _labels_remedy(own: list[str], labels: list[str]) -> str:
+    if sorted(own) == sorted(labels):
+        return "list task.labels in the teacher's order"
+    other = "give teacher.finetune, which trains a head for the task's labels; or look at data.columns.label"
+    if len(own) != len(labels) or own == default_labels(len(own)):
+        return other
+    names = f"task.labels=[{', '.join(own)}] and data.label_aliases, such as {{{labels[0]}: {own[0]}}}"
+    return f"the same labels under other names: {names}; other labels: {other}"
 
 
 def _check_augmentation(config: RunConfig, source: Path | None) -> None:

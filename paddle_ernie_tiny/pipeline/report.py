@@ -113,7 +113,8 @@ def collect(root: Path) -> Values:
 def _made(root: Path, folder: RunFolder, config: Values, last: Path) -> Values:
     """Which models and data the run had, when it was finished, and how its bundle is asked."""
     data, teacher = config["data"], config["teacher"]
-    model = read_json((folder.finetuned if teacher["finetune"] else folder.given) / FINAL / "config.json") or {}
+    given = (read_seal(folder.given / DONE) or {}).get("result", {}).get("shape") or {}
+    model = read_json(folder.finetuned / FINAL / "config.json") or {} if teacher["finetune"] else given
     student = read_json(last / FINAL / "config.json") or config["student"]
     shape = ("num_hidden_layers", "hidden_size", "num_attention_heads")
     files = {name: data[name] for name in ("train", "dev", "test") if data.get(name)}

@@ -14,6 +14,7 @@ from jinja2 import Environment, PackageLoader, select_autoescape
 from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter
 
 from ..benchmark.results import tables
 from ..extensions import kind_named
@@ -106,7 +107,7 @@ def _scores(report: dict[str, Any]) -> Figure:
     axis.set_ylim(max(0.0, min(shown) - 0.1), min(1.02, max(shown) + 0.05))
     axis.set_ylabel(report["metric"])
     axis.tick_params(axis="x", labelsize=8)
-    axis.legend(fontsize=8, loc="lower right")
+    figure.legend(fontsize=8, loc="outside lower center", ncols=len(lines))  # inside it would cover a bar
     axis.set_title("Score after each stage (axis does not start at 0)", fontsize=10)
     return figure
 
@@ -135,6 +136,9 @@ def _latent(report: dict[str, Any]) -> Figure | None:
             axis.plot(positions, [value / start for value in values], marker="o", label=term, color=colours[term])
         axis.set_xticks(positions, [point["stage"].replace("_", "\n") for point in table["after"]], fontsize=7)
         axis.set_yscale("log")
+        lowest, highest = axis.get_ylim()
+        axis.yaxis.set_major_formatter("{x:g}")
+        axis.yaxis.set_minor_formatter("{x:.3g}" if highest < 10 * lowest else NullFormatter())
         axis.set_title(f"held-out {table['data']} text, {table['teacher']} teacher", fontsize=9)
         axis.grid(alpha=0.3)
     axes[0].set_ylabel("latent term / its start")
@@ -157,7 +161,8 @@ def _curves(report: dict[str, Any]) -> Figure:
         for name in sorted({key for point in points for key in point if key.endswith("loss")}):
             line = [(point["step"], point[name]) for point in points if name in point]
             label = name.removesuffix("_loss") if name != "loss" else "total"
-            axis.plot(*zip(*line, strict=True), label=label, color=colours[label], linewidth=2 if name == "loss" else 1)
+            looks = {"color": colours[label], "linewidth": 2 if name == "loss" else 1}
+            axis.plot(*zip(*line, strict=True), label=label, marker="o" if len(line) == 1 else "", **looks)
         axis.set_title(curve, fontsize=9)
         axis.set_xlabel("step", fontsize=8)
         axis.tick_params(labelsize=7)

@@ -121,8 +121,9 @@ def _of_gap(report: Values) -> str:
         return ""
     if share is None and gap and gap["low"] > 0:
         return ""  # it is said already that scores say nothing
-    if share is None:
-        within = "is within noise" if gap and gap["high"] > 0 else "is none: the baseline is better"
+    if share is None and gap:
+        equal = gap["low"] == gap["high"] == 0
+        within = "is none" if equal else "is within noise" if gap["high"] >= 0 else "is none: the baseline is better"
         return f"the teacher's lead over the baseline {within} ({_points(gap)}), so no share of it can be closed"
     lead = _points(gap) if gap else f"{100 * (report['teacher']['score'] - report['baseline']['score']):.1f} points"
     return f"the teacher leads the baseline by {lead}; the student closes {share} of that gap"

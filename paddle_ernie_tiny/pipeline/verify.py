@@ -73,7 +73,7 @@ def _seal(path: Path) -> str:
         return "begun, not finished"
     files = values.get(FILES, {})
     folders = {Path(name).parent.name for name in files} - {""} if path.name == DONE else ()
-    return f"{len(files)} files" + (f" in {', '.join(sorted(folders))}/" if folders else "")
+    return f"{len(files)} file{'s' * (len(files) != 1)}" + (f" in {', '.join(sorted(folders))}/" if folders else "")
 
 
 def _augmented(path: Path) -> str:

@@ -15,35 +15,47 @@ from tqdm import tqdm
 from ..distributed import is_main, processes, sum_over_all
 from ..watch import Progress, Watcher, note_signal
 
+SILENCE_S = 30.0
+
 
 class ProgressLine(TrainerCallback):
-    """A bar on a terminal, a line for every log entry with the time left, and the same for who watches."""
+    """A bar on a terminal, a line for every log entry with the time left, and the same for who watches.
+
+    Where there is no terminal, a line also comes when none came for half a minute.
+    """
 
     def __init__(self, label: str, watcher: Watcher):
         self.label, self.watcher = label, watcher
 
     def on_train_begin(self, args, state, control, **kwargs):
         self.first_step, self.start = state.global_step, time.time()
+        self.last_line = self.start
         total, done = state.max_steps, state.global_step
         self.bar = tqdm(total=total, initial=done, desc=self.label, unit="step", disable=None, leave=False)
 
     def on_step_end(self, args, state, control, **kwargs):
         self.bar.update(1)
+        if self.bar.disable and time.time() - self.last_line > SILENCE_S:
+            self._write(state, f"left {tqdm.format_interval(self._left(state))}")
 
     def on_log(self, args, state, control, logs=None, **kwargs):
         if "dev_score" in logs:
             tqdm.write(f"  {self.label}: dev score {logs['dev_score']:.4f} at step {state.global_step}")
         elif "loss" in logs:
-            done = max(1, state.global_step - self.first_step)
-            left = (time.time() - self.start) / done * (state.max_steps - state.global_step)
+            left = self._left(state)
             losses = {name: value for name, value in logs.items() if name.endswith("loss")}
             if self.watcher.on_progress is not None:
                 self.watcher.on_progress(Progress(self.label, state.global_step, state.max_steps, left, losses))
             values = "  ".join(f"{name.removesuffix('_loss')} {value:.4f}" for name, value in losses.items())
-            tqdm.write(
-                f"  {self.label}: step {state.global_step}/{state.max_steps}  {values}"
-                f"  lr {logs['learning_rate']:.1e}  left {tqdm.format_interval(left)}"
-            )
+            self._write(state, f"{values}  lr {logs['learning_rate']:.1e}  left {tqdm.format_interval(left)}")
+
+    def _write(self, state, what):
+        self.last_line = time.time()
+        tqdm.write(f"  {self.label}: step {state.global_step}/{state.max_steps}  {what}")
+
+    def _left(self, state):
+        done = max(1, state.global_step - self.first_step)
+        return (time.time() - self.start) / done * (state.max_steps - state.global_step)
 
     def on_train_end(self, args, state, control, **kwargs):
         self.bar.close()

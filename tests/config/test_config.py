@@ -59,6 +59,15 @@ def test_all_errors_come_at_once_with_path_value_and_remedy(config_file):
     assert "at least two labels" in text
 
 
+def test_a_key_of_another_section_and_a_source_left_from_the_base_are_named(config_file):
+    with pytest.raises(InputErrors) as caught:
+        load_config(config_file, ["task.label_aliases={a: b}"])
+    assert "task.label_aliases: unknown key" in str(caught.value)
+    assert "did you mean data.label_aliases?" in str(caught.value)
+    with pytest.raises(InputErrors, match="with files set data.dataset to null"):
+        load_config(config_file, ["data.dataset=chnsenticorp"])
+
+
 def test_labels_may_be_written_as_whole_numbers(config_file):
     config = load_config(config_file, ["task.labels=[0, 1]", "data.label_aliases={100: 1, -1: 0, x: 1}"])
     assert config.task.labels == ["0", "1"]

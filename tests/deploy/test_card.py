@@ -101,6 +101,12 @@ def test_no_name_is_markup_or_breaks_the_header(text):
     assert "49" not in card
 
 
+def test_a_share_of_a_teacher_at_chance_is_not_given():
+    card = _card({**some_facts(), "retention": None}, a_subject())
+    assert "The student keeps" not in card and "No share of the teacher's accuracy is given" in card
+    assert "in 1 stage by" in card
+
+
 @pytest.mark.parametrize("text", HOSTILE)
 def test_another_form_of_the_model_changes_only_its_own_part(text):
     card = _card(some_facts(text), a_subject(labels=[text, "good"]))

@@ -58,6 +58,7 @@ def test_lengths_tell_how_many_rows_are_cut():
     train = [("字" * n, None, n % 2, n) for n in (4, 8, 9, 20)]
     finding = found(context(train, DEV), "lengths")[0]
     assert finding.level == "warning" and "50.0% of 4 rows are longer than 8 characters" in finding.what
+    assert "none of 4 rows are longer than 32 characters" in found(context(train, DEV, limit=32), "lengths")[0].what
     assert finding.what.endswith("; they are cut at their end") and "set task.long_text" in finding.remedy
 
 

@@ -133,6 +133,19 @@ def test_a_finished_teacher_with_the_default_labels(check, model):
     assert check("teacher.finetune=null")
 
 
+def test_a_finished_teacher_with_other_names_for_the_labels(check, model, tmp_path):
+    classifier(model, ["neg", "pos"])
+    message = refused(check, "teacher.finetune=null")
+    assert "the teacher's labels are ['neg', 'pos'], the task's are ['bad', 'good']" in message
+    assert "task.labels=[neg, pos] and data.label_aliases, such as {bad: neg}" in message
+    renamed = ("teacher.finetune=null", "task.labels=[neg, pos]", "data.label_aliases={bad: neg, good: pos}")
+    assert check(*renamed)
+    with open(tmp_path / "train.tsv", "a", encoding="utf-8") as file:
+        file.write("东西\t是吗\tsoso\n" * 4)
+    message = refused(check, "teacher.finetune=null", "task.labels=[bad, soso, good]")
+    assert "remedy: give teacher.finetune, which trains a head for the task's labels" in message
+
+
 def without_names(folder):
     values = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     kept = {key: value for key, value in values.items() if key not in ("id2label", "label2id", "num_labels")}

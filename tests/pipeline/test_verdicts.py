@@ -66,6 +66,19 @@ def test_no_share_of_a_gap_within_noise():
     assert any("lead over the baseline is within noise (+0.4 points" in sentence for sentence in sentences(made))
 
 
+@pytest.mark.parametrize(
+    ("low", "high", "told"),
+    [
+        (0.0, 0.0, "is none (+0.0 points"),
+        (-0.02, -0.01, "is none: the baseline is better"),
+        (-0.02, 0.0, "within noise"),
+    ],
+)
+def test_a_baseline_is_called_better_only_where_it_is(low, high, told):
+    gap = {"teacher - baseline": {"score": low, "low": low, "high": high}, "student - teacher": None}
+    assert told in " ".join(sentences(report(differences=gap)))
+
+
 def test_one_answer_for_everything_is_said_in_place_of_a_retention():
     student = {**report()["student"], "breakdown": {"one_answer": "good", "labels": []}}
     said = sentences(report(student=student))

@@ -92,7 +92,8 @@ class GivenTeacher(ClassifierStep):
         return {"weights": self.context.teacher_identity("finetuned")}
 
     def run(self) -> dict[str, Any]:
-        return {}
+        shape = ("num_hidden_layers", "hidden_size", "num_attention_heads")
+        return {"shape": {key: self.context.teacher[key] for key in shape}}  # for the report, which has no model
 
     def files(self) -> list[Path]:
         return []  # the user's, known by their hash in `inputs`
