@@ -49,7 +49,7 @@ def decoded_lines(path: Path, problems: Problems) -> Lines:
                     if encoding == "utf-8" and ascii_so_far and _is_gb18030(raw + file.peek()):
                         encoding = "gb18030"
                         problems.note("note", "it is not UTF-8, and is read as GB18030", str(path))
-                        text = raw.decode(encoding)
+                        text = raw.decode(encoding).removeprefix("\ufeff" if number == 1 else "")
                     else:
                         near = raw[max(0, error.start - 10) : error.end + 10]
                         name = "UTF-8" if encoding == "utf-8" else "GB18030"
