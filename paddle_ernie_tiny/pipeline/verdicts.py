@@ -122,7 +122,8 @@ def _of_gap(report: Values) -> str:
     if share is None and gap and gap["low"] > 0:
         return ""  # it is said already that scores say nothing
     if share is None:
-        within = "is within noise" if gap and gap["high"] > 0 else "is none: the baseline is better"
+        within = "is none: the baseline is better" if gap and gap["high"] < 0 else "is within noise"
+        within = "is none: both score the same" if gap and gap["low"] == gap["high"] == 0 else within
         return f"the teacher's lead over the baseline {within} ({_points(gap)}), so no share of it can be closed"
     lead = _points(gap) if gap else f"{100 * (report['teacher']['score'] - report['baseline']['score']):.1f} points"
     return f"the teacher leads the baseline by {lead}; the student closes {share} of that gap"
