@@ -8,7 +8,7 @@ import os
 import re
 import typing
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -27,12 +27,16 @@ from .student_settings import make_way
 
 @dataclass(frozen=True)
 class Task:
-    """A task: its title and language, and the values of `task` and `data` that a configuration need not repeat."""
+    """A task: its title and language, and the values of `task` and `data` that a configuration need not repeat.
+
+    file_columns: in the files as they are published, where PaddleNLP's names are others.
+    """
 
     title: str
     language: str
     task: dict[str, Any]
     data: dict[str, Any]
+    file_columns: dict[str, str] = field(default_factory=dict)
 
 
 # Two ways to say the same: what is given last stands alone.

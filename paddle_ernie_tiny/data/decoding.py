@@ -40,6 +40,8 @@ def decoded_lines(path: Path, problems: Problems) -> Lines:
             if file.peek(2)[:2] in _UTF16:
                 yield from _utf16_lines(file, path, problems)
                 return
+            if _is_unmarked_utf16(file.peek()):
+                raise InputError("UTF-16 without its byte order mark", str(path), "save the file as UTF-8")
             while raw := file.readline():
                 number += 1
                 raw = raw.removeprefix(codecs.BOM_UTF8) if number == 1 else raw
@@ -57,7 +59,7 @@ def decoded_lines(path: Path, problems: Problems) -> Lines:
                         text = "\n"
                 ascii_so_far = ascii_so_far and raw.isascii()
                 if raw:
-                    yield number, text
+                    yield number, text.lstrip("\ufeff") if number == 1 else text  # GB18030 has a mark too
         except (EOFError, zlib.error, gzip.BadGzipFile) as error:
             what = f"the gzip file is damaged or cut off: {error}"
             raise InputError(what, f"{path}:{number + 1}", "copy it again, or give it unpacked") from None
@@ -70,6 +72,17 @@ def _utf16_lines(file: io.BufferedReader, path: Path, problems: Problems) -> Lin
     except UnicodeDecodeError:
         what = "not UTF-16 text, though its byte order mark says so"
         raise InputError(what, str(path), "save the file as UTF-8") from None
+
+
+def _is_unmarked_utf16(sample: bytes) -> bool:
+    """Is every other byte NUL, as in English in UTF-16, or those of the line ends of what is not UTF-8?"""
+    if max(sample.count(b"\n\0"), sample.count(b"\0\n")) <= sample.count(b"\n") / 2:
+        return False
+    try:
+        sample[: sample.rfind(b"\n") + 1].decode("utf-8")
+    except UnicodeDecodeError:
+        return True
+    return sample.count(0) > len(sample) / 4
 
 
 def _is_gb18030(sample: bytes) -> bool:

@@ -44,7 +44,10 @@ def _found_columns(config: RunConfig, given: dict[str, Any], problems: Problems)
     if {"text", "label"} <= given.keys():
         return given
     fields = [str(name).strip() for name in next(source.rows, (0, ()))[1]]
-    if known and known["label"] not in fields:
+    published = task.file_columns if task is not None and not given else {}
+    if published and set(published.values()) <= set(fields):
+        known = dict(published)
+    elif known and known["label"] not in fields:
         known["label"] = next((name for name in LABEL_NAMES if name in fields), known["label"])
     by_name = data.header is not False and bool(known) and set(known.values()) <= set(fields)
     found = known if by_name else {}

@@ -121,9 +121,12 @@ def _of_gap(report: Values) -> str:
         return ""
     if share is None and gap and gap["low"] > 0:
         return ""  # it is said already that scores say nothing
-    if share is None and gap:
+    if share is None and not gap:
+        return "the teacher does not lead the baseline, so there is no gap to close"
+    if share is None:
         equal = gap["low"] == gap["high"] == 0
-        within = "is none" if equal else "is within noise" if gap["high"] >= 0 else "is none: the baseline is better"
+        within = "is within noise" if gap["high"] >= 0 else "is none: the baseline is better"
+        within = "is none: both score the same" if equal else within
         return f"the teacher's lead over the baseline {within} ({_points(gap)}), so no share of it can be closed"
     lead = _points(gap) if gap else f"{100 * (report['teacher']['score'] - report['baseline']['score']):.1f} points"
     return f"the teacher leads the baseline by {lead}; the student closes {share} of that gap"

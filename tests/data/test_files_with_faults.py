@@ -64,6 +64,7 @@ def tagged(name, content, what, remedy, fix, place="", table=None, rows=SENTENCE
 
 ONE = [("大", 1)]
 HEAD = "text\tlabel\n"
+UNMARKED = "UTF-16 without its byte order mark"
 GOOD = HEAD + "大\t1\n"
 SPAN = jsonl({"text": "王芳来了", "label": [[0, 2, "PER"]]})
 CLUENER = jsonl({"text": "王芳来了", "label": {"PER": {"王芳": [[0, 1]]}}})
@@ -89,7 +90,9 @@ CASES = [
     Case("one damaged line of UTF-8/a.tsv", (HEAD + "大\t1\n").encode() + b"\xe5\xa5\t0\n", "not UTF-8", "UTF-8",
          HEAD + "大\t1\n好\t0\n", ":3", rows=[("大", 1), ("好", 0)]),
     Case("UTF-16 cut off/a.tsv", GOOD.encode("utf-16")[:-1], "not UTF-16", "save the file as UTF-8", GOOD, rows=ONE),
-    Case("UTF-16 without its mark/a.tsv", GOOD.encode("utf-16-le"), "no column 'text'", "", GOOD, ":1", rows=ONE),
+    Case("UTF-16 without its mark/a.tsv", GOOD.encode("utf-16-le"), UNMARKED, "save the file as UTF-8", GOOD, rows=ONE),
+    Case("Chinese UTF-16 without its mark/a.tsv", ("评论\t标签\n" + "很好\t1\n" * 9).encode("utf-16-be"), UNMARKED,
+         "save the file as UTF-8", GOOD, rows=ONE),
     Case("gzip cut off/a.tsv.gz", zipped(TSV)[:-9], "damaged or cut off", "unpacked", zipped(TSV)),
     Case("gzip with a changed byte/a.tsv.gz", zipped(TSV)[:-8] + b"\0" * 8, "damaged", "copy it again", zipped(TSV)),
     Case("nothing/a.tsv", b"", "the file is empty", "at least one row", TSV),

@@ -74,6 +74,8 @@ CASES = [
     Case("csv with a comma and a quote in a text/a.csv", 'text,label\n"大, ""很""大",1\n', rows=[('大, "很"大', 1)]),
     Case("csv with a line end in a text/a.csv", 'text,label\n"大\n很大",1\n差,0\n', rows=[("大\n很大", 1), ("差", 0)]),
     Case("GB18030/a.tsv", TSV.encode("gb18030"), said="it is not UTF-8, and is read as GB18030"),
+    Case("GB18030 with its mark/a.tsv", ("\ufeff" + TSV).encode("gb18030"), said="read as GB18030"),
+    Case("two byte order marks/a.tsv", ("\ufeff\ufeff" + TSV).encode()),
     Case("GB18030 csv/a.csv", CSV.encode("gb18030"), said="GB18030"),
     Case("GB18030 after 999 ASCII rows/a.tsv", ("text\tlabel\n" + "ok\t1\n" * 999 + "大\t1\n很\t0\n").encode("gb18030"),
          rows=[("ok", 1)] * 999 + [("大", 1), ("很", 0)], said="GB18030"),

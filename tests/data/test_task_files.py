@@ -2,7 +2,7 @@
 
 import pytest
 
-from paddle_ernie_tiny.config import check_config
+from paddle_ernie_tiny.config import TASKS, check_config
 from paddle_ernie_tiny.data.splits import load_task_data
 from paddle_ernie_tiny.errors import InputError, InputErrors
 
@@ -63,6 +63,23 @@ def test_glue_s_own_file_has_label_where_paddlenlp_has_labels(load):
     data = load({"name": "sst2"}, **files)
     assert (data.table.text, data.table.label) == ("sentence", "label")
     assert texts(data.train) == ["good", "bad"]
+
+
+@pytest.mark.parametrize(
+    ("task", "header", "row"),
+    [
+        ("mrpc", "Quality\t#1 ID\t#2 ID\t#1 String\t#2 String", "{}\t7\t8\tgood\tbad"),
+        ("qqp", "id\tqid1\tqid2\tquestion1\tquestion2\tis_duplicate", "0\t7\t8\tgood\tbad\t{}"),
+        ("mnli", "index\tsentence1\tsentence2\tlabel1\tgold_label", "0\tgood\tbad\tneutral\t{}"),
+        ("qnli", "index\tquestion\tsentence\tlabel", "0\tgood\tbad\t{}"),
+        ("rte", "index\tsentence1\tsentence2\tlabel", "0\tgood\tbad\t{}"),
+    ],
+)
+def test_glue_s_own_files_need_no_columns(load, task, header, row):
+    content = "\n".join([header, *map(row.format, TASKS[task].task["labels"]), ""])
+    data = load({"name": task}, **{name: (f"{name}.tsv", content) for name in ("train", "dev")})
+    assert {(row.text, row.text_b) for row in data.train} == {("good", "bad")}
+    assert [row.label for row in data.train] == list(range(len(data.labels)))
 
 
 @pytest.mark.parametrize(

@@ -59,11 +59,20 @@ def test_no_retention_of_a_teacher_at_chance(verdict):
     assert "It is poor; teacher.check_above_chance was false." in said
 
 
-def test_no_share_of_a_gap_within_noise():
-    gap = {"teacher - baseline": {"score": 0.004, "low": -0.01, "high": 0.02}, "student - teacher": None}
+@pytest.mark.parametrize(
+    ("score", "low", "high", "said"),
+    [
+        (0.004, -0.01, 0.02, "is within noise (+0.4 points"),
+        (-0.01, -0.02, 0.0, "is within noise (-1.0 points"),
+        (-0.02, -0.03, -0.01, "is none: the baseline is better (-2.0 points"),
+        (0.0, 0.0, 0.0, "is none: both score the same (+0.0 points"),
+    ],
+)
+def test_no_share_of_a_gap_within_noise(score, low, high, said):
+    gap = {"teacher - baseline": {"score": score, "low": low, "high": high}, "student - teacher": None}
     made = report(differences=gap)
     assert closed(made) is None
-    assert any("lead over the baseline is within noise (+0.4 points" in sentence for sentence in sentences(made))
+    assert any(f"lead over the baseline {said}" in sentence for sentence in sentences(made))
 
 
 @pytest.mark.parametrize(
