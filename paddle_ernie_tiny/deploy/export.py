@@ -169,10 +169,10 @@ def _labels(folder: Path, config: dict[str, Any], given: list[str] | None) -> li
         raise InputError("config.json names no labels", str(folder), "give a fine-tuned classifier, or --labels")
     if own and own not in (given, default_labels(len(own))):
         raise InputError(f"the model names its labels itself: {', '.join(own)}", "--labels", "leave --labels out")
-    check_label_names(given, "--labels")
-    if len(given) != (outputs or len(given)):
+    if len(given) != (outputs or len(given)) or len(set(given)) != len(given) or not all(map(str.strip, given)):
         what = f"{len(given)} labels ({', '.join(given)}) for a model with {outputs} outputs"
         raise InputError(what, "--labels", "name each output once, in the order of the model's outputs")
+    check_label_names(given, "--labels")
     return given
 
 
