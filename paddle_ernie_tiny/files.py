@@ -188,10 +188,10 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """The file's content; None if there is no such file, or it is not complete."""
+    """The file's content; None if there is no such file, it is not complete, or it is nested too deeply."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None
 
 

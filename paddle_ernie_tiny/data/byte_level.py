@@ -24,7 +24,7 @@ from .vocabulary import AddedWord, added_word, read_added_tokens
 VOCABULARY, MERGES = "vocab.json", "merges.txt"
 _ALPHABET = pre_tokenizers.ByteLevel.alphabet()  # a character for each byte
 _CLASSES = ("RobertaTokenizer", "RobertaTokenizerFast", "RobertaBPETokenizer")
-_WHOLE_FILE = ("PreTrainedTokenizerFast", "TokenizersBackend")  # transformers' classes that do what tokenizer.json says
+WHOLE_FILE = ("PreTrainedTokenizerFast", "TokenizersBackend")  # transformers' classes that do what tokenizer.json says
 _PLAIN: dict[str, tuple] = {
     **{key: (None, "") for key in ("continuing_subword_prefix", "end_of_word_suffix")},
     **{key: (None, False) for key in ("dropout", "byte_fallback", "ignore_merges")},
@@ -49,8 +49,6 @@ class ByteLevelTokenizer(TextTokenizer):
             backend = Tokenizer.from_str(json.dumps({**written, "truncation": None, "padding": None}))
         except Exception as error:  # tokenizers raises plain Exception for whatever it cannot read
             raise InputError(f"the tokenizer cannot be read: {error}", where, _REMEDY) from None
-        written = json.loads(backend.to_str())  # older files leave keys out
-        self.prefix: bool = written["pre_tokenizer"]["add_prefix_space"]  # is the beginning of a text after a blank?
         vocabulary = backend.get_vocab()
         if missing := [token for token in self.special if token not in vocabulary]:
             raise InputError(f"the vocabulary lacks the special tokens {', '.join(missing)}", where, _REMEDY)
@@ -58,6 +56,9 @@ class ByteLevelTokenizer(TextTokenizer):
             raise InputError(f"the vocabulary lacks {len(missing)} of the 256 bytes", where, _REMEDY)
         if sorted(vocabulary.values()) != list(range(len(vocabulary))):
             raise InputError("its token ids are not 0, 1, 2 ...", where, "restore the file, or export again")
+        # older files leave keys out; only now, as to_str goes through every id up to the last
+        written = json.loads(backend.to_str())
+        self.prefix: bool = written["pre_tokenizer"]["add_prefix_space"]  # is the beginning of a text after a blank?
         # for offsets without blanks, and for other users of tokenizer.json: we add the special tokens ourselves
         last, first = ("</s>", vocabulary["</s>"]), ("<s>", vocabulary["<s>"])
         backend.post_processor = processors.RobertaProcessing(last, first, add_prefix_space=self.prefix)
@@ -71,7 +72,7 @@ class ByteLevelTokenizer(TextTokenizer):
         """
         where, file = str(folder / "tokenizer_config.json"), folder / "tokenizer.json"
         name = options.get("init_class") or options.get("tokenizer_class") or _CLASSES[0]
-        if name not in _CLASSES + _WHOLE_FILE * file.is_file():
+        if name not in _CLASSES + WHOLE_FILE * file.is_file():
             raise InputError(f"tokenizer_class={name!r} with a byte-level vocabulary", where, _REMEDY)
         for role, own in zip(ROLES, cls.special):  # noqa: B905 (Python 3.9)
             given = options.get(f"{role}_token") or own

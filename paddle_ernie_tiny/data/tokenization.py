@@ -58,6 +58,8 @@ _BERT_OPTIONS = {
     "strip_accents": ("strip_accents", "strip_accents"),
     "chinese": ("tokenize_chinese_chars", "handle_chinese_chars"),
 }
+_SPECIAL_OPTIONS: dict[str, list] = {f"{name[1:-1].lower()}_token": [name] for name in SPECIAL_TOKENS}
+_WHOLE_FILE = (*byte_level.WHOLE_FILE, "DistilBertTokenizer", "DistilBertTokenizerFast")  # beside a tokenizer.json
 
 
 @dataclass(frozen=True)
@@ -126,6 +128,7 @@ class WordPieceTokenizer(TextTokenizer):
         if rules is None:
             rules, tokens = _rules_by_options(options, folder / "tokenizer_config.json"), read_vocabulary(vocab)
         elif rules.bert:
+            _refuse_others(options, _SPECIAL_OPTIONS, _WHOLE_FILE, folder / "tokenizer_config.json")
             given = {own: options.get(key, getattr(rules, own)) for own, (key, _) in _BERT_OPTIONS.items()}
             rules = replace(rules, **given)
         added = read_added_tokens(folder, options, tokens, plain=rules.bert)
@@ -248,6 +251,11 @@ def _read_options(folder: Path) -> dict:
         raise InputError("not a JSON object", str(path), "restore the model's own file")
     if options.get("split_special_tokens"):
         raise InputError("split_special_tokens is true, only false is supported", str(path), "set it to false")
+    for key, _ in _BERT_OPTIONS.values():
+        value = options.get(key, False)
+        if not isinstance(value, bool) and (key, value) != ("strip_accents", None):
+            what = f"{key} is {value!r:.80}, not true or false"
+            raise InputError(what, str(path), "restore the model's own file")
     return options
 
 
@@ -257,10 +265,10 @@ def _read_bundled(path: Path) -> tuple[TextRules | None, list[str]]:
         backend = Tokenizer.from_str(path.read_text(encoding="utf-8"))
     except Exception as error:  # tokenizers raises plain Exception for whatever it cannot read
         raise InputError(f"cannot be read: {error}", str(path), "export the bundle again") from None
-    rules, vocabulary = _rules_of(json.loads(backend.to_str()), str(path)), backend.get_vocab()
-    if rules is not None and sorted(vocabulary.values()) != list(range(len(vocabulary))):
+    vocabulary = backend.get_vocab()
+    if sorted(vocabulary.values()) != list(range(len(vocabulary))):  # to_str goes through every id up to the last
         raise InputError("its token ids are not 0, 1, 2 ...", str(path), "restore the file, or export again")
-    return rules, sorted(vocabulary, key=vocabulary.__getitem__)
+    return _rules_of(json.loads(backend.to_str()), str(path)), sorted(vocabulary, key=vocabulary.__getitem__)
 
 
 def _rules_of(written: dict, where: str) -> TextRules | None:
@@ -291,21 +299,25 @@ def _rules_by_options(options: dict, path: Path) -> TextRules:
 
     transformers' rules where transformers has written it, else PaddleNLP's.
     """
-    kind = options.get("init_class") or options.get("tokenizer_class") or "BertTokenizer"
     rules = TextRules(bool(options.get("do_lower_case", True)), bert=any(key in options for key in _TRANSFORMERS))
-    supported: dict[str, list] = {"do_basic_tokenize": [True], "never_split": [None, []]}
-    supported |= {f"{name[1:-1].lower()}_token": [name] for name in SPECIAL_TOKENS}
+    supported: dict[str, list] = {"do_basic_tokenize": [True], "never_split": [None, []], **_SPECIAL_OPTIONS}
     if rules.bert:
         chinese = bool(options.get("tokenize_chinese_chars", True))
         rules = replace(rules, strip_accents=options.get("strip_accents"), chinese=chinese)
     else:
         supported |= {"tokenize_chinese_chars": [True], "strip_accents": [None, rules.lowercase]}
+    _refuse_others(options, supported, (), path)
+    return rules
+
+
+def _refuse_others(options: dict, supported: dict[str, list], more: tuple[str, ...], path: Path) -> None:
+    """Raises InputError for options that are not supported, or a class that is not of word pieces, nor in `more`."""
+    kind = options.get("init_class") or options.get("tokenizer_class") or "BertTokenizer"
     given = {key: options.get(key, plain[0]) for key, plain in supported.items()}
     given = {key: value.get("content") if isinstance(value, dict) else value for key, value in given.items()}
     unsupported = [f"{key}={value!r}" for key, value in given.items() if value not in supported[key]]
-    if kind.replace("Fast", "") not in _TOKENIZER_CLASSES:
+    if str(kind) not in more and str(kind).removesuffix("Fast") not in _TOKENIZER_CLASSES:
         unsupported.insert(0, f"tokenizer_class={kind!r}")
     if unsupported:
         what = f"this tokenizer is not supported: {', '.join(unsupported)}"
         raise InputError(what, str(path), f"use a model with a word piece tokenizer ({', '.join(_TOKENIZER_CLASSES)})")
-    return rules

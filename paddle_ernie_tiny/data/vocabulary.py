@@ -77,6 +77,8 @@ def read_added_tokens(
         for source in (options, _object(folder / "special_tokens_map.json")):
             for key in ("additional_special_tokens", "extra_special_tokens"):
                 given = source.get(key) or []
+                if isinstance(given, str):
+                    raise TypeError(given)
                 for entry in given.values() if isinstance(given, dict) else given:
                     word = AddedWord(entry) if isinstance(entry, str) else added_word({**entry, "special": True})
                     found.setdefault(word.content, word)

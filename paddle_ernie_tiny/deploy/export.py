@@ -158,7 +158,7 @@ def export(
 
 def _labels(folder: Path, config: dict[str, Any], given: list[str] | None) -> list[str]:
     """The names of a classifier's labels. Raises InputError where they are not as many as its outputs."""
-    from ..models.architectures import default_labels, label_names
+    from ..models.architectures import check_label_names, default_labels, label_names
     from ..models.build import head_outputs
 
     outputs = head_outputs(folder)
@@ -172,6 +172,7 @@ def _labels(folder: Path, config: dict[str, Any], given: list[str] | None) -> li
     if len(given) != (outputs or len(given)) or len(set(given)) != len(given) or not all(map(str.strip, given)):
         what = f"{len(given)} labels ({', '.join(given)}) for a model with {outputs} outputs"
         raise InputError(what, "--labels", "name each output once, in the order of the model's outputs")
+    check_label_names(given, "--labels")
     return given
 
 

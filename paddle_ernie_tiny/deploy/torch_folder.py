@@ -69,6 +69,10 @@ def read_leaving(folder: Path) -> Leaving:
     if not head and "For" in name and not name.endswith(_PRETRAINING):
         remedy = f"give a model of a class ...{SENTENCE_HEAD}, ...{TOKEN_HEAD} or ...{MASKED_LM}, or an encoder"
         raise InputError(f"the head of {name} is not supported", str(folder), remedy)
+    if not head and head_outputs(folder):
+        what = "the weights hold a classifier, which `architectures` of config.json does not name"
+        such = FAMILIES[config["model_type"]].classes + SENTENCE_HEAD
+        raise InputError(what, str(folder), f"name its class there, such as {such}")
     labels = (label_names(config, str(folder), head_outputs(folder) or 2) or []) if head else []
     kind = next((k for k in KINDS.values() if head and k.head == head and k.has_labels == (len(labels) > 1)), None)
     if head and kind is None:

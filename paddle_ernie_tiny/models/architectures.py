@@ -7,12 +7,14 @@ layer transposed. `build.py` and `weights.py` read this table, so that the rest 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from ..errors import InputError
+from ..text_rule import is_blank, refused_character
 
 MASKED_LM = "ForMaskedLM"
 SENTENCE_HEAD, TOKEN_HEAD = "ForSequenceClassification", "ForTokenClassification"
@@ -58,6 +60,8 @@ _ACTIVATIONS = ("gelu", "relu", "silu", "swish", "tanh")  # those that are the s
 _BERT_LM = ("cls.predictions", "transform", "decoder_bias")
 _RESTORE = "restore the model's own file"
 _REFUSED = {"position_embedding_type": "absolute", "is_decoder": False, "add_cross_attention": False}
+# far more than any model has: a damaged number is found before a name is made for each of so many
+_MOST_LAYERS, _MOST_LABELS = 1000, 1_000_000
 
 
 @dataclass(frozen=True)
@@ -96,8 +100,11 @@ def complete_config(config: dict[str, Any], where: str) -> dict[str, Any]:
     Raises InputError for a family that is not in the table, or a property that would change the model's answers and
     that PaddleNLP's class does not have.
     """
-    family = config.get("model_type") or family_of(config.get("architectures"))
-    if family not in FAMILIES:
+    classes = config.get("architectures")
+    if classes is not None and not (isinstance(classes, list) and all(isinstance(name, str) for name in classes)):
+        raise InputError(f"architectures is {classes!r:.80}, no list of class names", where, _RESTORE)
+    family = config.get("model_type") or family_of(classes)
+    if not isinstance(family, str) or family not in FAMILIES:
         raise InputError(f"model type {family!r} is not supported", where, f"use one of: {', '.join(FAMILIES)}")
     given = {key: value for key, value in config.items() if value is not None}
     config = {**_DEFAULTS, **FAMILIES[family].defaults, **given, "model_type": family}
@@ -111,10 +118,13 @@ def complete_config(config: dict[str, Any], where: str) -> dict[str, Any]:
     if family == "electra" and classifies and config["hidden_act"] != "gelu":
         what = f"hidden_act is {config['hidden_act']!r}: its sentence head would not be the same function here"
         raise InputError(what, where, "use a model with hidden_act gelu")
-    for key, default in {**_DEFAULTS, **FAMILIES[family].defaults}.items():
+    optional: dict[str, Any] = {key: 0.1 for key in ("classifier_dropout", "dropout") if key in given}
+    for key, default in {**_DEFAULTS, **FAMILIES[family].defaults, **optional}.items():
         value, whole = config[key], type(default) is int
         number = type(value) is int or (not whole and type(value) is float)
-        if type(default) in (int, float) and not (number and value >= (whole and key != "pad_token_id")):
+        most = _MOST_LAYERS if key == "num_hidden_layers" else 1 if key.endswith(("_prob", "dropout")) else math.inf
+        fits = number and (whole and key != "pad_token_id") <= value <= most and value != math.inf
+        if type(default) in (int, float) and not fits:
             raise InputError(f"{key} is {value!r}, such as {default!r} is expected", where, _RESTORE)
     for key, of in (("hidden_size", "num_attention_heads"), ("vocab_size", "pad_token_id")):
         if config[key] % config[of] if key == "hidden_size" else config[of] >= config[key]:
@@ -133,22 +143,40 @@ def label_names(config: dict[str, Any], where: str, outputs: int = 2) -> list[st
 
     Understands a mapping, a list, `label2id` alone, and a classifier without any: both libraries leave a map out that
     is their default, LABEL_0 and so on; it has `outputs` of them if nothing says how many. Raises InputError for a map
-    that cannot be read.
+    that cannot be read or does not name each output once, and for a model that gives a row several labels.
     """
+    if config.get("problem_type") == "multi_label_classification":
+        what = "problem_type is 'multi_label_classification': a row has several labels, which is no kind of task here"
+        raise InputError(what, where, "use a model that gives a row one label")
     names, ids = config.get("id2label"), config.get("label2id")
     try:
         if not names and ids:
             names = {number: name for name, number in ids.items()}
         if isinstance(names, dict):
-            names = [names[key] for key in sorted(names, key=int)]
-    except (AttributeError, TypeError, ValueError):
-        raise InputError("the map of labels cannot be read", where, 'give id2label as {"0": "first", ...}') from None
+            names = {int(key): name for key, name in names.items()}
+            names = [names[place] for place in range(len(names))]
+        count = int(config.get("num_labels") or config.get("num_classes") or outputs)
+        if not 0 < count <= _MOST_LABELS:
+            raise ValueError(count)
+        names = [] if not names else [name if isinstance(name, str) else str(int(name)) for name in [*names]]
+    except (AttributeError, LookupError, TypeError, ValueError):
+        what = "the map of labels cannot be read: it does not name the outputs 0, 1, 2 ..."
+        raise InputError(what, where, 'give id2label as {"0": "first", ...}') from None
     if names:
-        return [str(name) for name in names]
+        check_label_names(names, where)
+        return names
     heads = (SENTENCE_HEAD, TOKEN_HEAD)
     if not any(head in name for name in config.get("architectures") or () for head in heads):
         return None
-    return default_labels(config.get("num_labels") or config.get("num_classes") or outputs)
+    return default_labels(count)
+
+
+def check_label_names(names: list[str], where: str) -> None:
+    """Raises InputError for a name that is given twice, is blank, or holds characters that no text may hold."""
+    for place, name in enumerate(names):
+        what = "an empty name" if is_blank(name) else refused_character(name)
+        if what or name in names[:place]:
+            raise InputError(f"label {place} is {name!r:.80}: {what or 'a name twice'}", where, "name each output once")
 
 
 def default_labels(count: int) -> list[str]:

@@ -220,6 +220,13 @@ REFUSED = {
     "ELECTRA's head": ("electra", SENTENCE_HEAD, {"hidden_act": "relu"}, "hidden_act is 'relu'"),
     "questions": ("bert", "", {"architectures": ["BertForQuestionAnswering"]}, "head of BertForQuestionAnswering"),
     "no head": ("bert", "", {"architectures": ["BertForTokenClassification"]}, "2 head weights are missing"),
+    "a head without a class": ("bert", SENTENCE_HEAD, {"architectures": None}, "the weights hold a classifier, which"),
+    "several labels": (
+        "bert",
+        SENTENCE_HEAD,
+        {"problem_type": "multi_label_classification"},
+        "a row has several labels",
+    ),
     "one tag": ("bert", TOKEN_HEAD, {"id2label": {"0": "a"}}, "with 1 labels is no kind of task"),
     "labels of another": ("bert", SENTENCE_HEAD, {"id2label": {"0": "a", "1": "b"}}, r"shape \[8, 3\]"),
     "another family": ("bert", "", {"model_type": "gpt2"}, "model type 'gpt2'"),

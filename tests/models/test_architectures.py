@@ -274,12 +274,14 @@ def test_rows_need_positions_and_segments():
 @pytest.mark.parametrize(
     ("config", "names"),
     [
-        ({"id2label": {"10": "c", "2": "b", "0": "a"}}, ["a", "b", "c"]),
+        ({"id2label": {str(place): "abcdefghijk"[place] for place in (10, *range(10))}}, [*"abcdefghijk"]),
         ({"id2label": {0: "a", 1: "b"}}, ["a", "b"]),
         ({"id2label": ["a", "b"]}, ["a", "b"]),
         ({"label2id": {"b": 1, "a": 0}}, ["a", "b"]),
         ({"architectures": ["BertForSequenceClassification"]}, ["LABEL_0", "LABEL_1"]),
         ({"architectures": ["BertForTokenClassification"], "num_labels": 3}, ["LABEL_0", "LABEL_1", "LABEL_2"]),
+        ({"architectures": ["BertForTokenClassification"], "num_labels": "2"}, ["LABEL_0", "LABEL_1"]),
+        ({"id2label": {"0": -1, "1": 1}}, ["-1", "1"]),
         ({"architectures": ["BertForMaskedLM"]}, None),
     ],
 )
@@ -287,9 +289,28 @@ def test_label_maps(config, names):
     assert label_names(config, "config.json") == names
 
 
-def test_a_label_map_that_cannot_be_read():
-    with pytest.raises(InputError, match="the map of labels cannot be read"):
-        label_names({"id2label": {"a": "x"}}, "config.json")
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ({"id2label": {"a": "x"}}, "the map of labels cannot be read"),
+        ({"id2label": {"1": "bad", "2": "good"}}, "does not name the outputs 0, 1, 2"),
+        ({"id2label": {"0": "bad", "2": "good"}}, "does not name the outputs 0, 1, 2"),
+        ({"id2label": 5}, "the map of labels cannot be read"),
+        ({"id2label": {"0": None, "1": "good"}}, "the map of labels cannot be read"),
+        ({"architectures": ["BertForSequenceClassification"], "num_labels": [2]}, "the map of labels cannot be read"),
+        (
+            {"architectures": ["BertForSequenceClassification"], "num_labels": 10**12},
+            "the map of labels cannot be read",
+        ),
+        ({"id2label": ["good", "good"]}, "label 1 is 'good': a name twice"),
+        ({"id2label": {"0": "bad", "1": " "}}, "label 1 is ' ': an empty name"),
+        ({"id2label": {"0": "bad", "1": "go\x00od"}}, r"label 1 .*: control character U\+0000 at position 2"),
+        ({"id2label": {"0": "a", "1": "b"}, "problem_type": "multi_label_classification"}, "a row has several labels"),
+    ],
+)
+def test_label_maps_that_do_not_name_each_output_once_are_refused(config, message):
+    with pytest.raises(InputError, match=message):
+        label_names(config, "config.json")
 
 
 def test_roberta_counts_positions_from_the_vocabularys_padding(tmp_path):

@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from paddle_ernie_tiny.cli import main
+from paddle_ernie_tiny.data.tokenization import TextRules, WordPieceTokenizer
 from paddle_ernie_tiny.errors import InputError
 from paddle_ernie_tiny.kinds import KINDS
 from paddle_ernie_tiny.models.build import check_model
@@ -89,6 +90,25 @@ def _written(**changes):
     return change
 
 
+def _word_pieces(change):
+    """The folder with a tokenizer.json as transformers writes it in the place of vocab.txt, and a change of it."""
+
+    def write(folder, weights):
+        tokenizer = WordPieceTokenizer(WORDS, rules=TextRules(bert=True))
+        tokenizer.save(folder)
+        (folder / "vocab.txt").unlink()
+        change(folder, weights)
+
+    return write
+
+
+def _distant_id(folder, weights):
+    file = folder / "tokenizer.json"
+    written = json.loads(file.read_text(encoding="utf-8"))
+    written["model"]["vocab"]["天"] = 4_000_000_000
+    file.write_text(json.dumps(written), encoding="utf-8")
+
+
 def _two_files(folder, weights):
     (folder / "tokenizer.json").unlink()
     byte_level_folder(folder, ("merges.txt",))
@@ -143,6 +163,20 @@ DAMAGE = {
     "uneven heads": (_config(num_attention_heads=3), "hidden_size 8 does not go with num_attention_heads 3"),
     "a size in words": (_config(layer_norm_eps="1e-5"), "layer_norm_eps is '1e-5'"),
     "padding outside": (_config(pad_token_id=99), "does not go with pad_token_id 99"),
+    "a class name in no list": (_config(architectures="BertModel"), "architectures is 'BertModel', no list"),
+    "no class name": (_config(architectures=[None]), r"architectures is \[None\], no list"),
+    "a list of families": (
+        lambda f, w: (f / "config.json").write_text('{"model_type": ["bert"]}'),
+        r"model type \['bert'\] is not supported",
+    ),
+    "a number of layers that would fill the memory": (
+        lambda f, w: (f / "config.json").write_text('{"model_type": "bert", "num_hidden_layers": 1000000000}'),
+        "num_hidden_layers is 1000000000",
+    ),
+    "a probability above 1": (_config(hidden_dropout_prob=5), "hidden_dropout_prob is 5"),
+    "a dropout in words": (_config(classifier_dropout="none"), "classifier_dropout is 'none'"),
+    "no finite number": (_config(layer_norm_eps=float("inf")), "layer_norm_eps is inf"),
+    "a configuration without end": (lambda f, w: (f / "config.json").write_text("[" * 100000), "not a JSON object"),
 }
 
 
@@ -166,6 +200,32 @@ FOREIGN = {
     ),
     "a tokenizer of another class": (_text("tokenizer_config.json", {"tokenizer_class": "T5Tokenizer"}), "T5Tokenizer"),
     "a list of options": (_text("tokenizer_config.json", []), "not a JSON object"),
+    "a class beside BERT's tokenizer.json": (
+        _word_pieces(_text("tokenizer_config.json", {"tokenizer_class": "BertJapaneseTokenizer"})),
+        "tokenizer_class='BertJapaneseTokenizer'",
+    ),
+    "special tokens beside BERT's tokenizer.json": (
+        _word_pieces(_text("tokenizer_config.json", {"cls_token": "<s>"})),
+        "cls_token='<s>'",
+    ),
+    "lower case in words": (_text("tokenizer_config.json", {"do_lower_case": "false"}), "do_lower_case is 'false'"),
+    "accents in words": (
+        _word_pieces(_text("tokenizer_config.json", {"strip_accents": "no"})),
+        "strip_accents is 'no', not true or false",
+    ),
+    "an id far away": (_word_pieces(_distant_id), "its token ids are not 0, 1, 2"),
+    "an id of byte pairs far away": (
+        _byte_pairs(
+            lambda f, w: (f / "tokenizer.json").write_text(
+                re.sub(r'("Ġt": ?)\d+', r"\g<1>4000000000", (f / "tokenizer.json").read_text("utf-8")), "utf-8"
+            )
+        ),
+        "its token ids are not 0, 1, 2",
+    ),
+    "a word for a list of added tokens": (
+        _text("tokenizer_config.json", {"additional_special_tokens": "天地"}),
+        "the added tokens cannot be read",
+    ),
     "other special tokens": (_text("tokenizer_config.json", {"cls_token": "<s>"}), "cls_token='<s>'"),
     "an added token of another": (
         _added("[E1]", 40, special=True),
@@ -204,6 +264,9 @@ RIGHT = {
     "outputs": _config(use_cache=True, output_hidden_states=True, torchscript=True, dtype="float16"),
     "a list of labels": _config(id2label=["a", "b", "c"]),
     "options of transformers": _text("tokenizer_config.json", {"strip_accents": False, "backend": "tokenizers"}),
+    "the whole of a tokenizer.json": _word_pieces(
+        _text("tokenizer_config.json", {"tokenizer_class": "PreTrainedTokenizerFast", "do_lower_case": True})
+    ),
     "a token that the vocabulary has": _added("天", 5, special=True),
     "byte pairs": _byte_pairs(),
     "byte pairs in two files": _byte_pairs(_two_files),

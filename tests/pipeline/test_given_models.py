@@ -192,6 +192,7 @@ class TestNamesOfLabels:
             ("LABEL_0 LABEL_1", ["a", "b", "c"], "3 labels .* for a model with 2 outputs"),
             ("LABEL_0 LABEL_1", ["a", "a"], "for a model with 2 outputs"),
             ("LABEL_0 LABEL_1", ["a", ""], "for a model with 2 outputs"),
+            ("LABEL_0 LABEL_1", ["a", "b\x1b"], r"label 1 .*: control character U\+001B at position 1"),
             ("bad good", ["good", "bad"], "the model names its labels itself: bad, good"),
         ],
     )
