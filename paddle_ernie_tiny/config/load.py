@@ -27,16 +27,13 @@ from .student_settings import make_way
 
 @dataclass(frozen=True)
 class Task:
-    """A task: its title and language, and the values of `task` and `data` that a configuration need not repeat.
-
-    file_columns: in the files as they are published, where PaddleNLP's names are others.
-    """
+    """A task: its title and language, and the values of `task` and `data` that a configuration need not repeat."""
 
     title: str
     language: str
     task: dict[str, Any]
     data: dict[str, Any]
-    file_columns: dict[str, str] = field(default_factory=dict)
+    file_columns: dict[str, str] = field(default_factory=dict)  # of published files, where PaddleNLP's names are others
 
 
 # Two ways to say the same: what is given last stands alone.

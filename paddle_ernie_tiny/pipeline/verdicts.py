@@ -121,9 +121,9 @@ def _of_gap(report: Values) -> str:
         return ""
     if share is None and gap and gap["low"] > 0:
         return ""  # it is said already that scores say nothing
-    if share is None and not gap:
+    if share is None and gap is None:
         return "the teacher does not lead the baseline, so there is no gap to close"
-    if share is None:
+    if share is None and gap is not None:
         equal = gap["low"] == gap["high"] == 0
         within = "is within noise" if gap["high"] >= 0 else "is none: the baseline is better"
         within = "is none: both score the same" if equal else within

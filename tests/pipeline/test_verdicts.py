@@ -78,7 +78,7 @@ def test_no_share_of_a_gap_within_noise(score, low, high, said):
 @pytest.mark.parametrize(
     ("low", "high", "told"),
     [
-        (0.0, 0.0, "is none (+0.0 points"),
+        (0.0, 0.0, "is none: both score the same (+0.0 points"),
         (-0.02, -0.01, "is none: the baseline is better"),
         (-0.02, 0.0, "within noise"),
     ],
