@@ -19,6 +19,7 @@ from ..processes import in_child
 from ..seals import read_seal, whole_or_none
 from .context import RunContext
 from .step import DONE, METRICS, PREDICTIONS, StepRecord
+from .verdicts import decimals, points
 
 _VERSION = 1  # of the linear models
 
@@ -61,7 +62,8 @@ def find_floor(context: RunContext) -> Floor | None:
     scored, unseen = Scored(outputs, gold.gold, gold.labels, gold.groups), data.unseen
     score = {**asdict(interval(context.metric, scored)), "rows": len(outputs)}
     score |= {"trained_rows": len(rows), "train_rows": len(data.train)}
-    score["score_unseen"] = context.score(scored.take(unseen)) if unseen.any() else None
+    other = interval(context.metric, scored.take(unseen)) if unseen.any() else None
+    score |= {"score_unseen": other and other.score, "interval_unseen": other and [other.low, other.high]}
     return Floor(scored, {**score, **facts})
 
 
@@ -92,10 +94,12 @@ def judged_teacher(context: RunContext, scored: Scored) -> dict[str, Any]:
     if context.floor is None:
         return {**values, "against_floor": None}
     gain = difference(context.metric, scored, context.floor.scored)
+    bounds = [chance.interval.low, chance.interval.high]
     own, other = chance.interval.score, context.floor.facts["score"]
+    digits = decimals(bounds)
     sentence = (
-        f"the teacher scores {own:.4f} ({context.metric}), the linear floor {other:.4f}: a difference of "
-        f"{gain.score:+.4f} (95 % interval {gain.low:+.4f} to {gain.high:+.4f})"
+        f"the teacher scores {own:.{digits}f} ({context.metric}), the linear floor {other:.{digits}f}: a difference of "
+        f"{points(asdict(gain))}"
     )
     if gain.low <= 0:
         sentence += (
@@ -108,10 +112,10 @@ def judged_teacher(context: RunContext, scored: Scored) -> dict[str, Any]:
 
 def _of_chance(metric: str, chance: Chance, rows: int) -> str:
     own = chance.interval
-    what = (
-        f"the teacher scores {own.score:.4f} ({metric}, 95 % interval {own.low:.4f} to {own.high:.4f}) on {rows} rows"
-    )
-    constant = f"the best answer that ignores the text scores {chance.constant:.4f}"
+    digits = decimals([own.low, own.high])
+    bounds = f"95 % interval {own.low:.{digits}f} to {own.high:.{digits}f}"
+    what = f"the teacher scores {own.score:.{digits}f} ({metric}, {bounds}) on {rows} rows"
+    constant = f"the best answer that ignores the text scores {chance.constant:.{digits}f}"
     return {
         "above": f"{what}; {constant}",
         "constant": f"{what}, not beyond noise above chance: {constant}; the answers do depend on the text, so the run "
@@ -139,10 +143,11 @@ def _of_floor(context: RunContext) -> list[Finding]:
     if context.floor is None:
         return [Finding("note", "floor", f"no linear floor for {context.data.kind.name}", "data.train")]
     facts, folder = context.floor.facts, context.folder
+    digits = decimals([facts["low"], facts["high"]])
     of = "" if facts["trained_rows"] == facts["train_rows"] else f" of {facts['train_rows']}"
     what = (
-        f"the floor, a linear model on n-grams, scores {facts['score']:.4f} ({context.metric}, 95 % interval "
-        f"{facts['low']:.4f} to {facts['high']:.4f}) on {facts['rows']} rows, after {facts['seconds']:.0f} s of "
+        f"the floor, a linear model on n-grams, scores {facts['score']:.{digits}f} ({context.metric}, 95 % interval "
+        f"{facts['low']:.{digits}f} to {facts['high']:.{digits}f}) on {facts['rows']} rows, after {facts['seconds']:.0f} s of "
         f"training on {facts['trained_rows']}{of} rows; {facts['texts_per_second']:,.0f} texts/s on one thread, "
         f"{facts['mb']} MB; a teacher that is not above it is not worth distilling"
     )

@@ -51,11 +51,16 @@ def measure_classifier(
     if outputs.groups is not None:
         arrays["groups"] = np.unique(outputs.groups, return_inverse=True)[1]
     np.savez_compressed(step / PREDICTIONS, logits=outputs.logits, **arrays)
-    more = {name: context.score(context.predict(model, name, side, batch_size)) for name in context.data.more_tests}
+    tests = {name: context.predict(model, name, side, batch_size) for name in context.data.more_tests}
+    bounds = {name: interval(context.metric, scored) for name, scored in tests.items()}
+    more = {
+        "more_tests": {name: found.score for name, found in bounds.items()},
+        "more_intervals": {name: [found.low, found.high] for name, found in bounds.items()},
+    }
     judged = judged_teacher(context, outputs) if side == "teacher" else {}
     kind, seen = context.data.kind, {"params": count_parameters(model), **_scores(context, outputs)}
     where = {"breakdown": kind.breakdown(outputs), "worst": worst_rows(kind, outputs, context.data.test)}
-    return {**seen, "more_tests": more, **judged, **where}
+    return {**seen, **more, **judged, **where}
 
 
 def require_above_chance(context: RunContext, step: Path) -> list[str]:
@@ -89,12 +94,14 @@ def at_chance(sentence: str, outputs: Scored) -> GateError:
 
 
 def _scores(context: RunContext, outputs: Scored) -> dict[str, Any]:
-    """The metric on all test rows, with its interval, and on those that do not also occur in train (null: none)."""
+    """The metric on all test rows and on those that do not also occur in train (null: none), with its intervals."""
     unseen, bounds = context.data.unseen, interval(context.metric, outputs)
+    other = interval(context.metric, outputs.take(unseen)) if unseen.any() else None
     return {
         "score": bounds.score,
         "interval": [bounds.low, bounds.high],
-        "score_unseen": context.score(outputs.take(unseen)) if unseen.any() else None,
+        "score_unseen": other and other.score,
+        "interval_unseen": other and [other.low, other.high],
         "rows": len(outputs.outputs),
         "rows_unseen": int(unseen.sum()),
     }

@@ -66,7 +66,7 @@ def collect(root: Path) -> Values:
     baseline = _classifier(folder.baseline) if config["baseline"] is not None else None
     student = _classifier(stages[-1][0])
     scored = ("params", "score", "score_unseen", "rows", "rows_unseen", "more_tests")
-    seen = ("interval", "breakdown", "worst")  # null: an earlier version measured
+    seen = ("interval", "interval_unseen", "more_intervals", "breakdown", "worst")  # null: an earlier version measured
     parity = ("max_abs_diff", "label_agreement", "rows", "tolerance")
     missing = {"score": None, "reason": "no baseline in the configuration"}
     report = {

@@ -34,6 +34,10 @@ _FILTERS = {
     "percent": lambda value: "–" if value is None else f"{value:.2%}",
     "score": lambda value: "–" if value is None else f"{value:.3f}",
     "shown": shown,
+    "unseen": lambda model: shown({"score": model.get("score_unseen"), "interval": model.get("interval_unseen")}),
+    "on": lambda model, test: shown(
+        {"score": model["more_tests"][test], "interval": (model.get("more_intervals") or {}).get(test)}
+    ),
     "with_interval": lambda floor: {**floor, "interval": [floor["low"], floor["high"]]},
     "small": lambda value: "–" if value is None else f"{value:.4g}",
     "cell": lambda text: text.replace("|", "\\|").replace("\n", " ").replace("<", "&lt;"),

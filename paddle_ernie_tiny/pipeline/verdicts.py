@@ -98,7 +98,7 @@ def of_student(report: Values) -> list[str]:
     kept, behind = retention(report), (report.get("differences") or {}).get("student - teacher")
     if kept is not None:
         said.append(f"the student keeps {kept} of the teacher's {metric}, {shown(student)} of {shown(teacher)}")
-        said[-1] += f"; {_points(behind)}" if behind else ""
+        said[-1] += f"; {points(behind)}" if behind else ""
     elif not one_answers(report):
         said.append(
             "the teacher is not above chance beyond noise on these rows, so what share of its score the student keeps "
@@ -127,8 +127,8 @@ def _of_gap(report: Values) -> str:
         equal = gap["low"] == gap["high"] == 0
         within = "is within noise" if gap["high"] >= 0 else "is none: the baseline is better"
         within = "is none: both score the same" if equal else within
-        return f"the teacher's lead over the baseline {within} ({_points(gap)}), so no share of it can be closed"
-    lead = _points(gap) if gap else f"{100 * (report['teacher']['score'] - report['baseline']['score']):.1f} points"
+        return f"the teacher's lead over the baseline {within} ({points(gap)}), so no share of it can be closed"
+    lead = points(gap) if gap else f"{100 * (report['teacher']['score'] - report['baseline']['score']):.1f} points"
     return f"the teacher leads the baseline by {lead}; the student closes {share} of that gap"
 
 
@@ -155,7 +155,7 @@ def _gap(report: Values) -> Values | None:
     return (report.get("differences") or {}).get("teacher - baseline")
 
 
-def _points(interval: Values | None) -> str:
+def points(interval: Values | None) -> str:
     """A difference in points, with its interval."""
     if interval is None:
         return ""
