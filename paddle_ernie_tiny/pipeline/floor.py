@@ -147,8 +147,8 @@ def _of_floor(context: RunContext) -> list[Finding]:
     of = "" if facts["trained_rows"] == facts["train_rows"] else f" of {facts['train_rows']}"
     what = (
         f"the floor, a linear model on n-grams, scores {facts['score']:.{digits}f} ({context.metric}, 95 % interval "
-        f"{facts['low']:.{digits}f} to {facts['high']:.{digits}f}) on {facts['rows']} rows, after {facts['seconds']:.0f} s of "
-        f"training on {facts['trained_rows']}{of} rows; {facts['texts_per_second']:,.0f} texts/s on one thread, "
+        f"{facts['low']:.{digits}f} to {facts['high']:.{digits}f}) on {facts['rows']} rows, after "
+        f"{facts['seconds']:.0f} s of training on {facts['trained_rows']}{of} rows; {facts['texts_per_second']:,.0f} texts/s on one thread, "
         f"{facts['mb']} MB; a teacher that is not above it is not worth distilling"
     )
     found = [Finding("note", "floor", what, "data.train")]
