@@ -149,7 +149,8 @@ def _of_floor(context: RunContext) -> list[Finding]:
         f"the floor, a linear model on n-grams, scores {facts['score']:.{digits}f} ({context.metric}, 95 % interval "
         f"{facts['low']:.{digits}f} to {facts['high']:.{digits}f}) on {facts['rows']} rows, after "
         f"{facts['seconds']:.0f} s of training on {facts['trained_rows']}{of} rows; "
-        f"{facts['texts_per_second']:,.0f} texts/s on one thread, {facts['mb']} MB; a teacher that is not above it is not worth distilling"
+        f"{facts['texts_per_second']:,.0f} texts/s on one thread, {facts['mb']} MB; "
+        "a teacher that is not above it is not worth distilling"
     )
     found = [Finding("note", "floor", what, "data.train")]
     teacher = folder.finetuned if context.config.teacher.finetune is not None else folder.given
