@@ -62,7 +62,7 @@ def test_each_has_a_whole_run_folder_and_the_run_sets_them_side_by_side(several)
         assert (run.root / student["bundle"] / "manifest.json").is_file()
         assert (folder / "report.html").is_file() and (folder / "vdl").is_dir()
         assert report(folder)["student"] == student["student"]
-        assert f"distilled student {name}" in printed
+        assert f" student {name} " in printed
     done = ernie_tiny("predict", run.root / overall["students"]["wide"]["bundle"], "房间很宽敞")
     assert done.returncode == 0, done.stderr
 
