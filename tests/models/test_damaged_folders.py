@@ -11,7 +11,7 @@ import paddle
 import pytest
 import yaml
 
-from paddle_ernie_tiny.cli import main
+from paddle_ernie_tiny import cli
 from paddle_ernie_tiny.data.tokenization import TextRules, WordPieceTokenizer
 from paddle_ernie_tiny.errors import InputError
 from paddle_ernie_tiny.kinds import KINDS
@@ -293,10 +293,12 @@ def validate(tmp_path, monkeypatch, capsys):
     config["data"]["columns"]["label"] = "label"
     (tmp_path / "run.yaml").write_text(yaml.safe_dump(config), encoding="utf-8")
 
+    monkeypatch.setattr(cli, "stop_on_signals", lambda: None)  # this process is the tests'
+
     def run():
         monkeypatch.setattr(sys, "argv", ["ernie-tiny", "validate", str(tmp_path / "run.yaml")])
         try:
-            code = main() or 0
+            code = cli.main() or 0
         except SystemExit as ended:
             code = ended.code or 0
         return code, capsys.readouterr().err
