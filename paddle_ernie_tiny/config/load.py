@@ -6,7 +6,6 @@ import copy
 import difflib
 import os
 import re
-import typing
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import chain
@@ -15,12 +14,11 @@ from typing import Any
 
 import yaml
 from pydantic import BaseModel, ValidationError
-from pydantic.fields import FieldInfo
 
 from ..errors import InputError, InputErrors, shown
 from ..extensions import load_extensions
 from ..files import write_text
-from .objective_settings import ObjectiveSettings, objective_section
+from .key_places import fields_at, sections_of_keys
 from .schema import RunConfig
 from .student_settings import make_way
 
@@ -281,12 +279,9 @@ def _explain(item: Any, where: str) -> InputError:
     path = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in location).lstrip(".")
     place = f"{where}: {path}" if path else where
     if kind == "extra_forbidden":
-        known = list(_fields_at(location[:-1]))
-        near = difflib.get_close_matches(str(location[-1]), known, n=1, cutoff=0.5)
-        remedy = f"did you mean {near[0]}?" if near else f"known keys here: {', '.join(known)}"
-        sections = (name for name in RunConfig.model_fields if location[-1] in _fields_at((name,)))
-        if elsewhere := [f"{name}.{location[-1]}" for name in sections]:
-            remedy = f"did you mean {' or '.join(elsewhere)}?"
+        known, key = list(fields_at(location[:-1])), location[-1]
+        near = sections_of_keys().get(key) or difflib.get_close_matches(str(key), known, n=1, cutoff=0.5)
+        remedy = f"did you mean {' or '.join(near)}?" if near else f"known keys here: {', '.join(known)}"
         return InputError("unknown key", place, remedy)
     if kind == "missing":
         remedy = _describe(location) or "add the key"
@@ -310,33 +305,10 @@ def _shown(value: Any) -> str:
     return text if len(text) <= _MOST_SHOWN else f"{text[:_MOST_SHOWN]}... ({len(text)} characters)"
 
 
-def _fields_at(location: Sequence[str | int]) -> dict[str, FieldInfo]:
-    """The fields of the section at a place of the configuration; the objective's terms are among its own."""
-    section: type[BaseModel] | None = RunConfig
-    for part in location:
-        if isinstance(part, str):
-            field = _fields_of(section).get(part)
-            section = _section_in(field.annotation) if field else None
-    return _fields_of(section)
-
-
-def _fields_of(section: type[BaseModel] | None) -> dict[str, FieldInfo]:
-    if section is ObjectiveSettings:
-        section = objective_section()
-    return section.model_fields if section else {}
-
-
-def _section_in(annotation: Any) -> type[BaseModel] | None:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return annotation
-    found = (_section_in(inner) for inner in typing.get_args(annotation))
-    return next((section for section in found if section), None)
-
-
 def _describe(location: Sequence[str | int]) -> str:
     names = [part for part in location if isinstance(part, str)]
     while names:
-        field = _fields_at(names[:-1]).get(names[-1])
+        field = fields_at(names[:-1]).get(names[-1])
         if field is not None:
             return f"{names[-1]}: {field.description}" if field.description else ""
         names.pop()  # pydantic adds the name of a union's branch after the key
