@@ -151,7 +151,7 @@ def test_a_wrong_name_of_a_step_costs_no_work(finished, tmp_path, option):
 def test_a_second_run_repeats_nothing(finished):
     done = ernie_tiny("run", finished.file)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.count("already done") == 8
+    assert done.stdout.count("already done") == 9
     assert "step " not in done.stdout.replace("steps", "")
 
 
