@@ -59,7 +59,7 @@ class Workers(ProcessPoolExecutor):
 
     def submit(self, function: Callable[..., T], /, *args: Any, **kwargs: Any) -> Future[T]:
         """As `ProcessPoolExecutor.submit`; `function` is a module's, arguments and result can be pickled."""
-        with _starting, _fresh():
+        with _starting, _held_back(), _fresh():
             others = set(multiprocessing.active_children())
             future = super().submit(function, *args, **kwargs)
             self._children |= set(multiprocessing.active_children()) - others
@@ -127,6 +127,29 @@ def _start(environment: dict[str, str], log: str | None, setup: list[tuple[Calla
     tune_process()
     for function, arguments in setup:
         function(*arguments)
+
+
+@contextmanager
+def _held_back() -> Iterator[None]:
+    """Ctrl-C and SIGTERM act after the block: in its middle they would leave a process that waits for its orders.
+
+    To block them is not enough: they reach another thread of this process, and Python calls its handlers in this one.
+    """
+    if threading.current_thread() is not threading.main_thread():  # where Python calls no handler
+        yield
+        return
+    came: list[int] = []
+    both = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    own = {number: handler for number, handler in both.items() if callable(handler)}
+    for number in own:
+        signal.signal(number, lambda received, _: came.append(received))
+    try:
+        yield
+    finally:
+        for number, handler in own.items():
+            signal.signal(number, handler)
+        for received in came:
+            signal.raise_signal(received)
 
 
 @contextmanager

@@ -5,7 +5,9 @@ import signal
 import subprocess
 import sys
 import textwrap
+import threading
 import time
+from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from functools import partial
 
@@ -48,6 +50,31 @@ def test_the_answer_comes_from_a_fresh_process_without_its_noise(capfd):
     found = in_child("test", answer, 1, ("二", [3.5]))
     assert found["values"] == (1, ("二", [3.5])) and found["process"] != os.getpid() and not found["paddle"]
     assert capfd.readouterr() == ("", "")
+
+
+def test_a_signal_waits_until_the_process_has_its_orders(monkeypatch):
+    """It reaches another thread, so that blocking it in the main one is not enough."""
+    finished, submit = [], ProcessPoolExecutor.submit
+
+    def interrupted(self, *arguments, **keywords):
+        def receive():
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])
+            signal.raise_signal(signal.SIGINT)
+
+        thread = threading.Thread(target=receive)
+        thread.start()
+        thread.join()
+        finished.append(submit(self, *arguments, **keywords))
+        return finished[0]
+
+    monkeypatch.setattr(ProcessPoolExecutor, "submit", interrupted)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it
+    try:
+        with pytest.raises(KeyboardInterrupt), Workers(1) as workers:
+            workers.submit(count)
+        assert finished and signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 @pytest.mark.parametrize(
