@@ -22,8 +22,7 @@ class Objective:
 
     Says what it needs of both models, so that only this is captured. `student` and `teacher` are configurations
     (num_hidden_layers, hidden_size, num_attention_heads). `class_weights`: of each label name, in the task's own loss.
-    Raises InputError if a term cannot be computed for this
-    pair of models.
+    Raises InputError if a term cannot be computed for this pair of models.
     """
 
     def __init__(

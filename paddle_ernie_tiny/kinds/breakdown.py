@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .metrics import softmax
+from .metrics import confusion, softmax
 from .scored import Scored
 
 if TYPE_CHECKING:
@@ -26,14 +26,12 @@ def by_label(scored: Scored) -> dict[str, Any]:
     confusion: rows are gold labels, columns are answers; None for more than 30 labels. one_answer: the label that all
     answers are; None: they differ.
     """
-    names, answers = list(scored.labels), scored.predictions
-    counts = np.zeros((len(names), len(names)), dtype=np.int64)
-    np.add.at(counts, (scored.targets.astype(np.int64), answers), 1)
-    rows, given_as, right = counts.sum(axis=1), counts.sum(axis=0), counts.diagonal()
-    table = [_shares(name, int(right[i]), int(rows[i]), int(given_as[i])) for i, name in enumerate(names)]
-    matrix = counts.tolist() if len(names) <= _MOST_LABELS else None
-    given = np.unique(answers)
-    return {"labels": table, "confusion": matrix, "one_answer": names[given[0]] if len(given) == 1 else None}
+    counts = confusion(scored)
+    rows, answers, right = counts.sum(axis=1).tolist(), counts.sum(axis=0).tolist(), counts.diagonal().tolist()
+    table = [_shares(name, right[i], rows[i], answers[i]) for i, name in enumerate(scored.labels)]
+    given = [row["label"] for row in table if row["answers"]]
+    matrix = counts.tolist() if len(table) <= _MOST_LABELS else None
+    return {"labels": table, "confusion": matrix, "one_answer": given[0] if len(given) == 1 else None}
 
 
 def by_entity(scored: Scored) -> dict[str, Any]:

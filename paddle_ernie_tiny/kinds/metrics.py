@@ -85,15 +85,21 @@ def _reciprocal_ranks(scores: np.ndarray, labels: np.ndarray, groups: np.ndarray
     return 1.0 / (right[best] - first[found] + 1)
 
 
+def confusion(scored: Scored) -> np.ndarray:
+    """How many answers with each gold label (row) are each label (column): int64 [labels, labels]."""
+    counts = np.zeros([len(scored.labels)] * 2, dtype=np.int64)
+    np.add.at(counts, (scored.targets.astype(np.int64), scored.predictions), 1)
+    return counts
+
+
 def confusion_matrix(scored: Scored) -> str:
     """Rows: labels; columns: what was predicted; the twenty most frequent labels if there are more."""
-    labels, gold = scored.labels, scored.targets
-    shown = sorted(np.argsort(-np.bincount(gold, minlength=len(labels)), kind="stable")[:20].tolist())
+    labels, table = scored.labels, confusion(scored)
+    shown = sorted(np.argsort(-table.sum(axis=1), kind="stable")[:20].tolist())
     width = max(8, *(len(labels[i]) for i in shown)) + 1
     lines = ["gold \\ predicted".ljust(18) + "".join(labels[i].rjust(width) for i in shown)]
     for row in shown:
-        counts = [int(((gold == row) & (scored.predictions == column)).sum()) for column in shown]
-        lines.append(labels[row].ljust(18) + "".join(str(count).rjust(width) for count in counts))
+        lines.append(labels[row].ljust(18) + "".join(str(table[row, column]).rjust(width) for column in shown))
     return "\n".join(lines)
 
 

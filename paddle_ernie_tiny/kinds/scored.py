@@ -75,6 +75,14 @@ class Scored:
         return len(self.logits) == len(self.outputs) and np.ndim(self.gold[0]) == 0
 
     @classmethod
+    def by_row(
+        cls, logits: np.ndarray, gold: np.ndarray, rows: np.ndarray, labels: Sequence[str], groups: Any = None
+    ) -> Scored:
+        """From all answers, one after another: logits [answers, labels]; gold, and the row, rising, [answers]."""
+        ends = np.flatnonzero(np.diff(rows)) + 1
+        return cls(np.split(logits, ends), np.split(gold, ends), labels, groups)
+
+    @classmethod
     def of(cls, predictions: Any, gold: Any, labels: Sequence[str] = (), groups: Any = None) -> Scored:
         """From one answer per row: class ids [rows], scores [rows] or logits [rows, labels]."""
         values, targets = np.asarray(predictions), np.asarray(gold)

@@ -96,17 +96,13 @@ def _imbalance(context: RunContext) -> list[Finding]:
 def _leaks(data: TaskData) -> list[Finding]:
     """Texts that hold their row's label, and evaluated pairs that are training pairs the other way round."""
     findings = []
-    rows = [row for row in data.train if isinstance(row, Example) and isinstance(row.label, int)]
-    if data.kind.has_labels and rows:
-        for field, name in (("text", "text"), ("text_b", "second text")):
-            texts = [(getattr(row, field) or "").strip() for row in rows]
-            names = [data.labels[row.label] for row in rows if isinstance(row.label, int)]
-            told = sum(map(_tells, texts, names))
-            if told > _TOLD * len(rows):
-                what = f"in {told} of {len(rows)} rows the {name} begins or ends with the row's own label"
-                findings.append(
-                    found("leakage", what, "data.train", True, "check data.columns: is it the right column?")
-                )
+    rows = [(row, data.labels[row.label]) for row in data.train if isinstance(row, Example) and type(row.label) is int]
+    for field, name in (("text", "text"), ("text_b", "second text")):
+        told = sum(_tells((getattr(row, field) or "").strip(), label) for row, label in rows)
+        if told > _TOLD * len(rows):
+            what = f"in {told} of {len(rows)} rows the {name} begins or ends with the row's own label"
+            remedy = "check data.columns: is it the right column?"
+            findings.append(found("leakage", what, "data.train", True, remedy))
     if not data.kind.may_pair or data.train[0].text_b is None:
         return findings
     turned = {row.content[::-1] for row in data.train}

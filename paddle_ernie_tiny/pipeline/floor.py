@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -41,7 +42,7 @@ def gold_answers(context: RunContext) -> Scored:
     return right_answers([example.label for example in data.test], data.labels, groups)
 
 
-def find_floor(context: RunContext) -> Floor | None:
+def find_floor(context: RunContext, say: Callable[[str], None] = print) -> Floor | None:
     """The floor that the run folder keeps, if it is of the same rows; else it is trained. None: the kind has none.
 
     It has a process of its own, with one thread, so its memory is given back.
@@ -53,11 +54,10 @@ def find_floor(context: RunContext) -> Floor | None:
     gold = gold_answers(context)
     if record.state()[0] == "done":
         with np.load(record.folder / PREDICTIONS) as arrays:
-            ends = np.flatnonzero(np.diff(arrays["rows"])) + 1
-            outputs = np.split(arrays["logits"], ends)
-        facts = (read_seal(record.folder / DONE) or {})["result"]
-        return Floor(Scored(outputs, gold.gold, gold.labels, gold.groups), facts)
+            kept = Scored.by_row(arrays["logits"], arrays["labels"], arrays["rows"], gold.labels, gold.groups)
+        return Floor(kept, (read_seal(record.folder / DONE) or {})["result"])
     rows = model.part(data.train, context.config.seed)
+    say(f"preflight: training the floor, a linear model, on {len(rows)} rows")
     outputs, facts = in_child("linear floor", train_floor, model, rows, data.test)
     scored, unseen = Scored(outputs, gold.gold, gold.labels, gold.groups), data.unseen
     score = {**asdict(interval(context.metric, scored)), "rows": len(outputs)}
@@ -127,12 +127,12 @@ def _of_chance(metric: str, chance: Chance, rows: int) -> str:
     }[chance.verdict]
 
 
-def floor_findings(contexts: dict[str, RunContext]) -> list[Finding]:
+def floor_findings(contexts: dict[str, RunContext], say: Callable[[str], None] = print) -> list[Finding]:
     """What the scored split can tell, and the floor, which every student's context then has."""
     first = next(iter(contexts.values()))
     if not is_main():  # the others measure nothing
         return []
-    floor = find_floor(first)
+    floor = find_floor(first, say)
     for context in contexts.values():
         context.floor = floor
     return split_findings(first) + _of_floor(first)

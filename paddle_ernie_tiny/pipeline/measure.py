@@ -76,9 +76,8 @@ def require_above_chance(context: RunContext, step: Path) -> list[str]:
         return [*([] if chance["verdict"] == "above" else [f"warning: {chance['sentence']} ({off})"]), *lines]
     if chance["verdict"] == "chance":
         with np.load(step / PREDICTIONS) as arrays:
-            ends = np.flatnonzero(np.diff(arrays["rows"])) + 1
-            outputs, gold = (np.split(arrays[name], ends) for name in ("logits", "labels"))
-        raise at_chance(chance["sentence"], Scored(outputs, gold, context.data.labels))
+            answers = Scored.by_row(arrays["logits"], arrays["labels"], arrays["rows"], context.data.labels)
+        raise at_chance(chance["sentence"], answers)
     return lines if chance["verdict"] == "above" else [f"warning: {chance['sentence']}", *lines]
 
 

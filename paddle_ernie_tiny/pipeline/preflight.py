@@ -79,7 +79,7 @@ def preflight(config: RunConfig, say: Callable[[str], None] = print) -> dict[str
     labels = f"labels {', '.join(data.labels[:20])}{more}" if data.kind.has_labels else "scores"
     say(f"preflight: task {config.task.name!r} ({data.kind.name}), {rows} rows, {labels}")
     common = model_findings(first) + data_findings(first) + corpus_findings(first) + signals_findings(contexts)
-    common += floor_findings(contexts)
+    common += floor_findings(contexts, say)
     for finding in common:
         say(f"preflight: {finding}")
     for name, context in contexts.items():

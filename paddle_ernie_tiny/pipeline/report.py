@@ -83,7 +83,7 @@ def collect(root: Path) -> Values:
         "differences": differences(
             config["task"]["metric"], {"teacher": teacher, "student": student, "baseline": baseline}, header["labels"]
         ),
-        "made": _made(root, folder, config, stages[-1][0]),
+        "made": _made(folder, config, stages[-1][0], manifest),
         "retention": student["score"] / teacher["score"] if teacher["score"] else None,
         "stages": [_stage(stage, settings) for stage, settings in stages],
         "latent": _latent(stages),
@@ -110,7 +110,7 @@ def collect(root: Path) -> Values:
     return report
 
 
-def _made(root: Path, folder: RunFolder, config: Values, last: Path) -> Values:
+def _made(folder: RunFolder, config: Values, last: Path, manifest: Values) -> Values:
     """Which models and data the run had, when it was finished, and how its bundle is asked."""
     data, teacher = config["data"], config["teacher"]
     given = (read_seal(folder.given / DONE) or {}).get("result", {}).get("shape") or {}
@@ -118,6 +118,7 @@ def _made(root: Path, folder: RunFolder, config: Values, last: Path) -> Values:
     student = read_json(last / FINAL / "config.json") or config["student"]
     shape = ("num_hidden_layers", "hidden_size", "num_attention_heads")
     files = {name: data[name] for name in ("train", "dev", "test") if data.get(name)}
+    pair = manifest["task_type"].startswith("pair_")
     finished = datetime.fromtimestamp((last / DONE).stat().st_mtime)
     return {
         "teacher": {"model": teacher["model"] or "pretrained in this run", **_known(model, *shape)},
@@ -125,12 +126,8 @@ def _made(root: Path, folder: RunFolder, config: Values, last: Path) -> Values:
         "data": {"dataset": data.get("dataset"), **files, **data.get("more_tests", {})},
         "general_corpus": (config.get("general_corpus") or {}).get("path"),
         "finished": finished.isoformat(" ", "minutes"),
-        "ask": f'ernie-tiny predict {root / folder.bundle.name} "TEXT"' + ' "SECOND TEXT"' * bool(_pairs(config)),
+        "ask": f'ernie-tiny predict {folder.bundle} "TEXT"' + ' "SECOND TEXT"' * pair,
     }
-
-
-def _pairs(config: Values) -> bool:
-    return config["data"]["columns"]["text_b"] is not None
 
 
 def read_resolved(folder: RunFolder) -> Values:

@@ -16,12 +16,9 @@ Values = dict[str, Any]  # of JSON
 
 def answers_of(model: Values, labels: list[str]) -> Scored:
     """A measured model's answers by row; logits [answers, labels], targets and row_of_answer [answers]."""
-    ends = np.flatnonzero(np.diff(model["row_of_answer"])) + 1
-    outputs, gold = (np.split(model[name], ends) for name in ("logits", "targets"))
-    groups = model.get("groups")
-    if groups is not None:
-        groups = groups[np.unique(model["row_of_answer"])]
-    return Scored(outputs, gold, labels, groups)
+    rows, groups = model["row_of_answer"], model.get("groups")
+    groups = None if groups is None else groups[np.unique(rows)]
+    return Scored.by_row(model["logits"], model["targets"], rows, labels, groups)
 
 
 def differences(metric: str, models: dict[str, Values | None], labels: list[str]) -> Values:
@@ -117,19 +114,14 @@ def of_student(report: Values) -> list[str]:
 
 def _of_gap(report: Values) -> str:
     gap, share = _gap(report), closed(report)
-    if report["baseline"]["score"] is None or (gap is None and share is None):
-        return ""
-    if share is None and gap and gap["low"] > 0:
-        return ""  # it is said already that scores say nothing
-    if share is None and gap is None:
-        return "the teacher does not lead the baseline, so there is no gap to close"
-    if share is None and gap is not None:
-        equal = gap["low"] == gap["high"] == 0
-        within = "is within noise" if gap["high"] >= 0 else "is none: the baseline is better"
-        within = "is none: both score the same" if equal else within
-        return f"the teacher's lead over the baseline {within} ({points(gap)}), so no share of it can be closed"
-    lead = points(gap) if gap else f"{100 * (report['teacher']['score'] - report['baseline']['score']):.1f} points"
-    return f"the teacher leads the baseline by {lead}; the student closes {share} of that gap"
+    if share is not None:
+        lead = points(gap) if gap else f"{100 * (report['teacher']['score'] - report['baseline']['score']):.1f} points"
+        return f"the teacher leads the baseline by {lead}; the student closes {share} of that gap"
+    if gap is None or gap["low"] > 0:
+        return ""  # no baseline, or it is said already that scores say nothing
+    within = "is within noise" if gap["high"] >= 0 else "is none: the baseline is better"
+    within = "is none: both score the same" if gap["low"] == gap["high"] == 0 else within
+    return f"the teacher's lead over the baseline {within} ({points(gap)}), so no share of it can be closed"
 
 
 def of_teacher(report: Values) -> list[str]:
