@@ -1,7 +1,6 @@
 """Builders of small files in the forms in which tools write them; every text was written for these tests."""
 
 import gzip
-import io
 import json
 
 ROWS = [{"text": "房间很大", "label": "1"}, {"text": "早餐太差", "label": "0"}]
@@ -11,7 +10,13 @@ CSV = "text,label\n房间很大,1\n早餐太差,0\n"
 JSONL = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in ROWS)
 ARRAY = json.dumps(ROWS, ensure_ascii=False, indent=2)
 BIO = "王\tB-PER\n芳\tI-PER\n来\tO\n\n好\tO\n"
+TAGS = ["O", "B-PER", "I-PER"]
 TAGGED = [(("王", "芳", "来"), (1, 2, 0)), (("好",), (0,))]
+SENTENCE = "王芳来了"
+SENTENCE_READ = [(("王", "芳", "来", "了"), (1, 2, 0, 0))]
+NAMED = {"text": "text", "label": "label"}
+PLACES = {"text": 0, "label": 1}
+STUDIO = {"text": "data.text", "label": "annotations"}
 
 
 def jsonl(*rows) -> str:
@@ -73,7 +78,7 @@ def cut(write, share: float = 0.5):
     return cut_off
 
 
-def label_studio(*results, text="王芳来了", key="annotations", **more) -> str:
+def label_studio(*results, text=SENTENCE, key="annotations", **more) -> str:
     """A task as Label Studio's JSON export writes it, with one annotation for each of `results`."""
     annotations = [{"id": i, "result": result, **more} for i, result in enumerate(results)]
     return json.dumps([{"id": 7, "data": {"text": text}, key: annotations, "predictions": []}], ensure_ascii=False)
@@ -92,11 +97,7 @@ def put(path, content) -> None:
         path.write_bytes(content if isinstance(content, bytes) else content.encode())
 
 
-def workbook_bytes(*rows) -> bytes:
-    import openpyxl
-
-    book, stream = openpyxl.Workbook(), io.BytesIO()
-    for row in rows:
-        book.active.append(row)
-    book.save(stream)
-    return stream.getvalue()
+def as_read(example):
+    """The text or texts of a row that was read, and its label or tags, to compare with what was written."""
+    text = example.text if example.text_b is None else (example.text, example.text_b)
+    return (tuple(text) if isinstance(text, list) else text), example.label

@@ -18,10 +18,16 @@ from .files_as_they_are import (
     BIO,
     CSV,
     JSONL,
+    NAMED,
+    PLACES,
     READ,
     ROWS,
+    SENTENCE_READ,
+    STUDIO,
     TAGGED,
+    TAGS,
     TSV,
+    as_read,
     cut,
     dataset,
     jsonl,
@@ -32,13 +38,6 @@ from .files_as_they_are import (
     xlsx,
     zipped,
 )
-from .test_readable_files import as_read
-
-NAMED = {"text": "text", "label": "label"}
-PLACES = {"text": 0, "label": 1}
-TAGS = ["O", "B-PER", "I-PER"]
-SENTENCE = [(("王", "芳", "来", "了"), (1, 2, 0, 0))]
-STUDIO = {"text": "data.text", "label": "annotations"}
 
 
 @dataclass
@@ -57,7 +56,7 @@ class Case:
     kind: str = "classification"
 
 
-def tagged(name, content, what, remedy, fix, place="", table=None, rows=SENTENCE):
+def tagged(name, content, what, remedy, fix, place="", table=None, rows=SENTENCE_READ):
     table = NAMED if table is None else table
     return Case(name, content, what, remedy, fix, place, table, rows, TAGS, "token_classification")
 

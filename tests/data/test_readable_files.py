@@ -14,9 +14,16 @@ from .files_as_they_are import (
     BIO,
     CSV,
     JSONL,
+    NAMED,
+    PLACES,
     READ,
+    SENTENCE,
+    SENTENCE_READ,
+    STUDIO,
     TAGGED,
+    TAGS,
     TSV,
+    as_read,
     dataset,
     jsonl,
     label_studio,
@@ -27,12 +34,6 @@ from .files_as_they_are import (
     zipped,
 )
 
-TAGS = ["O", "B-PER", "I-PER"]
-NAMED = {"text": "text", "label": "label"}
-PLACES = {"text": 0, "label": 1}
-NER = {"text": "text", "label": "label"}
-SENTENCE = "王芳来了"
-SENTENCE_READ = [(("王", "芳", "来", "了"), (1, 2, 0, 0))]
 LATIN = "我用iPhone 15 Pro，好"
 
 
@@ -49,7 +50,7 @@ class Case:
     said: str = ""
 
 
-def tagged(name, content, table=NER, rows=SENTENCE_READ, labels=TAGS, said=""):
+def tagged(name, content, table=NAMED, rows=SENTENCE_READ, labels=TAGS, said=""):
     return Case(name, content, table, rows, labels, "token_classification", said)
 
 
@@ -145,9 +146,9 @@ CASES = [
            rows=[(("我", "用", "iPhone", "15", "Pro", "，", "好"), (0, 0, 1, 2, 2, 0, 0))]),
     tagged("a span that ends inside a word/a.jsonl", jsonl({"text": "Parisian", "label": [[0, 5, "PER"]]}),
            rows=[(("Paris", "ian"), (1, 0))]),
-    tagged("Label Studio/a.json", label_studio([span(0, 2, "PER")]), {"text": "data.text", "label": "annotations"}),
+    tagged("Label Studio/a.json", label_studio([span(0, 2, "PER")]), STUDIO),
     tagged("Label Studio, annotated twice alike/a.json", label_studio([span(0, 2, "PER")], [span(0, 2, "PER")]),
-           {"text": "data.text", "label": "annotations"}),
+           STUDIO),
     tagged("Label Studio, json-min/a.json", '[{"id": 1, "text": "王芳来了", "label": '
            '[{"start": 0, "end": 2, "text": "王芳", "labels": ["PER"]}], "annotator": 1}]'),
     tagged("words and tags in lists/a.jsonl", jsonl({"tokens": list(SENTENCE), "tags": ["B-PER", "I-PER", "O", "O"]}),
@@ -155,11 +156,6 @@ CASES = [
     tagged("words and tags in parquet/a.parquet",
            parquet([{"text": list(SENTENCE), "label": ["B-PER", "I-PER", "O", "O"]}])),
 ]  # fmt: skip
-
-
-def as_read(example):
-    text = example.text if example.text_b is None else (example.text, example.text_b)
-    return (tuple(text) if isinstance(text, list) else text), example.label
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name.rpartition("/")[0])
@@ -191,7 +187,7 @@ def test_several_files_are_one_split(given, tmp_path, monkeypatch):
 def test_types_of_spans_have_both_tags_in_every_split(tmp_path):
     put(tmp_path / "a.jsonl", jsonl({"text": "来A", "label": [[1, 2, "LOC"]]}))
     kind = KINDS["token_classification"]
-    labels = kind.infer_labels(tmp_path / "a.jsonl", TableFormat(**NER))
+    labels = kind.infer_labels(tmp_path / "a.jsonl", TableFormat(**NAMED))
     assert labels == ["O", "B-LOC", "I-LOC"]
-    rows = kind.read(tmp_path / "a.jsonl", TableFormat(**NER), labels)
+    rows = kind.read(tmp_path / "a.jsonl", TableFormat(**NAMED), labels)
     assert kind.unit(rows) == "mixed", "raw text is cut as these texts were, at prediction too"

@@ -15,7 +15,7 @@ from paddle_ernie_tiny.deploy.answers import AnswerLines, predict_file
 from paddle_ernie_tiny.deploy.predictor import Predictor
 from paddle_ernie_tiny.errors import InputError, InputErrors
 
-from ..data.files_as_they_are import jsonl, parquet, put, workbook_bytes, zipped
+from ..data.files_as_they_are import jsonl, parquet, put, xlsx, zipped
 
 GOOD = [{"id": 7, "text": "天地玄黄"}, {"id": "x8", "text": "寒来暑往"}]
 
@@ -45,7 +45,7 @@ def ask(predictors, tmp_path):
         ("a.json", json.dumps(GOOD)),
         ("a.tsv", "text\tid\tlabel\n天地玄黄\t7\tpositive\n寒来暑往\tx8\t?\n"),
         ("a.csv", "id,text\n7,天地玄黄\nx8,寒来暑往\n".encode("gb18030")),
-        ("a.xlsx", workbook_bytes(["id", "text"], [7, "天地玄黄"], ["x8", "寒来暑往"])),
+        ("a.xlsx", xlsx(["id", "text"], [7, "天地玄黄"], ["x8", "寒来暑往"])),
         ("a.parquet", parquet([{**row, "id": str(row["id"])} for row in GOOD])),
     ],
 )
