@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import gzip
 import io
+import itertools
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -63,6 +64,16 @@ def decoded_lines(path: Path, problems: Problems) -> Lines:
         except (EOFError, zlib.error, gzip.BadGzipFile) as error:
             what = f"the gzip file is damaged or cut off: {error}"
             raise InputError(what, f"{path}:{number + 1}", "copy it again, or give it unpacked") from None
+
+
+def first_text(lines: Lines) -> tuple[str, Lines]:
+    """The first line with text ("" or blank: there is none), and all the lines again: what is read once is not lost."""
+    begin = []
+    for line in lines:
+        begin.append(line)
+        if line[1].strip():
+            break
+    return begin[-1][1] if begin else "", itertools.chain(begin, lines)
 
 
 def _utf16_lines(file: io.BufferedReader, path: Path, problems: Problems) -> Lines:

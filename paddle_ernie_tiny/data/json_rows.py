@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 import re
 from collections.abc import Iterator
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InputError, Problems
+from .decoding import Lines, first_text
 
 _REMEDY = "write one JSON object per line, or one array of objects"
 _MOST_LINES = 1000  # an object over more lines than that is an unclosed brace
@@ -17,21 +17,18 @@ _BLANKS = re.compile(r"[ \t\n\r]*")
 _BLANKS_AND_COMMAS = re.compile(r"[ \t\n\r,]*")
 
 
-def json_rows(path: Path, lines: Iterator[tuple[int, str]], problems: Problems) -> Iterator[tuple[int, dict]]:
+def json_rows(path: Path, lines: Lines, problems: Problems) -> Iterator[tuple[int, dict]]:
     """One object per line, or objects one after another: several on a line, or one over several lines; or one array.
 
     Gives (line, object), of an array (number of the item from 1, object). What is no object is a problem, and so is a
     key that is given twice.
     """
-    begin = list(itertools.islice(lines, 1))
-    while begin and not begin[-1][1].strip() and (line := next(lines, None)):
-        begin.append(line)
-    lines = itertools.chain(begin, lines)
-    is_array = bool(begin) and begin[-1][1].lstrip().startswith("[")
+    first, lines = first_text(lines)
+    is_array = first.lstrip().startswith("[")
     return _objects(path, _inside_array(path, lines) if is_array else lines, problems, is_array)
 
 
-def _inside_array(path: Path, lines: Iterator[tuple[int, str]]) -> Iterator[tuple[int, str]]:
+def _inside_array(path: Path, lines: Lines) -> Lines:
     """The lines between an array's brackets. Raises InputError for one that is not closed."""
     opened, held = False, (1, "")
     for number, line in lines:
@@ -45,9 +42,7 @@ def _inside_array(path: Path, lines: Iterator[tuple[int, str]]) -> Iterator[tupl
     yield number, line[:-1] + "\n"
 
 
-def _objects(
-    path: Path, lines: Iterator[tuple[int, str]], problems: Problems, is_array: bool
-) -> Iterator[tuple[int, dict]]:
+def _objects(path: Path, lines: Lines, problems: Problems, is_array: bool) -> Iterator[tuple[int, dict]]:
     decoder = json.JSONDecoder(object_pairs_hook=_fields)
     held: list[str] = []  # the lines of an object that is not closed yet: decoded when its last bracket comes
     start, depth, items, gap = 1, 0, 0, ""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -12,7 +11,7 @@ from typing import Any
 from ..errors import InputError, Problems, shown
 from ..text_rule import text_fault
 from . import tables
-from .decoding import decoded_lines
+from .decoding import decoded_lines, first_text
 from .formats import Source, names_no_format, open_source, require_file
 from .readers import Parse, checked_text, header_test, is_label, label_name
 from .tables import TableFormat
@@ -41,7 +40,14 @@ def raw_rows(
     problem and does not come. `join` makes text of a tagger's words. Raises InputError for a file that cannot be read,
     also for a single text whose label is none: it may be a second text.
     """
-    source, rows = _open(path, table, problems), 0
+    return rows_of(open_raw(path, table, problems), table, parse, join)
+
+
+def rows_of(
+    source: Source, table: TableFormat, parse: Parse, join: Callable[[list[str]], str] | None = None
+) -> Iterator[RawRow]:
+    """As `raw_rows`, of a file that is open."""
+    path, problems, rows = source.path, source.problems, 0
     if source.format == "conll":
         if join is None:
             raise InputError("a file of tagged words", str(path), "give texts: this bundle is no tagger")
@@ -89,15 +95,10 @@ def _seen_format(table: TableFormat, first: str) -> str:
     return "tsv"
 
 
-def _open(path: Path, table: TableFormat, problems: Problems) -> Source:
+def open_raw(path: Path, table: TableFormat, problems: Problems) -> Source:
     """A file of rows to predict: its suffix says the format, or its first line; it is read once. Raises InputError."""
     require_file(path)
     if not names_no_format(path):
         return open_source(path, "auto", problems, table.separator)
-    lines = decoded_lines(path, problems)
-    begin = list(itertools.islice(lines, 1))
-    while begin and not begin[-1][1].strip() and (line := next(lines, None)):
-        begin.append(line)
-    first = begin[-1][1].rstrip("\r\n") if begin else ""
-    name = _seen_format(table, first)
-    return Source(path, name, problems, itertools.chain(begin, lines), table.separator)
+    first, lines = first_text(decoded_lines(path, problems))
+    return Source(path, _seen_format(table, first.rstrip("\r\n")), problems, lines, table.separator)

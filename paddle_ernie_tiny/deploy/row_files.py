@@ -7,14 +7,15 @@ import os
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ..data.decoding import decoded_lines
-from ..data.formats import FORMATS, file_format, names_no_format, open_source, require_file
-from ..data.raw_rows import RawRow
+from ..data.decoding import first_text
+from ..data.formats import FORMATS, names_no_format
+from ..data.raw_rows import RawRow, open_raw, rows_of
 from ..data.tables import TableFormat
 from ..defaults import BATCH_SIZE
 from ..errors import Problems
@@ -54,27 +55,21 @@ def read_texts(path: Path, text: str | None = None, text_b: str | None = None) -
     Without columns: one text per line, with a tab in the first line a pair; fields by their usual names, a pair if
     there is one called `text_b`. Raises InputError(s) with file and line.
     """
-    require_file(path)
+    problems = Problems()
     if text is None:
-        table = TableFormat(text=0, text_b=1 if _shows_pair(path) else None, label=None)
-        table.header = "auto" if _is_binary(path) else False
+        table = TableFormat(label=None)
+        source = open_raw(path, table, problems)
+        if FORMATS[source.format].binary:
+            pair = "text_b" in next(source.rows, (0, ()))[1]
+        else:
+            first, source.lines = first_text(source.lines)  # kept: a pipe is read once
+            pair, table.header = "\t" in first or '"text_b"' in first, False
+        table.text_b = 1 if pair else None
     else:
         table = TableFormat(text=_column(text), text_b=None if text_b is None else _column(text_b), label=None)
-    problems = Problems()
-    rows = KINDS["classification"].raw_rows(path, table, [], None, problems)
+        source = open_raw(path, table, problems)
+    rows = rows_of(source, table, partial(KINDS["classification"].parse_label, labels=[]))
     return _texts_of(rows, problems, table.text_b is not None)
-
-
-def _shows_pair(path: Path) -> bool:
-    if _is_binary(path):
-        _, first = next(open_source(path, "auto", Problems()).rows, (0, ()))
-        return "text_b" in first
-    first = next((line for _, line in decoded_lines(path, Problems(1.0)) if line.strip()), "")
-    return "\t" in first or '"text_b"' in first
-
-
-def _is_binary(path: Path) -> bool:
-    return not names_no_format(path) and FORMATS[file_format(path, "auto")].binary
 
 
 def _column(given: str) -> str | int:

@@ -157,13 +157,27 @@ def test_what_does_not_fit_is_refused_with_its_line(tmp_path, task_type, table, 
     assert what in str(error.value) and str(tmp_path) in str(error.value) and "remedy: " in str(error.value)
 
 
+@pytest.fixture
+def piped(tmp_path):
+    """A pipe into which a text is written, with a byte order mark."""
+
+    def piped(content):
+        os.mkfifo(tmp_path / "pipe")
+        data = b"\xef\xbb\xbf" + content.encode()
+        threading.Thread(target=(tmp_path / "pipe").write_bytes, args=[data], daemon=True).start()
+        return tmp_path / "pipe"
+
+    return piped
+
+
 @pytest.mark.parametrize("content", ["好\n差\n", '{"text": "好"}\n{"text": "差"}\n', "text\tlabel\n好\tpos\n差\tneg\n"])
-def test_a_pipe_is_read_once(tmp_path, content):
-    os.mkfifo(tmp_path / "pipe")
-    writer = threading.Thread(target=(tmp_path / "pipe").write_bytes, args=[b"\xef\xbb\xbf" + content.encode()])
-    writer.start()
-    assert read(tmp_path / "pipe", BY_PLACE) == ONE
-    writer.join()
+def test_a_pipe_is_read_once(piped, content):
+    assert read(piped(content), BY_PLACE) == ONE
+
+
+def test_a_pipe_without_a_bundle_is_read_once_too(piped):
+    texts, texts_b = read_texts(piped("\n".join(["甲\t乙", *["丙\t丁"] * 100_000])))  # more than is read at once
+    assert (texts[0], len(texts), texts_b[0], len(texts_b)) == ("甲", 100_001, "乙", 100_001)
 
 
 def test_texts_without_a_bundle(tmp_path):
