@@ -18,7 +18,7 @@ from ..errors import InputError, Problems
 from ..files import growing_text, part_of, require_writable
 from ..text_rule import require_text
 from .predictor import Predictor
-from .row_files import answer_rows, raw_table
+from .row_files import answer_rows, raw_table, say
 
 FORMATS = ("jsonl", "csv", "tsv")
 _BATCHES = 16  # of a block: rows of similar length are answered together
@@ -142,23 +142,17 @@ def predict_file(
     end. Then, and after Ctrl-C, the lines are in `output` with `.part` behind its name, whole ones alone.
     """
     pending: list[RawRow | InputError] = []
-    answered = 0
     with growing_text(output) as write:
 
         def flush() -> None:
             rows = [one for one in pending if isinstance(one, RawRow)]
+            texts = [row.text for row in rows]
             texts_b = [row.text_b or "" for row in rows] if predictor.manifest.pair else None
-            answers = _answer([row.text for row in rows], texts_b)
+            found = predictor.predict(texts, texts_b, batch_size) if texts else []
+            records = zip(rows, answer_rows(predictor, texts, texts_b, found), strict=True)
+            answers = ({**({} if row.id is None else {"id": row.id}), **record} for row, record in records)
             write(lines.text([_refused(one) if isinstance(one, InputError) else next(answers) for one in pending]))
             pending.clear()
-
-        def _answer(texts: list[str], texts_b: list[str] | None) -> Any:
-            nonlocal answered
-            answered += len(texts)
-            found = predictor.predict(texts, texts_b, batch_size) if texts else []
-            ids = [{} if one.id is None else {"id": one.id} for one in pending if isinstance(one, RawRow)]
-            records = answer_rows(predictor, texts, texts_b, found)
-            return iter([{**of, **record} for of, record in zip(ids, records, strict=True)])
 
         def take(one: RawRow | InputError) -> None:
             last = pending[-1] if pending else None
@@ -182,12 +176,11 @@ def predict_file(
             flush()
             raise
         flush()
-        for note in refusals.notes:
-            print(note, file=sys.stderr)
+        say(refusals)
         refusals.share = None
         if refusals and output is not None:
             print(f"rows are refused; the answers to the others are in {part_of(output)}", file=sys.stderr)
-        refusals.finish(answered, str(file))
+        refusals.finish()
 
 
 def _refused(error: InputError) -> Record:
