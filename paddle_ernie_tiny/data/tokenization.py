@@ -90,7 +90,7 @@ class TextRules:
 
 
 class WordPieceTokenizer(TextTokenizer):
-    """Text to token ids, as PaddleNLP's BertTokenizer and ErnieTokenizer do it. Instances can be pickled.
+    """Text to token ids, as PaddleNLP's BertTokenizer and ErnieTokenizer do it, or by `rules` as transformers' does it.
 
     `tokens` is the vocabulary by id; `rules` are given in place of `lowercase`. Special tokens in a text (`[SEP]`, in
     capitals) count as themselves, as in PaddleNLP. Raises ValueError for a vocabulary without the special tokens, or

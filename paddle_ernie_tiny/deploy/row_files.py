@@ -116,7 +116,7 @@ def read_units(manifest: Manifest, path: Path) -> LabelledRows:
 def read_labelled(
     manifest: Manifest, file: Path, text: str | None = None, text_b: str | None = None, label: str | None = None
 ) -> LabelledRows:
-    """A labelled tsv, csv, jsonl or conll file; columns not given are those of the training data.
+    """A labelled file in any format; columns not given are those of the training data.
 
     Raises InputError that names file and line.
     """
