@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from glob import glob, has_magic
 from importlib.metadata import version
-from itertools import chain, repeat, takewhile
+from itertools import chain, repeat
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -54,8 +54,7 @@ def corpus_files(pattern: str | Path) -> list[Path]:
         looked_for, found = "*.txt files in or below it", listing(path)
     elif has_magic(str(pattern)) and not path.exists():
         files = sorted(Path(found) for found in glob(str(pattern), recursive=True) if Path(found).is_file())
-        fixed = takewhile(lambda part: not has_magic(part), path.parts)
-        looked_for, found = "files that match this pattern", listing(Path(*fixed))
+        looked_for, found = "files that match this pattern", listing(path.parent)
     else:
         files = [path] if path.is_file() else []
         looked_for, found = "files of this name", listing(path.parent)
