@@ -89,7 +89,7 @@ class ByteLevelTokenizer(TextTokenizer):
         written["added_tokens"] = json.loads(read._backend.to_str())["added_tokens"]
         return cls(written, str(folder))
 
-    @property
+    @cached_property
     def fingerprint(self) -> str:
         """SHA-256 of vocabulary, merges, added words and the blank at the beginning: equal means equal ids."""
         written = json.loads(self._backend.to_str())
