@@ -26,8 +26,8 @@ _ALPHABET = pre_tokenizers.ByteLevel.alphabet()  # a character for each byte
 _CLASSES = ("RobertaTokenizer", "RobertaTokenizerFast", "RobertaBPETokenizer")
 WHOLE_FILE = ("PreTrainedTokenizerFast", "TokenizersBackend")  # transformers' classes that do what tokenizer.json says
 _PLAIN: dict[str, tuple] = {
-    **{key: (None, "") for key in ("continuing_subword_prefix", "end_of_word_suffix")},
-    **{key: (None, False) for key in ("dropout", "byte_fallback", "ignore_merges")},
+    **dict.fromkeys(("continuing_subword_prefix", "end_of_word_suffix"), (None, "")),
+    **dict.fromkeys(("dropout", "byte_fallback", "ignore_merges"), (None, False)),
 }
 _REMEDY = "use RoBERTa's own tokenizer files, or a model with a word piece vocabulary"
 

@@ -93,7 +93,7 @@ def load_task_data(config: RunConfig) -> TaskData:
             raise InputError(what, where.get(name, "data.dev_from_train"), remedy)
     test = splits.get("test", splits["dev"])
     more = {name: splits[name] for name in data.more_tests}
-    weights = _class_weights(config.task.class_weights, kind, train, labels)
+    weights = _class_weights(config.task.class_weights, train, labels)
     prints = {name: _rows_hash(rows) for name, rows in {"train": train, "test": test, **scored}.items()}
     is_dev = "test" not in splits
     return TaskData(
@@ -153,7 +153,7 @@ def _limited(kind: Kind, rows: Examples, labels: Sequence[str], limit: int | Non
     return chosen
 
 
-def _class_weights(given: str | dict[str, float] | None, kind: Kind, train: Examples, labels: Sequence[str]) -> Any:
+def _class_weights(given: str | dict[str, float] | None, train: Examples, labels: Sequence[str]) -> Any:
     """The weight of each label in the order of their ids; None: none are asked for. Raises InputError."""
     if given is None:
         return None
