@@ -25,7 +25,7 @@ from .distributed import check_launcher, let_main_fail_first, processes
 from .errors import ErnieTinyError, InputError, Interrupted, explained
 from .files import require_writable
 from .machine import has_vnni, import_paddle
-from .watch import interrupted, leave_signals, stop_on_signals
+from .watch import interrupted, is_stopping, leave_signals, stop_on_signals
 
 app = typer.Typer(
     add_completion=False,
@@ -234,7 +234,7 @@ def predict(
 @app.command()
 def evaluate(
     bundle: Bundle,
-    file: Annotated[Path, Argument(help="labelled tsv, csv or jsonl file")],
+    file: Annotated[Path, Argument(help="labelled file in any of the formats of training data")],
     text: Annotated[str | None, Option(help="column of the text; default: as in training")] = None,
     text_b: Annotated[str | None, Option(help="column of the second text")] = None,
     label: Annotated[str | None, Option(help="column of the label")] = None,
@@ -309,7 +309,8 @@ def _run_verb() -> NoReturn:
         if hasattr(error, "show") and hasattr(error, "exit_code"):
             error.show()
             sys.exit(2)
-        if type(error).__name__ == "Abort":  # what other versions make of it
+        # what other versions make of Ctrl-C, and what an extension makes of it that is just being loaded
+        if type(error).__name__ == "Abort" or (isinstance(error, ImportError) and is_stopping()):
             raise KeyboardInterrupt from None
         if type(error).__name__ == "Exit":
             sys.exit(getattr(error, "exit_code", 0))

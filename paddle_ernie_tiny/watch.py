@@ -67,6 +67,11 @@ def note_signal(number: int) -> None:
         _received.append(number)
 
 
+def is_stopping() -> bool:
+    """Has a signal come that ends this process?"""
+    return bool(_received)
+
+
 def interrupted() -> Interrupted:
     """The error that ends the process, with the exit code of the signal that came (Ctrl-C without one)."""
     return Interrupted(_received[0] if _received else signal.SIGINT)

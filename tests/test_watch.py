@@ -79,6 +79,14 @@ def test_a_signal_ends_a_command_with_its_code_and_one_message(numbers, code, ho
     assert done[:2] == (code, "ready") and done[2].strip() == message
 
 
+def test_an_extension_that_is_being_loaded_makes_an_import_error_of_it():
+    turned = (
+        "try: time.sleep(60)\n        except KeyboardInterrupt: raise ImportError('initialization failed') from None"
+    )
+    code, _, errors = _signalled(COMMAND.format(before="").replace("time.sleep(60)", turned), signal.SIGINT)
+    assert code == 130 and "initialization" not in errors, errors
+
+
 @pytest.mark.parametrize("library", ["", "; import paddlenlp"])
 def test_paddle_and_paddlenlp_leave_the_signals_alone(library):
     before = f"from paddle_ernie_tiny.machine import import_paddle; import_paddle(){library}"

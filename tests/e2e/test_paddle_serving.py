@@ -186,6 +186,8 @@ def test_the_readme_s_request_is_answered(service):
         ('{"key": ["text"], "value": ["[1]"]}', "not a JSON list of strings"),
         ('{"key": ["text"], "value": ["[]"]}', "0 texts in 'text'"),
         ('{"key": ["text"], "value": ["[\\"a\\", \\" \\"]"]}', "text 1 of 'text' is empty"),
+        ('{"key": ["text"], "value": ["[\\"\\\\u200b\\"]"]}', "text 0 of 'text' is empty"),
+        ('{"key": ["text"], "value": ["[\\"a\\\\u0007\\"]"]}', "text 0 of 'text': control character"),
         ('{"key": ["text", "text_b"], "value": ["[\\"a\\"]", "[\\"b\\"]"]}', "unknown key 'text_b'"),
         ('{"tensors": [{"name": "text", "elem_type": 99}]}', "tensors are not taken"),
     ],

@@ -22,6 +22,7 @@ from paddle_serving_server.pipeline import Op
 from paddle_serving_server.web_service import WebService
 from text.data.tokenization import pad_batch, read_tokenizer
 from text.kinds import KINDS
+from text.text_rule import is_blank, refused_character
 
 HERE = Path(__file__).resolve().parent
 NAME = "ernie_tiny"
@@ -115,8 +116,10 @@ def _text_list(request: dict[str, str], key: str) -> list[str]:
     if not 0 < len(texts) <= MAX_TEXTS:
         raise BadRequest(f"{len(texts)} texts in {key!r}; send 1 to {MAX_TEXTS} per request")
     for index, text in enumerate(texts):
-        if not text.strip():
+        if is_blank(text):
             raise BadRequest(f"text {index} of {key!r} is empty")
+        if what := refused_character(text):
+            raise BadRequest(f"text {index} of {key!r}: {what}")
     return texts
 
 
