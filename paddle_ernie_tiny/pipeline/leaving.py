@@ -32,7 +32,8 @@ def export_hf(
     Args:
         checkpoint: a model folder, or a run's `output_dir`: its finished student.
         out: the new folder. Nothing that is there is replaced.
-        rows: a text file with further rows to compare on, a tab between the texts of a pair.
+        rows: a text file with further rows to compare on, a tab between the texts of a pair; of a model that is no
+            classifier the first 32 are compared.
         python: an interpreter that has torch and transformers; default: this one, if it has them.
         max_length_tokens: where transformers cuts a row; default: as in the run, else the model's positions.
         tolerance: largest difference of logits (of an encoder: of its last hidden states).
