@@ -119,7 +119,7 @@ def test_scores_have_their_intervals_and_the_floor_a_row():
 @pytest.mark.parametrize("text", HOSTILE)
 def test_another_form_of_the_model_changes_only_its_own_part(text):
     card = _card(some_facts(text), a_subject(labels=[text, "good"]))
-    int8 = a_subject(labels=[text, "good"], precision="int8", scored=("accuracy", 0.5, 40), tags=["int8"])
+    int8 = a_subject(labels=[text, "good"], precision="int8", scored=("accuracy", 0.5, 40))
     derived = _derived(card, int8)
     assert _derived(derived, a_subject(labels=[text, "good"])).partition("\n# ")[2] == card.partition("\n# ")[2]
     (result,) = header_of(derived)["model-index"][0]["results"]
