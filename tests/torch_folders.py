@@ -73,11 +73,14 @@ def write(folder, weights, name="model.safetensors"):
     save_file(contiguous, folder / name, metadata={"format": "pt"})
 
 
-def roberta_folder(folder, labels=0, **changes):
-    """A RoBERTa as transformers has it: byte pairs in tokenizer.json, one segment, positions counted from padding."""
+def roberta_folder(folder, labels=0, words=(), **changes):
+    """A RoBERTa as transformers has it: byte pairs in tokenizer.json, one segment, positions counted from padding.
+
+    words: that were added to its tokenizer.
+    """
     from .byte_pairs import byte_level_folder
 
-    size = byte_level_folder(folder, options={"tokenizer_class": "RobertaTokenizer"}).get_vocab_size()
+    size = byte_level_folder(folder, options={"tokenizer_class": "RobertaTokenizer"}, words=words).get_vocab_size()
     own = {"vocab_size": size, "pad_token_id": 1, "max_position_embeddings": 42, **changes}
     weights = torch_folder(folder, "roberta", labels, **own)
     (folder / "vocab.txt").unlink()

@@ -12,7 +12,7 @@ import math
 import os
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +57,6 @@ class CardSubject:
     max_length_tokens: int | None = None
     long_text: str = "truncate"
     scored: tuple[str, float, int] | None = None  # the metric's own value (name, value, dev rows) of another precision
-    tags: list[str] = field(default_factory=list)
 
 
 def facts_of(checkpoint: str | os.PathLike) -> Facts | None:
@@ -130,7 +129,6 @@ def _subject_of(folder: Path, manifest: Manifest) -> CardSubject:
         manifest.max_length_tokens,
         manifest.reading,
         scored,
-        [manifest.precision] if manifest.quantization else [],
     )
 
 
@@ -182,8 +180,9 @@ def _results(facts: Facts, subject: CardSubject) -> Iterator[dict[str, Any]]:
 def _of_form(values: dict[str, Any], subject: CardSubject) -> dict[str, Any]:
     """The header for this form of the model: its library and tags, and of int8 its own score in the place of fp32's."""
     library, *named = _FORMS[subject.form]
-    tags = [tag for tag in values.get("tags", []) if tag not in _FORM_TAGS]
-    values = {**values, "tags": [*dict.fromkeys([*tags, *named, *subject.tags])], "library_name": library}
+    tags = [tag for tag in values.get("tags", []) if tag not in _FORM_TAGS] + named
+    tags += ["int8"] * (subject.precision == "int8")
+    values = {**values, "tags": [*dict.fromkeys(tags)], "library_name": library}
     if subject.scored and "model-index" in values:
         (model,) = values["model-index"]
         metric, value, rows = subject.scored

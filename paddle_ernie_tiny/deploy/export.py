@@ -157,7 +157,7 @@ def export(
 
 
 def _labels(folder: Path, config: dict[str, Any], given: list[str] | None) -> list[str]:
-    """The names of a classifier's labels. Raises InputError where they are not as many as its outputs."""
+    """The names of a classifier's labels. Raises InputError where they do not name each of its outputs once."""
     from ..models.architectures import check_label_names, default_labels, label_names
     from ..models.build import head_outputs
 
@@ -169,7 +169,7 @@ def _labels(folder: Path, config: dict[str, Any], given: list[str] | None) -> li
         raise InputError("config.json names no labels", str(folder), "give a fine-tuned classifier, or --labels")
     if own and own not in (given, default_labels(len(own))):
         raise InputError(f"the model names its labels itself: {', '.join(own)}", "--labels", "leave --labels out")
-    if len(given) != (outputs or len(given)) or len(set(given)) != len(given) or not all(map(str.strip, given)):
+    if len(given) != (outputs or len(given)):
         what = f"{len(given)} labels ({', '.join(given)}) for a model with {outputs} outputs"
         raise InputError(what, "--labels", "name each output once, in the order of the model's outputs")
     check_label_names(given, "--labels")

@@ -173,10 +173,12 @@ def label_names(config: dict[str, Any], where: str, outputs: int = 2) -> list[st
 
 def check_label_names(names: list[str], where: str) -> None:
     """Raises InputError for a name that is given twice, is blank, or holds characters that no text may hold."""
+    seen: set[str] = set()
     for place, name in enumerate(names):
         what = "an empty name" if is_blank(name) else refused_character(name)
-        if what or name in names[:place]:
+        if what or name in seen:
             raise InputError(f"label {place} is {name!r:.80}: {what or 'a name twice'}", where, "name each output once")
+        seen.add(name)
 
 
 def default_labels(count: int) -> list[str]:

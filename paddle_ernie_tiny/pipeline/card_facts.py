@@ -12,13 +12,13 @@ from ..config.load import TASKS
 from ..deploy.card import Facts
 from .context import RunContext
 from .report import collect
-from .verdicts import retention
+from .verdicts import retention, shown, shown_on, shown_unseen, with_interval
 
 # findings that say nothing of the model, or ("floor") say it only once the teacher is known
 _OF_THE_MACHINE = {"disk", "memory", "time", "signals", "floor"}
 _PATH = re.compile(r"(?<![\w./])[~.]{0,2}/(?:[^\s/]+/)*(?=[^\s/])")  # the folders before a file's name in a sentence
 _LANGUAGE = re.compile(r"(?:^|[-_/])(zh|en|chinese)(?:$|[-_])")  # in a published model's name
-_SCORES = ("params", "score", "score_unseen", "rows", "rows_unseen", "more_tests")
+_SCORES = ("rows", "rows_unseen", "more_tests")
 
 
 def card_facts(context: RunContext) -> Facts:
@@ -28,10 +28,11 @@ def card_facts(context: RunContext) -> Facts:
     warnings = [f for f in report["preflight"] if f["level"] == "warning" and f["check"] not in _OF_THE_MACHINE]
     facts = {
         **{key: report[key] for key in ("task", "metric", "evaluated_on", "seed")},
-        "retention": report["retention"] if retention(report) else None,
+        "retention": retention(report),
         "card": _card(context),
         "teacher": {**_scores(report["teacher"]), **_origin(context)},
         "baseline": _scores(baseline) if baseline["score"] is not None else None,
+        "floor": report["floor"] and _shown(with_interval(report["floor"])),
         "student": {**_scores(report["student"]), **_student(context)},
         "fidelity": {key: fidelity.get(key) for key in ("agreement", "pearson", "rows")},
         "stages": [
@@ -47,7 +48,13 @@ def card_facts(context: RunContext) -> Facts:
 
 
 def _scores(model: dict[str, Any]) -> dict[str, Any]:
-    return {key: model[key] for key in _SCORES}
+    tests = {test: shown_on(model, test) for test in model["more_tests"]}
+    return {**_shown(model), **{key: model[key] for key in _SCORES}, "tests": tests}
+
+
+def _shown(model: dict[str, Any]) -> dict[str, Any]:
+    """Size and score, and the texts of its scores as in the report."""
+    return {"params": model["params"], "score": model["score"], "all": shown(model), "unseen": shown_unseen(model)}
 
 
 def _base(path: Any) -> str:
@@ -64,9 +71,8 @@ def _published(name: str | None) -> str | None:
 def _card(context: RunContext) -> dict[str, Any]:
     """The header's keys: those of the configuration, else what is known from names."""
     config, given = context.config, context.config.card
-    published = _published(config.student.init.folder) or _published(
-        config.teacher.model
-    )  # the weights' own source first
+    # the weights' own source first
+    published = _published(config.student.init.folder) or _published(config.teacher.model)
     named = _LANGUAGE.search((published or "").lower())
     spoken = TASKS[config.task.name].language if config.task.name in TASKS else named and named.group(1)
     return {

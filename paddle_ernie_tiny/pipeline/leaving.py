@@ -32,7 +32,8 @@ def export_hf(
     Args:
         checkpoint: a model folder, or a run's `output_dir`: its finished student.
         out: the new folder. Nothing that is there is replaced.
-        rows: a text file with further rows to compare on, a tab between the texts of a pair.
+        rows: a text file with further rows to compare on, a tab between the texts of a pair; of a model that is no
+            classifier the first 32 are compared.
         python: an interpreter that has torch and transformers; default: this one, if it has them.
         max_length_tokens: where transformers cuts a row; default: as in the run, else the model's positions.
         tolerance: largest difference of logits (of an encoder: of its last hidden states).
@@ -40,10 +41,10 @@ def export_hf(
     Returns the parity figures; None if there is no torch to compare with, which the folder's README.md says too. Raises
     InputError, and GateError if transformers answers otherwise: `out` is then not there.
     """
-    folder, run = _model_of(Path(checkpoint))
+    folder = _model_of(Path(checkpoint))
     model = read_leaving(folder)
     most = usable_positions(model.config)
-    length = max_length_tokens or min(most, _length_of(run or folder.parent) or most)
+    length = max_length_tokens or min(most, _length_of(folder) or most)
     texts, texts_b = ([], None) if rows is None else read_texts(Path(rows))
     check_room(model.config, {"--max-length": length}, texts_b is not None, folder, model.tokenizer.segments)
     given = [[text] for text in texts] if texts_b is None else [list(pair) for pair in zip(texts, texts_b, strict=True)]
@@ -57,13 +58,13 @@ def export_hf(
     return parity
 
 
-def _model_of(given: Path) -> tuple[Path, Path | None]:
-    """The model folder that is meant, and its run if it is a run's student. Raises InputError for none."""
+def _model_of(given: Path) -> Path:
+    """The model folder that is meant: of a run, its student. Raises InputError for none."""
     if not given.is_dir():
         raise InputError("no such folder", str(given), "give a model folder, or the output_dir of a run")
     run = RunFolder(given)
     if not run.resolved.is_file():
-        return given, None
+        return given
     config = read_resolved(run)["config"]
     if config.get("students"):
         places = ", ".join(str(run.student(name)) for name in config["students"])
@@ -72,12 +73,12 @@ def _model_of(given: Path) -> tuple[Path, Path | None]:
     if not final.is_dir():
         remedy = "finish it (ernie-tiny run), or give the final/ folder of a step"
         raise InputError(f"the run has not come to {final.relative_to(given)}", str(given), remedy)
-    return final, given
+    return final
 
 
 def _length_of(folder: Path) -> int | None:
-    """`task.max_length_tokens` of the run that a folder belongs to; None: it belongs to no run."""
-    for root in (folder, *folder.absolute().parents[:3]):
+    """`task.max_length_tokens` of the run that a model folder belongs to; None: it belongs to no run."""
+    for root in folder.absolute().parents[:4]:
         if RunFolder(root).resolved.is_file():
             return read_resolved(RunFolder(root))["config"]["task"]["max_length_tokens"]
     return None

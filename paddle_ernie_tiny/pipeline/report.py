@@ -25,7 +25,7 @@ from ..seals import DamageError, read_seal
 from ..stages import STAGES
 from .report_pages import write_pages
 from .step import DONE, FINAL, METRICS, PREDICTIONS, RunFolder
-from .verdicts import differences, of_student, retention, shown
+from .verdicts import differences, of_student, retention, shown, with_interval
 
 Values = dict[str, Any]  # of JSON
 Stages = list[tuple[Path, Values]]  # folder and settings of each stage
@@ -304,8 +304,7 @@ def print_summary(report_file: Path) -> None:
     files = {name: report_file.parent / student["report"] for name, student in students.items()}
     rows: list[tuple] = [("teacher", report["teacher"], None, None)]  # heading, scored, agreement with it, style
     if report.get("floor"):
-        floor = report["floor"]
-        rows.append(("floor (n-grams)", {**floor, "interval": [floor["low"], floor["high"]]}, None, "dim"))
+        rows.append(("floor (n-grams)", with_interval(report["floor"]), None, "dim"))
     for name, file in files.items():
         own, of = read_json(file), f" {name}" if name else ""
         baseline, student, fidelity = own["baseline"], own["student"], own["fidelity"]

@@ -20,7 +20,7 @@ from ..benchmark.results import tables
 from ..extensions import kind_named
 from ..files import write_text
 from ..terms import TERMS
-from .verdicts import closed, retention, sentences, shown
+from .verdicts import closed, retention, sentences, shown, shown_on, shown_unseen, with_interval
 
 _TEACHER, _STUDENT, _BASELINE, _STAGE, _FLOOR = "#333333", "#c0392b", "#7f8c8d", "#e6b0aa", "#2471a3"
 
@@ -34,11 +34,9 @@ _FILTERS = {
     "percent": lambda value: "–" if value is None else f"{value:.2%}",
     "score": lambda value: "–" if value is None else f"{value:.3f}",
     "shown": shown,
-    "unseen": lambda model: shown({"score": model.get("score_unseen"), "interval": model.get("interval_unseen")}),
-    "on": lambda model, test: shown(
-        {"score": model["more_tests"][test], "interval": (model.get("more_intervals") or {}).get(test)}
-    ),
-    "with_interval": lambda floor: {**floor, "interval": [floor["low"], floor["high"]]},
+    "unseen": shown_unseen,
+    "on": shown_on,
+    "with_interval": with_interval,
     "small": lambda value: "–" if value is None else f"{value:.4g}",
     "cell": lambda text: text.replace("|", "\\|").replace("\n", " ").replace("<", "&lt;"),
     "terms": terms_of,

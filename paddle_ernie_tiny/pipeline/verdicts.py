@@ -53,6 +53,21 @@ def shown(model: Values) -> str:
     return f"{score:.{digits}f} ({interval[0]:.{digits}f}–{interval[1]:.{digits}f})"
 
 
+def shown_unseen(model: Values) -> str:
+    """The same of the rows that were not seen in training."""
+    return shown({"score": model.get("score_unseen"), "interval": model.get("interval_unseen")})
+
+
+def shown_on(model: Values, test: str) -> str:
+    """The same of a further test set."""
+    return shown({"score": model["more_tests"][test], "interval": (model.get("more_intervals") or {}).get(test)})
+
+
+def with_interval(floor: Values) -> Values:
+    """A floor's facts with its interval as the models have it."""
+    return {**floor, "interval": [floor["low"], floor["high"]]}
+
+
 def retention(report: Values) -> str | None:
     """The share of the teacher's score that the student keeps; None where the teacher's score says nothing."""
     verdict, value = (report["teacher"].get("chance") or {}).get("verdict", "above"), report["retention"]

@@ -50,8 +50,8 @@ def a_subject(**changes) -> CardSubject:
 
 def some_facts(text: str = "reviews", **card) -> dict:
     """What a run knows; `text` is in the place of every name that a user can choose."""
-    scores = {"params": 100_000_000, "score": 0.9, "score_unseen": None, "rows": 60, "rows_unseen": 0}
-    scores["more_tests"] = {text: 0.7}
+    scores = {"params": 100_000_000, "score": 0.9, "rows": 60, "rows_unseen": 0, "all": "0.90 (0.84–0.94)"}
+    scores |= {"unseen": "–", "more_tests": {text: 0.7}, "tests": {text: "0.7000"}}
     start = {"method": "folder", "name": text}
     sizes = {"num_hidden_layers": 4, "hidden_size": 312, "num_attention_heads": 12}
     stage = {"name": "general", "teacher": "pretrained", "data": "general", "equation": f"loss = {text}", "steps": 5}
@@ -59,10 +59,11 @@ def some_facts(text: str = "reviews", **card) -> dict:
     table = [text, text, [text, "p50 ms"], [[text, "1.00"]]]
     known = {"name": text, "license": None, "language": None, "base_model": None, "datasets": []}
     return {
-        **{"task": text, "metric": "accuracy", "evaluated_on": "dev", "retention": 1.0, "seed": 1},
+        **{"task": text, "metric": "accuracy", "evaluated_on": "dev", "retention": "100%", "seed": 1},
         "card": {**known, **card},
         "teacher": {**scores, "origin": "folder", "name": text, "finetuned": True},
         "baseline": None,
+        "floor": {"params": 2_000_000, "score": 0.81, "all": "0.81 (0.70–0.89)", "unseen": "–"},
         "student": {**scores, **sizes, "start": start},
         "fidelity": {"agreement": 0.99, "pearson": None, "rows": 60},
         "stages": [{**stage, "score": 0.8, "score_kind": "linear probe"}],
@@ -107,10 +108,18 @@ def test_a_share_of_a_teacher_at_chance_is_not_given():
     assert "in 1 stage by" in card
 
 
+def test_scores_have_their_intervals_and_the_floor_a_row():
+    card = _card(some_facts(), a_subject())
+    assert "| **distilled student** | 100.00 M | 0.90 (0.84–0.94) | – |\n" in card
+    assert "| floor (linear model on n-grams) | 2.00 M | 0.81 (0.70–0.89) | – |\n" in card
+    assert "keeps 100% of the teacher's accuracy" in card
+    assert "floor" not in _card({**some_facts(), "floor": None}, a_subject())
+
+
 @pytest.mark.parametrize("text", HOSTILE)
 def test_another_form_of_the_model_changes_only_its_own_part(text):
     card = _card(some_facts(text), a_subject(labels=[text, "good"]))
-    int8 = a_subject(labels=[text, "good"], precision="int8", scored=("accuracy", 0.5, 40), tags=["int8"])
+    int8 = a_subject(labels=[text, "good"], precision="int8", scored=("accuracy", 0.5, 40))
     derived = _derived(card, int8)
     assert _derived(derived, a_subject(labels=[text, "good"])).partition("\n# ")[2] == card.partition("\n# ")[2]
     (result,) = header_of(derived)["model-index"][0]["results"]

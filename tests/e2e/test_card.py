@@ -9,6 +9,7 @@ from huggingface_hub import ModelCard
 from paddle_ernie_tiny.deploy.bundle import read_manifest
 from paddle_ernie_tiny.deploy.card import write_transformers_card
 from paddle_ernie_tiny.kinds import KINDS
+from paddle_ernie_tiny.pipeline.verdicts import shown
 from paddle_ernie_tiny.pipeline.verify import verify
 
 from .conftest import ernie_tiny
@@ -35,7 +36,8 @@ def test_the_card_of_a_run_of_every_kind(name, request):
     for stage in report["stages"]:
         assert f"{stage['name']}: {stage['equation']}\n" in card.content
     for model in ("teacher", "baseline", "student"):
-        assert f"| {report[model]['score']:.4f} |" in card.content
+        assert f"| {shown(report[model])} |" in card.content
+    assert ("| floor (" in card.content) == (report["floor"] is not None)
     assert str(run.folder) not in card.content and run.folder.name not in card.content
     assert "README.md" in read_manifest(run.root / "bundle").files
     assert not verify(run.root, lambda line: None) and not verify(run.root / "bundle", lambda line: None)

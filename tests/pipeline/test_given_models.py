@@ -190,8 +190,8 @@ class TestNamesOfLabels:
         [
             ("LABEL_0 LABEL_1", ["a"], r"1 labels \(a\) for a model with 2 outputs"),
             ("LABEL_0 LABEL_1", ["a", "b", "c"], "3 labels .* for a model with 2 outputs"),
-            ("LABEL_0 LABEL_1", ["a", "a"], "for a model with 2 outputs"),
-            ("LABEL_0 LABEL_1", ["a", ""], "for a model with 2 outputs"),
+            ("LABEL_0 LABEL_1", ["a", "a"], "label 1 is 'a': a name twice"),
+            ("LABEL_0 LABEL_1", ["a", ""], "label 1 is '': an empty name"),
             ("LABEL_0 LABEL_1", ["a", "b\x1b"], r"label 1 .*: control character U\+001B at position 1"),
             ("bad good", ["good", "bad"], "the model names its labels itself: bad, good"),
         ],
