@@ -18,14 +18,14 @@ from typer import Argument, Option
 import paddle_ernie_tiny as et
 
 from .benchmark.request import BenchRequest
-from .cli_options import with_homes, with_options
+from .cli_options import require_utf8, with_homes, with_options
 from .defaults import BATCH_SIZE, CALIBRATION_ROWS, EXPORT_TOLERANCE, MAX_DROP_POINTS, MAX_LENGTH_TOKENS
 from .deploy.server.options import ServeOptions, named_bundles
 from .distributed import check_launcher, let_main_fail_first, processes
 from .errors import ErnieTinyError, InputError, Interrupted, explained
 from .files import require_writable
 from .machine import has_vnni, import_paddle
-from .watch import interrupted, is_stopping, leave_signals, stop_on_signals
+from .watch import interrupted, is_stopping, leave_signals, release_signals, stop_on_signals
 
 app = typer.Typer(
     add_completion=False,
@@ -290,13 +290,15 @@ def main() -> None:
         _run_verb()
     except KeyboardInterrupt:
         _fail(interrupted())
+    finally:
+        release_signals()
 
 
 def _run_verb() -> NoReturn:
     try:
         _set_output_encoding()
         check_launcher()
-        _require_utf8(sys.argv[1:])
+        require_utf8(sys.argv[1:])
         code = app(standalone_mode=False)
         if code == 128 + signal.SIGINT:  # what Typer makes of a KeyboardInterrupt
             raise KeyboardInterrupt
@@ -324,15 +326,6 @@ def _set_output_encoding() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(encoding=None if stream.isatty() else "utf-8", errors="backslashreplace")
-
-
-def _require_utf8(arguments: list[str]) -> None:
-    for argument in arguments:
-        try:
-            argument.encode()
-        except UnicodeEncodeError:
-            remedy = "set the terminal to UTF-8, or put the text into a UTF-8 file"
-            raise InputError("an argument is not UTF-8", repr(argument), remedy) from None
 
 
 def _fail(error: ErnieTinyError) -> NoReturn:

@@ -82,3 +82,13 @@ def with_homes(verb: Callable[..., None]) -> Callable[..., None]:
 
 def _home_in(value: Any) -> Any:
     return Path(os.path.expanduser(value)) if isinstance(value, Path) else value
+
+
+def require_utf8(arguments: list[str]) -> None:
+    """Raises InputError for an argument that is not UTF-8."""
+    for argument in arguments:
+        try:
+            argument.encode()
+        except UnicodeEncodeError:
+            remedy = "set the terminal to UTF-8, or put the text into a UTF-8 file"
+            raise InputError("an argument is not UTF-8", repr(argument), remedy) from None

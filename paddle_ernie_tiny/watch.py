@@ -56,6 +56,13 @@ def stop_on_signals(grace_seconds: float = _GRACE_SECONDS) -> None:
             signal.signal(number, _stop)
 
 
+def release_signals() -> None:
+    """Undoes `stop_on_signals` at the end of a command: while Python shuts down, an exception becomes a traceback."""
+    for number in _STOPPING:
+        if signal.getsignal(number) is _stop:
+            signal.signal(number, signal.SIG_DFL)
+
+
 def leave_signals() -> None:
     """Undoes `stop_on_signals`' limit of time: for a server, which ends by its own rules."""
     signal.set_wakeup_fd(-1)

@@ -87,6 +87,13 @@ def test_an_extension_that_is_being_loaded_makes_an_import_error_of_it():
     assert code == 130 and "initialization" not in errors, errors
 
 
+def test_a_signal_at_the_very_end_ends_the_process_without_a_traceback():
+    late = "import atexit; atexit.register(lambda: (print('ready', flush=True), time.sleep(60))); raise SystemExit(0)"
+    program = COMMAND.format(before=late)
+    code, line, errors = _signalled(program, signal.SIGTERM)
+    assert (code, line, errors) == (-signal.SIGTERM, "ready", "")
+
+
 @pytest.mark.parametrize("library", ["", "; import paddlenlp"])
 def test_paddle_and_paddlenlp_leave_the_signals_alone(library):
     before = f"from paddle_ernie_tiny.machine import import_paddle; import_paddle(){library}"
