@@ -18,8 +18,8 @@ import numpy as np
 
 from paddle_ernie_tiny.files import read_json, write_json
 from paddle_ernie_tiny.kinds.metrics import METRICS
-from paddle_ernie_tiny.kinds.scored import Scored
-from paddle_ernie_tiny.kinds.uncertainty import Interval, against_chance, could_tell, right_answers
+from paddle_ernie_tiny.kinds.scored import Scored, right_answers
+from paddle_ernie_tiny.kinds.uncertainty import Interval, against_chance, could_tell
 from paddle_ernie_tiny.machine import describe_machine
 
 LABELS, TAGS = ["no", "yes"], ["O", "B-PER", "I-PER", "B-LOC", "I-LOC"]

@@ -13,11 +13,13 @@ from collections.abc import Iterable
 from functools import cache
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 from .errors import InputError
 from .kinds import KINDS, Kind
 from .kinds.metrics import METRICS, Metric
 from .processes import child_setup
+from .sections import checked_fields
 from .terms import TERMS, Term
 
 _loaded: dict[str, None] = {}  # what child processes have to load too, in order
@@ -31,8 +33,10 @@ def register_term(term: type[Term]) -> type[Term]:
 
 
 def register_kind(kind: type[Kind]) -> type[Kind]:
-    """Adds a kind of task. Returns it, so it also decorates."""
+    """Adds a kind of task with its own metrics. Returns it, so it also decorates."""
     _register(KINDS, kind.name, kind(), kind.__module__)
+    for metric in kind.own_metrics:
+        register_metric(metric)
     return kind
 
 
@@ -78,14 +82,18 @@ def _import(name: str) -> None:
     _remember(name)
 
 
-def kind_named(name: str, where: str) -> Kind:
-    """The row of `KINDS`. Raises InputError, naming `where`, for one that is not known."""
+def kind_named(name: str, where: str, settings: dict[str, Any] | None = None) -> Kind:
+    """The row of `KINDS`, with settings of its own. Raises InputError, naming `where`, for one that is not known.
+
+    Raises ValueError for settings that it does not have.
+    """
     if name not in KINDS:
         _load_entry_points()
     if name not in KINDS:
         remedy = f"known: {', '.join(KINDS)}; import the module that registers it"
         raise InputError(f"unknown kind of task {name!r}", where, remedy)
-    return KINDS[name]
+    kind = KINDS[name]
+    return kind.with_settings(checked_fields(kind.Settings, settings)) if settings else kind
 
 
 @cache

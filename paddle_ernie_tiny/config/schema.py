@@ -6,15 +6,15 @@ objective, stages, baseline, export.
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
 from .. import defaults
 from ..engines import ENGINES
-from ..kinds import KINDS, LONG_TEXTS
+from ..kinds import KINDS, LONG_TEXTS, Kind
 from ..kinds.metrics import metrics_of
-from ..sections import Fraction, PathName, PositiveInt, Section, Weight, key
+from ..sections import Fraction, PathName, PositiveInt, Section, Weight, checked_fields, key
 from ..stages import STAGES
 from .card_settings import CardSettings
 from .data_settings import DataSettings, Label
@@ -44,17 +44,29 @@ class TaskSettings(Section):
         None, "of labels in the task's own loss, by name (others: 1); balanced: rows / (labels * rows of the label)"
     )
 
+    settings: dict[str, Any] = key({}, "of the kind of task; docs/data.md lists them")
+
+    @property
+    def configured_kind(self) -> Kind:
+        """The kind of task with its settings."""
+        return KINDS[self.kind].with_settings(self.settings)
+
     @model_validator(mode="after")
     def _labels_fit(self):
         if self.kind not in KINDS:
             raise ValueError(f"unknown kind of task {self.kind!r}; use {', '.join(KINDS)}")
-        if self.class_weights is not None and not KINDS[self.kind].has_labels:
-            raise ValueError(f"a {self.kind} task has scores, not labels: leave class_weights out")
-        self.long_text = self.long_text or KINDS[self.kind].long_texts[0]
-        if self.long_text not in KINDS[self.kind].long_texts:
+        try:
+            checked_fields(KINDS[self.kind].Settings, self.settings)
+        except ValueError as error:
+            raise ValueError(f"settings of {self.kind}: {error}") from None
+        kind = self.configured_kind
+        if self.class_weights is not None and not kind.has_labels:
+            raise ValueError(f"a {self.kind} task has no labels of its rows: leave class_weights out")
+        self.long_text = self.long_text or kind.long_texts[0]
+        if self.long_text not in kind.long_texts:
             raise ValueError(f"every word of a {self.kind} task has a tag: leave long_text out")
         self.metric = self.metric or metrics_of(self.kind)[0]
-        KINDS[self.kind].check_labels(self.labels, self.metric)
+        kind.check_labels(self.labels, self.metric)
         return self
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from ..config import RunConfig
 from ..errors import Finding, InputError, Problems, shown
 from ..files import text_sha256
-from ..kinds import KINDS, Kind
+from ..kinds import Kind
 from .rows import Example, TokenExample
 from .tables import TableFormat
 from .task_files import layout_of, read_files
@@ -60,7 +60,7 @@ def load_task_data(config: RunConfig) -> TaskData:
 
     Raises InputErrors with file and line, those of all files at once.
     """
-    data, kind, labels = config.data, KINDS[config.task.kind], config.task.labels
+    data, kind, labels = config.data, config.task.configured_kind, config.task.labels
     given = {"train": data.train, "dev": data.dev, "test": data.test, **data.more_tests}
     paths: dict[str, Any] = {name: path for name, path in given.items() if path is not None}
     problems = Problems()

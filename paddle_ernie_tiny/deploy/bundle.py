@@ -8,7 +8,7 @@ from dataclasses import asdict, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
+from pydantic import AfterValidator, ConfigDict, Field, ValidationError, model_validator
 from pydantic.dataclasses import dataclass
 from pydantic_core import from_json
 
@@ -17,6 +17,7 @@ from ..errors import InputError
 from ..extensions import kind_named
 from ..files import sha256, sync, write_text
 from ..kinds import LONG_TEXTS, Kind
+from ..sections import checked_fields, first_of
 from ..text_rule import is_blank, refused_character
 
 FORMAT_VERSION = 1
@@ -33,11 +34,7 @@ def _name(value: str) -> str:
 
 
 def _table(value: dict[str, Any]) -> dict[str, Any]:
-    try:  # in JSON mode, since a strict model takes nothing but an instance otherwise
-        TypeAdapter(TableFormat).validate_json(json.dumps(value), strict=True, extra="forbid")
-    except ValidationError as error:
-        raise ValueError(_first_of(error)) from None
-    return value
+    return checked_fields(TableFormat, value)
 
 
 def _architecture(value: dict[str, Any]) -> dict[str, Any]:
@@ -48,12 +45,6 @@ def _architecture(value: dict[str, Any]) -> dict[str, Any]:
     if value.get("graph", "served") not in ("served", "plain"):
         raise ValueError("graph: expected served or plain")
     return value
-
-
-def _first_of(error: ValidationError) -> str:
-    first = error.errors()[0]
-    place = ".".join(str(part)[:40] for part in first["loc"] if part != "[key]")
-    return f"{place}: ".removeprefix(": ") + first["msg"].removeprefix("Value error, ")
 
 
 def _file_name(value: str) -> str:
@@ -93,6 +84,7 @@ class Manifest:
     architecture: Annotated[dict[str, Any], AfterValidator(_architecture)] = field(default_factory=dict)
     quantization: dict[str, Any] | None = None  # of int8: how it was made, and what was left in fp32
     unit: Annotated[str, Field(pattern="^(character|mixed|word)$")] | None = None  # of token classification
+    settings: dict[str, Any] = field(default_factory=dict)  # of the kind of task, with what it learnt from dev
     long_text: Literal[LONG_TEXTS] | None = None  # type: ignore[valid-type]  # None: by an older version
     files: dict[Annotated[str, AfterValidator(_file_name)], Annotated[str, Field(pattern="^[0-9a-f]{64}$")]] = field(
         default_factory=dict
@@ -110,20 +102,21 @@ class Manifest:
 
     @property
     def kind(self) -> Kind:
-        """The kind of task. Raises InputError for one that is not known here."""
-        return kind_named(self.task_type.removeprefix("pair_"), "task_type in manifest.json")
+        """The kind of task with its settings. Raises InputError for one that is not known here."""
+        return kind_named(self.task_type.removeprefix("pair_"), "task_type in manifest.json", self.settings)
 
     @model_validator(mode="after")
     def _fits_together(self) -> Manifest:
         kind = self.kind
         kind.check_labels(self.labels if kind.has_labels else None, self.metric)
-        if not kind.has_labels and len(self.labels) != 1:
-            raise ValueError(f"a {kind.name} task has one output, but {len(self.labels)} labels are named")
+        if not kind.has_labels and tuple(self.labels) != kind.outputs:
+            named = f"{len(kind.outputs)} outputs ({', '.join(kind.outputs[:3])})"
+            raise ValueError(f"a {kind.name} task has {named}, but {len(self.labels)} labels are named")
         if self.pair and not kind.may_pair:
             raise ValueError(f"task_type: a row of {kind.name} is one text")
         if (self.precision == "int8") != (self.quantization is not None):
             raise ValueError(f"precision is {self.precision}, but quantization is {self.quantization!r:.40}")
-        if kind.by_token != (self.unit is not None):
+        if bool(kind.units) != (self.unit is not None):
             raise ValueError(f"unit is {self.unit!r} for a {kind.name} task")
         if self.table.get("text_b") is not None and not self.pair:
             raise ValueError(f"table names a second text, but task_type is {self.task_type}")
@@ -182,5 +175,5 @@ def _parsed(path: Path) -> Manifest:
             raise InputError(what, str(path), "use the toolkit's version that wrote it, or export again")
         return Manifest(**{"format_version": None, **values})
     except (ValueError, TypeError) as error:
-        what = _first_of(error) if isinstance(error, ValidationError) else str(error)
+        what = first_of(error) if isinstance(error, ValidationError) else str(error)
         raise InputError(f"not a readable manifest: {what[:300]}", str(path), _REMEDY) from None

@@ -23,7 +23,7 @@ from ..engines import ENGINES, MODEL_STEM, ONNX_FILE, OnnxRuntimeEngine
 from ..errors import ErnieTinyError, GateError, InputError
 from ..extensions import kind_named
 from ..files import new_folder
-from ..kinds import KINDS
+from ..kinds import KINDS, Kind
 from ..kinds.metrics import metrics_of
 from ..processes import in_child
 from .bundle import MANIFEST, SIZES, Manifest, read_manifest, write_manifest
@@ -53,6 +53,12 @@ class ExportRequest:
     table: dict[str, Any] = field(default_factory=dict)  # the layout of the training data
     graph: str = "served"  # graph.py; "plain": the model as it is written, for comparison
     facts: Facts | None = None  # for the card: what a finished run knows of the model
+    settings: dict[str, Any] = field(default_factory=dict)  # of the kind of task, with what it learnt from dev
+
+    @property
+    def kind_of_task(self) -> Kind:
+        """The kind with its settings. Raises InputError for one that is not known here."""
+        return kind_named(self.kind, "export", self.settings)
 
 
 def export_bundle(request: ExportRequest) -> dict[str, Any]:
@@ -63,7 +69,7 @@ def export_bundle(request: ExportRequest) -> dict[str, Any]:
     """
     if not request.texts:
         raise InputError("the parity gate needs at least one row", "export", "give real texts of the task")
-    possible = kind_named(request.kind, "export").long_texts
+    possible = request.kind_of_task.long_texts
     if request.long_text not in (None, *possible):
         raise InputError(f"long_text is {request.long_text!r}", "export", f"use {', '.join(possible)}")
     out = Path(request.out)
@@ -185,7 +191,7 @@ def _write_bundle(request: ExportRequest, folder: Path) -> dict[str, Any]:
     from .graph import Served, answer_from_first_token
 
     paddle.set_device("cpu")
-    checkpoint, kind = Path(request.checkpoint), kind_named(request.kind, "export")
+    checkpoint, kind = Path(request.checkpoint), request.kind_of_task
     tokenizer = load_tokenizer(checkpoint)
     model = load_classifier(checkpoint, request.labels, kind)
     model.eval()
@@ -208,6 +214,7 @@ def _write_bundle(request: ExportRequest, folder: Path) -> dict[str, Any]:
         task=request.task,
         task_type=f"pair_{kind.name}" if request.texts_b is not None else kind.name,
         unit=request.unit,
+        settings=request.settings,
         labels=request.labels,
         max_length_tokens=request.max_length_tokens,
         long_text=reading,

@@ -17,7 +17,6 @@ from ..defaults import BATCH_SIZE
 from ..engines import MODEL_STEM, Engine, open_paddle
 from ..errors import InputError
 from ..kinds import Row, Window
-from ..kinds.metrics import Scored
 from ..text_rule import require_text
 from .bundle import Manifest, read_manifest
 from .program import check_program, loading, require_finite, try_engine
@@ -140,7 +139,7 @@ class Predictor:
 
     def score(self, outputs: list[np.ndarray], gold: list[Any], texts: list[Any]) -> dict[str, float]:
         """The task's metric first, then what is usually read beside it, of outputs [answers, labels] of each row."""
-        return self.kind.scores(self.manifest.metric, Scored(outputs, gold, self.labels, texts))
+        return self.kind.scores(self.manifest.metric, self.kind.scored(outputs, gold, self.labels, texts))
 
     def _check_pairs(self, texts_b: list[str] | None) -> None:
         if self.manifest.pair != (texts_b is not None):

@@ -20,7 +20,6 @@ from ..data.tables import TableFormat
 from ..defaults import BATCH_SIZE
 from ..errors import Problems
 from ..kinds import KINDS
-from ..kinds.scored import Scored
 from ..kinds.uncertainty import interval
 from .bundle import Manifest
 from .predictor import Predictor
@@ -155,7 +154,7 @@ def evaluate(
     rows = read_labelled(predictor.manifest, Path(file), text, text_b, label)
     outputs = predictor.outputs(rows.texts, rows.texts_b, batch_size)
     require_finite(np.concatenate(outputs), str(bundle))
-    scored = Scored(outputs, rows.gold, predictor.labels, rows.texts)
+    scored = predictor.kind.scored(outputs, rows.gold, predictor.labels, rows.texts)
     metric = predictor.manifest.metric
     bounds = interval(metric, scored)
     seen = {"interval": [bounds.low, bounds.high], "breakdown": predictor.kind.breakdown(scored)}

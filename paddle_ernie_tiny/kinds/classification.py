@@ -28,6 +28,7 @@ class Classification(Kind):
 
     name = "classification"
     description = "one label per row"
+    one_label = True
     shown_metrics = ("accuracy",)
     answer_fields = {"label": str, "probability": float, "probabilities": dict[str, float]}
     example_answer = '{"label": ..., "probability": ..., "probabilities": {...}}'

@@ -15,27 +15,24 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from ..data.windows import LONG_TEXTS, Row, Window, by_row
-from .metrics import METRICS, Scored, fidelity, metrics_of, softmax
+from .learning import Learning
+from .metrics import METRICS, metrics_of
 
 if TYPE_CHECKING:
-    from paddle import Tensor
-
     from ..data.formats import Paths
     from ..data.raw_rows import RawRow
     from ..data.rows import EncodedRows, Example, TokenExample
     from ..data.tables import TableFormat
     from ..data.text_tokenizer import Encoded, TextTokenizer
     from ..errors import Finding, Problems
-    from .ngrams import LinearModel
 
     Examples = Sequence[Example] | Sequence[TokenExample]
     Texts = Sequence[str]
 
-SCORE = "score"  # the one "label" of a kind without labels: the name of its output
 _FEW_ROWS = 5
 
 
-class Kind:
+class Kind(Learning):
     """One kind of task. A subclass is one row of the table `KINDS`.
 
     What is written out here is right for most kinds: a row has one answer, trained by cross-entropy. Shapes: `output`
@@ -46,18 +43,14 @@ class Kind:
     name: ClassVar[str]
     description: ClassVar[str]  # for help texts: what a row's label is
     head: ClassVar[str] = "ForSequenceClassification"  # PaddleNLP's name of the model with this head
-    by_token: ClassVar[bool] = False  # does the model give logits for each token?
     may_pair: ClassVar[bool] = True  # may a row be two texts?
-    soft_losses: ClassVar[tuple[str, ...]] = ("cross_entropy", "kl", "mse")  # of the soft label; first the default
-    shown_metrics: ClassVar[tuple[str, ...]] = ()  # what is usually read beside the task's own metric
     augmenter: ClassVar[str] = "words"  # a row of augmentation.augmenters.AUGMENTERS
     unit_name: ClassVar[str] = "rows"  # what has a label
     pipeline_tag: ClassVar[str] = "text-classification"  # the hub's name of such a task
-    has_labels: ClassVar[bool] = True  # is the answer one of several labels, not a number?
     text_rows: ClassVar[bool] = True  # are a data set's rows raw text, not words?
+    units: ClassVar[tuple[str, ...]] = ()  # in which raw text may be divided, if each has an answer of its own
     graphs: ClassVar[tuple[str, ...]] = ("served", "plain")  # it can be exported as; "served": for one token alone
     unread: ClassVar[tuple[str, ...]] = ()  # parts of an encoder that its head does not read
-    soft_unit: ClassVar[str] = "rows"  # the soft label is a mean over them: a term's unit, "rows" or "labelled"
     long_texts: ClassVar[tuple[str, ...]] = LONG_TEXTS  # what may become of a text that is too long; first the default
     no_label: ClassVar[dict[str, Any]] = {"label": None}  # the fields of an example that take its label away
 
@@ -112,13 +105,15 @@ class Kind:
         """One split of a data set of `paddlenlp.datasets`, and its label names. Raises InputError(s)."""
         from ..data.readers import read_paddlenlp
 
-        return read_paddlenlp(name, split, table, subset, self.parse_label, None if self.has_labels else [SCORE])
+        return read_paddlenlp(
+            name, split, table, subset, self.parse_label, None if self.has_labels else list(self.outputs)
+        )
 
     def infer_labels(self, files: Paths, table: TableFormat, problems: Problems | None = None) -> list[str]:
         """The label names of training files, in the order of their ids. Raises InputError(s)."""
         from ..data.readers import infer_labels
 
-        return infer_labels(files, table, problems) if self.has_labels else [SCORE]
+        return infer_labels(files, table, problems) if self.has_labels else list(self.outputs)
 
     def check_training_rows(self, train: Examples, labels: Sequence[str], where: str) -> None:
         """Raises InputError if a model cannot learn the task from these rows."""
@@ -246,99 +241,6 @@ class Kind:
 
     answer_fields: ClassVar[dict[str, Any]]  # the type of each field that `as_json` gives, for OpenAPI
     example_answer: ClassVar[str]  # its shape, for a README
-
-    # --- learning and measuring ------------------------------------------------------------------------------------
-
-    hard_symbol: ClassVar[str] = "CE(labels, student)"
-
-    def labelled(self, labels: Tensor) -> Tensor:
-        """Which labels are there: bool, shaped as `labels`."""
-        from ..data.rows import IGNORED
-
-        return labels != IGNORED
-
-    def label_weights(self, labels: Tensor, class_weights: Sequence[float] | None) -> Tensor:
-        """How much each label counts in the task's own loss, float32, shaped as `labels`: 0 where there is none.
-
-        class_weights: of each label name, in the order of their ids; None: 1.
-        """
-        import paddle
-
-        labelled = self.labelled(labels).astype("float32")
-        if class_weights is None:
-            return labelled
-        weights = paddle.to_tensor(class_weights, dtype="float32")
-        return labelled * weights[labels.clip(min=0).flatten()].reshape(labels.shape)
-
-    def hard_label(self, output: Tensor, labels: Tensor, class_weights: Sequence[float] | None = None) -> Tensor:
-        """The task's own loss, a scalar in float32: mean over what is labelled, weighted; 0 if nothing is.
-
-        Cross-entropy: output [batch, (length,) labels], labels int64 [batch, (length)] (IGNORED: no label).
-        """
-        import paddle.nn.functional as F
-
-        from ..data.rows import IGNORED
-        from ..terms.losses import mean_over
-
-        losses = F.cross_entropy(output.astype("float32"), labels, ignore_index=IGNORED, reduction="none", axis=-1)
-        return mean_over(losses.reshape(labels.shape), self.label_weights(labels, class_weights))
-
-    def weighted_hard_label(
-        self, output: Tensor, labels: Tensor, class_weights: Sequence[float] | None = None
-    ) -> Tensor:
-        """`hard_label`, which is given `class_weights` only where there are some: a kind may know none."""
-        weights = {} if class_weights is None else {"class_weights": class_weights}
-        return self.hard_label(output, labels, **weights)
-
-    def probe(self, states: np.ndarray, targets: np.ndarray, test_states: np.ndarray, labels: int) -> np.ndarray:
-        """Logits [answers, labels] of a linear model on frozen states, fitted on `states` and `targets`.
-
-        Here the log-probabilities of a logistic regression; labels that it never saw get none.
-        """
-        from sklearn.linear_model import LogisticRegression
-
-        model = LogisticRegression(max_iter=300, C=0.1).fit(states, targets)
-        logits = np.full((len(test_states), labels), -1e9)
-        logits[:, model.classes_] = model.predict_log_proba(test_states)
-        return logits
-
-    def floor(self, train: Examples, labels: Sequence[str]) -> LinearModel | None:
-        """A linear model on n-grams, not trained yet, that a student should be better than; None: there is none."""
-        from .ngrams import TextModel
-
-        return TextModel(len(labels), train) if self.text_rows else None
-
-    def fidelity(self, own: np.ndarray, teacher: np.ndarray) -> dict[str, Any]:
-        """How close a model's outputs are to its teacher's, both logits [answers, labels]."""
-        return fidelity(softmax(own), softmax(teacher))
-
-    def agreement(self, own: np.ndarray, other: np.ndarray) -> float | None:
-        """The share of answers with the same most likely label, of logits [answers, labels]; None: no labels."""
-        return float((own.argmax(-1) == other.argmax(-1)).mean()) if self.has_labels else None
-
-    def breakdown(self, scored: Scored) -> dict[str, Any]:
-        """Where a model is right and where it errs, for a report: see `breakdown.by_label`."""
-        from .breakdown import by_label
-
-        return by_label(scored)
-
-    def error_of(self, output: np.ndarray, gold: Any) -> float:
-        """How wrong a row's answer is, 0 if it is right: here the probability of the wrong label."""
-        from .breakdown import label_error
-
-        return label_error(output, gold)
-
-    def named(self, output: np.ndarray, gold: Any, labels: Sequence[str]) -> tuple[str, str]:
-        """A row's answer and its gold label, in words."""
-        return labels[int(output[0].argmax())], labels[int(np.ravel([gold])[0])]
-
-    def texts_of(self, example: Example | TokenExample) -> list[str]:
-        """A row's texts as a reader sees them."""
-        return [text for text in example.content if text is not None]
-
-    def scores(self, metric: str, scored: Scored) -> dict[str, float]:
-        """The task's metric first, then what is usually read beside it."""
-        return {name: METRICS[name](scored) for name in dict.fromkeys((metric, *self.shown_metrics))}
 
 
 def said_truncated(answer: Any) -> dict[str, bool]:

@@ -59,6 +59,7 @@ class TokenClassification(Kind):
     by_token = True
     may_pair = False
     text_rows = False
+    units = tuple(UNITS)
     graphs = ("plain",)
     unread = ("pooler",)
     soft_unit = "labelled"

@@ -146,13 +146,15 @@ def could_tell(metric: str, scored: Scored) -> bool:
     the mean score) to the others. It is surely found if its p-value is well below `ALPHA`.
     """
     row, rows = METRICS[metric], len(scored.gold)
-    if rows < FEWEST_ROWS or not np.ptp(np.concatenate([np.atleast_1d(gold) for gold in scored.gold])):
+    if rows < FEWEST_ROWS or not scored.varied:
         return False
     some = [np.random.default_rng(0).permutation(rows)[:_LARGE]] if rows > _LARGE and scored.groups is None else []
     for places in [*some, np.arange(rows)]:  # if a part can tell, all can
-        teacher = _fair(_gold(scored, places))
-        if np.ptp(teacher.targets) and _p_value(row, teacher, row(teacher)) <= _SURE:
-            return True
+        teacher = _gold(scored, places)
+        if teacher.varied:
+            fair = teacher.fair()
+            if _p_value(row, fair, row(fair)) <= _SURE:
+                return True
     return False
 
 
@@ -179,30 +181,4 @@ def _gold(scored: Scored, places: np.ndarray) -> Scored:
     if scored.groups is not None:
         pairs = np.stack([np.unique(scored.groups, return_inverse=True)[1][places], copy], axis=1)
         groups = np.unique(pairs, axis=0, return_inverse=True)[1].reshape(-1)
-    return right_answers([scored.gold[i] for i in places], scored.labels, groups)
-
-
-def right_answers(gold: Sequence[Any] | np.ndarray, labels: Sequence[str], groups: Any = None) -> Scored:
-    """A model whose every answer is right; gold labels as `Scored` has them."""
-    if np.ndim(gold[0]):
-        eye = np.eye(len(labels))
-        return Scored([eye[np.asarray(row, dtype=np.int64)] for row in gold], gold, labels, groups)
-    known = np.asarray(gold)
-    outputs = np.eye(len(labels))[known.astype(np.int64)] if len(labels) > 1 else known.astype(np.float64)[:, None]
-    return Scored(outputs[:, None], known, labels, groups)
-
-
-def _fair(right: Scored) -> Scored:
-    """Of right answers, those of a fair teacher (see `could_tell`)."""
-    logits, values = right.logits, np.array([np.mean(row) for row in right.gold])
-    order, first = np.argsort(values, kind="stable"), np.zeros(len(values), dtype=np.int64)
-    if logits.shape[1] > 1:
-        usual = np.eye(logits.shape[1])[np.bincount(logits.argmax(-1)).argmax()]
-        if np.ndim(right.gold[0]) == 0:
-            first = np.searchsorted(values[order], values)  # where the label begins
-    else:
-        usual = logits.mean(0)
-    chosen = (np.argsort(order) - first) % 2 == 1  # every second row of a label; else by size
-    pairs = zip(right.outputs, chosen)  # noqa: B905 (Python 3.9)
-    outputs = [own if known else np.tile(usual, (len(own), 1)) for own, known in pairs]
-    return Scored(outputs, right.gold, right.labels, right.groups)
+    return scored.right(places, groups)

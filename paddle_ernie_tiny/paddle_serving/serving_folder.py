@@ -50,6 +50,7 @@ def export_paddle_serving(
         shutil.copy(bundle / "tokenizer.json", folder)
         settings = {key: getattr(manifest, key) for key in ("task", "pair", "labels", "unit", "max_length_tokens")}
         settings |= {"long_text": manifest.reading, "kind": manifest.kind.name, "output": output}
+        settings["settings"] = manifest.settings
         write_json(folder / "service.json", settings)
         _write_service(folder, manifest, {"http_port": http_port, "rpc_port": rpc_port, "threads": threads})
     return out

@@ -24,6 +24,7 @@ from ..distillation.students import DistilledStudent
 from ..distillation.teacher import Layout
 from ..distributed import main_first
 from ..errors import Finding, InputError
+from ..kinds import Kind
 from ..kinds.metrics import METRICS, Scored
 from ..machine import cpu_cores
 from ..models.build import load_classifier, load_masked_lm, load_tokenizer
@@ -130,10 +131,23 @@ class RunContext:
         kept = Needs(needs.hidden, needs.attention, needs.parts, logits=not stage.is_general)
         return Layout(kept, teacher_width, len(self.data.labels), self.data.kind.by_token)
 
-    def predict(self, model: Any, split: str, side: Side, batch_size: int = 64) -> Scored:
-        """The outputs of a model, which reads the ids of the teacher or of the student, on a split; dropout off."""
+    def predict(self, model: Any, split: str, side: Side, batch_size: int = 64, kind: Kind | None = None) -> Scored:
+        """The outputs of a model, which reads the ids of the teacher or of the student, on a split; dropout off.
+
+        kind: the task's with what it has learnt from the dev split (`fitted_kind`).
+        """
         rows, pad_id = self.rows(split, side), self.tokenizers[side].pad_id
-        return predict(model, self.data.kind, rows, pad_id, self.data.labels, batch_size)
+        return predict(model, kind or self.data.kind, rows, pad_id, self.data.labels, batch_size)
+
+    def fitted_kind(self, model: Any, side: Side, batch_size: int = 64) -> Kind:
+        """The kind of task with what it learns from the model's answers to the dev split."""
+        return self.data.kind.fitted(lambda: self.predict(model, "dev", side, batch_size))
+
+    def dev_score(self, model: Any, side: Side, batch_size: int = 64) -> float:
+        """The task's metric on the dev split, from which the kind of task has learnt what it learns there."""
+        dev = self.predict(model, "dev", side, batch_size)
+        fitted = self.data.kind.fitted(lambda: dev)
+        return self.score(fitted.scored(dev.outputs, dev.gold, dev.labels, dev.groups))
 
     @property
     def metric(self) -> str:
@@ -259,7 +273,9 @@ class RunContext:
     def task_inputs(self) -> dict[str, Any]:
         """Of a step that trains on the task: seed, task and data."""
         task = {"kind": self.data.kind.name, "labels": self.data.labels}
-        named = {"metric", "max_length_tokens", *(["long_text"] if self.config.task.long_text != "truncate" else [])}
+        set_here = ["long_text"] if self.config.task.long_text != "truncate" else []
+        set_here += ["settings"] if self.config.task.settings else []
+        named = {"metric", "max_length_tokens", *set_here}
         task |= self.config.task.model_dump(include=named)
         prints = {split: self.data.fingerprints[split] for split in ("train", "dev")}
         return {"seed": self.config.seed, "task": task, "data": prints, **self.weight_inputs()}
@@ -270,7 +286,8 @@ class RunContext:
 
     def test_inputs(self) -> dict[str, Any]:
         """Of a step whose model is scored: all splits and the metric."""
-        return {"data": self.data.fingerprints, "metric": self.config.task.metric, "intervals": 1}
+        settings = {"settings": self.config.task.settings} if self.config.task.settings else {}
+        return {"data": self.data.fingerprints, "metric": self.config.task.metric, "intervals": 1, **settings}
 
     def corpus_inputs(self) -> dict[str, Any]:
         """Of a step that reads the general corpus."""

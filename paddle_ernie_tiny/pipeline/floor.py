@@ -15,7 +15,7 @@ from ..distributed import is_main
 from ..errors import Finding
 from ..kinds.ngrams import train_floor
 from ..kinds.scored import Scored
-from ..kinds.uncertainty import Chance, against_chance, could_tell, difference, enough_rows, interval, right_answers
+from ..kinds.uncertainty import Chance, against_chance, could_tell, difference, enough_rows, interval
 from ..processes import in_child
 from ..seals import read_seal, whole_or_none
 from .context import RunContext
@@ -39,7 +39,7 @@ def gold_answers(context: RunContext) -> Scored:
     groups = None
     if not data.kind.by_token:
         groups = np.array([numbers.setdefault(example.text, len(numbers)) for example in data.test])
-    return right_answers([example.label for example in data.test], data.labels, groups)
+    return data.kind.right_answers([example.label for example in data.test], data.labels, groups)
 
 
 def find_floor(context: RunContext, say: Callable[[str], None] = print) -> Floor | None:
@@ -54,12 +54,13 @@ def find_floor(context: RunContext, say: Callable[[str], None] = print) -> Floor
     gold = gold_answers(context)
     if record.state()[0] == "done":
         with np.load(record.folder / PREDICTIONS) as arrays:
-            kept = Scored.by_row(arrays["logits"], arrays["labels"], arrays["rows"], gold.labels, gold.groups)
+            kept = data.kind.of_arrays(arrays, gold.labels)
+            kept.groups = gold.groups  # which earlier versions did not keep
         return Floor(kept, (read_seal(record.folder / DONE) or {})["result"])
     rows = model.part(data.train, context.config.seed)
     say(f"preflight: training the floor, a linear model, on {len(rows)} rows")
     outputs, facts = in_child("linear floor", train_floor, model, rows, data.test)
-    scored, unseen = Scored(outputs, gold.gold, gold.labels, gold.groups), data.unseen
+    scored, unseen = data.kind.scored(outputs, gold.gold, gold.labels, gold.groups), data.unseen
     score = {**asdict(interval(context.metric, scored)), "rows": len(outputs)}
     score |= {"trained_rows": len(rows), "train_rows": len(data.train)}
     other = interval(context.metric, scored.take(unseen)) if unseen.any() else None
@@ -76,7 +77,7 @@ def keep_floor(context: RunContext) -> None:
         return
     record.begin(fresh=True)
     file = record.folder / PREDICTIONS
-    np.savez_compressed(file, logits=floor.scored.logits, labels=floor.scored.targets, rows=floor.scored.rows)
+    np.savez_compressed(file, **context.data.kind.arrays(floor.scored))
     record.finish(floor.facts, [file])
 
 

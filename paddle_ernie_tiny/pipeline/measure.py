@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,7 @@ PROBE_ANSWERS = 20_000  # at most; a row of a tagging task has one per word
 
 def dev_score(context: RunContext, model: Any, side: Side, settings: TrainingSettings) -> Callable[[], float]:
     """() -> the task's metric on the dev split (1 is perfect), of a model that reads the ids of `side`."""
-    return lambda: context.score(context.predict(model, "dev", side, settings.per_device_eval_batch_size))
+    return lambda: context.dev_score(model, side, settings.per_device_eval_batch_size)
 
 
 def measure_classifier(
@@ -46,19 +47,19 @@ def measure_classifier(
     Batches are as large as its training's `settings` say. A teacher is also judged against chance and the floor.
     """
     model, batch_size = context.load_classifier(model_folder), settings.per_device_eval_batch_size if settings else 64
-    outputs = context.predict(model, "test", side, batch_size)
-    arrays = {"labels": outputs.targets, "rows": outputs.rows, "unseen": context.data.unseen[outputs.rows]}
-    if outputs.groups is not None:
-        arrays["groups"] = np.unique(outputs.groups, return_inverse=True)[1]
-    np.savez_compressed(step / PREDICTIONS, logits=outputs.logits, **arrays)
-    tests = {name: context.predict(model, name, side, batch_size) for name in context.data.more_tests}
+    kind = context.fitted_kind(model, side, batch_size)
+    outputs = context.predict(model, "test", side, batch_size, kind)
+    arrays = kind.arrays(outputs)
+    np.savez_compressed(step / PREDICTIONS, unseen=context.data.unseen[arrays["rows"]], **arrays)
+    tests = {name: context.predict(model, name, side, batch_size, kind) for name in context.data.more_tests}
     bounds = {name: interval(context.metric, scored) for name, scored in tests.items()}
     more = {
         "more_tests": {name: found.score for name, found in bounds.items()},
         "more_intervals": {name: [found.low, found.high] for name, found in bounds.items()},
     }
     judged = judged_teacher(context, outputs) if side == "teacher" else {}
-    kind, seen = context.data.kind, {"params": count_parameters(model), **_scores(context, outputs)}
+    learnt = {} if kind is context.data.kind else {"settings": asdict(kind.settings)}
+    seen = {"params": count_parameters(model), **_scores(context, outputs), **learnt}
     where = {"breakdown": kind.breakdown(outputs), "worst": worst_rows(kind, outputs, context.data.test)}
     return {**seen, **more, **judged, **where}
 
@@ -75,8 +76,10 @@ def require_above_chance(context: RunContext, step: Path) -> list[str]:
         off = "teacher.check_above_chance is false, so a teacher at chance is not stopped"
         return [*([] if chance["verdict"] == "above" else [f"warning: {chance['sentence']} ({off})"]), *lines]
     if chance["verdict"] == "chance":
+        kind = context.data.kind
+        kind = kind.with_settings(measured["settings"]) if "settings" in measured else kind
         with np.load(step / PREDICTIONS) as arrays:
-            answers = Scored.by_row(arrays["logits"], arrays["labels"], arrays["rows"], context.data.labels)
+            answers = kind.of_arrays(arrays, context.data.labels)
         raise at_chance(chance["sentence"], answers)
     return lines if chance["verdict"] == "above" else [f"warning: {chance['sentence']}", *lines]
 
@@ -123,7 +126,7 @@ def linear_probe(context: RunContext, final: Path, batch_size: int) -> dict[str,
     states = scaler.fit_transform(fitted.logits)[:PROBE_ANSWERS]
     logits = data.kind.probe(states, fitted.targets[:PROBE_ANSWERS], scaler.transform(tested.logits), len(data.labels))
     ends = np.cumsum([len(output) for output in tested.outputs])[:-1]
-    outputs = Scored(np.split(logits, ends), tested.gold, data.labels, tested.groups)
+    outputs = data.kind.scored(np.split(logits, ends), tested.gold, data.labels, tested.groups)
     return {"params": count_parameters(model), "probe_rows": len(subset), **_scores(context, outputs)}
 
 

@@ -12,7 +12,6 @@ from ..data.splits import TaskData, load_task_data
 from ..data.tokenization import read_tokenizer
 from ..errors import InputError, InputErrors, explained
 from ..files import free_bytes, require_folder
-from ..kinds import KINDS
 from ..models.architectures import MASKED_LM, check_room, default_labels, label_names
 from ..models.build import check_model, load_tokenizer, read_model_config, resolve_model
 from ..models.initialise import check_start, start_folder, with_sizes
@@ -146,7 +145,7 @@ def _labels_remedy(own: list[str], labels: list[str]) -> str:
 
 
 def _check_augmentation(config: RunConfig, source: Path | None) -> None:
-    if KINDS[config.task.kind].augmenter != "words" or config.augmentation is None:
+    if config.task.configured_kind.augmenter != "words" or config.augmentation is None:
         return
     vectors = config.augmentation.word_vectors
     if vectors is not None and not Path(vectors).is_file():

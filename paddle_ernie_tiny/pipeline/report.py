@@ -21,6 +21,7 @@ from ..errors import InputError
 from ..extensions import kind_named, load_extensions
 from ..files import read_json, write_json
 from ..kinds import Kind
+from ..kinds.scored import Scored
 from ..seals import DamageError, read_seal
 from ..stages import STAGES
 from .report_pages import write_pages
@@ -56,7 +57,7 @@ def collect(root: Path) -> Values:
     config, header = written["config"], written["run"]
     load_extensions(config.get("extensions") or [])
     folder = RunFolder(root, root / header.get("shared_folder", "."))  # teacher and data may be those of several
-    kind = kind_named(config["task"]["kind"], "task.kind")
+    kind = kind_named(config["task"]["kind"], "task.kind", config["task"].get("settings"))
     stages: Stages = [(folder.stage(i, settings["stage"]), settings) for i, settings in enumerate(config["stages"])]
     results = [_recorded(stage / DONE, "the run is not finished")["result"] for stage, _ in stages]
     for product in ("export", "quantize", "benchmark"):
@@ -65,6 +66,8 @@ def collect(root: Path) -> Values:
     teacher = _classifier(folder.finetuned if config["teacher"]["finetune"] else folder.given)
     baseline = _classifier(folder.baseline) if config["baseline"] is not None else None
     student = _classifier(stages[-1][0])
+    measured = {"teacher": teacher, "student": student, "baseline": baseline}
+    answers = {name: _answers(kind, model, header["labels"]) for name, model in measured.items() if model is not None}
     scored = ("params", "score", "score_unseen", "rows", "rows_unseen", "more_tests")
     seen = ("interval", "interval_unseen", "more_intervals", "breakdown", "worst")  # null: an earlier version measured
     parity = ("max_abs_diff", "label_agreement", "rows", "tolerance")
@@ -80,9 +83,7 @@ def collect(root: Path) -> Values:
         # the linear model on n-grams; null: the kind of task has none, or an earlier version ran
         "floor": (read_seal(folder.prepared("floor") / DONE) or {}).get("result"),
         "gate": config["teacher"].get("check_above_chance", True),  # were teachers at chance stopped?
-        "differences": differences(
-            config["task"]["metric"], {"teacher": teacher, "student": student, "baseline": baseline}, header["labels"]
-        ),
+        "differences": differences(config["task"]["metric"], answers),
         "made": _made(folder, config, stages[-1][0], manifest),
         "retention": student["score"] / teacher["score"] if teacher["score"] else None,
         "stages": [_stage(stage, settings) for stage, settings in stages],
@@ -207,9 +208,12 @@ def _benchmark(folder: RunFolder) -> Values:
 def _classifier(step: Path) -> Values:
     metrics = _recorded(step / METRICS, "the step was not measured")
     with np.load(step / PREDICTIONS) as arrays:
-        own = {"logits": arrays["logits"], "unseen": arrays["unseen"], "row_of_answer": arrays["rows"]}
-        own |= {"targets": arrays["labels"], "groups": arrays["groups"] if "groups" in arrays else None}
-    return {**metrics, **own}
+        return {**metrics, "arrays": dict(arrays)}
+
+
+def _answers(kind: Kind, model: Values, labels: list[str]) -> Scored:
+    """A measured model's answers by row, by the kind of task with what it learnt from the model's dev answers."""
+    return (kind.with_settings(model["settings"]) if "settings" in model else kind).of_arrays(model["arrays"], labels)
 
 
 def _fidelities(student: Values, baseline: Values | None, teacher: Values, kind: Kind) -> Values:
@@ -220,10 +224,11 @@ def _fidelities(student: Values, baseline: Values | None, teacher: Values, kind:
     values: Values = {"student": None, "baseline": None}
     for name, model in (("student", student), ("baseline", baseline)):
         if model is not None:
-            own, theirs = common_answers(model["row_of_answer"], teacher["row_of_answer"])
-            unseen = teacher["unseen"][theirs]
+            ours, given = model["arrays"], teacher["arrays"]
+            own, theirs = common_answers(ours["rows"], given["rows"])
+            unseen = given["unseen"][theirs]
             chosen = unseen if unseen.any() else np.ones_like(unseen)
-            logits = model["logits"][own][chosen], teacher["logits"][theirs][chosen]
+            logits = ours["logits"][own][chosen], given["logits"][theirs][chosen]
             rows = {"rows": int(chosen.sum()), "rows_are_unseen": bool(unseen.any())}
             values[name] = {**kind.fidelity(*logits), **rows}
     if baseline is not None and values["baseline"]["agreement"] is not None:

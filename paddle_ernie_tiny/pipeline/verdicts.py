@@ -6,29 +6,19 @@ import math
 from dataclasses import asdict
 from typing import Any
 
-import numpy as np
-
 from ..kinds.scored import Scored
 from ..kinds.uncertainty import difference
 
 Values = dict[str, Any]  # of JSON
 
 
-def answers_of(model: Values, labels: list[str]) -> Scored:
-    """A measured model's answers by row; logits [answers, labels], targets and row_of_answer [answers]."""
-    rows, groups = model["row_of_answer"], model.get("groups")
-    groups = None if groups is None else groups[np.unique(rows)]
-    return Scored.by_row(model["logits"], model["targets"], rows, labels, groups)
-
-
-def differences(metric: str, models: dict[str, Values | None], labels: list[str]) -> Values:
-    """The paired differences of the three models' scores with their intervals, by "teacher - baseline" and so on.
+def differences(metric: str, scored: dict[str, Scored]) -> Values:
+    """The paired differences of the models' scores with their intervals, by "teacher - baseline" and so on.
 
     None where there is no baseline, or where the models answered other rows.
     """
     pairs = (("teacher", "baseline"), ("student", "baseline"), ("student", "teacher"))
     found: Values = {}
-    scored = {name: answers_of(model, labels) for name, model in models.items() if model is not None}
     for one, other in pairs:
         known = one in scored and other in scored and len(scored[one].outputs) == len(scored[other].outputs)
         known = known and (metric != "mrr" or scored[one].groups is not None)  # which earlier versions did not keep

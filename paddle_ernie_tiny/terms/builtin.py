@@ -169,10 +169,11 @@ class SoftLabel(Term):
     def symbol(self):
         temperature = f"; T={self.settings.temperature:g}"
         compared = {
-            "cross_entropy": f"T^2 CE(teacher, student{temperature})",
-            "kl": f"T^2 KL(teacher || student{temperature})",
+            "cross_entropy": "T^2 CE(teacher, student{temperature})",
+            "kl": "T^2 KL(teacher || student{temperature})",
             "mse": "MSE(teacher, student)",
-        }[self.loss]
+            **self.pair.kind.soft_symbols,
+        }[self.loss].format(temperature=temperature)
         return compared + (" over words" if self.unit == "labelled" else "")
 
     def check(self):
@@ -188,13 +189,8 @@ class SoftLabel(Term):
         return Needs(logits=True)
 
     def value(self, student, teacher, mask, labels):
-        from . import losses
-
-        counted = self.pair.kind.labelled(labels) if self.unit == "labelled" else None
-        if self.loss == "mse":
-            return losses.logits_mse(student.logits, teacher.logits, counted)
-        compare = losses.soft_kl if self.loss == "kl" else losses.soft_cross_entropy
-        return compare(student.logits, teacher.logits, self.settings.temperature, counted)
+        how = self.settings.temperature, labels, mask
+        return self.pair.kind.soft_label(self.loss, student.logits, teacher.logits, *how)
 
 
 class HardLabelSettings(TermSettings):

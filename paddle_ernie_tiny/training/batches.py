@@ -91,7 +91,8 @@ def _to_tensors(batch: dict[str, np.ndarray]) -> dict[str, paddle.Tensor]:
 def collate(rows: list[dict], pad_id: int) -> dict[str, np.ndarray]:
     """input_ids, token_type_ids [batch, longest] int64, attention_mask float32; rows, labels, teacher_at where given.
 
-    labels: [batch] int64 or float32, or [batch, longest] int64 with IGNORED where a token has no tag.
+    labels: [batch] int64 or float32; of rows with an array of ids each [batch, longest] int64, IGNORED where a token
+    has none; of rows with an array of numbers each [batch, numbers] float32.
     """
     input_ids = pad_batch([row["input_ids"] for row in rows], pad_id)
     lengths = np.array([len(row["input_ids"]) for row in rows])
@@ -108,7 +109,8 @@ def collate(rows: list[dict], pad_id: int) -> dict[str, np.ndarray]:
         batch["rows"] = np.array([row["row"] for row in rows], dtype=np.int64)
     if "labels" in rows[0]:
         labels = [row["labels"] for row in rows]
-        batch["labels"] = np.array(labels) if np.isscalar(labels[0]) else pad_batch(labels, IGNORED)
+        by_token = not np.isscalar(labels[0]) and np.asarray(labels[0]).dtype.kind in "iu"
+        batch["labels"] = pad_batch(labels, IGNORED) if by_token else np.array(labels)
     return batch
 
 

@@ -29,7 +29,7 @@ def predict(
     assert rows.gold is not None, "only labelled rows are scored"
     outputs = predict_outputs(model, kind, rows, pad_id, batch_size, states)
     gold = by_row(rows.rows, rows.gold, np.concatenate if kind.by_token else itemgetter(0))
-    return Scored(outputs, gold, labels, rows.row_groups)
+    return kind.scored(outputs, gold, labels, rows.row_groups)
 
 
 def predict_outputs(

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from paddle_ernie_tiny.kinds.metrics import METRICS, Scored
-from paddle_ernie_tiny.kinds.uncertainty import against_chance, could_tell, enough_rows, interval, right_answers
+from paddle_ernie_tiny.kinds.scored import right_answers
+from paddle_ernie_tiny.kinds.uncertainty import against_chance, could_tell, enough_rows, interval
 from paddle_ernie_tiny.pipeline.measure import at_chance
 
 GOLD = np.array([0] * 60 + [1] * 40)

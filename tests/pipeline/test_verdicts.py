@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from paddle_ernie_tiny.kinds import KINDS
 from paddle_ernie_tiny.pipeline.verdicts import closed, decimals, differences, retention, sentences, shown
 
 
@@ -106,15 +107,14 @@ def test_differences_are_paired_and_by_row():
     right, wrong = np.log([[0.9, 0.1]]), np.log([[0.1, 0.9]])
 
     def model(answers):
-        return {
-            "logits": np.concatenate([right if answer else wrong for answer in answers]),
-            "targets": np.zeros(len(answers), np.int64),
-            "row_of_answer": np.arange(len(answers)),
-        }
+        logits = np.concatenate([right if answer else wrong for answer in answers])
+        kept = {"logits": logits, "labels": np.zeros(len(answers), np.int64), "rows": np.arange(len(answers))}
+        return KINDS["classification"].of_arrays(kept, ["a", "b"])
 
     models = {"teacher": model([1] * 50), "student": model([1] * 50), "baseline": model([1, 0] * 25)}
-    found = differences("accuracy", models, ["a", "b"])
+    found = differences("accuracy", models)
     assert found["student - teacher"] == {"score": 0.0, "low": 0.0, "high": 0.0}
     gap = found["teacher - baseline"]
     assert gap["score"] == 0.5 and 0.3 < gap["low"] < 0.5 < gap["high"] < 0.7
-    assert differences("accuracy", {**models, "baseline": None}, ["a", "b"])["teacher - baseline"] is None
+    del models["baseline"]
+    assert differences("accuracy", models)["teacher - baseline"] is None

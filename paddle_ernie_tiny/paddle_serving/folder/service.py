@@ -43,7 +43,7 @@ class TextOp(Op):
     def init_op(self) -> None:
         """Reads what the model does."""
         settings = json.loads((HERE / "service.json").read_text(encoding="utf-8"))
-        self.kind, self.pair = KINDS[settings["kind"]], settings["pair"]
+        self.kind, self.pair = KINDS[settings["kind"]].with_settings(settings["settings"]), settings["pair"]
         self.labels, self.output = settings["labels"], settings["output"]
         self.reading = settings["max_length_tokens"], settings["long_text"], settings["unit"]
         self.tokenizer = read_tokenizer(HERE)

@@ -20,9 +20,10 @@ from ...deploy.quantize import QuantizeRequest, quantize_bundle
 from ...deploy.row_files import LabelledRows
 from ...files import new_folder
 from ...models.weights import model_fingerprint
+from ...seals import read_seal
 from ..card_facts import card_facts
 from ..context import RunContext
-from ..step import FINAL, Step, fingerprint, identity, seal_again
+from ..step import FINAL, METRICS, Step, fingerprint, identity, seal_again
 
 
 def bundles_of(context: RunContext) -> dict[str, Path]:
@@ -55,14 +56,20 @@ class Export(DeliverStep):
             "task": self.context.config.task.model_dump(include={"name", "metric"}),
             "rows": fingerprint([example.content for example in rows]),
             "upstream": {"student": identity(self.context.stage_folder(-1))},
+            **({"settings": settings} if (settings := self._settings()) else {}),
         }
 
     def run(self) -> dict[str, Any]:
         student = self.context.stage_folder(-1) / FINAL
-        return export_bundle(export_request(self.context, student, self.product.parent))
+        return export_bundle(export_request(self.context, student, self.product.parent, self._settings()))
+
+    def _settings(self) -> dict[str, Any]:
+        """Of the kind of task, with what it learnt from the student's answers to the dev split."""
+        measured = read_seal(self.context.stage_folder(-1) / METRICS) or {}
+        return measured.get("settings", self.context.config.task.settings)
 
 
-def export_request(context: RunContext, checkpoint: Path, out: Path) -> ExportRequest:
+def export_request(context: RunContext, checkpoint: Path, out: Path, settings: dict[str, Any]) -> ExportRequest:
     """How a model of the run is exported, and on which rows its graphs are compared."""
     config, data = context.config, context.data
     rows = LabelledRows.of(data.test[: config.export.rows])
@@ -73,6 +80,7 @@ def export_request(context: RunContext, checkpoint: Path, out: Path) -> ExportRe
         labels=data.labels,
         metric=context.metric,
         kind=data.kind.name,
+        settings=settings,
         texts=rows.texts,
         texts_b=rows.texts_b,
         unit=data.kind.unit(data.train),
@@ -126,7 +134,9 @@ class Benchmark(DeliverStep):
 
     def run(self) -> dict[str, Any]:
         context, teacher = self.context, self.folder / "teacher"
-        export_bundle(export_request(context, context.teacher_model("finetuned"), teacher))
+        export_bundle(
+            export_request(context, context.teacher_model("finetuned"), teacher, context.config.task.settings)
+        )
         rows, measured = LabelledRows.of(context.data.test), self.settings.text and context.data.kind.text_rows
         texts = (rows.texts, rows.texts_b) if measured else None
         models = [str(bundle) for bundle in (teacher, *bundles_of(context).values())]
