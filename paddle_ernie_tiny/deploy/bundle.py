@@ -109,9 +109,9 @@ class Manifest:
     def _fits_together(self) -> Manifest:
         kind = self.kind
         kind.check_labels(self.labels if kind.has_labels else None, self.metric)
-        if not kind.has_labels and tuple(self.labels) != kind.outputs:
-            named = f"{len(kind.outputs)} outputs ({', '.join(kind.outputs[:3])})"
-            raise ValueError(f"a {kind.name} task has {named}, but {len(self.labels)} labels are named")
+        if not kind.has_labels and len(self.labels) != len(kind.outputs):
+            outputs = f"the output of a {kind.name} task is {', '.join(kind.outputs[:3])}"
+            raise ValueError(f"{outputs}, but {len(self.labels)} labels are named")
         if self.pair and not kind.may_pair:
             raise ValueError(f"task_type: a row of {kind.name} is one text")
         if (self.precision == "int8") != (self.quantization is not None):
