@@ -257,13 +257,16 @@ _DECIDE_NOTHING = {"per_device_eval_batch_size", "logging_steps"}  # what earlie
 
 
 def differences(old: Any, new: Any, path: str = "") -> list[str]:
-    """What changed between two nested mappings, as `a.b: old -> new`."""
+    """What changed between two nested mappings, as `a.b: old -> new`.
+
+    A switch that is off is as one that an earlier version did not know.
+    """
     if isinstance(old, dict) and isinstance(new, dict):
         found = []
         for key in sorted((set(old) | set(new)) - _DECIDE_NOTHING):
             found += differences(old.get(key), new.get(key), f"{path}.{key}" if path else str(key))
         return found
-    return [] if old == new else [f"{path}: {_short(old)} -> {_short(new)}"]
+    return [] if old == new or (old is None and new is False) else [f"{path}: {_short(old)} -> {_short(new)}"]
 
 
 def _short(value: Any) -> str:

@@ -6,8 +6,10 @@ To add one: write a subclass of `Term`, list it here, or register it from anothe
 from __future__ import annotations
 
 from .builtin import Attention, Embedding, HardLabel, Hidden, SoftLabel
+from .logit_terms import DecoupledSoftLabel, Dist
 from .term import Captured, Needs, Pair, Term, TermSettings
 
-TERMS: dict[str, type[Term]] = {term.name: term for term in (Attention, Hidden, Embedding, SoftLabel, HardLabel)}
+_TERMS = (Attention, Hidden, Embedding, SoftLabel, Dist, DecoupledSoftLabel, HardLabel)
+TERMS: dict[str, type[Term]] = {term.name: term for term in _TERMS}
 
 __all__ = ["TERMS", "Captured", "Needs", "Pair", "Term", "TermSettings"]

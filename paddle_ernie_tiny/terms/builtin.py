@@ -151,6 +151,9 @@ class SoftLabelSettings(TermSettings):
     weight: Weight = 1.0
     loss: Literal["cross_entropy", "kl", "mse"] | None = key(None, "default: cross_entropy; mse for regression")
     temperature: Annotated[float, Field(gt=0, le=1e6)] = key(1.0, "of both distributions; the loss is times T squared")
+    standardize: bool = key(
+        False, "logits with mean 0 and deviation 1 over each row's labels, for many labels (arXiv 2403.01427)"
+    )
 
 
 class SoftLabel(Term):
@@ -174,6 +177,7 @@ class SoftLabel(Term):
             "mse": "MSE(teacher, student)",
             **self.pair.kind.soft_symbols,
         }[self.loss].format(temperature=temperature)
+        compared += " of standardized logits" * self.settings.standardize
         return compared + (" over words" if self.unit == "labelled" else "")
 
     def check(self):
@@ -184,13 +188,22 @@ class SoftLabel(Term):
         if self.loss == "mse" and self.settings.temperature != 1.0:
             what = f"temperature {self.settings.temperature:g} has no meaning for soft label loss 'mse'"
             raise InputError(what, f"{where}.temperature", "leave the temperature at 1, or use cross_entropy or kl")
+        distribution = self.loss != "mse" and (kind.one_label or (kind.by_token and kind.has_labels))
+        if self.settings.standardize and not distribution:
+            what = (
+                f"logits are standardized over the labels of a distribution; loss {self.loss!r} of {kind.name} has none"
+            )
+            raise InputError(what, f"{where}.standardize", "leave it out")
 
     def needs(self, side):
         return Needs(logits=True)
 
     def value(self, student, teacher, mask, labels):
-        how = self.settings.temperature, labels, mask
-        return self.pair.kind.soft_label(self.loss, student.logits, teacher.logits, *how)
+        from . import losses
+
+        logits = student.logits, teacher.logits
+        own, given = map(losses.standardized, logits) if self.settings.standardize else logits
+        return self.pair.kind.soft_label(self.loss, own, given, self.settings.temperature, labels, mask)
 
 
 class HardLabelSettings(TermSettings):

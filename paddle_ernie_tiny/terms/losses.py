@@ -130,6 +130,69 @@ def logits_mse(student_logits: Tensor, teacher_logits: Tensor, mask: Tensor | No
     return mean_over(error.mean(axis=-1), mask)
 
 
+def standardized(logits: Tensor) -> Tensor:
+    """Logits with mean 0 and deviation 1 over the labels of each row (arXiv 2403.01427, algorithm 1): [.., labels].
+
+    The deviation is that of the population, as in the paper. Of two labels nothing is left but which one is larger.
+    """
+    logits = logits.astype("float32")
+    centred = logits - logits.mean(axis=-1, keepdim=True)
+    return centred / (centred.square().mean(axis=-1, keepdim=True).sqrt() + 1e-7)
+
+
+def relation_distance(
+    student_logits: Tensor,
+    teacher_logits: Tensor,
+    temperature: float = 1.0,
+    between_labels: float = 1.0,
+    between_rows: float = 1.0,
+) -> Tensor:
+    """T^2 (beta L_inter + gamma L_intra) of DIST (arXiv 2205.10536, eq. 8-10): [batch, labels] twice to a scalar.
+
+    L_inter is the mean over rows of 1 - Pearson correlation of both models' probabilities of the labels; L_intra the
+    mean over labels of the same of the rows.
+    """
+    own, given = (
+        F.softmax(logits.astype("float32") / temperature, axis=-1) for logits in (student_logits, teacher_logits)
+    )
+    value = between_labels * _pearson_distance(own, given) + between_rows * _pearson_distance(own.t(), given.t())
+    return value * temperature**2
+
+
+def _pearson_distance(own: Tensor, given: Tensor) -> Tensor:
+    """The mean over rows of 1 - Pearson correlation; a row of equal values correlates with none."""
+    own, given = (values - values.mean(axis=-1, keepdim=True) for values in (own, given))
+    lengths = own.square().sum(-1) * given.square().sum(-1)
+    return (1.0 - (own * given).sum(-1) / (lengths + 1e-16).sqrt()).mean()
+
+
+def decoupled_kl(
+    student_logits: Tensor,
+    teacher_logits: Tensor,
+    target: Tensor,
+    temperature: float = 1.0,
+    target_weight: float = 1.0,
+    others_weight: float = 8.0,
+) -> Tensor:
+    """T^2 (alpha TCKD + beta NCKD) of DKD (arXiv 2203.08679, eq. 7), mean over the batch.
+
+    Logits: [batch, labels]; target: int64 [batch], the right label. TCKD is KL(teacher || student) of (target, rest),
+    NCKD that of the distribution over the other labels. With beta = 1 - p(target) of the teacher it is their KL.
+    """
+    hidden = F.one_hot(target, student_logits.shape[-1]) * _MASKED
+    parts = []
+    for logits in (student_logits, teacher_logits):
+        scaled = logits.astype("float32") / temperature
+        every = paddle.logsumexp(scaled, axis=-1, keepdim=True)
+        others = paddle.logsumexp(scaled + hidden, axis=-1, keepdim=True)
+        own = paddle.take_along_axis(scaled, target.unsqueeze(-1), axis=-1)
+        parts.append((paddle.concat([own, others], axis=-1) - every, scaled + hidden - others))
+    (student_target, student_others), (teacher_target, teacher_others) = parts
+    of_target = (teacher_target.exp() * (teacher_target - student_target)).sum(axis=-1)
+    of_others = (teacher_others.exp() * (teacher_others - student_others)).sum(axis=-1)
+    return (target_weight * of_target + others_weight * of_others).mean() * temperature**2
+
+
 def mean_over(values: Tensor, counted: Tensor | None) -> Tensor:
     """Mean of float32 `values` where `counted` (same shape; None: everywhere) is true, or weighted by it; 0 if it is
     0 everywhere."""

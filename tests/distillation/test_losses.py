@@ -93,6 +93,40 @@ def test_logits_mse_by_hand():
     assert float(losses.logits_mse(student, teacher, tensor([[1, 0]]))) == pytest.approx(2.0)
 
 
+def test_standardized_logits_by_hand():
+    # mean 2, deviation sqrt(8/3): the population's, as in the paper; a constant row has nothing to tell
+    found = losses.standardized(tensor([[0.0, 2.0, 4.0], [5.0, 5.0, 5.0]])).numpy()
+    np.testing.assert_allclose(found, [[-math.sqrt(1.5), 0, math.sqrt(1.5)], [0, 0, 0]], atol=1e-6)
+
+
+def test_relation_distance_by_hand():
+    # rows (0.6, 0.3, 0.1) and (0.1, 0.2, 0.7) against a teacher's (0.5, 0.3, 0.2) and (0.2, 0.5, 0.3)
+    own, given = np.array([[0.6, 0.3, 0.1], [0.1, 0.2, 0.7]]), np.array([[0.5, 0.3, 0.2], [0.2, 0.5, 0.3]])
+    rows = [np.corrcoef(a, b)[0, 1] for a, b in zip(own, given, strict=True)]
+    # of two rows a label's values correlate by 1 or by -1: falling and falling, falling and rising, rising and rising
+    columns = [1.0, -1.0, 1.0]
+    expected = 2.0 * (1 - np.mean(rows)) + 0.5 * (1 - np.mean(columns))
+    value = losses.relation_distance(tensor(np.log(own)), tensor(np.log(given)), 1.0, 2.0, 0.5)
+    assert float(value) == pytest.approx(expected, rel=1e-4)
+    hot = losses.relation_distance(tensor(3 * np.log(own)), tensor(3 * np.log(given)), 3.0, 2.0, 0.5)
+    assert float(hot) == pytest.approx(9 * expected, rel=1e-4)
+
+
+def test_decoupled_kl_by_hand():
+    # the target has 1/2 of the teacher and 1/4 of the student; of the others 3/5 : 2/5 and 1/3 : 2/3
+    teacher, student = tensor(np.log([[0.5, 0.3, 0.2]])), tensor(np.log([[0.25, 0.25, 0.5]]))
+    of_target = 0.5 * math.log(0.5 / 0.25) + 0.5 * math.log(0.5 / 0.75)
+    of_others = 0.6 * math.log(0.6 * 3) + 0.4 * math.log(0.4 * 3 / 2)
+    value = losses.decoupled_kl(student, teacher, paddle.to_tensor([0]), 1.0, 1.0, 8.0)
+    assert float(value) == pytest.approx(of_target + 8 * of_others, rel=1e-5)
+    # eq. 6: KL is the sum of both parts, the second times the teacher's probability of the others
+    plain = losses.decoupled_kl(student, teacher, paddle.to_tensor([0]), 1.0, 1.0, 0.5)
+    assert float(plain) == pytest.approx(float(losses.soft_kl(student, teacher)), rel=1e-5)
+    squared = (tensor(2 * np.log(row)) for row in ([[0.25, 0.25, 0.5]], [[0.5, 0.3, 0.2]]))
+    warm = losses.decoupled_kl(*squared, paddle.to_tensor([0]), 2.0, 1.0, 8.0)
+    assert float(warm) == pytest.approx(4 * (of_target + 8 * of_others), rel=1e-5)
+
+
 def test_hidden_cosine_by_hand_ignores_padding():
     student = tensor([[[1.0, 0.0], [3.0, 4.0], [9.0, 9.0]]])
     teacher = tensor([[[0.0, 2.0], [6.0, 8.0], [-1.0, 0.0]]])
@@ -140,6 +174,9 @@ LOSSES = {
     "soft_cross_entropy over words": ((1, 4, 3), lambda s, t: losses.soft_cross_entropy(s, t, 2.0, tensor(MASK))),
     "soft_kl": ((1, 3), lambda s, t: losses.soft_kl(s, t, 2.0)),
     "soft_kl over words": ((1, 4, 3), lambda s, t: losses.soft_kl(s, t, 2.0, tensor(MASK))),
+    "standardized": ((2, 3), lambda s, t: losses.soft_kl(losses.standardized(s), losses.standardized(t))),
+    "relation_distance": ((3, 4), lambda s, t: losses.relation_distance(s, t, 2.0)),
+    "decoupled_kl": ((2, 3), lambda s, t: losses.decoupled_kl(s, t, paddle.to_tensor([1, 2]), 2.0)),
     "logits_mse": ((1, 3), lambda s, t: losses.logits_mse(s, t)),
     "logits_mse over words": ((1, 4, 3), lambda s, t: losses.logits_mse(s, t, tensor(MASK))),
     "classification": ((1, 2), lambda s, t: KINDS["classification"].hard_label(s, paddle.to_tensor([1]))),
@@ -166,7 +203,9 @@ def test_gradient_equals_finite_differences(name):
 
 
 @pytest.mark.parametrize(
-    "name", ["distribution_kl", "scores_mse", "hidden_mse", "hidden_cosine", "soft_kl", "logits_mse"]
+    "name",
+    ["distribution_kl", "scores_mse", "hidden_mse", "hidden_cosine", "soft_kl", "logits_mse"]
+    + ["standardized", "relation_distance", "decoupled_kl"],
 )
 def test_zero_when_student_equals_teacher(name):
     shape, loss = LOSSES[name]

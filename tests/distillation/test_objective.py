@@ -75,12 +75,14 @@ def values(padding=0, student_heads=2, **settings):
         {},
         {"attention": {"loss": "mse"}, "hidden": {"loss": "cosine"}, "embedding": {"loss": "cosine"}},
         {"attention": {"loss": "relation"}, "soft_label": {"loss": "kl"}, "projection": "shared"},
+        {"dist": {"weight": 1.0}, "dkd": {"weight": 1.0, "standardize": True}, "soft_label": {"standardize": True}},
         {"attention": {"loss": "relation", "relations": ["value"]}, "soft_label": {"loss": "mse"}, "layer_map": [3, 3]},
     ],
 )
 def test_every_term_is_positive_and_unmoved_by_padding(settings):
     plain, padded = values(**settings), values(padding=5, **settings)
-    assert set(plain) == {"attention", "hidden", "embedding", "soft_label", "hard_label"}
+    always = {"attention", "hidden", "embedding", "soft_label", "hard_label"}
+    assert set(plain) == always | (settings.keys() & {"dist", "dkd"})
     for name, value in plain.items():
         assert value > 0
         assert padded[name] == pytest.approx(value, rel=1e-4, abs=1e-7), name
@@ -228,6 +230,9 @@ def test_a_weight_changes_linearly_over_the_stage_and_the_equation_says_so():
         ({"projection": "none"}, "classification", "states 8 and 16 wide cannot be compared"),
         ({"soft_label": {"loss": "kl"}}, "regression", "a regression model has none"),
         ({"soft_label": {"loss": "mse", "temperature": 2.0}}, "classification", "temperature 2 has no meaning"),
+        ({"soft_label": {"standardize": True}}, "regression", "loss .mse. of regression has none"),
+        ({"dist": {"weight": 1.0}}, "token_classification", "dist compares distributions over a row's labels"),
+        ({"dkd": {"weight": 1.0}}, "regression", "dkd compares distributions over a row's labels"),
     ],
 )
 def test_impossible_pairings_are_refused(settings, kind, message):
@@ -246,6 +251,15 @@ def test_without_a_projection_equal_widths_are_compared_as_they_are():
     assert not len(student.projections)
     terms = objective(student(**inputs), teacher(inputs), inputs["attention_mask"])
     assert all(float(value) == pytest.approx(0.0, abs=1e-6) for value in terms.values())
+
+
+def test_a_row_without_a_label_has_the_teachers_answer_as_the_target():
+    objective = Objective(ObjectiveSettings(dkd={"weight": 1.0}), shape(2, 8, 2), shape(4, 16, 2), CLASSES, True)
+    term = next(term for term in objective.terms if term.name == "dkd")
+    own, given = (Captured(logits=paddle.to_tensor(np.log(rows))) for rows in ([[0.2, 0.3, 0.5]], [[0.1, 0.7, 0.2]]))
+    named, bare = (float(term.value(own, given, None, paddle.to_tensor([label]))) for label in (1, -100))
+    assert named == pytest.approx(bare) and named != float(term.value(own, given, None, paddle.to_tensor([0])))
+    assert "1 * dkd [T^2 (1 KL of target + 8 KL of others); T=1]" in objective.equation()
 
 
 def test_counts_are_what_each_term_is_a_mean_over():

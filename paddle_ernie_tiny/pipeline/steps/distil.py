@@ -121,7 +121,10 @@ class Distil(Step):
 
     def inputs(self) -> dict[str, Any]:
         context, config, stage = self.context, self.context.config, self.stage
+        objective = config.stage_objective(self.index)
         unused = {name for name, term in TERMS.items() if not (term.latent or stage.label_terms)}
+        # a term that is off unless it is asked for
+        unused |= {n for n, term in TERMS.items() if not (objective.term(n).wanted or term.Settings().wanted)}
         start = {"student": identity(context.stage_folder(self.index - 1))} if self.index else context.start_inputs()
         upstream = {f"{stage.teacher} teacher": context.teacher_identity(stage.teacher), **start}
         values = {
@@ -132,7 +135,7 @@ class Distil(Step):
             "training": self.settings.training.decisive(),
             "teacher_signals": self.settings.teacher_signals,
             # only what this stage uses: a new temperature does not make a latent stage stale
-            "objective": config.stage_objective(self.index).model_dump(mode="json", exclude=unused),
+            "objective": objective.model_dump(mode="json", exclude=unused),
             "upstream": upstream,
         }
         if stage.label_terms:
