@@ -153,16 +153,14 @@ def main() -> None:
     for loss, each in found.items():
         scores = [interval("accuracy", scored).score for scored in each]
         gains = [asdict(difference("accuracy", *pair)) for pair in zip(each, base, strict=True)]
+        against = difference("accuracy", pooled(each), pooled(base))
         result["losses"][loss] = {
             "scores": scores,
             "mean": float(np.mean(scores)),
             "pooled": asdict(interval("accuracy", pooled(each))),
-            "against_cross_entropy": {
-                "seeds": gains,
-                "pooled": asdict(difference("accuracy", pooled(each), pooled(base))),
-            },
+            "against_cross_entropy": {"seeds": gains, "pooled": asdict(against)},
         }
-        print(loss, [round(score, 4) for score in scores], result["losses"][loss]["against_cross_entropy"]["pooled"])
+        print(loss, [round(score, 4) for score in scores], against)
     given.json.write_text(json.dumps(result, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
 
 
