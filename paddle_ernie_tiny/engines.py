@@ -113,6 +113,7 @@ def paddle_config(folder: Path, device: str, threads: int, precision: str) -> An
         config.enable_mkldnn_int8({"fc"})  # what was calibrated: other kinds lose accuracy, or speed
     elif precision == "bf16":
         config.enable_mkldnn_bfloat16()
+        config.set_bfloat16_op({"fc"})  # with attention's products in bf16 too, Paddle's fused_matmul fails
     return config
 
 

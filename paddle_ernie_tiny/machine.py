@@ -53,6 +53,11 @@ def has_vnni() -> bool:
     return not {"avx512_vnni", "avx_vnni", "amx_int8"}.isdisjoint(cpu_flags())
 
 
+def has_bf16() -> bool:
+    """Does this CPU have instructions for products of bfloat16 matrices?"""
+    return not {"avx512_bf16", "amx_bf16"}.isdisjoint(cpu_flags())
+
+
 def cpu_cores() -> int:
     """Cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

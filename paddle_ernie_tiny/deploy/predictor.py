@@ -17,6 +17,7 @@ from ..defaults import BATCH_SIZE
 from ..engines import MODEL_STEM, Engine, open_paddle
 from ..errors import InputError
 from ..kinds import Row, Window
+from ..machine import has_bf16
 from ..text_rule import require_text
 from .bundle import Manifest, read_manifest
 from .program import check_program, loading, require_finite, try_engine
@@ -157,4 +158,7 @@ def _checked_precision(manifest: Manifest, where: str, device: str, precision: s
     if chosen not in possible:
         remedy = f"use {' or '.join(possible)}" + (", or quantize the bundle first" if chosen == "int8" else "")
         raise InputError(f"this {manifest.precision} bundle does not run in {chosen!r} on a {device}", where, remedy)
+    if chosen == "bf16" and not has_bf16():
+        what = "this CPU has no instructions for bfloat16 (AVX512_BF16 or AMX)"
+        raise InputError(what, "precision bf16", "leave it out, or quantize the bundle")
     return chosen

@@ -6,10 +6,12 @@ import threading
 import numpy as np
 import pytest
 
+from paddle_ernie_tiny import machine
 from paddle_ernie_tiny.deploy.bundle import read_manifest, write_manifest
 from paddle_ernie_tiny.deploy.export import export
 from paddle_ernie_tiny.deploy.predictor import Predictor
 from paddle_ernie_tiny.errors import InputError
+from paddle_ernie_tiny.machine import has_bf16
 
 from ..bundles import CHARACTERS
 
@@ -62,6 +64,23 @@ def test_more_cpu_threads_change_nothing(classifier):
 def test_what_bundle_and_device_do_not_have_together_is_refused(classifier, options, message):
     with pytest.raises(InputError, match=message):
         Predictor(classifier.folder, **options)
+
+
+def test_bf16_rounds_the_logits_where_the_cpu_has_it(classifier, tagger):
+    if not has_bf16():
+        pytest.skip("this CPU has no bfloat16 instructions")
+    for made in (classifier, tagger):
+        plain, rounded = (
+            np.concatenate(Predictor(made.folder, precision=p).outputs(made.texts)) for p in ("fp32", "bf16")
+        )
+        difference = np.abs(plain - rounded).max()
+        assert 0 < difference < 0.05 * np.abs(plain).max() + 0.01  # bfloat16 has 8 bits: 0.4 % of each number
+
+
+def test_bf16_is_refused_on_a_cpu_without_it(classifier, monkeypatch):
+    monkeypatch.setattr(machine, "cpu_flags", lambda: frozenset({"avx2"}))
+    with pytest.raises(InputError, match="no instructions for bfloat16.*\n.*quantize the bundle"):
+        Predictor(classifier.folder, precision="bf16")
 
 
 def test_a_gpu_where_paddle_has_none_is_refused(classifier):
