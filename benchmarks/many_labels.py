@@ -97,7 +97,13 @@ def run(given: argparse.Namespace, seed: int, loss: str, teacher: dict[str, Any]
     """One student of the seed's teacher, which `teacher` makes or names; a finished run is not repeated."""
     data = given.out / f"data-{seed}"
     no_dropout = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
-    student = {"num_hidden_layers": 2, "hidden_size": 64, "num_attention_heads": 4, "intermediate_size": 256}
+    student: dict[str, Any] = {
+        "num_hidden_layers": 2,
+        "hidden_size": 64,
+        "num_attention_heads": 4,
+        "intermediate_size": 256,
+    }
+    student["init"] = {"method": "teacher_embeddings"}
     return et.distil(
         output_dir=str(given.out / f"{loss.replace(' ', '-')}-{seed}"),
         seed=seed,
@@ -129,7 +135,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="folder for data and runs")
     parser.add_argument("--json", type=Path, required=True)
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
-    parser.add_argument("--epochs", type=int, default=20)
+    parser.add_argument("--epochs", type=int, default=60)
     given = parser.parse_args()
     shape = {"num_hidden_layers": 4, "hidden_size": 128, "num_attention_heads": 4, "intermediate_size": 512}
     shape |= {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
