@@ -28,7 +28,11 @@ class ColumnSettings(Section):
         None, "the sentence, or the first of a pair; default: the first column, or the field with a usual name"
     )
     text_b: Column | None = key(None, "the second of a pair; null for single sentences")
-    label: Column | None = key(None, "label name or id; default: the second column, of conll the last; -1: the last")
+    label: Column | Annotated[list[str], Field(min_length=2)] | None = key(
+        None,
+        "label name or id; default: the second column, of conll the last; -1: the last; of multi_label also a list of "
+        "columns of 0 and 1, one for each label",
+    )
 
 
 class DataSettings(Section):

@@ -62,6 +62,8 @@ class TaskSettings(Section):
         kind = self.configured_kind
         if self.class_weights is not None and not kind.has_labels:
             raise ValueError(f"a {self.kind} task has no labels of its rows: leave class_weights out")
+        if self.class_weights is not None and kind.class_weights_remedy:
+            raise ValueError(f"a {self.kind} task has no class_weights: {kind.class_weights_remedy}")
         self.long_text = self.long_text or kind.long_texts[0]
         if self.long_text not in kind.long_texts:
             raise ValueError(f"every word of a {self.kind} task has a tag: leave long_text out")
@@ -228,6 +230,9 @@ class RunConfig(Section):
         if (general or self.teacher.pretrain) and self.general_corpus is None:
             need = "teacher.pretrain" if self.teacher.pretrain else f"stage {general[0]}"
             raise ValueError(f"{need} needs general_corpus.path")
+        if isinstance(self.data.columns.label, list):
+            if not self.task.configured_kind.label_columns or self.data.source != "files":
+                raise ValueError("data.columns.label is a list: that is for files of a task of kind multi_label")
         if not STAGES[self.stages[-1].stage].label_terms:
             names = ", ".join(name for name, stage in STAGES.items() if stage.label_terms)
             raise ValueError(f"the last stage must be {names}: only it trains the classifier of the student")

@@ -13,10 +13,12 @@ from ..text_rule import text_fault
 from . import tables
 from .decoding import decoded_lines, first_text
 from .formats import Source, names_no_format, open_source, require_file
-from .readers import Parse, checked_text, header_test, is_label, label_name
+from .label_cells import OneLabel
+from .readers import Parse, checked_text, header_test, is_label
 from .tables import TableFormat
 from .token_rows import JOINED, split_words, tagged_rows
 
+_ONE = OneLabel()
 _JSON_START = re.compile(r'\s*(?:\[\s*)?\{\s*(?:"|$)|\s*\[\s*$')
 _CONLL_LINE = re.compile(r".*[ \t](?:O|[BIMES]-\S+)\s*")
 
@@ -32,7 +34,12 @@ class RawRow:
 
 
 def raw_rows(
-    path: Path, table: TableFormat, problems: Problems, parse: Parse, join: Callable[[list[str]], str] | None = None
+    path: Path,
+    table: TableFormat,
+    problems: Problems,
+    parse: Parse,
+    join: Callable[[list[str]], str] | None = None,
+    reading: OneLabel = _ONE,
 ) -> Iterator[RawRow]:
     """Rows to predict, in the layout of the training data (`table`) or as texts alone; a label is passed over.
 
@@ -40,11 +47,15 @@ def raw_rows(
     problem and does not come. `join` makes text of a tagger's words. Raises InputError for a file that cannot be read,
     also for a single text whose label is none: it may be a second text.
     """
-    return rows_of(open_raw(path, table, problems), table, parse, join)
+    return rows_of(open_raw(path, table, problems), table, parse, join, reading)
 
 
 def rows_of(
-    source: Source, table: TableFormat, parse: Parse, join: Callable[[list[str]], str] | None = None
+    source: Source,
+    table: TableFormat,
+    parse: Parse,
+    join: Callable[[list[str]], str] | None = None,
+    reading: OneLabel = _ONE,
 ) -> Iterator[RawRow]:
     """As `raw_rows`, of a file that is open."""
     path, problems, rows = source.path, source.problems, 0
@@ -56,9 +67,9 @@ def rows_of(
             yield RawRow(line, join(words))
         return
     by_place = not source.named and isinstance(table.text, int) and table.text_b is None
-    for line, cells in tables.raw_rows(source, table, header_test(table, parse)):
-        where, label = f"{path}:{line}", label_name(cells.get("label"))
-        if by_place and not rows and label and not is_label(label, table, parse):
+    for line, cells in tables.raw_rows(source, table, header_test(table, parse, reading)):
+        where, label = f"{path}:{line}", cells.get("label")
+        if by_place and not rows and label and not is_label(label, table, parse, reading):
             what = f"two columns, and in the label's is {shown(label)}, which is no label"
             raise InputError(what, where, "give one text per line, or the columns of the training data")
         rows += 1

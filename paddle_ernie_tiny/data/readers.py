@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import pkgutil
 import re
 from collections import Counter
@@ -18,6 +17,7 @@ from ..errors import InputError, Problems, shown
 from ..text_rule import DAMAGED_REMEDY, is_blank, refused_character
 from . import tables
 from .formats import FORMATS, Paths, file_format, files_of, open_source
+from .label_cells import OneLabel
 from .rows import Example
 from .tables import Cells, TableFormat
 
@@ -27,6 +27,7 @@ _LABELS = 1000  # more that no one listed are the values of another column
 _FEW_LABELS = 20  # so many need not be looked at
 _COUNTED = 100_000  # rows of which columns' values are counted
 _FEW_ROWS = 10  # say nothing of what a column is
+_ONE = OneLabel()
 Parse = Callable[..., int | float]  # a label's name to the label; raises InputError, without a place
 
 
@@ -37,20 +38,22 @@ def read_examples(
     labels: Sequence[str] | None = None,
     require_label: bool = True,
     problems: Problems | None = None,
+    reading: OneLabel = _ONE,
 ) -> list[Example]:
     """Reads the rows of a file, or of several; `parse` turns a label's name into the label.
 
     labels: the names that aliases stand for. Without `require_label` the label, or its whole column, may be missing
-    (None). problems: takes what is to be said of the files. Raises InputError for a file without rows or with columns
-    that do not fit, and InputErrors for bad rows, all of a file at once.
+    (None). problems: takes what is to be said of the files. reading: how a cell holds labels. Raises InputError for a
+    file without rows or with columns that do not fit, and InputErrors for bad rows, all of a file at once.
     """
     problems, examples = Problems(table.max_bad_rows) if problems is None else problems, list[Example]()
     if labels is not None:
         tables.check_aliases(table, labels)
     for path in files_of(given):
-        rows = tables.labelled_rows(path, table, problems, header_test(table, parse), require_label)
+        rows = tables.labelled_rows(path, table, problems, header_test(table, parse, reading), require_label)
         named = FORMATS[file_format(path, table.format)].named
-        read = _examples(rows, f"{path}:", parse, problems, table, require_label, "" if named else _HEADER)
+        how = table, require_label, "" if named else _HEADER, reading
+        read = _examples(rows, f"{path}:", parse, problems, *how)
         if len(problems) and (guess := _guess(path, table, len(read), problems.bad_rows)):
             problems.add(guess, str(path), "correct data.columns")
         problems.finish(len(read), str(path))
@@ -60,36 +63,40 @@ def read_examples(
     return examples
 
 
-def header_test(table: TableFormat, parse: Parse) -> Callable[[Cells], bool]:
+def header_test(table: TableFormat, parse: Parse, reading: OneLabel = _ONE) -> Callable[[Cells], bool]:
     """Whether a table's first row is a header: it is not if it has a label, which `parse` says."""
 
     def is_header(first: Cells) -> bool:
-        return not is_label(first.get("label"), table, parse) and tables.looks_like_header(first)
+        return not is_label(first.get("label"), table, parse, reading) and tables.looks_like_header(first)
 
     return is_header
 
 
-def is_label(value: Any, table: TableFormat, parse: Parse) -> bool:
+def is_label(value: Any, table: TableFormat, parse: Parse, reading: OneLabel = _ONE) -> bool:
     """Is a cell a label, or an alias of one?"""
-    name = label_name(value)
     try:
-        parse(table.label_aliases.get(name, name))
+        names = reading.names(value)
+        for name in names or ():
+            if name not in table.drop_labels:
+                parse(table.label_aliases.get(name, name))
     except InputError:
-        return name in table.drop_labels
-    return True
+        return False
+    return names is not None
 
 
-def infer_labels(given: Paths, table: TableFormat, problems: Problems | None = None) -> list[str]:
+def infer_labels(
+    given: Paths, table: TableFormat, problems: Problems | None = None, reading: OneLabel = _ONE
+) -> list[str]:
     """The label names of files, sorted (as numbers if all of them are). Raises as `read_examples` does."""
     problems, names = Problems(table.max_bad_rows) if problems is None else problems, set[str]()
     for path in files_of(given):
-        names |= _names_in(path, table, problems)
+        names |= _names_in(path, table, problems, reading)
     if all(re.fullmatch(r"-?[0-9]+", name) for name in names):
         return sorted(names, key=lambda name: (Decimal(name), name))  # 1 and 01 are equal numbers, and two labels
     return sorted(names)
 
 
-def _names_in(path: Path, table: TableFormat, problems: Problems) -> set[str]:
+def _names_in(path: Path, table: TableFormat, problems: Problems, reading: OneLabel) -> set[str]:
     def is_header(first: Cells) -> bool:  # by its label if that is a usual name, or occurs nowhere else
         if first["label"] in table.drop_labels:
             return False
@@ -100,23 +107,35 @@ def _names_in(path: Path, table: TableFormat, problems: Problems) -> set[str]:
     names: set[str] = set()
     rows = 0
     for line, row in tables.labelled_rows(path, table, problems, is_header, require_label=True):
-        name, where = label_name(row["label"]), f"{path}:{line}"
-        if name in table.drop_labels:
+        where = f"{path}:{line}"
+        found = _names_of(row["label"], where, problems, reading)
+        if found is None or not set(found).isdisjoint(table.drop_labels):
             continue
-        if len(name) > LABEL_CHARACTERS:
-            problems.add(f"a label of {len(name)} characters", where, "check which column holds the label")
-        elif what := refused_character(name):
-            problems.add(f"{what} of the label", where, "correct the label")
-        elif name:
-            names.add(table.label_aliases.get(name, name))
+        for name in found:
+            if len(name) > LABEL_CHARACTERS:
+                problems.add(f"a label of {len(name)} characters", where, "check which column holds the label")
+            elif what := refused_character(name):
+                problems.add(f"{what} of the label", where, "correct the label")
+        if not problems.is_bad(where):
+            names |= {table.label_aliases.get(name, name) for name in found}
             rows += 1
-        else:
-            problems.add(*_no_label(row["label"], where))
     guess = _guess(path, table, 0, rows) if len(names) > max(_FEW_LABELS, rows // 2) else ""
     if guess:
         problems.add(guess, str(path), "correct data.columns, or list task.labels")
     problems.finish(rows, str(path))
     require_few(names, path)
+    return names
+
+
+def _names_of(value: Any, where: str, problems: Problems, reading: OneLabel, required: bool = True) -> list[str] | None:
+    """The names in a cell; None: there is none, which is a problem where it is `required`, or what is no label."""
+    try:
+        names = reading.names(value)
+    except InputError as error:
+        problems.add(error.what, where, error.remedy)
+        return None
+    if names is None and required:
+        problems.add("no label", where, "give every row a label")
     return names
 
 
@@ -128,7 +147,7 @@ def require_few(names: set[str], path: str | Path) -> None:
 
 def _guess(path: Path, table: TableFormat, good: int, bad: int) -> str:
     """What the label's column seems to be, if most labels are bad and another column has few values; else empty."""
-    if table.label is None or bad <= good or good + bad < _FEW_ROWS or path.is_fifo():
+    if not isinstance(table.label, (str, int)) or bad <= good or good + bad < _FEW_ROWS or path.is_fifo():
         return ""
     rows = open_source(path, table.format, Problems(1.0), table.separator).rows
     read = [row if isinstance(row, dict) else dict(enumerate(row)) for _, row in islice(rows, _COUNTED)]
@@ -158,39 +177,29 @@ def _examples(
     table: TableFormat,
     require_label: bool,
     hint: str = "",
+    reading: OneLabel = _ONE,
 ) -> list[Example]:
     """The good ones of rows of (line, cells); `place` and the line are where a problem is. hint: for the first line."""
     examples, dropped = [], Counter[str]()
     for line, cells in rows:
-        where, value, label = f"{place}{line}", cells.get("label"), None
-        name = label_name(value)
-        if name in table.drop_labels:
-            dropped[name] += 1
+        where, label = f"{place}{line}", None
+        names = _names_of(cells.get("label"), where, problems, reading, require_label)
+        left_out = [name for name in names or () if name in table.drop_labels]
+        if left_out:
+            dropped[left_out[0]] += 1
             continue
         text = checked_text(cells["text"], "text", where, problems)
         text_b = checked_text(cells["text_b"], "second text", where, problems) if "text_b" in cells else None
-        name = table.label_aliases.get(name, name)
-        if name:
+        if names is not None:
             try:
-                label = parse(name)
+                label = reading.label([parse(table.label_aliases.get(name, name)) for name in names])
             except InputError as error:
                 problems.add(error.what, where, f"{error.remedy}{hint if line == 1 else ''}")
-        elif require_label or isinstance(value, dict) or (isinstance(value, list) and value):
-            problems.add(*_no_label(value, where))
         if not problems.is_bad(where):
             examples.append(Example(text, text_b, label, line))
     for name, count in dropped.items():
         problems.note("note", f"{count} rows with the label {name!r} are left out, as drop_labels says", place[:-1])
     return examples
-
-
-def _no_label(value: Any, where: str) -> tuple[str, str, str]:
-    """The problem of a label that is no name: its words, its place, its remedy."""
-    if isinstance(value, dict):
-        return f"the label is {shown(value)}", where, "name the field inside it, such as label.name"
-    if isinstance(value, list) and len(value) > 1:
-        return f"{len(value)} labels in one row: {shown(value)}", where, "give every row one label"
-    return "no label", where, "give every row a label"
 
 
 def checked_text(value: Any, name: str, where: str, problems: Problems) -> str:
@@ -207,23 +216,14 @@ def checked_text(value: Any, name: str, where: str, problems: Problems) -> str:
     return ""
 
 
-def label_name(value: Any) -> str:
-    """A label cell or value as the name that it is; empty if there is none.
-
-    The one rule: a name is the text as the file writes it, so 1, 01 and 1.0 are three names. Truth values are `true`
-    and `false`, as JSON writes them; a list of one (doccano's, Label Studio's) is what it holds.
-    """
-    if isinstance(value, list) and len(value) == 1:
-        value = value[0]
-    if isinstance(value, bool):
-        return str(value).lower()
-    if value is None or isinstance(value, (list, dict)) or (isinstance(value, float) and math.isnan(value)):
-        return ""
-    return str(value).strip()
-
-
 def read_paddlenlp(
-    name: str, split: str, table: TableFormat, subset: str | None, parse: Parse, labels: Sequence[str] | None = None
+    name: str,
+    split: str,
+    table: TableFormat,
+    subset: str | None,
+    parse: Parse,
+    labels: Sequence[str] | None = None,
+    reading: OneLabel = _ONE,
 ) -> tuple[list[Example], list[str]]:
     """Reads one split of a data set of `paddlenlp.datasets`, from its cache or by download.
 
@@ -243,19 +243,24 @@ def read_paddlenlp(
     unknown = [field for field in columns.values() if field not in fields]
     if unknown:
         raise InputError(f"no field {unknown[0]!r}", where, f"its fields are {', '.join(fields)}")
-    names = list(labels or known or sorted({label_name(row[label]) for row in rows if label} - {""}))
+    problems = Problems()
+    own = (_names_of(row[label], where, problems, reading, False) or () for row in rows) if label else ()
+    names = list(labels or known or sorted({name for found in own for name in found}))
+
+    def named(value: Any) -> Any:
+        if isinstance(value, list):
+            return [named(item) for item in value]
+        # PaddleNLP turns label names into ids itself; -1 means no label in its GLUE-like test splits.
+        by_id = labels is None and isinstance(value, int)
+        return value if not by_id else None if value == -1 else names[value] if 0 <= value < len(names) else value
 
     def cells(row: dict[str, Any]) -> Cells:
         found = {key: row.get(str(field)) for key, field in columns.items()}
-        value = found.get("label")
-        if labels is None and isinstance(value, int):
-            # PaddleNLP turns label names into ids itself; -1 means no label in its GLUE-like test splits.
-            found["label"] = None if value == -1 else names[value] if 0 <= value < len(names) else value
-        return found
+        return {**found, "label": named(found.get("label"))}
 
+    how = problems, TableFormat(), False, "", reading.of(len(names))
     numbered = enumerate(map(cells, rows), start=1)
-    problems = Problems()
-    examples = _examples(numbered, f"{where}, row ", lambda name: parse(name, names), problems, TableFormat(), False)
+    examples = _examples(numbered, f"{where}, row ", lambda name: parse(name, names), *how)
     problems.finish()
     return examples, names
 
@@ -284,7 +289,7 @@ def load_paddlenlp(name: str, split: str, subset: str | None) -> tuple[list[dict
 
 
 def field_named(
-    given: str | int | None, usual: tuple[str, ...], fields: list[str], where: str, optional: bool = False
+    given: Any, usual: tuple[str, ...], fields: list[str], where: str, optional: bool = False
 ) -> str | None:
     """The field that is given by name, or else the first of the usual names among `fields`; None for lack of both."""
     found = given if isinstance(given, str) else next((name for name in usual if name in fields), None)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from ..config import RunConfig
-from ..errors import Finding, InputError, Problems, shown
+from ..errors import Finding, InputError, Problems
 from ..files import text_sha256
 from ..kinds import Kind
 from .rows import Example, TokenExample
@@ -93,7 +93,7 @@ def load_task_data(config: RunConfig) -> TaskData:
             raise InputError(what, where.get(name, "data.dev_from_train"), remedy)
     test = splits.get("test", splits["dev"])
     more = {name: splits[name] for name in data.more_tests}
-    weights = _class_weights(config.task.class_weights, train, labels)
+    weights = kind.class_weights(config.task.class_weights, train, labels)
     prints = {name: _rows_hash(rows) for name, rows in {"train": train, "test": test, **scored}.items()}
     is_dev = "test" not in splits
     return TaskData(
@@ -151,20 +151,6 @@ def _limited(kind: Kind, rows: Examples, labels: Sequence[str], limit: int | Non
         what = f"{limit} of {len(rows)} rows cannot hold every label; {len(lost)} have none left, such as {example!r}"
         raise InputError(what, where, "raise it, or leave it out")
     return chosen
-
-
-def _class_weights(given: str | dict[str, float] | None, train: Examples, labels: Sequence[str]) -> Any:
-    """The weight of each label in the order of their ids; None: none are asked for. Raises InputError."""
-    if given is None:
-        return None
-    if isinstance(given, dict):
-        if unknown := sorted(set(given) - set(labels)):
-            remedy = f"use names of the task's labels: {', '.join(labels[:20])}"
-            raise InputError(f"{shown(unknown[0])} is no label", "task.class_weights", remedy)
-        return [float(given.get(label, 1.0)) for label in labels]
-    counts = Counter(int(label) for row in train if row.label is not None for label in np.ravel([row.label]))
-    total = sum(counts.values())
-    return [total / (len(labels) * counts[i]) if counts[i] else 1.0 for i in range(len(labels))]
 
 
 def _rows_hash(examples: Examples) -> str:

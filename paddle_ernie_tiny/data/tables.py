@@ -13,6 +13,7 @@ from typing import Any, Literal
 from ..errors import InputError, Problems
 from .decoding import Lines
 from .formats import FormatName, Source, open_source
+from .label_cells import Signs
 
 _LISTED = 20  # how many names are worth showing
 _SEPARATORS = {"\t": "a tab", ",": "','", ";": "';'", "|": "'|'"}
@@ -39,6 +40,7 @@ class TableFormat:
     like every cell that is used, a single ASCII name. Anything else is data: a misspelt label in the first
     row is an error and not a header. `label_aliases` maps labels as files write them to their names. A position
     below 0 counts from the last column; a field inside another is `data.text`, an item of a list `choices.0`.
+    A list of names as `label`: each is a column of 0 and 1, whose cells are `Signs`.
     separator: between the columns of tsv and csv; None: a tab, a comma. Rows with a label of `drop_labels` are left
     out; `max_bad_rows` is the share of a file's rows that may be left out as bad (None: a bad row is an error).
     """
@@ -47,7 +49,7 @@ class TableFormat:
     header: bool | Literal["auto"] = "auto"
     text: str | int = 0
     text_b: str | int | None = None
-    label: str | int | None = None
+    label: str | int | list[str] | None = None
     label_aliases: dict[str, str] = field(default_factory=dict)
     separator: str | None = None
     drop_labels: list[str] = field(default_factory=list)
@@ -114,7 +116,7 @@ def _without_blank(source: Source) -> Lines:
         yield number, line
 
 
-def _columns(table: TableFormat) -> dict[str, str | int]:
+def _columns(table: TableFormat) -> dict[str, Any]:
     given = {"text": table.text, "text_b": table.text_b, "label": table.label}
     return {key: column for key, column in given.items() if column is not None}
 
@@ -135,20 +137,31 @@ def _cell_rows(
     if alone and len(header) == len(texts) and not {columns[key] for key in texts} <= {cell.strip() for cell in header}:
         columns = {key: place for place, key in enumerate(texts)}
         header_given = header_given and "auto"  # the training data's header says nothing of such a file
-    named = any(isinstance(column, str) for column in columns.values())
+    named = any(isinstance(column, (str, list)) for column in columns.values())
     if named and header_given is False:
         what = "columns are given by name, but the file is said to have no header"
         raise InputError(what, str(path), "give positions from 0, or set header to true")
     hint = _separator_hint(source, header)
     where = f"{path}:{line}"
-    places = {key: _position(column, header, where, key in optional, hint) for key, column in columns.items()}
+
+    def place_of(key: str, column: Any) -> Any:
+        if isinstance(column, list):
+            return {name: place_of(key, name) for name in column}
+        return _position(column, header, where, key in optional, hint)
+
+    def cell(row: list[str], place: Any) -> Any:
+        if isinstance(place, dict):
+            return Signs({name: cell(row, own) for name, own in place.items()})
+        return None if place is None else row[place]
+
+    places = {key: place_of(key, column) for key, column in columns.items()}
 
     def cells(row: list[str]) -> Cells:
-        return {key: None if place is None else row[place] for key, place in places.items()}
+        return {key: cell(row, place) for key, place in places.items()}
 
     has_header = (named or is_header(cells(header))) if header_given == "auto" else header_given
     if has_header and ID in optional and [cell.strip() for cell in header].count(ID) == 1:
-        places[ID] = _position(ID, header, where, True, None)
+        places[ID] = place_of(ID, ID)
     for number, row in rows if has_header else itertools.chain([first], rows):
         if len(row) == len(header):
             yield number, cells(row)
@@ -180,20 +193,29 @@ def _object_rows(
         for key, name in columns.items():
             taken = columns["text"] if key == "text_b" else None
             found = (known for known in usual[key] if known in first[1] and known != taken)
-            columns[key] = name if isinstance(name, str) else next(found, key)
+            columns[key] = next(found, key) if isinstance(name, int) else name
     for key, name in columns.items():
-        if not isinstance(name, str):
+        if isinstance(name, int):
             remedy = f"give the fields' names: the first row has {_shorten(list(first[1]), ', ')}"
             raise InputError(f"{key} is column {name}, but {source.format} has names", str(path), remedy)
     columns = {**columns, **({ID: ID} if ID in optional else {})}
     for line, fields in rows:
-        values = {key: field_in(fields, name) for key, name in columns.items()}
+        values = {key: _value_in(fields, name) for key, name in columns.items()}
         missing = [columns[key] for key, value in values.items() if value is MISSING and key not in optional]
         if missing:
+            missing = [name for key in missing for name in (key if isinstance(key, list) else [key])]
+            missing = [name for name in missing if field_in(fields, name) is MISSING]
             what = f"no field {missing[0]!r}; found {_shorten(list(fields), ', ')}"
             source.problems.add(what, f"{path}:{line}", _nearest(missing[0], fields))
         else:
             yield line, {key: None if value is MISSING else value for key, value in values.items()}
+
+
+def _value_in(fields: dict[str, Any], name: Any) -> Any:
+    if not isinstance(name, list):
+        return field_in(fields, name)
+    signs = Signs({part: field_in(fields, part) for part in name})
+    return MISSING if MISSING in signs.values() else signs
 
 
 def field_in(fields: Any, name: str) -> Any:
@@ -234,8 +256,8 @@ def _position(column: str | int, header: list[str], where: str, optional: bool, 
 def looks_like_header(first: Cells) -> bool:
     """Are the first row's cells names of columns, as `TableFormat` says?"""
     used = [cell for cell in first.values() if cell is not None]
-    if first.get("label") is None:
-        return all(map(is_typical_name, used))
+    if first.get("label") is None or isinstance(first["label"], Signs):
+        return all(is_typical_name(cell) for cell in used if isinstance(cell, str))
     return is_typical_name(first["label"]) or all(
         _NAME.fullmatch(cell.strip()) or is_typical_name(cell) for cell in used
     )

@@ -53,8 +53,9 @@ class AnswerLines:
         if top is not None and "probabilities" not in predictor.kind.answer_fields:
             raise InputError("this bundle gives no probabilities of labels", "--top", "leave it out")
         self.form, self.top, self.encoding = form, top, encoding
-        count = min(top or 1, len(predictor.labels))
-        fields += [f"{field}_{place}" for place in range(2, count + 1) for field in ("label", "probability")]
+        first = 2 if "label" in fields else 1  # the most likely one is the answer itself, or it is a set
+        places = range(first, min(top or 0, len(predictor.labels)) + 1)
+        fields += [f"{field}_{place}" for place in places for field in ("label", "probability")]
         pair = ["text_b"] if predictor.manifest.pair else []
         self.columns = ["id", "text", *pair, *fields, "truncated", "error"]
         self._begun = form == "jsonl"

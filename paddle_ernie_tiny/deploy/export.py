@@ -79,14 +79,17 @@ def export_bundle(request: ExportRequest) -> dict[str, Any]:
     return parity
 
 
-def parity_of(one: list[np.ndarray], other: list[np.ndarray], tolerance: float) -> dict[str, Any]:
-    """How far two graphs' outputs are apart: each row's logits [answers, labels] of both."""
+def parity_of(
+    one: list[np.ndarray], other: list[np.ndarray], tolerance: float, kind: Kind | None = None
+) -> dict[str, Any]:
+    """How far two graphs' outputs are apart: each row's logits [answers, labels] of both, for a kind of task."""
     first, second = np.concatenate(one), np.concatenate(other)
+    agreed = kind and kind.agreement(first, second)
     return {
         "rows": len(one),
         "max_abs_diff": float(np.abs(first - second).max()),
         # a regressor has one output: its argmax is always the same
-        "label_agreement": float((first.argmax(-1) == second.argmax(-1)).mean()),
+        "label_agreement": float((first.argmax(-1) == second.argmax(-1)).mean()) if agreed is None else agreed,
         "tolerance": tolerance,
     }
 
@@ -122,7 +125,7 @@ def export(
     `text` and `text_b` name. `long_text`: as `task.long_text` of its training; None: what is usual for its kind.
     Returns the parity figures. Raises InputError, and GateError as `export_bundle` does.
     """
-    from ..models.architectures import check_room
+    from ..models.architectures import check_room, kind_of_model
     from ..models.build import check_model, read_model_config
 
     folder = Path(checkpoint)
@@ -131,12 +134,11 @@ def export(
     config = read_model_config(folder)
     labels = _labels(folder, config, labels)
     head = (config.get("architectures") or [""])[0]
-    fitting = [kind for kind in KINDS.values() if kind.head in head and kind.has_labels == (len(labels) > 1)]
-    if not fitting:
+    kind = kind_of_model(config, head, len(labels))
+    if kind is None:
         heads = ", ".join(dict.fromkeys(kind.head for kind in KINDS.values()))
         what = f"a model of class {head or 'unknown'} with {len(labels)} labels is no classifier that is exported"
         raise InputError(what, str(folder), f"give a model that is fine-tuned and of a class ...{heads}")
-    kind = fitting[0]
     check_model(folder, kind.head, len(labels), kind.unread)
     texts, texts_b = read_texts(Path(rows), text, text_b)
     unit = kind.unit(texts)
@@ -230,7 +232,7 @@ def _write_bundle(request: ExportRequest, folder: Path) -> dict[str, Any]:
     )
     write_manifest(folder, manifest)
     served = Predictor(folder).outputs(request.texts, request.texts_b)
-    manifest.parity = parity_of(served, dynamic, request.tolerance)
+    manifest.parity = parity_of(served, dynamic, request.tolerance, kind)
     describe_bundle(folder, manifest, request.facts)
     return manifest.parity
 
@@ -314,7 +316,7 @@ def _write_onnx(
     for name in manifest.files:
         if not name.startswith(f"{MODEL_STEM}."):
             shutil.copy2(bundle / name, folder / name)
-    manifest.parity = parity_of(own, other, tolerance)
+    manifest.parity = parity_of(own, other, tolerance, manifest.kind)
     manifest.versions |= {
         "paddlepaddle": paddle.__version__,
         "paddle2onnx": metadata.version("paddle2onnx"),

@@ -169,10 +169,12 @@ def print_evaluation(values: dict[str, Any]) -> None:
 
     console, breakdown = Console(stderr=True), values["breakdown"]
     if breakdown["labels"]:
-        names = ("gold", "answers", "precision", "recall", "F1")
+        more = [name for name in ("threshold",) if name in breakdown["labels"][0]]
+        names = ("gold", "answers", "precision", "recall", "F1", *more)
         table = Table("label", *(Column(name, justify="right") for name in names))
         for row in breakdown["labels"]:
-            counts, shares = (row["rows"], row["answers"]), (row["precision"], row["recall"], row["f1"])
+            counts = row["rows"], row["answers"]
+            shares = (row[name] for name in ("precision", "recall", "f1", *more))
             table.add_row(escape(row["label"]), *map(str, counts), *(f"{share:.3f}" for share in shares))
         console.print(table)
     if breakdown["confusion"]:

@@ -12,7 +12,7 @@ import numpy as np
 from ..data.text_tokenizer import TextTokenizer
 from ..errors import InputError
 from ..files import sync, write_json
-from ..kinds import KINDS, Kind
+from ..kinds import Kind
 from ..models.architectures import (
     FAMILIES,
     MASKED_LM,
@@ -20,6 +20,7 @@ from ..models.architectures import (
     TOKEN_HEAD,
     expected_shapes,
     in_torch_terms,
+    kind_of_model,
     label_names,
     torch_config,
 )
@@ -74,7 +75,7 @@ def read_leaving(folder: Path) -> Leaving:
         such = FAMILIES[config["model_type"]].classes + SENTENCE_HEAD
         raise InputError(what, str(folder), f"name its class there, such as {such}")
     labels = (label_names(config, str(folder), head_outputs(folder) or 2) or []) if head else []
-    kind = next((k for k in KINDS.values() if head and k.head == head and k.has_labels == (len(labels) > 1)), None)
+    kind = kind_of_model(config, head, len(labels)) if head else None
     if head and kind is None:
         what = f"{name} with {len(labels)} labels is no kind of task here"
         raise InputError(what, str(folder), "give a model of a task in `task.kind`")
@@ -114,7 +115,7 @@ def write_torch_folder(model: Leaving, folder: Path, max_length_tokens: int) -> 
         config["id2label"] = {str(place): label for place, label in enumerate(model.labels)}
         config["label2id"] = {label: place for place, label in enumerate(model.labels)}
         if model.head == SENTENCE_HEAD:
-            config["problem_type"] = "single_label_classification" if model.kind.has_labels else "regression"
+            config["problem_type"] = model.kind.problem_type
     write_json(folder / CONFIG, config)
     write_weights(torch_weights(model), folder / WEIGHTS, "pt")
     sync(folder / WEIGHTS)

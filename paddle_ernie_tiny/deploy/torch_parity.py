@@ -92,7 +92,7 @@ def compare(
             what = f"the token ids of {row!r:.200} are {own[:20]} here and {other.tolist()[:20]} in transformers"
             raise GateError(f"{what}; nothing was written", str(out), "report this text and the vocabulary")
     outputs = _own_answers(model, EncodedRows(ids, types))
-    parity = parity_of([output for _, output in theirs], outputs, tolerance)
+    parity = parity_of([output for _, output in theirs], outputs, tolerance, model.kind)
     require_parity(parity, out, "transformers and PaddleNLP", "written")
     if model.kind is None or not model.kind.has_labels:
         parity["label_agreement"] = None

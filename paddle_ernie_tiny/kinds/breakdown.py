@@ -28,7 +28,7 @@ def by_label(scored: Scored) -> dict[str, Any]:
     """
     counts = confusion(scored)
     rows, answers, right = counts.sum(axis=1).tolist(), counts.sum(axis=0).tolist(), counts.diagonal().tolist()
-    table = [_shares(name, right[i], rows[i], answers[i]) for i, name in enumerate(scored.labels)]
+    table = [shares_of(name, right[i], rows[i], answers[i]) for i, name in enumerate(scored.labels)]
     given = [row["label"] for row in table if row["answers"]]
     matrix = counts.tolist() if len(table) <= _MOST_LABELS else None
     return {"labels": table, "confusion": matrix, "one_answer": given[0] if len(given) == 1 else None}
@@ -46,11 +46,11 @@ def by_entity(scored: Scored) -> dict[str, Any]:
         true, own = (set(entities(row)) for row in names)
         for counts, members in ((gold, true), (found, own), (right, true & own)):
             counts.update(kind for kind, _, _ in members)
-    table = [_shares(kind, right[kind], gold[kind], found[kind]) for kind in sorted({*gold, *found})]
+    table = [shares_of(kind, right[kind], gold[kind], found[kind]) for kind in sorted({*gold, *found})]
     return {"labels": table, "confusion": None, "one_answer": "no entity" if gold and not found else None}
 
 
-def _shares(label: str, right: int, rows: int, answers: int) -> dict[str, Any]:
+def shares_of(label: str, right: int, rows: int, answers: int) -> dict[str, Any]:
     """Precision, recall and F1 of a label; 0 where there is none of it."""
     shares = {
         "precision": right / answers if answers else 0.0,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from difflib import get_close_matches
+from typing import Any, ClassVar
 
 from .kind import Kind, said_truncated
 from .metrics import softmax
@@ -29,8 +30,9 @@ class Classification(Kind):
     name = "classification"
     description = "one label per row"
     one_label = True
-    shown_metrics = ("accuracy",)
-    answer_fields = {"label": str, "probability": float, "probabilities": dict[str, float]}
+    problem_type = "single_label_classification"
+    shown_metrics: ClassVar[tuple[str, ...]] = ("accuracy",)
+    answer_fields: ClassVar[dict[str, Any]] = {"label": str, "probability": float, "probabilities": dict[str, float]}
     example_answer = '{"label": ..., "probability": ..., "probabilities": {...}}'
 
     def parse_label(self, name, labels):

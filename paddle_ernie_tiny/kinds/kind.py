@@ -20,6 +20,7 @@ from .metrics import METRICS, metrics_of
 
 if TYPE_CHECKING:
     from ..data.formats import Paths
+    from ..data.label_cells import OneLabel
     from ..data.raw_rows import RawRow
     from ..data.rows import EncodedRows, Example, TokenExample
     from ..data.tables import TableFormat
@@ -47,6 +48,8 @@ class Kind(Learning):
     augmenter: ClassVar[str] = "words"  # a row of augmentation.augmenters.AUGMENTERS
     unit_name: ClassVar[str] = "rows"  # what has a label
     pipeline_tag: ClassVar[str] = "text-classification"  # the hub's name of such a task
+    label_columns: ClassVar[bool] = False  # may each label be a column of 0 and 1?
+    pipeline_options: ClassVar[str] = ""  # what transformers' pipeline is told besides
     text_rows: ClassVar[bool] = True  # are a data set's rows raw text, not words?
     units: ClassVar[tuple[str, ...]] = ()  # in which raw text may be divided, if each has an answer of its own
     graphs: ClassVar[tuple[str, ...]] = ("served", "plain")  # it can be exported as; "served": for one token alone
@@ -84,6 +87,12 @@ class Kind(Learning):
         """The label with a name. Raises InputError, without a place, if there is none."""
         raise NotImplementedError
 
+    def label_cells(self, labels: int = 0) -> OneLabel:
+        """How a file's cells hold the labels of rows, of a task with so many."""
+        from ..data.label_cells import OneLabel
+
+        return OneLabel()
+
     def read(
         self,
         files: Paths,
@@ -98,22 +107,22 @@ class Kind(Learning):
         """
         from ..data.readers import read_examples
 
-        names = labels if self.has_labels else None
-        return read_examples(files, table, lambda name: self.parse_label(name, labels), names, require_label, problems)
+        names, reading = labels if self.has_labels else None, self.label_cells(len(labels or ()))
+        how = names, require_label, problems, reading
+        return read_examples(files, table, lambda name: self.parse_label(name, labels), *how)
 
     def read_dataset(self, name: str, split: str, table: TableFormat, subset: str | None) -> tuple[Examples, list[str]]:
         """One split of a data set of `paddlenlp.datasets`, and its label names. Raises InputError(s)."""
         from ..data.readers import read_paddlenlp
 
-        return read_paddlenlp(
-            name, split, table, subset, self.parse_label, None if self.has_labels else list(self.outputs)
-        )
+        names = None if self.has_labels else list(self.outputs)
+        return read_paddlenlp(name, split, table, subset, self.parse_label, names, self.label_cells())
 
     def infer_labels(self, files: Paths, table: TableFormat, problems: Problems | None = None) -> list[str]:
         """The label names of training files, in the order of their ids. Raises InputError(s)."""
         from ..data.readers import infer_labels
 
-        return infer_labels(files, table, problems) if self.has_labels else list(self.outputs)
+        return infer_labels(files, table, problems, self.label_cells()) if self.has_labels else list(self.outputs)
 
     def check_training_rows(self, train: Examples, labels: Sequence[str], where: str) -> None:
         """Raises InputError if a model cannot learn the task from these rows."""
@@ -135,19 +144,40 @@ class Kind(Learning):
 
         long_text: one of `long_texts`. beside: another tokenizer, whose rows are to have windows over the same words.
         """
-        from ..data.rows import IGNORED, EncodedRows
+        from ..data.rows import EncodedRows
 
         texts: list[Any] = [e.text for e in examples]
         pairs: Any = [e.text_b for e in examples] if examples and examples[0].text_b is not None else None
         encoded = tokenizer.encode(texts, pairs, max_length, long_text)
-        missing, dtype = (IGNORED, np.int64) if self.has_labels else (np.nan, np.float32)
-        labels = np.array([missing if e.label is None else e.label for e in examples], dtype=dtype)
+        labels = self.label_array(examples)
         numbers: dict[Any, int] = {}
         groups = np.array([numbers.setdefault(e.text, len(numbers)) for e in examples], dtype=np.int64)
         if encoded.rows is not None:
             labels, groups = labels[encoded.rows], groups[encoded.rows]
         ids = encoded.input_ids, encoded.token_type_ids
         return EncodedRows(*ids, labels, labels, groups=groups, rows=encoded.rows)
+
+    def label_array(self, examples: Examples) -> np.ndarray:
+        """The rows' labels as the losses take them: [rows], IGNORED or NaN for a row without one."""
+        from ..data.rows import IGNORED
+
+        missing, dtype = (IGNORED, np.int64) if self.has_labels else (np.nan, np.float32)
+        return np.array([missing if e.label is None else e.label for e in examples], dtype=dtype)
+
+    def class_weights(
+        self, given: str | dict[str, float] | None, train: Examples, labels: Sequence[str]
+    ) -> list[float] | None:
+        """The weight of each label in the task's own loss, in the order of their ids; None: none are asked for.
+
+        given: `task.class_weights`. Raises InputError for a name that is no label.
+        """
+        if given is None:
+            return None
+        if isinstance(given, dict):
+            return named_weights(given, labels, "task.class_weights")
+        counts = Counter(label for row in train if row.label is not None for label in np.ravel([row.label]).tolist())
+        total = sum(counts.values())
+        return [total / (len(labels) * counts[i]) if counts[i] else 1.0 for i in range(len(labels))]
 
     def findings(self, splits: dict[str, Examples], labels: Sequence[str]) -> list[Finding]:
         """What preflight says of the labels of the splits "train", "dev" and "test": how many, and which are rare."""
@@ -178,7 +208,8 @@ class Kind(Learning):
         """
         from ..data.raw_rows import raw_rows
 
-        return raw_rows(path, table, problems, lambda name: self.parse_label(name, labels))
+        parse, reading = lambda name: self.parse_label(name, labels), self.label_cells(len(labels))
+        return raw_rows(path, table, problems, parse, reading=reading)
 
     def split(self, text: str, unit: str | None) -> Any:
         """Raw text as `tokenize` takes it."""
@@ -241,6 +272,16 @@ class Kind(Learning):
 
     answer_fields: ClassVar[dict[str, Any]]  # the type of each field that `as_json` gives, for OpenAPI
     example_answer: ClassVar[str]  # its shape, for a README
+
+
+def named_weights(given: dict[str, float], labels: Sequence[str], where: str) -> list[float]:
+    """The weight of each label, 1 for one that is not named. Raises InputError for a name that is no label."""
+    from ..errors import InputError, shown
+
+    if unknown := sorted(set(given) - set(labels)):
+        remedy = f"use names of the task's labels: {', '.join(labels[:20])}"
+        raise InputError(f"{shown(unknown[0])} is no label", where, remedy)
+    return [float(given.get(label, 1.0)) for label in labels]
 
 
 def said_truncated(answer: Any) -> dict[str, bool]:

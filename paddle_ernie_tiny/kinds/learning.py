@@ -44,6 +44,8 @@ class Learning:
     soft_symbols: ClassVar[dict[str, str]] = {}  # how they are printed, where that differs from most kinds
     soft_unit: ClassVar[str] = "rows"  # the soft label is a mean over them: a term's unit, "rows" or "labelled"
     shown_metrics: ClassVar[tuple[str, ...]] = ()  # what is usually read beside the task's own metric
+    problem_type: ClassVar[str | None] = None  # what both libraries call it in a model's configuration
+    class_weights_remedy: ClassVar[str] = ""  # what to set in place of task.class_weights, of a kind that takes none
     text_rows: ClassVar[bool]
     settings: Any = NoSettings()
 
@@ -141,8 +143,12 @@ class Learning:
 
         return TextModel(len(labels), train) if self.text_rows else None
 
+    def compared(self, logits: np.ndarray) -> np.ndarray:
+        """What `fidelity` takes of a model, of its logits [answers, labels]."""
+        return logits
+
     def fidelity(self, own: np.ndarray, teacher: np.ndarray) -> dict[str, Any]:
-        """How close a model's outputs are to its teacher's, both logits [answers, labels]."""
+        """How close a model's outputs are to its teacher's, both as `compared` gives them: logits [answers, labels]."""
         return fidelity(softmax(own), softmax(teacher))
 
     def agreement(self, own: np.ndarray, other: np.ndarray) -> float | None:

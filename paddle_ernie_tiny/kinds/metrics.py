@@ -23,6 +23,7 @@ class Metric:
     together, such as the answers to one question, are one row here), with of_sums: scores of their sums, [..., parts]
     to [...]. of_answers: scores of predictions and gold labels, both [..., rows], to [...]. null: scores of the same
     answers given to other rows, (scored, rng, times) to [times], where `Scored.shuffled` is slow or not right.
+    of_weights: scores of resamples in which each row comes so often, (scored, [times, rows]) to [times].
     """
 
     name: str
@@ -34,6 +35,7 @@ class Metric:
     of_sums: Callable[[np.ndarray], np.ndarray] | None = None
     null: Callable[[Scored, np.random.Generator, int], np.ndarray] | None = None
     of_answers: Callable[[np.ndarray, np.ndarray], np.ndarray] | None = None
+    of_weights: Callable[[Any, np.ndarray], np.ndarray] | None = None
 
     def __call__(self, scored: Scored) -> float:
         """The score. Raises ValueError for outputs that are not finite, or no answers."""
@@ -133,23 +135,24 @@ def _width(scored: Scored) -> int:
     return 1 + int(max(len(scored.labels) - 1, scored.targets.max(), scored.predictions.max()))
 
 
-def _ratio(above: Any, below: Any) -> np.ndarray:
-    """0 where there is nothing below."""
+def ratio(above: Any, below: Any) -> np.ndarray:
+    """Shares, shaped as both; 0 where there is nothing below."""
     below = np.asarray(below, np.float64)
     return np.where(below > 0, above / np.where(below > 0, below, 1), 0.0)
 
 
 def _accuracy(sums: np.ndarray) -> np.ndarray:
-    return _ratio(sums[..., 0, :].sum(-1), sums[..., 2, :].sum(-1))
+    return ratio(sums[..., 0, :].sum(-1), sums[..., 2, :].sum(-1))
 
 
-def _f1_each(sums: np.ndarray) -> np.ndarray:
-    return _ratio(2 * sums[..., 0, :], sums[..., 1, :] + sums[..., 2, :])
+def f1_each(sums: np.ndarray) -> np.ndarray:
+    """F1 of each label, of how often it is right, predicted and gold: [..., 3, labels] to [..., labels]."""
+    return ratio(2 * sums[..., 0, :], sums[..., 1, :] + sums[..., 2, :])
 
 
 def _macro_f1(sums: np.ndarray) -> np.ndarray:
     """Over the labels that are gold or predicted."""
-    return _ratio(_f1_each(sums).sum(-1), (sums[..., 1:, :].sum(-2) > 0).sum(-1))
+    return ratio(f1_each(sums).sum(-1), (sums[..., 1:, :].sum(-2) > 0).sum(-1))
 
 
 def _matthews(sums: np.ndarray) -> np.ndarray:
@@ -157,7 +160,7 @@ def _matthews(sums: np.ndarray) -> np.ndarray:
     right, predicted, gold = np.moveaxis(np.asarray(sums, np.float64), -2, 0)
     count = gold.sum(-1)
     spreads = (count**2 - (predicted**2).sum(-1)) * (count**2 - (gold**2).sum(-1))
-    return _ratio(right.sum(-1) * count - (predicted * gold).sum(-1), np.sqrt(np.maximum(spreads, 0)))
+    return ratio(right.sum(-1) * count - (predicted * gold).sum(-1), np.sqrt(np.maximum(spreads, 0)))
 
 
 def _correlations(predicted: np.ndarray, gold: np.ndarray, ranked: Sequence[bool]) -> np.ndarray:
@@ -179,7 +182,7 @@ def _standard(values: np.ndarray, ranks: bool) -> np.ndarray:
 
     values = rankdata(values, axis=-1) if ranks else np.asarray(values, np.float64)
     centred = (values - values.mean(-1, keepdims=True)) * (np.ptp(values, axis=-1, keepdims=True) > 0)
-    return _ratio(centred, np.linalg.norm(centred, axis=-1, keepdims=True))
+    return ratio(centred, np.linalg.norm(centred, axis=-1, keepdims=True))
 
 
 def _mrr_parts(scored: Scored) -> np.ndarray:
@@ -275,11 +278,11 @@ METRICS: dict[str, Metric] = {
     metric.name: metric
     for metric in (
         _of_labels("accuracy", _accuracy),
-        _of_labels("f1", lambda sums: _f1_each(sums)[..., 1], count=2),
+        _of_labels("f1", lambda sums: f1_each(sums)[..., 1], count=2),
         _of_labels("macro_f1", _macro_f1),
         _of_labels("matthews", _matthews, _zero),
         _of_parts(
-            "mrr", "classification", _mrr_parts, lambda s: _ratio(s[..., 0], s[..., 1]), _random_order, _mrr_null, 2
+            "mrr", "classification", _mrr_parts, lambda s: ratio(s[..., 0], s[..., 1]), _random_order, _mrr_null, 2
         ),
         _of_scores("pearson_spearman", (False, True)),
         _of_scores("pearson", (False,)),
@@ -288,7 +291,7 @@ METRICS: dict[str, Metric] = {
             "entity_f1",
             "token_classification",
             _entity_parts,
-            lambda sums: _f1_each(sums)[..., 0],
+            lambda sums: f1_each(sums)[..., 0],
             _entity_chance,
             _entity_null,
         ),

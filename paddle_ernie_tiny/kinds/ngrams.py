@@ -59,10 +59,7 @@ class LinearModel:
         from sklearn.linear_model import Ridge
         from sklearn.svm import LinearSVC
 
-        counts, targets = self.features(rows), self.targets(rows)
-        often = np.flatnonzero(np.bincount(counts.indices, minlength=counts.shape[1]) > 1)
-        self._kept = often if len(often) else np.unique(counts.indices)
-        values = self._weighted(counts, fit=True)
+        values, targets = self.prepared(rows), self.targets(rows)
         if self.labels == 1:
             self._model = Ridge(alpha=1.0, solver="sparse_cg").fit(values, targets)
         elif len(np.unique(targets)) < 2:
@@ -71,7 +68,14 @@ class LinearModel:
             self._model = LinearSVC(C=0.5, random_state=0).fit(values, targets)
         self._classes = np.unique(targets).astype(np.int64)
 
-    def _weighted(self, counts: Any, fit: bool = False) -> Any:
+    def prepared(self, rows: Sequence[Any]) -> Any:
+        """The matrix that is trained on: of n-grams that come more than once, if there are some."""
+        counts = self.features(rows)
+        often = np.flatnonzero(np.bincount(counts.indices, minlength=counts.shape[1]) > 1)
+        self._kept = often if len(often) else np.unique(counts.indices)
+        return self.weighted(counts, fit=True)
+
+    def weighted(self, counts: Any, fit: bool = False) -> Any:
         """The matrix that is trained on, of counts."""
         from sklearn.feature_extraction.text import TfidfTransformer
 
@@ -84,12 +88,12 @@ class LinearModel:
         """What is largest for the answer: [answers, labels]; of scores [answers, 1]."""
         counts = self.features(rows)
         if self.labels == 1:
-            return self._model.predict(self._weighted(counts))[:, None]
+            return self._model.predict(self.weighted(counts))[:, None]
         logits = np.full((counts.shape[0], self.labels), -1e9)
         if self._model is None:
             logits[:, self._classes] = 0.0
             return logits
-        values = self._model.decision_function(self._weighted(counts))
+        values = self._model.decision_function(self.weighted(counts))
         logits[:, self._classes] = values if values.ndim > 1 else np.stack([-values, values], axis=1) / 2
         return logits
 
@@ -167,7 +171,7 @@ class TagModel(LinearModel):
         hasher = FeatureHasher(self._columns, input_type="string", alternate_sign=False)
         return hasher.transform(found for row in rows for found in _around(row.words))
 
-    def _weighted(self, counts: Any, fit: bool = False) -> Any:
+    def weighted(self, counts: Any, fit: bool = False) -> Any:
         return counts[:, self._kept]  # each word has as many: there is nothing to weight
 
     def outputs(self, rows: Sequence[TokenExample]) -> list[np.ndarray]:

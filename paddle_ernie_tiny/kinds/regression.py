@@ -27,6 +27,8 @@ class Regression(Kind):
     name = "regression"
     description = "one score per row"
     has_labels = False
+    problem_type = "regression"
+    pipeline_options = ', function_to_apply="none"'
     soft_losses = ("mse",)
     shown_metrics = ("pearson", "spearman")
     hard_symbol = "MSE(labels, student)"

@@ -98,6 +98,12 @@ class Scored:
         outputs = [own if known else np.tile(usual, (len(own), 1)) for own, known in pairs]
         return Scored(outputs, self.gold, self.labels, self.groups)
 
+    def errors_table(self) -> str:
+        """What is taken for what, as lines of text; empty without labels."""
+        from .metrics import confusion_matrix
+
+        return confusion_matrix(self) if len(self.labels) > 1 else ""
+
     @cached_property
     def _one_each(self) -> bool:
         return len(self.logits) == len(self.outputs) and np.ndim(self.gold[0]) == 0

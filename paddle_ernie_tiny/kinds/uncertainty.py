@@ -84,6 +84,10 @@ def _bootstrap(metric: Metric, models: Sequence[Scored]) -> np.ndarray:
     if metric.parts is None or metric.of_sums is None:
         found = []
         for size in _chunks(_RESAMPLES, rows):
+            if metric.of_weights is not None:
+                weights = rng.multinomial(rows, np.full(rows, 1 / rows), size=size)
+                found.append([metric.of_weights(model, weights) for model in models])
+                continue
             drawn, of_answers = rng.integers(rows, size=(size, rows)), metric.of_answers
             if of_answers is not None:
                 found.append([of_answers(model.predictions[drawn], model.targets[drawn]) for model in models])

@@ -14,10 +14,13 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InputError
+from ..kinds import KINDS, Kind
 from ..text_rule import is_blank, refused_character
 
 MASKED_LM = "ForMaskedLM"
 SENTENCE_HEAD, TOKEN_HEAD = "ForSequenceClassification", "ForTokenClassification"
+
+_SEVERAL = "multi_label_classification"  # problem_type of a model that gives a row several labels
 
 _OLDER_NAMES = ((".gamma", ".weight"), (".beta", ".bias"))  # of files that were converted from TensorFlow
 # Parts of names in PyTorch, and in PaddleNLP; each that fits is replaced, one after another, in either direction.
@@ -143,11 +146,8 @@ def label_names(config: dict[str, Any], where: str, outputs: int = 2) -> list[st
 
     Understands a mapping, a list, `label2id` alone, and a classifier without any: both libraries leave a map out that
     is their default, LABEL_0 and so on; it has `outputs` of them if nothing says how many. Raises InputError for a map
-    that cannot be read or does not name each output once, and for a model that gives a row several labels.
+    that cannot be read or does not name each output once.
     """
-    if config.get("problem_type") == "multi_label_classification":
-        what = "problem_type is 'multi_label_classification': a row has several labels, which is no kind of task here"
-        raise InputError(what, where, "use a model that gives a row one label")
     names, ids = config.get("id2label"), config.get("label2id")
     try:
         if not names and ids:
@@ -169,6 +169,17 @@ def label_names(config: dict[str, Any], where: str, outputs: int = 2) -> list[st
     if not any(head in name for name in config.get("architectures") or () for head in heads):
         return None
     return default_labels(count)
+
+
+def kind_of_model(config: dict[str, Any], head: str, labels: int) -> Kind | None:
+    """The kind of task of a model with this head, by the end of its class's name, and so many labels; None: none."""
+    fitting = (kind for kind in KINDS.values() if kind.head in head and kind.has_labels == (labels > 1))
+    return next((kind for kind in fitting if is_of_kind(config, kind)), None)
+
+
+def is_of_kind(config: dict[str, Any], kind: Kind) -> bool:
+    """Do both, or neither, a model's configuration and a kind of task say that a row has several labels?"""
+    return (config.get("problem_type") == _SEVERAL) == (kind.problem_type == _SEVERAL)
 
 
 def check_label_names(names: list[str], where: str) -> None:

@@ -223,6 +223,7 @@ def load_classifier(
     InputError when weights are missing or shapes differ.
     """
     changes = {key: value for key, value in (dropout or {}).items() if value is not None}
+    changes["problem_type"] = kind.problem_type
     model = _new_model(read_model_config(folder), kind.head, labels, **changes)
     optional = _NEW_HEAD if new_head else kind.unread
     _require_all(set_weights(model, read_weights(folder), str(folder), optional), folder, kind.name)
@@ -260,7 +261,7 @@ def build_student(teacher_folder: Path, shape: ModelShape, labels: list[str], ki
     teacher, sizes = read_model_config(teacher_folder), shape.model_dump()
     if teacher["model_type"] == "electra" and shape.hidden_size != teacher["hidden_size"]:
         sizes["embedding_size"] = shape.hidden_size
-    return _new_model(teacher, kind.head, labels, **sizes)
+    return _new_model(teacher, kind.head, labels, **sizes, problem_type=kind.problem_type)
 
 
 def build_masked_lm(

@@ -175,7 +175,7 @@ def split_findings(context: RunContext) -> list[Finding]:
     enough = enough_rows(context.metric, gold)
     remedy = "add rows with other labels" if enough is None else f"about {enough} rows like these would do"
     if enough and data.kind.has_labels and not data.kind.by_token:
-        counts = Counter(gold.targets.tolist())
+        counts = Counter(label for row in data.test for label in data.kind.labels_of(row))
         rarest = min(counts, key=lambda label: counts[label])
         remedy += f", about {-(-counts[rarest] * enough // rows)} of them with the label {data.labels[rarest]!r}"
     remedy += "; the run goes on all the same, and the report says what the scores cannot show"

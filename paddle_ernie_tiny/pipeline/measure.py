@@ -15,7 +15,7 @@ from ..distillation.teacher import Teacher
 from ..distillation.trainers import measure_terms
 from ..errors import GateError
 from ..kinds.breakdown import worst_rows
-from ..kinds.metrics import Scored, confusion_matrix
+from ..kinds.metrics import Scored
 from ..kinds.uncertainty import interval
 from ..models.build import count_parameters
 from ..seals import read_seal
@@ -86,9 +86,8 @@ def require_above_chance(context: RunContext, step: Path) -> list[str]:
 
 def at_chance(sentence: str, outputs: Scored) -> GateError:
     """The error of a teacher that is no better than chance, with the confusion matrix."""
-    matrix = f"\n{confusion_matrix(outputs)}" if len(outputs.labels) > 1 else ""
     return GateError(
-        sentence + matrix,
+        f"{sentence}\n{outputs.errors_table()}".rstrip(),
         "teacher",
         "check the order of task.labels, the columns, the learning rate and the steps of teacher.finetune; "
         "teacher.check_above_chance=false continues anyway",

@@ -12,7 +12,7 @@ from ..data.splits import TaskData, load_task_data
 from ..data.tokenization import read_tokenizer
 from ..errors import InputError, InputErrors, explained
 from ..files import free_bytes, require_folder
-from ..models.architectures import MASKED_LM, check_room, default_labels, label_names
+from ..models.architectures import MASKED_LM, check_room, default_labels, is_of_kind, label_names
 from ..models.build import check_model, load_tokenizer, read_model_config, resolve_model
 from ..models.initialise import check_start, start_folder, with_sizes
 from ..models.weights import has_masked_lm_head
@@ -125,7 +125,8 @@ def _check_teacher(config: RunConfig, folder: Path, teacher: dict, data: TaskDat
         check_model(folder)
     else:
         own, head = label_names(teacher, str(folder), len(data.labels)), data.kind.head
-        if not own or not any(head in a for a in teacher.get("architectures") or []):
+        named = own and any(head in a for a in teacher.get("architectures") or [])
+        if not own or not named or not is_of_kind(teacher, data.kind):
             what = f"teacher.finetune is null, but the model is not fine-tuned for {data.kind.name} (no {head})"
             raise InputError(what, str(folder), "give teacher.finetune, or the folder of a fine-tuned model")
         if len(own) != len(data.labels) or own not in (default_labels(len(own)), data.labels):

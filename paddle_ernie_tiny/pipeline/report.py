@@ -21,7 +21,6 @@ from ..errors import InputError
 from ..extensions import kind_named, load_extensions
 from ..files import read_json, write_json
 from ..kinds import Kind
-from ..kinds.scored import Scored
 from ..seals import DamageError, read_seal
 from ..stages import STAGES
 from .report_pages import write_pages
@@ -67,7 +66,11 @@ def collect(root: Path) -> Values:
     baseline = _classifier(folder.baseline) if config["baseline"] is not None else None
     student = _classifier(stages[-1][0])
     measured = {"teacher": teacher, "student": student, "baseline": baseline}
-    answers = {name: _answers(kind, model, header["labels"]) for name, model in measured.items() if model is not None}
+    answers = {
+        name: _kind_of(kind, model).of_arrays(model["arrays"], header["labels"])
+        for name, model in measured.items()
+        if model is not None
+    }
     scored = ("params", "score", "score_unseen", "rows", "rows_unseen", "more_tests")
     seen = ("interval", "interval_unseen", "more_intervals", "breakdown", "worst")  # null: an earlier version measured
     parity = ("max_abs_diff", "label_agreement", "rows", "tolerance")
@@ -211,9 +214,9 @@ def _classifier(step: Path) -> Values:
         return {**metrics, "arrays": dict(arrays)}
 
 
-def _answers(kind: Kind, model: Values, labels: list[str]) -> Scored:
-    """A measured model's answers by row, by the kind of task with what it learnt from the model's dev answers."""
-    return (kind.with_settings(model["settings"]) if "settings" in model else kind).of_arrays(model["arrays"], labels)
+def _kind_of(kind: Kind, model: Values) -> Kind:
+    """The kind of task with what it learnt from a measured model's answers to dev."""
+    return kind.with_settings(model["settings"]) if "settings" in model else kind
 
 
 def _fidelities(student: Values, baseline: Values | None, teacher: Values, kind: Kind) -> Values:
@@ -228,7 +231,8 @@ def _fidelities(student: Values, baseline: Values | None, teacher: Values, kind:
             own, theirs = common_answers(ours["rows"], given["rows"])
             unseen = given["unseen"][theirs]
             chosen = unseen if unseen.any() else np.ones_like(unseen)
-            logits = ours["logits"][own][chosen], given["logits"][theirs][chosen]
+            sides = (model, ours["logits"][own][chosen]), (teacher, given["logits"][theirs][chosen])
+            logits = (_kind_of(kind, measured).compared(logits) for measured, logits in sides)
             rows = {"rows": int(chosen.sum()), "rows_are_unseen": bool(unseen.any())}
             values[name] = {**kind.fidelity(*logits), **rows}
     if baseline is not None and values["baseline"]["agreement"] is not None:

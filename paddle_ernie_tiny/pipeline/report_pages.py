@@ -61,6 +61,7 @@ def write_pages(report: dict[str, Any], folder: Path) -> Path:
         "sentences": sentences(report),
         "retention": retention(report),
         "closed": closed(report),
+        "thresholds": any("threshold" in row for row in (report["student"].get("breakdown") or {}).get("labels", [])),
         "teacher_f1": {row["label"]: row["f1"] for row in (report["teacher"].get("breakdown") or {}).get("labels", [])},
         "seconds": sum(entry["seconds"] for entry in report["training"]),
     }
