@@ -25,11 +25,11 @@ REFUSED = {
     "questions": ("bert", "", {"architectures": ["BertForQuestionAnswering"]}, "head of BertForQuestionAnswering"),
     "no head": ("bert", "", {"architectures": ["BertForTokenClassification"]}, "2 head weights are missing"),
     "a head without a class": ("bert", SENTENCE_HEAD, {"architectures": None}, "the weights hold a classifier, which"),
-    "several labels": (
+    "one of several labels": (
         "bert",
         SENTENCE_HEAD,
-        {"problem_type": "multi_label_classification"},
-        "a row has several labels",
+        {"problem_type": "multi_label_classification", "id2label": {"0": "a"}},
+        "with 1 labels is no kind of task",
     ),
     "one tag": ("bert", TOKEN_HEAD, {"id2label": {"0": "a"}}, "with 1 labels is no kind of task"),
     "labels of another": ("bert", SENTENCE_HEAD, {"id2label": {"0": "a", "1": "b"}}, r"shape \[8, 3\]"),

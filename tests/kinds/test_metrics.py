@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from paddle_ernie_tiny.kinds import KINDS
-from paddle_ernie_tiny.kinds.metrics import METRICS, Scored, fidelity, mean_reciprocal_rank
+from paddle_ernie_tiny.kinds.metrics import METRICS, Scored, fidelity, mean_reciprocal_rank, metrics_of
 
 PREDICTED, GOLD = [1, 1, 0, 1, 0], [1, 0, 0, 1, 1]  # 2 true positives, 1 false positive, 1 false negative
 
@@ -40,7 +40,8 @@ def test_logits_and_score_columns_are_reduced():
 def test_every_metric_gives_a_plain_float():
     tagged = Scored([np.eye(2), np.eye(2)[:1]], [[1, 0], [0]], ["O", "B-PER"])
     ranked = Scored.of(np.eye(2)[PREDICTED], GOLD, groups=[0, 0, 1, 1, 1])
-    others = {"entity_f1": tagged, "mrr": ranked}
+    sets = KINDS["multi_label"].scored(np.ones((2, 1, 2)), [(0, 1), (1, 1)], ["a", "b"])
+    others = {"entity_f1": tagged, "mrr": ranked, **dict.fromkeys(metrics_of("multi_label"), sets)}
     scores = [metric(others.get(name) or Scored.of(PREDICTED, GOLD)) for name, metric in METRICS.items()]
     assert {type(score) for score in scores} == {float}
 

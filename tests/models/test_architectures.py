@@ -19,6 +19,7 @@ from paddle_ernie_tiny.models.architectures import (
     check_room,
     complete_config,
     expected_shapes,
+    kind_of_model,
     label_names,
     usable_positions,
 )
@@ -290,6 +291,23 @@ def test_label_maps(config, names):
 
 
 @pytest.mark.parametrize(
+    ("head", "labels", "problem_type", "kind"),
+    [
+        ("BertForSequenceClassification", 3, None, "classification"),
+        ("BertForSequenceClassification", 3, "single_label_classification", "classification"),
+        ("ErnieForSequenceClassification", 1, "regression", "regression"),
+        ("BertForTokenClassification", 3, None, "token_classification"),
+        ("BertForSequenceClassification", 3, "multi_label_classification", "multi_label"),
+        ("BertForSequenceClassification", 1, "multi_label_classification", None),
+        ("BertForTokenClassification", 3, "multi_label_classification", None),
+    ],
+)
+def test_the_kind_of_task_of_a_model(head, labels, problem_type, kind):
+    found = kind_of_model({"problem_type": problem_type}, head, labels)
+    assert (found and found.name) == kind
+
+
+@pytest.mark.parametrize(
     ("config", "message"),
     [
         ({"id2label": {"a": "x"}}, "the map of labels cannot be read"),
@@ -305,7 +323,6 @@ def test_label_maps(config, names):
         ({"id2label": ["good", "good"]}, "label 1 is 'good': a name twice"),
         ({"id2label": {"0": "bad", "1": " "}}, "label 1 is ' ': an empty name"),
         ({"id2label": {"0": "bad", "1": "go\x00od"}}, r"label 1 .*: control character U\+0000 at position 2"),
-        ({"id2label": {"0": "a", "1": "b"}, "problem_type": "multi_label_classification"}, "a row has several labels"),
     ],
 )
 def test_label_maps_that_do_not_name_each_output_once_are_refused(config, message):

@@ -10,11 +10,11 @@ const WORDS = {
     footer: "Texts go to this server only and are not logged.",
     latency: (round, inside) => `${round} ms round trip, ${inside} ms in the server`,
     done: (n) => `${n} ${n === 1 ? "answer" : "answers"}`,
-    score: "Score", none: "No entities found", more: (n) => `and ${n} more labels`,
+    score: "Score", none: "No entities found", unlabelled: "No label", more: (n) => `and ${n} more labels`,
     choose: "Choose a model.", unreachable: "The server cannot be reached.", wantsKey: "This server asks for an API key.",
     singles: ["The room is spacious and the staff were kind.", "Breakfast was cold and we waited an hour."],
     pairs: [["How do I reset my password?", "I forgot my password"], ["Is it raining?", "What time is it?"]],
-    kinds: { classification: "classification", regression: "score", token_classification: "entities" }, pair: "pairs",
+    kinds: { classification: "classification", regression: "score", token_classification: "entities", multi_label: "several labels" }, pair: "pairs",
   },
   zh: {
     other: "English", otherName: "切换到英文",
@@ -24,11 +24,11 @@ const WORDS = {
     footer: "文本只发送到本服务器，不写入日志。",
     latency: (round, inside) => `往返 ${round} 毫秒，服务器内 ${inside} 毫秒`,
     done: (n) => `${n} 个结果`,
-    score: "得分", none: "没有找到实体", more: (n) => `另有 ${n} 个标签`,
+    score: "得分", none: "没有找到实体", unlabelled: "没有标签", more: (n) => `另有 ${n} 个标签`,
     choose: "请选择一个模型。", unreachable: "无法连接服务器。", wantsKey: "本服务器需要 API 密钥。",
     singles: ["房间很宽敞，服务也热情，下次还住这里。", "早餐是凉的，等了一个小时才办好入住。", "王小明昨天从北京去了上海。"],
     pairs: [["怎么修改密码？", "密码忘了怎么重置"], ["明天会下雨吗", "现在几点了"]],
-    kinds: { classification: "分类", regression: "打分", token_classification: "实体" }, pair: "文本对",
+    kinds: { classification: "分类", regression: "打分", token_classification: "实体", multi_label: "多标签" }, pair: "文本对",
   },
 };
 const MOST_BARS = 8;
@@ -128,7 +128,8 @@ function card(model, values, milliseconds) {
   const made = element("article", element("h3", model.name), "card");
   if (row.entities) made.append(tagged(row));
   else if (row.score !== undefined) made.append(element("p", `${WORDS[language].score} ${row.score.toFixed(3)}`, "verdict"));
-  else if (row.probabilities) made.append(element("p", row.label, "verdict"), bars(row.probabilities));
+  else if (row.labels) made.append(element("p", verdict(row.labels), "verdict"), bars(row.probabilities, row.labels));
+  else if (row.probabilities) made.append(element("p", row.label, "verdict"), bars(row.probabilities, [row.label]));
   else made.append(element("p", answerOf(row), "verdict")); // of a kind that an extension brings
   const words = WORDS[language].latency(milliseconds.toFixed(1), values.latency_ms.toFixed(1));
   made.append(element("p", words, "latency"));
@@ -140,11 +141,15 @@ function answerOf(row) {
   return fields.map(([name, value]) => `${name}: ${JSON.stringify(value)}`).join(" · ");
 }
 
-function bars(probabilities) {
-  const sorted = Object.entries(probabilities).sort((a, b) => b[1] - a[1]);
+const verdict = (labels) => labels.join(", ") || WORDS[language].unlabelled;
+
+// Those that the model gives are first: with a threshold for each label another may be more probable.
+function bars(probabilities, labels) {
+  const rank = ([label]) => (labels.includes(label) ? 0 : 1);
+  const sorted = Object.entries(probabilities).sort((a, b) => rank(a) - rank(b) || b[1] - a[1]);
   const list = element("ul", undefined, "bars");
   for (const [label, probability] of sorted.slice(0, MOST_BARS)) {
-    const item = element("li", element("span", label));
+    const item = element("li", element("span", label), labels.includes(label) ? "given" : undefined);
     const track = element("div", undefined, "track");
     const bar = element("div", undefined, "bar");
     bar.style.width = `${100 * probability}%`;
