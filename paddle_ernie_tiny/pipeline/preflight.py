@@ -125,9 +125,10 @@ def _check_teacher(config: RunConfig, folder: Path, teacher: dict, data: TaskDat
         check_model(folder)
     else:
         own, head = label_names(teacher, str(folder), len(data.labels)), data.kind.head
-        named = own and any(head in a for a in teacher.get("architectures") or [])
+        named = any(head in a for a in teacher.get("architectures") or [])
         if not own or not named or not is_of_kind(teacher, data.kind):
-            what = f"teacher.finetune is null, but the model is not fine-tuned for {data.kind.name} (no {head})"
+            why = f"problem_type is {teacher.get('problem_type')}" if own and named else f"no {head}"
+            what = f"teacher.finetune is null, but the model is not fine-tuned for {data.kind.name} ({why})"
             raise InputError(what, str(folder), "give teacher.finetune, or the folder of a fine-tuned model")
         if len(own) != len(data.labels) or own not in (default_labels(len(own)), data.labels):
             what = f"the teacher's labels are {own}, the task's are {data.labels}"
