@@ -16,6 +16,12 @@ KINDS = {
     "tags": {"labels": ["O", "B-PER", "I-PER", "B-LOC", "I-LOC"], "task_type": "token_classification"},
 }
 
+# made only where a test asks for them
+MORE_KINDS = {
+    "topics": {"labels": ["art", "law", "sea"], "task_type": "multi_label", "settings": {"thresholds": 0.45}},
+    "topics_of_pairs": {"labels": ["art", "law"], "task_type": "pair_multi_label"},
+}
+
 CHARACTERS = "天地玄黄宇宙洪荒日月盈昃辰宿列张寒来暑往秋收冬藏闰余成岁律吕调阳云腾致雨露结为霜"
 TOKENS = [
     "[PAD]",
@@ -28,17 +34,18 @@ TOKENS = [
 ]
 
 
-def make_bundles(folder: Path) -> dict[str, Path]:
-    """One bundle of each of KINDS below `folder`, all by one child process: the toolkit's export starts one for each,
-    and importing PaddleNLP takes seconds."""
-    code = "import sys; from tests.bundles import _make; _make(sys.argv[1])"
+def make_bundles(folder: Path, names=tuple(KINDS)) -> dict[str, Path]:
+    """One bundle of each of these kinds below `folder`, all by one child process: the toolkit's export starts one for
+    each, and importing PaddleNLP takes seconds."""
+    code = "import sys; from tests.bundles import _make; _make(*sys.argv[1:])"
     environment = {**os.environ, "FLAGS_enable_pir_api": "0"}
-    done = subprocess.run([sys.executable, "-c", code, str(folder)], capture_output=True, text=True, env=environment)
+    line = [sys.executable, "-c", code, str(folder), *names]
+    done = subprocess.run(line, capture_output=True, text=True, env=environment)
     assert done.returncode == 0, done.stderr
-    return {name: folder / name for name in KINDS}
+    return {name: folder / name for name in names}
 
 
-def _make(folder: str) -> None:
+def _make(folder: str, *names: str) -> None:
     from paddle_ernie_tiny.config.schema import ModelShape
     from paddle_ernie_tiny.data.tokenization import train_vocabulary
     from paddle_ernie_tiny.deploy.export import ExportRequest, _write_bundle
@@ -51,7 +58,8 @@ def _make(folder: str) -> None:
     root, shape = Path(folder), ModelShape(**size)
     tokenizer = train_vocabulary(["房间很宽敞 服务不好 王小明在北京 the room is clean and the staff are kind"] * 3, 200)
     save_model(build_masked_lm(tokenizer.vocab_size, shape), tokenizer, root / "base")
-    for name, kind in KINDS.items():
+    for name in names:
+        kind = {**KINDS, **MORE_KINDS}[name]
         bare = kind["task_type"].removeprefix("pair_")
         pair, tagged = bare != kind["task_type"], bare == "token_classification"
         student = root / f"{name}-student"
@@ -69,6 +77,7 @@ def _make(folder: str) -> None:
             texts_b=["服务不好"] if pair else None,
             tolerance=1e-4,
             table={},
+            settings=kind.get("settings", {}),
         )
         (root / name).mkdir()
         _write_bundle(request, root / name)

@@ -181,6 +181,8 @@ LOSSES = {
     "logits_mse over words": ((1, 4, 3), lambda s, t: losses.logits_mse(s, t, tensor(MASK))),
     "classification": ((1, 2), lambda s, t: KINDS["classification"].hard_label(s, paddle.to_tensor([1]))),
     "regression": ((1, 1), lambda s, t: KINDS["regression"].hard_label(s, tensor([0.3]))),
+    "multi_label": ((2, 3), lambda s, t: KINDS["multi_label"].hard_label(s, tensor([[1, 0, 1]] * 2), [2.0, 1.0, 0.5])),
+    "sets of soft labels": ((2, 3), lambda s, t: KINDS["multi_label"].soft_label("kl", s, t, 2.0, None, None)),
     "token_classification": (
         (1, 4, 3),
         lambda s, t: KINDS["token_classification"].hard_label(s, paddle.to_tensor([[-100, 2, 0, -100]])),

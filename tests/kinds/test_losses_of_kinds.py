@@ -38,6 +38,38 @@ def test_class_weights_make_a_weighted_mean(kind, wrap):
     assert loss(kind, *given, [1.0, 1.0]) == pytest.approx(FIRST_TWO, rel=1e-5)
 
 
+NONE = [math.nan] * 2
+
+
+def test_binary_cross_entropy_of_sets_of_labels():
+    """Mean over rows and labels: sigmoid(log 3) is 3/4."""
+    sets = np.array([[1, 0], [0, 0], NONE], np.float32)
+    logits = [[math.log(3), math.log(3)], [0.0, math.log(3)], [7.0, -7.0]]
+    first = (-math.log(3 / 4) - math.log(1 / 4)) + (math.log(2) - math.log(1 / 4))
+    assert loss("multi_label", logits, sets) == pytest.approx(first / 4, rel=1e-5)
+    weighted = first + 4 * -math.log(3 / 4)  # the only positive counts five times, its place in the mean once
+    assert loss("multi_label", logits, sets, [5.0, 9.0]) == pytest.approx(weighted / 4, rel=1e-5)
+
+
+def test_soft_labels_of_sets_are_binary_and_times_t_squared():
+    own, given = np.array([[math.log(9), 0.0]], np.float32), np.array([[0.0, math.log(81)]], np.float32)
+    at = {"cross_entropy": -(math.log(3 / 4) + math.log(1 / 4)) / 2 + math.log(2), "mse": (math.log(9) ** 2 * 5) / 2}
+    at["cross_entropy"] = 4 * at["cross_entropy"] / 2  # T = 2: 3/4 and 1/2 against 1/2 and 9/10
+    entropy = 4 * (math.log(2) - 0.9 * math.log(0.9) - 0.1 * math.log(0.1)) / 2
+    at["kl"] = at["cross_entropy"] - entropy
+    kind, tensors = KINDS["multi_label"], (paddle.to_tensor(own), paddle.to_tensor(given))
+    for name, value in at.items():
+        found = kind.soft_label(name, *tensors, 1.0 if name == "mse" else 2.0, None, None)
+        assert float(found) == pytest.approx(value, rel=1e-5), name
+        assert name == "cross_entropy" or float(kind.soft_label(name, *tensors[:1] * 2, 2.0, None, None)) == 0
+
+
+def test_what_counts_of_sets_is_each_label_of_a_labelled_row():
+    """So the means of several processes are put together by their labels."""
+    labels, kind = paddle.to_tensor(np.array([[1, 0], NONE], np.float32)), KINDS["multi_label"]
+    assert kind.label_weights(labels, [5.0, 9.0]).tolist() == [[1, 1], [0, 0]]
+
+
 def test_squared_error_of_scores():
     scores = np.array([2.0, 5.0, np.nan], np.float32)
     assert loss("regression", [[1.0], [3.0], [9.0]], scores) == pytest.approx((1 + 4) / 2)
@@ -49,6 +81,8 @@ def test_squared_error_of_scores():
         ("classification", LOGITS, [IGNORED] * 3),
         ("token_classification", [LOGITS], [[IGNORED] * 3]),
         ("regression", [[1.0]], np.array([np.nan], np.float32)),
+        ("multi_label", LOGITS, np.array([NONE] * 3, np.float32)),
+        ("multi_label", LOGITS, np.array([[math.nan]] * 3, np.float32)),
     ],
 )
 def test_a_batch_without_labels_costs_nothing_and_gives_no_gradient(kind, output, labels):

@@ -53,6 +53,23 @@ def test_pairs_are_told_by_what_they_share():
     assert score("classification", "accuracy", pairs(300), pairs(200), ["no", "yes"])[0] > 0.95
 
 
+def test_sets_of_labels_have_a_model_each():
+    words, kind = ["red", "blue", "salt"], KINDS["multi_label"]
+
+    def sets(count):
+        made = []
+        for _ in range(count):
+            held = RNG.random(3) < [0.5, 0.3, 0.0]  # no row has the last one
+            text = " ".join(["a", "b", *(word for word, has in zip(words, held, strict=True) if has)])
+            made.append(Example(text, None, tuple(held.astype(int).tolist()), 0))
+        return made
+
+    train, test = sets(200), sets(100)
+    outputs, facts = train_floor(kind.floor(train, words), train, test)
+    scored = kind.scored(outputs, [row.label for row in test], words)
+    assert METRICS["micro_f1"](scored) == 1 and outputs[0].shape == (1, 3) and facts["params"] > 0
+
+
 def test_scores_are_ridge_regression():
     def scored(count):
         ups = RNG.integers(0, 6, count)

@@ -7,6 +7,13 @@ from paddle_ernie_tiny.kinds import KINDS
 from paddle_ernie_tiny.kinds.metrics import METRICS, Scored
 
 
+def test_of_sets_of_labels_each_is_told_by_itself_and_what_all_rows_have_or_none_is_a_constant():
+    states = np.array([[0.0, 1.0], [0.0, 2.0], [1.0, 0.0], [2.0, 0.0]])
+    gold = np.array([[1, 0, 1, 0], [1, 0, 1, 0], [0, 1, 1, 0], [0, 1, 1, 0]])
+    logits = KINDS["multi_label"].probe(states, gold, states, 4)
+    assert ((logits > 0) == gold).all() and np.isfinite(logits).all()
+
+
 @pytest.mark.parametrize(
     ("kind", "metric", "labels"),
     [("classification", "accuracy", ["a", "b", "c"]), ("token_classification", "entity_f1", ["O", "B-X", "I-X"])],
