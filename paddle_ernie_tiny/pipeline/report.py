@@ -66,11 +66,7 @@ def collect(root: Path) -> Values:
     baseline = _classifier(folder.baseline) if config["baseline"] is not None else None
     student = _classifier(stages[-1][0])
     measured = {"teacher": teacher, "student": student, "baseline": baseline}
-    answers = {
-        name: _kind_of(kind, model).of_arrays(model["arrays"], header["labels"])
-        for name, model in measured.items()
-        if model is not None
-    }
+    answers = {n: _kind_of(kind, m).of_arrays(m["arrays"], header["labels"]) for n, m in measured.items() if m}
     scored = ("params", "score", "score_unseen", "rows", "rows_unseen", "more_tests")
     seen = ("interval", "interval_unseen", "more_intervals", "breakdown", "worst")  # null: an earlier version measured
     parity = ("max_abs_diff", "label_agreement", "rows", "tolerance")
