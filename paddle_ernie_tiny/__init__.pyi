@@ -20,6 +20,8 @@ from .kinds import KINDS as KINDS
 from .kinds import Classification as Classification
 from .kinds import Entity as Entity
 from .kinds import Kind as Kind
+from .kinds import Labels as Labels
+from .kinds import MultiLabel as MultiLabel
 from .kinds import Prediction as Prediction
 from .kinds import Regression as Regression
 from .kinds import Row as Row

@@ -207,7 +207,7 @@ METRICS_OF_SETS = (
         _best_constant_each,
         partial(_sums_null, of_sums=_mean_f1, together=False),
     ),
-    _f1_metric("exact_match", _hits, _share, _most_frequent_set, _hits_null),
+    _f1_metric("subset_accuracy", _hits, _share, _most_frequent_set, _hits_null),
     Metric(
         "mean_average_precision",
         (KIND,),

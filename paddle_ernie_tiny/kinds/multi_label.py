@@ -61,7 +61,7 @@ class MultiLabel(Classification):
     Settings = MultiLabelSettings
     settings: MultiLabelSettings
     own_metrics = METRICS_OF_SETS
-    shown_metrics = ("micro_f1", "label_macro_f1", "exact_match", "mean_average_precision")
+    shown_metrics = ("micro_f1", "label_macro_f1", "subset_accuracy", "mean_average_precision")
     problem_type = "multi_label_classification"
     label_columns = True
     pipeline_options = ", top_k=None"
@@ -218,6 +218,25 @@ class MultiLabel(Classification):
         if loss == "kl":
             value = value - F.binary_cross_entropy_with_logits(given, targets)
         return value * temperature**2
+
+    def are_probabilities(self, values):
+        """Each by itself: they need not sum to 1."""
+        return bool((values >= 0).all() and (values <= 1).all())
+
+    def soft_logits(self, probabilities):
+        """Logits [labels] whose sigmoid a label's probability is."""
+        least = np.finfo(np.float32).tiny
+        return np.log(np.maximum(probabilities, least)) - np.log(np.maximum(1 - probabilities, least))
+
+    def soft_values(self, logits, labels):
+        """The probability of each label by its name."""
+        return {label: float(f"{p:.9g}") for label, p in zip(labels, sigmoid(logits))}  # noqa: B905 (Python 3.9)
+
+    def in_short(self, logits, labels):
+        """The share of rows that get each label, and how many labels a row gets on average."""
+        given = logits > self.cuts(len(labels))
+        shares = {label: float(given[:, place].mean()) for place, label in enumerate(labels)}
+        return {**shares, "labels per row": float(given.sum(-1).mean())}
 
     def probe(self, states, targets, test_states, labels):
         """A logistic regression for each label; one that all rows have, or none, is a constant."""

@@ -263,3 +263,18 @@ def test_what_preflight_says_of_the_labels():
     assert "only 6 of 200 rows have the label c" in found([(1, 1, 1)] * 6 + [(1, 1, 0)] * 194)["warning", "imbalance"]
     assert "every row has the label a" in found([(1, 1, 0)] * 50 + [(1, 0, 1)] * 50)["warning", "labels"]
     assert "check data.columns.label" in found([(0, 0, 0)] * 60 + [(1, 1, 1)] * 20)["warning", "labels"]
+
+
+def test_the_example_is_what_its_program_writes(project_root, monkeypatch):
+    monkeypatch.chdir(project_root)
+    monkeypatch.syspath_prepend(str(project_root / "examples"))
+    import topic_data
+
+    made = topic_data.topic_rows(topic_data.ROWS)
+    assert topic_data.FILE.read_text(encoding="utf-8") == topic_data.topic_table(made)
+    data = load_task_data(load_config(project_root / "examples" / "own_task" / "topics.yaml"))
+    assert data.labels == sorted(topic_data.TOPICS) and len(data.dev) == 64
+    words = {word: topic for topic, words in topic_data.TOPICS.items() for word in words}
+    for row in [*data.train, *data.dev]:
+        named = {topic for word, topic in words.items() if word in row.text}
+        assert {data.labels[i] for i in KIND.labels_of(row)} == named, "the rule holds of every row"

@@ -69,6 +69,16 @@ def test_a_regression_has_one_output_and_says_so(tmp_path):
     assert (config["problem_type"], config["id2label"]) == ("regression", {"0": "score"})
 
 
+def test_several_labels_per_row_are_said_and_read_again(tmp_path):
+    """Transformers' pipeline then gives each label a probability of its own, by the sigmoid."""
+    kind, config = KINDS["multi_label"], complete_config({"model_type": "bert", **SIZES}, "")
+    model = _new_model(config, SENTENCE_HEAD, LABELS, problem_type=kind.problem_type)
+    save_model(model, WordPieceTokenizer(WORDS), tmp_path / "model")
+    out = written(tmp_path / "model", tmp_path / "out")
+    assert json.loads((out / "config.json").read_text())["problem_type"] == "multi_label_classification"
+    assert read_leaving(tmp_path / "model").kind.name == read_leaving(out).kind.name == "multi_label"
+
+
 def test_byte_pairs_leave_with_their_ids_and_pairs(tmp_path):
     """RoBERTa's own tokenizer: one segment, two separators in a pair, a word that was added."""
     weights = byte_level_roberta(tmp_path / "model")

@@ -12,7 +12,7 @@ from paddle_ernie_tiny.kinds.uncertainty import against_chance, could_tell, diff
 
 KIND = KINDS["multi_label"]
 LABELS = ["art", "law", "war", "sea"]
-NAMES = ("micro_f1", "label_macro_f1", "exact_match", "mean_average_precision")
+NAMES = ("micro_f1", "label_macro_f1", "subset_accuracy", "mean_average_precision")
 
 
 def drawn(rows=300, seed=0, noise=1.0):
@@ -31,7 +31,7 @@ def reference(name, gold, logits):
     return {
         "micro_f1": lambda: sk.f1_score(gold, own, average="micro", zero_division=0),
         "label_macro_f1": lambda: sk.f1_score(gold, own, average="macro", zero_division=0),
-        "exact_match": lambda: sk.accuracy_score(gold, own),
+        "subset_accuracy": lambda: sk.accuracy_score(gold, own),
         "mean_average_precision": lambda: sk.average_precision_score(gold, logits, average="macro"),
     }[name]()
 
@@ -53,9 +53,9 @@ def test_by_hand():
     found = scored(gold, logits)  # right 2, given 3, gold 3
     assert METRICS["micro_f1"](found) == pytest.approx(4 / 6)
     assert METRICS["label_macro_f1"](found) == pytest.approx((2 / 3 + 1 + 0) / 3)
-    assert METRICS["exact_match"](found) == pytest.approx(1 / 3), "the empty set is right where no label is"
+    assert METRICS["subset_accuracy"](found) == pytest.approx(1 / 3), "the empty set is right where no label is"
     assert METRICS["mean_average_precision"](found) == 1.0
-    assert KIND.scores("exact_match", found) == {name: METRICS[name](found) for name in ("exact_match", *NAMES)}
+    assert KIND.scores("subset_accuracy", found) == {name: METRICS[name](found) for name in ("subset_accuracy", *NAMES)}
 
 
 @pytest.mark.filterwarnings("ignore:No positive class")
@@ -201,6 +201,17 @@ def test_a_file_of_predictions_gives_them_again():
     again = kind.of_arrays(kind.arrays(found), LABELS)
     for name in NAMES:
         assert METRICS[name](again) == METRICS[name](found)
+
+
+def test_soft_labels_of_files_are_probabilities_of_each_label_or_logits():
+    assert KIND.are_probabilities(np.array([0.9, 0.8, 0, 1.0])) and not KIND.are_probabilities(np.array([0.5, -0.1]))
+    np.testing.assert_allclose(KIND.soft_logits(np.array([0.75, 0.5])), [np.log(3), 0], atol=1e-12)
+    assert np.isfinite(KIND.soft_logits(np.array([0.0, 1.0])).astype(np.float32)).all()
+    logits = np.array([2.0, -1.0, 0.5, 0.0])
+    given = KIND.soft_values(logits, LABELS)
+    np.testing.assert_allclose(KIND.soft_logits(np.array([*given.values()])), logits, atol=1e-6)
+    found = KIND.in_short(np.array([[1.0, -1], [1.0, 1]]), LABELS[:2])
+    assert found == {"art": 1.0, "law": 0.5, "labels per row": 1.5}
 
 
 def test_the_table_of_errors():

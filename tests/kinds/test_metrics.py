@@ -22,6 +22,13 @@ def test_classification():
     assert compute("matthews", PREDICTED, GOLD) == pytest.approx((2 * 1 - 1 * 1) / math.sqrt(3 * 3 * 2 * 2))
 
 
+def test_no_two_kinds_bring_metrics_of_one_name():
+    names = [metric.name for kind in KINDS.values() for metric in kind.own_metrics]
+    assert len(set(names)) == len(names)
+    for kind in KINDS.values():
+        assert all(METRICS[metric.name] is metric for metric in kind.own_metrics)
+
+
 def test_correlation():
     assert compute("pearson", [1, 2, 3], [2, 4, 7]) == pytest.approx(5 / math.sqrt(2 * 38 / 3))
     assert compute("spearman", [1, 20, 300], [2, 4, 7]) == pytest.approx(1)
