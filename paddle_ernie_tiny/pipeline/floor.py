@@ -13,6 +13,8 @@ import numpy as np
 
 from ..distributed import is_main
 from ..errors import Finding
+from ..kinds.metrics import METRICS as METRICS_BY_NAME
+from ..kinds.metrics import metrics_of
 from ..kinds.ngrams import train_floor
 from ..kinds.scored import Scored
 from ..kinds.uncertainty import Chance, against_chance, could_tell, difference, enough_rows, interval
@@ -91,7 +93,7 @@ def _record(context: RunContext) -> StepRecord:
 def judged_teacher(context: RunContext, scored: Scored) -> dict[str, Any]:
     """A teacher's answers on the scored split against chance and against the floor, for its metrics.json."""
     chance = against_chance(context.metric, scored, interval(context.metric, scored))
-    values = {"chance": {**asdict(chance), "sentence": _of_chance(context.metric, chance, len(scored.outputs))}}
+    values = {"chance": {**asdict(chance), "sentence": _of_chance(context, chance, len(scored.outputs))}}
     if context.floor is None:
         return {**values, "against_floor": None}
     gain = difference(context.metric, scored, context.floor.scored)
@@ -111,8 +113,11 @@ def judged_teacher(context: RunContext, scored: Scored) -> dict[str, Any]:
     return {**values, "against_floor": {**against, "sentence": sentence}}
 
 
-def _of_chance(metric: str, chance: Chance, rows: int) -> str:
-    own = chance.interval
+def _of_chance(context: RunContext, chance: Chance, rows: int) -> str:
+    own, metric = chance.interval, context.metric
+    others = [name for name in metrics_of(context.data.kind.name) if not METRICS_BY_NAME[name].label_count]
+    others = [name for name in others if name != metric]
+    better = f"another metric may show it better ({', '.join(others)}), or " if others else ""
     digits = decimals([own.low, own.high])
     bounds = f"95 % interval {own.low:.{digits}f} to {own.high:.{digits}f}"
     what = f"the teacher scores {own.score:.{digits}f} ({metric}, {bounds}) on {rows} rows"
@@ -120,7 +125,7 @@ def _of_chance(metric: str, chance: Chance, rows: int) -> str:
     return {
         "above": f"{what}; {constant}",
         "constant": f"{what}, not beyond noise above chance: {constant}; the answers do depend on the text, so the run "
-        "goes on, but another metric may show it better (f1, macro_f1, matthews), or more training may help",
+        f"goes on, but {better}more training may help",
         "chance": f"{what}, no better than chance: {constant}, and the teacher's own answers, given to other rows, "
         f"score as much in {chance.p_value:.1%} of the cases",
         "unknown": f"{what}; {constant}; the split is too small or too lopsided to tell this teacher from chance, so "

@@ -68,6 +68,10 @@ def test_what_counts_of_sets_is_each_label_of_a_labelled_row():
     """So the means of several processes are put together by their labels."""
     labels, kind = paddle.to_tensor(np.array([[1, 0], NONE], np.float32)), KINDS["multi_label"]
     assert kind.label_weights(labels, [5.0, 9.0]).tolist() == [[1, 1], [0, 0]]
+    sets = np.array([[1, 0], NONE, [0, 1], [1, 1]], np.float32)
+    logits = np.random.default_rng(0).normal(size=(4, 2)).tolist()
+    halves = [loss("multi_label", logits[part], sets[part], [2.0, 3.0]) for part in (slice(2), slice(2, 4))]
+    assert loss("multi_label", logits, sets, [2.0, 3.0]) == pytest.approx((2 * halves[0] + 4 * halves[1]) / 6, rel=1e-5)
 
 
 def test_squared_error_of_scores():

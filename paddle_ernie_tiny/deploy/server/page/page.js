@@ -128,7 +128,7 @@ function card(model, values, milliseconds) {
   const made = element("article", element("h3", model.name), "card");
   if (row.entities) made.append(tagged(row));
   else if (row.score !== undefined) made.append(element("p", `${WORDS[language].score} ${row.score.toFixed(3)}`, "verdict"));
-  else if (row.labels) made.append(element("p", verdict(row.labels), "verdict"), bars(row.probabilities, row.labels));
+  else if (row.labels && row.probabilities) made.append(element("p", verdict(row.labels), "verdict"), bars(row.probabilities, row.labels));
   else if (row.probabilities) made.append(element("p", row.label, "verdict"), bars(row.probabilities, [row.label]));
   else made.append(element("p", answerOf(row), "verdict")); // of a kind that an extension brings
   const words = WORDS[language].latency(milliseconds.toFixed(1), values.latency_ms.toFixed(1));
