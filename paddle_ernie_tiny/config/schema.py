@@ -61,7 +61,7 @@ class TaskSettings(Section):
             raise ValueError(f"settings of {self.kind}: {error}") from None
         kind = self.configured_kind
         if self.class_weights is not None and not kind.has_labels:
-            raise ValueError(f"a {self.kind} task has no labels of its rows: leave class_weights out")
+            raise ValueError(f"a {self.kind} task has no labels to weight: leave class_weights out")
         if self.class_weights is not None and kind.class_weights_remedy:
             raise ValueError(f"a {self.kind} task has no class_weights: {kind.class_weights_remedy}")
         self.long_text = self.long_text or kind.long_texts[0]

@@ -91,7 +91,7 @@ def test_given_weights_are_by_name_and_others_are_one(tmp_path):
 
 
 def test_a_regression_has_no_class_weights(tmp_path):
-    with pytest.raises(InputError, match="has scores, not labels: leave class_weights out"):
+    with pytest.raises(InputError, match="a regression task has no labels to weight: leave class_weights out"):
         config(tmp_path, {"kind": "regression", "class_weights": "balanced"})
 
 
