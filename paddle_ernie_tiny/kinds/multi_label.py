@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from dataclasses import dataclass
-from typing import Literal, Union
+from typing import Literal
 
 import numpy as np
 
@@ -38,8 +38,8 @@ class MultiLabelSettings:
     """
 
     separator: str = ","
-    positive_weights: Union[Literal["balanced"], dict[str, float], None] = None  # noqa: UP007 (Python 3.9)
-    thresholds: Union[Literal["one", "each"], float, list[float]] = "one"  # noqa: UP007
+    positive_weights: Literal["balanced"] | dict[str, float] | None = None
+    thresholds: Literal["one", "each"] | float | list[float] = "one"
 
     def __post_init__(self) -> None:
         if len(self.separator) != 1 or self.separator in '["':
