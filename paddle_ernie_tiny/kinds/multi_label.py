@@ -31,7 +31,9 @@ class Labels:
 
 @dataclass(frozen=True)
 class MultiLabelSettings:
-    """separator: between the label names of a cell. positive_weights: of the rows that have a label against those that
+    """`task.settings` of the kind; the bundle's have the thresholds that were found.
+
+    separator: between the label names of a cell. positive_weights: of the rows that have a label against those that
     have not, in the task's own loss; "balanced": rows without / rows with it. thresholds: a label is given if its
     probability is above; "one": the best for all by micro F1 on dev; "each": each label's own, by its F1; or as given,
     one number or one for each label in their order.
