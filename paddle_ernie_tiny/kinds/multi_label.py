@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -221,21 +222,21 @@ class MultiLabel(Classification):
             value = value - F.binary_cross_entropy_with_logits(given, targets)
         return value * temperature**2
 
-    def are_probabilities(self, values):
-        """Each by itself: they need not sum to 1."""
+    def are_probabilities(self, values: np.ndarray) -> bool:
+        """Are a row's soft labels [labels] probabilities? Each by itself: they need not sum to 1."""
         return bool((values >= 0).all() and (values <= 1).all())
 
-    def soft_logits(self, probabilities):
+    def soft_logits(self, probabilities: np.ndarray) -> np.ndarray:
         """Logits [labels] whose sigmoid a label's probability is."""
         least = np.finfo(np.float32).tiny
         return np.log(np.maximum(probabilities, least)) - np.log(np.maximum(1 - probabilities, least))
 
-    def soft_values(self, logits, labels):
-        """The probability of each label by its name."""
+    def soft_values(self, logits: np.ndarray, labels: Sequence[str]) -> dict[str, float]:
+        """The probability of each label by its name, of a row's logits [labels]."""
         return {label: float(f"{p:.9g}") for label, p in zip(labels, sigmoid(logits))}  # noqa: B905 (Python 3.9)
 
-    def in_short(self, logits, labels):
-        """The share of rows that get each label, and how many labels a row gets on average."""
+    def in_short(self, logits: np.ndarray, labels: Sequence[str]) -> dict[str, float]:
+        """The share of rows that get each label, and how many a row gets on average, of logits [rows, labels]."""
         given = logits > self.cuts(len(labels))
         shares = {label: float(given[:, place].mean()) for place, label in enumerate(labels)}
         return {**shares, "labels per row": float(given.sum(-1).mean())}
