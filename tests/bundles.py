@@ -14,6 +14,7 @@ KINDS = {
     "pairs": {"labels": ["different", "same"], "task_type": "pair_classification"},
     "regression": {"labels": ["score"], "task_type": "pair_regression"},
     "tags": {"labels": ["O", "B-PER", "I-PER", "B-LOC", "I-LOC"], "task_type": "token_classification"},
+    "reading": {"labels": ["start", "end"], "task_type": "pair_reading"},
 }
 
 # made only where a test asks for them
@@ -155,4 +156,4 @@ def bundles_in(folder: Path) -> dict[str, Path]:
         folder.mkdir(parents=True)
         make_bundles(folder)
         (folder / "made").touch()
-    return {name: folder / name for name in ("classification", "pairs", "regression", "tags")}
+    return {name: folder / name for name in KINDS}

@@ -66,7 +66,12 @@ class TaskSettings(Section):
             raise ValueError(f"a {self.kind} task has no class_weights: {kind.class_weights_remedy}")
         self.long_text = self.long_text or kind.long_texts[0]
         if self.long_text not in kind.long_texts:
-            raise ValueError(f"every word of a {self.kind} task has a tag: leave long_text out")
+            why = (
+                f"every word of a {self.kind} task has a tag"
+                if kind.units
+                else f"a {self.kind} task reads all of a text"
+            )
+            raise ValueError(f"{why}: leave long_text out")
         self.metric = self.metric or metrics_of(self.kind)[0]
         kind.check_labels(self.labels, self.metric)
         return self

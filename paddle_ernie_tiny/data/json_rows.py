@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,9 @@ from ..errors import InputError, Problems
 from .decoding import Lines, first_text
 
 _REMEDY = "write one JSON object per line, or one array of objects"
+# how a file of reading comprehension begins: one object over any number of lines
+_DOCUMENT = re.compile(r'\s*\{\s*(?:"\w+"\s*:\s*(?:"[^"]*"|[\d.]+)\s*,\s*)*"data"\s*:\s*\[\s*\{')
+_BEGIN_LINES, _BEGIN_CHARACTERS = 20, 2000
 _MOST_LINES = 1000  # an object over more lines than that is an unclosed brace
 _BLANKS = re.compile(r"[ \t\n\r]*")
 _BLANKS_AND_COMMAS = re.compile(r"[ \t\n\r,]*")
@@ -20,12 +24,69 @@ _BLANKS_AND_COMMAS = re.compile(r"[ \t\n\r,]*")
 def json_rows(path: Path, lines: Lines, problems: Problems) -> Iterator[tuple[int, dict]]:
     """One object per line, or objects one after another: several on a line, or one over several lines; or one array.
 
-    Gives (line, object), of an array (number of the item from 1, object). What is no object is a problem, and so is a
+    Gives (line, object), of an array (number of the item from 1, object), of a document of reading comprehension its
+    questions (their number from 1). What is no object is a problem, and so is a
     key that is given twice.
     """
-    first, lines = first_text(lines)
-    is_array = first.lstrip().startswith("[")
-    return _objects(path, _inside_array(path, lines) if is_array else lines, problems, is_array)
+    begin, text, number = list[tuple[int, str]](), "", 0
+    for line in lines:
+        begin, text = [*begin, line], text + line[1][:_BEGIN_CHARACTERS]
+        open_ended = text.lstrip()[:1] == "{" and text.rstrip()[-1:] in ("{", "[", ",", ":")
+        if _DOCUMENT.match(text) or (text.strip() and not open_ended) or len(begin) > _BEGIN_LINES:
+            break
+    lines = chain(begin, lines)
+    if _DOCUMENT.match(text):
+        found: Iterable[tuple[int, dict]] = [(1, _document(path, lines))]
+    else:
+        first, lines = first_text(lines)
+        is_array = first.lstrip().startswith("[")
+        found = _objects(path, _inside_array(path, lines) if is_array else lines, problems, is_array)
+    for place, value in found:
+        for row in questions_of(value):
+            number += 1
+            yield (number if "qas" in value or "data" in value or "paragraphs" in value else place), row
+
+
+def questions_of(value: dict) -> Iterator[dict]:
+    """The questions of a document of reading comprehension, of one of its articles or paragraphs, as flat rows.
+
+    SQuAD's form, which CMRC2018, DRCD and DuReader-robust share, and CMRC2018's first one (`context_text`). A row has
+    `id`, `question`, `context` and, where they are given, `answers`; for one that is_impossible those are the empty
+    lists of `datasets`. An object that is none of these comes as it is.
+    """
+    articles = value.get("data") if isinstance(value.get("data"), list) else None
+    parts = value["paragraphs"] if isinstance(value.get("paragraphs"), list) else articles
+    if parts and all(isinstance(part, dict) and part.keys() & {"paragraphs", "qas"} for part in parts):
+        for part in parts:
+            yield from questions_of(part)
+    elif isinstance(value.get("qas"), list):
+        for asked in value["qas"]:
+            asked = asked if isinstance(asked, dict) else {}
+            row = {
+                "id": asked.get("id", asked.get("query_id")),
+                "context": value.get("context", value.get("context_text")),
+            }
+            row["question"] = asked.get("question", asked.get("query_text"))
+            yield _possible({**row, **{key: asked[key] for key in ("answers", "is_impossible") if key in asked}})
+    else:
+        yield _possible(value)
+
+
+def _possible(row: dict) -> dict:
+    if row.get("is_impossible") is not True:
+        return row
+    contradiction = {"is_impossible": True, "answers": row.get("answers")}  # which is refused as no answer
+    return {**row, "answers": contradiction if row.get("answers") else {"text": [], "answer_start": []}}
+
+
+def _document(path: Path, lines: Iterable[tuple[int, str]]) -> dict:
+    """A whole file that is one object. Raises InputError."""
+    try:
+        return json.loads("".join(text for _, text in lines), object_pairs_hook=_fields)
+    except (ValueError, RecursionError) as error:
+        where = f"{path}:{error.lineno}" if isinstance(error, json.JSONDecodeError) else str(path)
+        what = "nested too deeply" if isinstance(error, RecursionError) else str(error).partition(":")[0]
+        raise InputError(f"not JSON: {what}", where, "restore the file; it begins as one object with data") from None
 
 
 def _inside_array(path: Path, lines: Lines) -> Lines:

@@ -69,7 +69,12 @@ def load_task_data(config: RunConfig) -> TaskData:
     if data.source == "files":
         labels, splits = read_files(kind, paths, table, labels, problems)
     else:
-        read = {n: kind.read_dataset(data.dataset or "", split, table, data.subset) for n, split in paths.items()}
+        read = {
+            name: kind.read_dataset(
+                data.dataset or "", split, table, data.subset, Problems(table.max_bad_rows, problems.notes)
+            )
+            for name, split in paths.items()
+        }
         splits, labels = {name: rows for name, (rows, _) in read.items()}, labels or read["train"][1]
     if kind.has_labels and len(labels) < 2:
         raise InputError(f"only one label: {labels}", "data.train", f"a {kind.name} task needs at least two")

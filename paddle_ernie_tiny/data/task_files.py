@@ -51,14 +51,16 @@ def _found_columns(config: RunConfig, given: dict[str, Any], problems: Problems)
         known["label"] = next((name for name in LABEL_NAMES if name in fields), known["label"])
     by_name = data.header is not False and bool(known) and set(known.values()) <= set(fields)
     found = known if by_name else {}
-    if source.named and not by_name:
-        for key, usual in (("text", TEXT_NAMES), ("label", LABEL_NAMES)):
+    usual_columns = config.task.configured_kind.usual_columns
+    if (source.named or usual_columns) and not by_name:
+        for key, usual in {"text": TEXT_NAMES, "label": LABEL_NAMES, **usual_columns}.items():
             if key not in given and (name := next((name for name in usual if name in fields), None)):
                 found[key] = name
     if found:
         said = ", ".join(f"{key} {name}" for key, name in found.items())
         problems.note("note", f"columns, which are not configured: {said}", str(first))
-    by_place = {"text": 0, "text_b": 1, "label": 2} if "text_b" in known and not found else {"text": 0, "label": 1}
+    pair = ("text_b" in known and not found) or "text_b" in usual_columns
+    by_place = {"text": 0, "text_b": 1, "label": 2} if pair else {"text": 0, "label": 1}
     return {**by_place, **found, **given}
 
 

@@ -114,6 +114,8 @@ class Manifest:
             raise ValueError(f"{outputs}, but {len(self.labels)} labels are named")
         if self.pair and not kind.may_pair:
             raise ValueError(f"task_type: a row of {kind.name} is one text")
+        if kind.needs_pair and not self.pair:
+            raise ValueError(f"task_type: a row of {kind.name} is two texts")
         if (self.precision == "int8") != (self.quantization is not None):
             raise ValueError(f"precision is {self.precision}, but quantization is {self.quantization!r:.40}")
         if bool(kind.units) != (self.unit is not None):

@@ -134,7 +134,7 @@ def export(
     config = read_model_config(folder)
     labels = _labels(folder, config, labels)
     head = (config.get("architectures") or [""])[0]
-    kind = kind_of_model(config, head, len(labels))
+    kind = kind_of_model(config, head, labels)
     if kind is None:
         heads = ", ".join(dict.fromkeys(kind.head for kind in KINDS.values()))
         what = f"a model of class {head or 'unknown'} with {len(labels)} labels is no classifier that is exported"
@@ -143,6 +143,8 @@ def export(
     texts, texts_b = read_texts(Path(rows), text, text_b)
     unit = kind.unit(texts)
     pair = texts_b is not None
+    if kind.needs_pair and not pair:
+        raise InputError(f"a row of {kind.name} is two texts", str(rows), "give both, with a tab between them")
     check_room(config, {"--max-length": max_length_tokens}, pair, folder, read_tokenizer(folder).segments)
     return export_bundle(
         ExportRequest(

@@ -42,7 +42,9 @@ def main(folder: str, rows_file: str, answers_file: str) -> None:
             inputs = tokenizer(*texts, truncation=True, padding=True, return_tensors="pt")
             with torch.no_grad():
                 given = model(**inputs)
-            outputs = given.logits if hasattr(given, "logits") else given.last_hidden_state
+            outputs = given.logits if hasattr(given, "logits") else given.get("last_hidden_state")
+            if outputs is None:  # of a reader
+                outputs = torch.stack([given.start_logits, given.end_logits], dim=-1)
             for place, row in enumerate(batch):
                 real = inputs["attention_mask"][place].bool()
                 output = outputs[place][real] if outputs.ndim == 3 else outputs[place][None]

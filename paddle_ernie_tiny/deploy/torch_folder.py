@@ -16,6 +16,8 @@ from ..kinds import Kind
 from ..models.architectures import (
     FAMILIES,
     MASKED_LM,
+    READING_HEAD,
+    READING_LABELS,
     SENTENCE_HEAD,
     TOKEN_HEAD,
     expected_shapes,
@@ -53,6 +55,11 @@ class Leaving:
         return self.config["model_type"]
 
     @property
+    def reads(self) -> bool:
+        """Is it a reader, which transformers has a class for?"""
+        return self.head == TOKEN_HEAD and self.labels == READING_LABELS
+
+    @property
     def parameters(self) -> int:
         """Number of weights of transformers' class."""
         return sum(math.prod(shape) for shape in expected_shapes(self.config, self.head, len(self.labels)).values())
@@ -75,7 +82,7 @@ def read_leaving(folder: Path) -> Leaving:
         such = FAMILIES[config["model_type"]].classes + SENTENCE_HEAD
         raise InputError(what, str(folder), f"name its class there, such as {such}")
     labels = (label_names(config, str(folder), head_outputs(folder) or 2) or []) if head else []
-    kind = kind_of_model(config, head, len(labels)) if head else None
+    kind = kind_of_model(config, head, labels) if head else None
     if head and kind is None:
         what = f"{name} with {len(labels)} labels is no kind of task here"
         raise InputError(what, str(folder), "give a model of a task in `task.kind`")
@@ -102,7 +109,8 @@ def torch_weights(model: Leaving) -> dict[str, np.ndarray]:
     pooler = {name for name in given if name.startswith(_POOLER)}
     wanted = wanted - pooler if model.head == TOKEN_HEAD else wanted | pooler if not model.head else wanted
     weights = {name: value for name, value in given.items() if name in wanted}
-    return in_torch_terms(weights, lambda v: np.ascontiguousarray(v.T), f"{model.family}." if model.head else "")
+    named = in_torch_terms(weights, lambda v: np.ascontiguousarray(v.T), f"{model.family}." if model.head else "")
+    return {name.replace("classifier.", "qa_outputs."): v for name, v in named.items()} if model.reads else named
 
 
 def write_torch_folder(model: Leaving, folder: Path, max_length_tokens: int) -> None:
@@ -111,6 +119,8 @@ def write_torch_folder(model: Leaving, folder: Path, max_length_tokens: int) -> 
     max_length_tokens: where transformers cuts a row if it is told to truncate.
     """
     config = torch_config(model.config, model.head, str(model.folder))
+    if model.reads:
+        config["architectures"] = [name.replace(TOKEN_HEAD, READING_HEAD) for name in config["architectures"]]
     if model.kind is not None:
         config["id2label"] = {str(place): label for place, label in enumerate(model.labels)}
         config["label2id"] = {label: place for place, label in enumerate(model.labels)}

@@ -111,10 +111,12 @@ def stage_objective(
             remedy = f"take the stage out ({', '.join(labels)} alone learns from soft and hard labels)"
         remedy += ", or start from a model with the teacher's vocabulary"
         raise InputError(what, f"stages[{index}] ({stage.name})", remedy)
-    if not shared_vocabulary and config.task.long_text == "windows" and not config.task.configured_kind.by_token:
+    kind = config.task.configured_kind
+    other = "use head_tail, or " if "head_tail" in kind.long_texts else "use "
+    if not shared_vocabulary and config.task.long_text == "windows" and not kind.units:
         what = f"{config.student.init.folder} cuts a text into other windows than the teacher, which has other tokens"
-        raise InputError(what, "task.long_text (windows)", "use head_tail, or a student with the teacher's vocabulary")
-    objective = Objective(settings, student, teacher, config.task.configured_kind, wanted, class_weights)
+        raise InputError(what, "task.long_text (windows)", f"{other}a student with the teacher's vocabulary")
+    objective = Objective(settings, student, teacher, kind, wanted, class_weights)
     if not objective.terms and label_terms is None:
         what = f"every term has weight 0, so the stage {stage.name} learns nothing"
         remedy = "give at least one of its terms a weight above 0, or take the stage out"

@@ -7,14 +7,16 @@ from .kind import LONG_TEXTS, Kind, Row, Window
 from .learning import SCORE
 from .metrics import METRICS
 from .multi_label import Labels, MultiLabel
+from .reading import Answer, Reading, ReadingAnswer
 from .regression import Regression, Score
 from .token_classification import Entities, Entity, TokenClassification
 
 KINDS: dict[str, Kind] = {
-    kind.name: kind for kind in (Classification(), Regression(), TokenClassification(), MultiLabel())
+    kind.name: kind for kind in (Classification(), Regression(), TokenClassification(), MultiLabel(), Reading())
 }
 METRICS.update({metric.name: metric for kind in KINDS.values() for metric in kind.own_metrics})
 
 __all__ = [
-    *("KINDS", "LONG_TEXTS", "SCORE", "Entities", "Entity", "Kind", "Labels", "Prediction", "Row", "Score", "Window"),
+    *("KINDS", "LONG_TEXTS", "SCORE", "Answer", "Entities", "Entity", "Kind", "Labels", "Prediction", "ReadingAnswer"),
+    *("Row", "Score", "Window"),
 ]

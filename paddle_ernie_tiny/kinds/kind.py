@@ -45,6 +45,7 @@ class Kind(Learning):
     description: ClassVar[str]  # for help texts: what a row's label is
     head: ClassVar[str] = "ForSequenceClassification"  # PaddleNLP's name of the model with this head
     may_pair: ClassVar[bool] = True  # may a row be two texts?
+    needs_pair: ClassVar[bool] = False  # has it to be?
     augmenter: ClassVar[str] = "words"  # a row of augmentation.augmenters.AUGMENTERS
     unit_name: ClassVar[str] = "rows"  # what has a label
     pipeline_tag: ClassVar[str] = "text-classification"  # the hub's name of such a task
@@ -55,6 +56,7 @@ class Kind(Learning):
     graphs: ClassVar[tuple[str, ...]] = ("served", "plain")  # it can be exported as; "served": for one token alone
     unread: ClassVar[tuple[str, ...]] = ()  # parts of an encoder that its head does not read
     long_texts: ClassVar[tuple[str, ...]] = LONG_TEXTS  # what may become of a text that is too long; first the default
+    usual_columns: ClassVar[dict[str, tuple[str, ...]]] = {}  # names of columns that no configuration has to give
     no_label: ClassVar[dict[str, Any]] = {"label": None}  # the fields of an example that take its label away
 
     # --- labels and rows -------------------------------------------------------------------------------------------
@@ -111,8 +113,13 @@ class Kind(Learning):
         how = names, require_label, problems, reading
         return read_examples(files, table, lambda name: self.parse_label(name, labels), *how)
 
-    def read_dataset(self, name: str, split: str, table: TableFormat, subset: str | None) -> tuple[Examples, list[str]]:
-        """One split of a data set of `paddlenlp.datasets`, and its label names. Raises InputError(s)."""
+    def read_dataset(
+        self, name: str, split: str, table: TableFormat, subset: str | None, problems: Problems | None = None
+    ) -> tuple[Examples, list[str]]:
+        """One split of a data set of `paddlenlp.datasets`, and its label names. Raises InputError(s).
+
+        problems: takes what is to be said of it.
+        """
         from ..data.readers import read_paddlenlp
 
         names = None if self.has_labels else list(self.outputs)
@@ -193,6 +200,12 @@ class Kind(Learning):
             found.append(Finding("warning", "labels", what, "data.train", "add rows, or merge labels"))
         return found
 
+    def token_findings(
+        self, tokenizer: TextTokenizer, examples: Examples, max_length: int, where: str
+    ) -> list[Finding]:
+        """What preflight says of rows as token ids, beside their lengths."""
+        return []
+
     # --- raw text --------------------------------------------------------------------------------------------------
 
     def unit(self, rows: Examples | Texts) -> str | None:
@@ -255,6 +268,10 @@ class Kind(Learning):
         if len(parts) == 1:
             return parts[0]
         return np.concatenate(parts) if self.by_token else np.mean(parts, axis=0)
+
+    def whole_gold(self, parts: Sequence[Any]) -> Any:
+        """What is right for a row, from what its windows have of it, in order."""
+        return np.concatenate(parts) if self.by_token else parts[0]
 
     def states(self, hidden: np.ndarray, places: np.ndarray | None) -> np.ndarray:
         """The states that a row's answers are made from, [answers, hidden], in its last layer [length, hidden]."""

@@ -46,6 +46,7 @@ class Learning:
     shown_metrics: ClassVar[tuple[str, ...]] = ()  # what is usually read beside the task's own metric
     problem_type: ClassVar[str | None] = None  # what both libraries call it in a model's configuration
     class_weights_remedy: ClassVar[str] = ""  # what to set in place of task.class_weights, of a kind that takes none
+    no_probe: ClassVar[str] = ""  # why no linear model on frozen states is scored; "": one is
     text_rows: ClassVar[bool]
     settings: Any = NoSettings()
 

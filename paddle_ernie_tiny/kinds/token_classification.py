@@ -77,7 +77,7 @@ class TokenClassification(Kind):
 
         return read_token_examples(files, table, labels, problems)
 
-    def read_dataset(self, name, split, table, subset):
+    def read_dataset(self, name, split, table, subset, problems=None):
         from ..data.token_rows import read_paddlenlp_tokens
 
         return read_paddlenlp_tokens(name, split, table, subset)

@@ -19,10 +19,12 @@ from ..text_rule import is_blank, refused_character
 
 MASKED_LM = "ForMaskedLM"
 SENTENCE_HEAD, TOKEN_HEAD = "ForSequenceClassification", "ForTokenClassification"
+READING_HEAD, READING_LABELS = "ForQuestionAnswering", ["start", "end"]  # the token head with two outputs
 
 _SEVERAL = "multi_label_classification"  # problem_type of a model that gives a row several labels
 
-_OLDER_NAMES = ((".gamma", ".weight"), (".beta", ".bias"))  # of files that were converted from TensorFlow
+# of files that were converted from TensorFlow; and of PyTorch's readers, whose head PaddleNLP calls as the others
+_OLDER_NAMES = ((".gamma", ".weight"), (".beta", ".bias"), ("qa_outputs.", "classifier."))
 # Parts of names in PyTorch, and in PaddleNLP; each that fits is replaced, one after another, in either direction.
 _NAMES = (
     ("encoder.layer.", "encoder.layers."),
@@ -98,7 +100,7 @@ def family_of(architectures: list[str] | None) -> str | None:
 
 
 def complete_config(config: dict[str, Any], where: str) -> dict[str, Any]:
-    """A configuration with the defaults of its family, which is set as `model_type`.
+    """A configuration with the defaults of its family, which is set as `model_type`; a reader's with the token head.
 
     Raises InputError for a family that is not in the table, or a property that would change the model's answers and
     that PaddleNLP's class does not have.
@@ -110,6 +112,9 @@ def complete_config(config: dict[str, Any], where: str) -> dict[str, Any]:
     if not isinstance(family, str) or family not in FAMILIES:
         raise InputError(f"model type {family!r} is not supported", where, f"use one of: {', '.join(FAMILIES)}")
     given = {key: value for key, value in config.items() if value is not None}
+    if classes and READING_HEAD in classes[0]:
+        given["architectures"] = [classes[0].replace(READING_HEAD, TOKEN_HEAD), *classes[1:]]
+        given |= {"id2label": dict(enumerate(READING_LABELS)), "label2id": None, "num_labels": 2}
     config = {**_DEFAULTS, **FAMILIES[family].defaults, **given, "model_type": family}
     for key, plain in _REFUSED.items():
         if config.get(key, plain) != plain:
@@ -171,10 +176,15 @@ def label_names(config: dict[str, Any], where: str, outputs: int = 2) -> list[st
     return default_labels(count)
 
 
-def kind_of_model(config: dict[str, Any], head: str, labels: int) -> Kind | None:
-    """The kind of task of a model with this head, by the end of its class's name, and so many labels; None: none."""
-    fitting = (kind for kind in KINDS.values() if kind.head in head and kind.has_labels == (labels > 1))
-    return next((kind for kind in fitting if is_of_kind(config, kind)), None)
+def kind_of_model(config: dict[str, Any], head: str, labels: list[str]) -> Kind | None:
+    """The kind of task of a model with this head, by the end of its class's name, and these labels; None: none.
+
+    What a kind without labels calls its outputs (start and end) says that they are no labels; one output is a score.
+    """
+    fitting = [kind for kind in KINDS.values() if kind.head in head and is_of_kind(config, kind)]
+    own = [kind for kind in fitting if not kind.has_labels and len(kind.outputs) == len(labels)]
+    own = [kind for kind in own if len(labels) == 1 or list(kind.outputs) == labels]
+    return next(iter([*own, *(kind for kind in fitting if kind.has_labels and len(labels) > 1)]), None)
 
 
 def is_of_kind(config: dict[str, Any], kind: Kind) -> bool:

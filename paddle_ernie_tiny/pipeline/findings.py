@@ -159,6 +159,7 @@ def _split_tokens(context: RunContext, split: str, side: Side = "teacher") -> li
     data, rows, limit = context.data, context.data.splits[split], context.config.task.max_length_tokens
     sample = _sample_of(context, rows)
     unknown: list[Finding] = []
+    told: list[Finding] = []  # by the kind of task
     if context.teacher_source is None:
         lengths, unit = [characters(example) for example in sample], "characters (the tokenizer is not made yet)"
     else:
@@ -167,6 +168,7 @@ def _split_tokens(context: RunContext, split: str, side: Side = "teacher") -> li
         encoded, _ = data.kind.tokenize(tokenizer, [example.text for example in sample], pairs, 1 << 30)
         unit = "tokens" if context.shares_vocabulary else f"tokens of the {side}"
         lengths = [len(ids) for ids in encoded.input_ids]
+        told = data.kind.token_findings(tokenizer, sample, limit, f"data.{split}")
         ids = np.concatenate(encoded.input_ids)
         unknown = vocabulary_findings(tokenizer, ids, sum(map(characters, sample)), f"data.{split}", side)
     cut = np.mean(np.array(lengths) > limit)
@@ -182,7 +184,7 @@ def _split_tokens(context: RunContext, split: str, side: Side = "teacher") -> li
     elif cut:
         what += "; their middle is left out" if reading == "head_tail" else "; they are cut at their end"
     warns, remedy = bool(cut > 0.2 and reading == "truncate"), "raise task.max_length_tokens, or set task.long_text"
-    return [found("lengths", what, f"data.{split}", warns, remedy), *unknown]
+    return [found("lengths", what, f"data.{split}", warns, remedy), *told, *unknown]
 
 
 def _sample_of(context: RunContext, rows: Sequence[Any]) -> list[Any]:

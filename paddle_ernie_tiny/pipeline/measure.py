@@ -113,6 +113,8 @@ def linear_probe(context: RunContext, final: Path, batch_size: int) -> dict[str,
     from sklearn.preprocessing import StandardScaler
 
     data, model = context.data, context.load_classifier(final)
+    if data.kind.no_probe:
+        return {"score": None, "reason": data.kind.no_probe}
     train, pad_id = context.rows("train", "student"), context.tokenizers["student"].pad_id
     subset = train.take(np.random.default_rng(context.config.seed).permutation(len(train))[:PROBE_TRAIN_ROWS])
     fitted, tested = (

@@ -75,7 +75,7 @@ def preflight(config: RunConfig, say: Callable[[str], None] = print) -> dict[str
     first = next(iter(contexts.values()))
     rows = ", ".join(f"{len(examples)} {name}" for name, examples in data.splits.items())
     more = f" and {len(data.labels) - 20} more" if len(data.labels) > 20 else ""
-    labels = f"labels {', '.join(data.labels[:20])}{more}" if data.kind.has_labels else "scores"
+    labels = f"labels {', '.join(data.labels[:20])}{more}" if data.kind.has_labels else _outputs(data)
     say(f"preflight: task {config.task.name!r} ({data.kind.name}), {rows} rows, {labels}")
     common = model_findings(first) + data_findings(first) + corpus_findings(first) + signals_findings(contexts)
     common += floor_findings(contexts, say)
@@ -87,6 +87,10 @@ def preflight(config: RunConfig, say: Callable[[str], None] = print) -> dict[str
         for finding in own:
             say(f"preflight{f' of {name}' if name else ''}: {finding}")
     return contexts
+
+
+def _outputs(data: TaskData) -> str:
+    return "scores" if len(data.labels) == 1 else f"outputs {' and '.join(data.labels[:2])}"
 
 
 def _check_precision(config: RunConfig) -> None:
@@ -147,7 +151,11 @@ def _labels_remedy(own: list[str], labels: list[str]) -> str:
 
 
 def _check_augmentation(config: RunConfig, source: Path | None) -> None:
-    if config.task.configured_kind.augmenter != "words" or config.augmentation is None:
+    kind = config.task.configured_kind
+    if config.augmentation is not None and not kind.augmenter:
+        what = f"there is no augmentation of {kind.name} rows: other words would move the answers"
+        raise InputError(what, "augmentation", "leave it out")
+    if kind.augmenter != "words" or config.augmentation is None:
         return
     vectors = config.augmentation.word_vectors
     if vectors is not None and not Path(vectors).is_file():

@@ -230,7 +230,7 @@ def _fidelities(student: Values, baseline: Values | None, teacher: Values, kind:
             sides = (model, ours["logits"][own][chosen]), (teacher, given["logits"][theirs][chosen])
             logits = (_kind_of(kind, measured).compared(logits) for measured, logits in sides)
             rows = {"rows": int(chosen.sum()), "rows_are_unseen": bool(unseen.any())}
-            values[name] = {**kind.fidelity(*logits), **rows}
+            values[name] = {**rows, **kind.fidelity(*logits)}
     if baseline is not None and values["baseline"]["agreement"] is not None:
         own, other = (1 - values[name]["agreement"] for name in ("student", "baseline"))
         values["disagreement_ratio"] = own / other if other else None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from operator import itemgetter
 from typing import Any
 
 import numpy as np
@@ -28,7 +27,7 @@ def predict(
     """`predict_outputs` of labelled rows, with what is right. `labels` are the label names."""
     assert rows.gold is not None, "only labelled rows are scored"
     outputs = predict_outputs(model, kind, rows, pad_id, batch_size, states)
-    gold = by_row(rows.rows, rows.gold, np.concatenate if kind.by_token else itemgetter(0))
+    gold = by_row(rows.rows, rows.gold, kind.whole_gold)
     return kind.scored(outputs, gold, labels, rows.row_groups)
 
 

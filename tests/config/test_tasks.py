@@ -47,9 +47,20 @@ def test_paddlenlp_s_builder_gives_what_the_table_says(project_root, name, tmp_p
     elif data.kind.name == "token_classification":
         tags = {data.labels[tag] for row in data.train for tag in row.tags}
         assert tags == {"O", "B-PER", "I-PER", "B-LOC", "I-LOC", "B-ORG", "I-ORG"}
+    elif data.kind.name == "reading":
+        assert data.labels == ["start", "end"] and any("corrected" in note.what for note in data.notes)
+        assert all(row.text_b.startswith(row.answers[0][0], row.answers[0][1]) for row in data.train)
     else:
         first = [data.labels[row.label] for row in data.train[: len(data.labels)]]
         assert first == config.task.labels, "ids stand for the names in the table's order"
+
+
+def test_squad_s_second_version_has_unanswerable_questions(project_root, tmp_path, monkeypatch):
+    install("squad", monkeypatch, tmp_path)
+    overrides = ["data.source=paddlenlp", "data.train=train_v2", "data.dev=dev_v2"]
+    data = load_task_data(load_config(project_root / "configs" / "squad.yaml", overrides))
+    assert data.kind.settings.language == "en" and data.kind.settings.max_answer_tokens == 30
+    assert [row.answers == () for row in data.train[:6]] == [False, False, True] * 2
 
 
 def test_csl_s_keywords_are_joined(project_root, tmp_path, monkeypatch):

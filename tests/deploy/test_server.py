@@ -25,7 +25,7 @@ def test_answers_are_those_of_the_command_predict(one_model, bundles):
     assert one_model.ask(body={"text": TEXT}).json()["results"] == [predicted]
 
 
-@pytest.mark.parametrize("name", ["classification", "tags", "pairs", "regression"])
+@pytest.mark.parametrize("name", ["classification", "tags", "pairs", "regression", "reading"])
 def test_one_row_and_many_of_every_kind(server, bundles, name):
     predictor = Predictor(bundles[name])
     other = OTHER if predictor.manifest.pair else None

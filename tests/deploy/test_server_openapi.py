@@ -39,6 +39,7 @@ def test_a_result_has_the_fields_of_its_kind_of_task(server):
         "PairClassificationRow": ["text", "text_b", "label", "probability", "probabilities"],
         "PairRegressionRow": ["text", "text_b", "score"],
         "TokenClassificationRow": ["text", "entities"],
+        "PairReadingRow": ["text", "text_b", "answer", "start", "end", "probability", "n_best"],
     }
     assert {name: list(schemas[name]["properties"]) for name in rows} == {k: [*v, "truncated"] for k, v in rows.items()}
     assert {name: schemas[name]["required"] for name in rows} == rows, "truncated is said only where it is true"

@@ -28,7 +28,7 @@ def cards(page):
 
 def test_two_models_answer_side_by_side(page, server):
     page.open(f"http://127.0.0.1:{server.port}/")
-    assert models(page) == ["classification", "pairs", "regression", "tags"]
+    assert models(page) == ["classification", "pairs", "regression", "tags", "reading"]
     page.type("#text", "王小明在北京，房间很宽敞")
     page.click("#send")
     until(lambda: cards(page) == ["classification", "tags"], "no answers", 20)
@@ -52,6 +52,23 @@ def test_pairs_have_a_second_text(page, server):
     page.type("#text-b", "怎么修改密码")
     page.click("#send")
     until(lambda: cards(page) == ["pairs", "regression"], "no answers", 20)
+
+
+def test_an_answer_is_marked_in_its_context(page, server):
+    page.open(f"http://127.0.0.1:{server.port}/")
+    models(page)
+    page.click("#model-0")
+    page.click("#model-3")
+    page.click("#model-4")
+    context = "🌸王小明出生在北京，房间很宽敞"
+    page.type("#text", "王小明在哪里")
+    page.run(f"document.getElementById('text-b').value = '{context}'")
+    page.click("#send")
+    until(lambda: cards(page) == ["reading"], "no answer", 20)
+    answer = server.ask(body={"model": "reading", "text": "王小明在哪里", "text_b": context}).json()["results"][0]
+    assert page.text(".card .verdict") == answer["answer"] == context[answer["start"] : answer["end"]]
+    assert page.run("return document.querySelector('.tagged mark').firstChild.textContent") == answer["answer"]
+    assert page.complaints() == []
 
 
 def test_both_languages(page, server):

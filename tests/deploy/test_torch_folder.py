@@ -15,10 +15,10 @@ from paddle_ernie_tiny.deploy.torch_parity import sample_rows
 from paddle_ernie_tiny.errors import InputError
 from paddle_ernie_tiny.kinds import KINDS
 from paddle_ernie_tiny.models.architectures import FAMILIES, MASKED_LM, SENTENCE_HEAD, TOKEN_HEAD, complete_config
-from paddle_ernie_tiny.models.build import _new_model
+from paddle_ernie_tiny.models.build import _new_model, load_classifier
 from paddle_ernie_tiny.models.weights import read_weights, save_model
 from tests.leaving import LABELS, PARTS, RULES, TEXTS, byte_level_roberta, changed, folders_of, theirs, written
-from tests.torch_folders import OWN, SIZES, WORDS, write
+from tests.torch_folders import OWN, SIZES, WORDS, torch_folder, write
 
 
 @pytest.mark.parametrize(("family", "head"), PARTS)
@@ -60,6 +60,27 @@ def test_a_folder_of_ours_comes_back_bit_equal(family, head, tmp_path):
     apart = "decoder." if head == MASKED_LM else "pooler"
     assert all(apart in name for name in lost), lost
     assert not lost or head in (MASKED_LM, TOKEN_HEAD) or (family, head) == ("roberta", SENTENCE_HEAD)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_reader_has_transformers_own_class(family, tmp_path):
+    """Its head is `qa_outputs` there; here it is the token head with two outputs, start and end."""
+    name = f"{FAMILIES[family].classes}ForQuestionAnswering"
+    weights = torch_folder(tmp_path / "model", family, architectures=[name])
+    weights = {name: value for name, value in weights.items() if "pooler" not in name}
+    rng = np.random.default_rng(3)
+    weights |= {"qa_outputs.weight": rng.normal(0, 0.4, (2, 8)).astype(np.float32)}
+    weights |= {"qa_outputs.bias": rng.normal(0, 0.4, 2).astype(np.float32)}
+    write(tmp_path / "model", weights)
+    leaving = read_leaving(tmp_path / "model")
+    assert (leaving.kind.name, leaving.labels, leaving.head) == ("reading", ["start", "end"], TOKEN_HEAD)
+    model = load_classifier(tmp_path / "model", leaving.labels, leaving.kind)
+    np.testing.assert_array_equal(model.classifier.weight.numpy(), weights["qa_outputs.weight"].T)
+    out = written(tmp_path / "model", tmp_path / "out")
+    again = load_file(out / "model.safetensors")
+    assert again.keys() == weights.keys() and all(np.array_equal(again[key], weights[key]) for key in again)
+    config = json.loads((out / "config.json").read_text())
+    assert config["architectures"] == [name] and config["id2label"] == {"0": "start", "1": "end"}
 
 
 def test_a_regression_has_one_output_and_says_so(tmp_path):

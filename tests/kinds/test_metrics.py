@@ -7,6 +7,7 @@ import pytest
 
 from paddle_ernie_tiny.kinds import KINDS
 from paddle_ernie_tiny.kinds.metrics import METRICS, Scored, fidelity, mean_reciprocal_rank, metrics_of
+from paddle_ernie_tiny.kinds.reading_scores import Gold
 
 PREDICTED, GOLD = [1, 1, 0, 1, 0], [1, 0, 0, 1, 1]  # 2 true positives, 1 false positive, 1 false negative
 
@@ -48,7 +49,9 @@ def test_every_metric_gives_a_plain_float():
     tagged = Scored([np.eye(2), np.eye(2)[:1]], [[1, 0], [0]], ["O", "B-PER"])
     ranked = Scored.of(np.eye(2)[PREDICTED], GOLD, groups=[0, 0, 1, 1, 1])
     sets = KINDS["multi_label"].scored(np.ones((2, 1, 2)), [(0, 1), (1, 1)], ["a", "b"])
+    read = KINDS["reading"].right_answers([Gold("天地", (("地", 1),))], ["start", "end"])
     others = {"entity_f1": tagged, "mrr": ranked, **dict.fromkeys(metrics_of("multi_label"), sets)}
+    others |= dict.fromkeys(metrics_of("reading"), read)
     scores = [metric(others.get(name) or Scored.of(PREDICTED, GOLD)) for name, metric in METRICS.items()]
     assert {type(score) for score in scores} == {float}
 

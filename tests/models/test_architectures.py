@@ -18,6 +18,7 @@ from paddle_ernie_tiny.models.architectures import (
     MASKED_LM,
     check_room,
     complete_config,
+    default_labels,
     expected_shapes,
     kind_of_model,
     label_names,
@@ -300,10 +301,13 @@ def test_label_maps(config, names):
         ("BertForSequenceClassification", 3, "multi_label_classification", "multi_label"),
         ("BertForSequenceClassification", 1, "multi_label_classification", None),
         ("BertForTokenClassification", 3, "multi_label_classification", None),
+        ("BertForTokenClassification", ["start", "end"], None, "reading"),
+        ("BertForTokenClassification", ["O", "B-PER"], None, "token_classification"),
     ],
 )
 def test_the_kind_of_task_of_a_model(head, labels, problem_type, kind):
-    found = kind_of_model({"problem_type": problem_type}, head, labels)
+    names = default_labels(labels) if isinstance(labels, int) else labels
+    found = kind_of_model({"problem_type": problem_type}, head, names)
     assert (found and found.name) == kind
 
 

@@ -5,30 +5,32 @@ const WORDS = {
   en: {
     other: "中文", otherName: "Switch to Chinese",
     tagline: "Ask one text of several models, side by side.",
-    models: "Models", key: "API key", text: "Text", textB: "Second text (for models that compare two)",
+    models: "Models", key: "API key", text: "Text", textB: "Second text (for models that compare two), or the context to read",
     send: "Predict", hint: "or Ctrl + Enter", examples: "Examples", answers: "Answers",
     footer: "Texts go to this server only and are not logged.",
     latency: (round, inside) => `${round} ms round trip, ${inside} ms in the server`,
     done: (n) => `${n} ${n === 1 ? "answer" : "answers"}`,
-    score: "Score", none: "No entities found", unlabelled: "No label", more: (n) => `and ${n} more labels`,
+    score: "Score", none: "No entities found", unlabelled: "No label", noAnswer: "No answer in this text", more: (n) => `and ${n} more labels`,
     choose: "Choose a model.", unreachable: "The server cannot be reached.", wantsKey: "This server asks for an API key.",
     singles: ["The room is spacious and the staff were kind.", "Breakfast was cold and we waited an hour."],
     pairs: [["How do I reset my password?", "I forgot my password"], ["Is it raining?", "What time is it?"]],
-    kinds: { classification: "classification", regression: "score", token_classification: "entities", multi_label: "several labels" }, pair: "pairs",
+    kinds: { classification: "classification", regression: "score", token_classification: "entities", multi_label: "several labels", reading: "reading" }, pair: "pairs",
+    readings: [["Where was Li Hua born?", "Li Hua was born in Dali 🌸. She studies law in Beijing."]],
   },
   zh: {
     other: "English", otherName: "切换到英文",
     tagline: "同一段文字，多个模型并排比较。",
-    models: "模型", key: "API 密钥", text: "文本", textB: "第二段文本（用于比较两段文本的模型）",
+    models: "模型", key: "API 密钥", text: "文本", textB: "第二段文本（用于比较两段文本的模型），或要阅读的文章",
     send: "预测", hint: "或按 Ctrl + Enter", examples: "示例", answers: "结果",
     footer: "文本只发送到本服务器，不写入日志。",
     latency: (round, inside) => `往返 ${round} 毫秒，服务器内 ${inside} 毫秒`,
     done: (n) => `${n} 个结果`,
-    score: "得分", none: "没有找到实体", unlabelled: "没有标签", more: (n) => `另有 ${n} 个标签`,
+    score: "得分", none: "没有找到实体", unlabelled: "没有标签", noAnswer: "文中没有答案", more: (n) => `另有 ${n} 个标签`,
     choose: "请选择一个模型。", unreachable: "无法连接服务器。", wantsKey: "本服务器需要 API 密钥。",
     singles: ["房间很宽敞，服务也热情，下次还住这里。", "早餐是凉的，等了一个小时才办好入住。", "王小明昨天从北京去了上海。"],
     pairs: [["怎么修改密码？", "密码忘了怎么重置"], ["明天会下雨吗", "现在几点了"]],
-    kinds: { classification: "分类", regression: "打分", token_classification: "实体", multi_label: "多标签" }, pair: "文本对",
+    kinds: { classification: "分类", regression: "打分", token_classification: "实体", multi_label: "多标签", reading: "阅读理解" }, pair: "文本对",
+    readings: [["李华出生在哪里？", "李华出生在大理🌸。她在北京学法律，周末喜欢读《红楼梦》。"]],
   },
 };
 const MOST_BARS = 8;
@@ -62,17 +64,18 @@ function say() {
 function kindOf(model) {
   const words = WORDS[language];
   const kind = words.kinds[model.task_type.replace("pair_", "")] ?? model.task_type;
-  return isPair(model) ? `${kind}, ${words.pair}` : kind;
+  return isPair(model) && !reads(model) ? `${kind}, ${words.pair}` : kind;
 }
 
 const isPair = (model) => model.task_type.startsWith("pair_");
+const reads = (model) => model.task_type === "pair_reading";
 const chosen = () => models.filter((_, i) => $(`model-${i}`).checked);
 
 function showExamples() {
   const pair = chosen().some(isPair);
   $("second").hidden = !pair;
   $("text-b").required = pair;
-  const rows = pair ? WORDS[language].pairs : WORDS[language].singles.map((text) => [text, ""]);
+  const rows = chosen().some(reads) ? WORDS[language].readings : pair ? WORDS[language].pairs : WORDS[language].singles.map((text) => [text, ""]);
   $("examples").replaceChildren(...rows.map(([text, textB]) => {
     const button = element("button", textB ? `${text} / ${textB}` : text);
     button.type = "button";
@@ -126,7 +129,8 @@ async function ask(model) {
 function card(model, values, milliseconds) {
   const row = values.results[0];
   const made = element("article", element("h3", model.name), "card");
-  if (row.entities) made.append(tagged(row));
+  if (row.entities) made.append(tagged(row.text, row.entities));
+  else if (row.n_best) made.append(...quoted(row));
   else if (row.score !== undefined) made.append(element("p", `${WORDS[language].score} ${row.score.toFixed(3)}`, "verdict"));
   else if (row.labels && row.probabilities) made.append(element("p", verdict(row.labels), "verdict"), bars(row.probabilities, row.labels));
   else if (row.probabilities) made.append(element("p", row.label, "verdict"), bars(row.probabilities, [row.label]));
@@ -162,12 +166,28 @@ function bars(probabilities, labels) {
   return list;
 }
 
-function tagged(row) {
-  const kinds = [...new Set(row.entities.map((entity) => entity.label))].sort();
-  const characters = [...row.text]; // offsets count characters, JavaScript's strings count UTF-16 units
+function quoted(row) { // the answer in its context, then the likeliest ones
+  const { noAnswer } = WORDS[language];
+  const marks = row.end ? [{ ...row, text: row.answer, label: "" }] : [];
+  const shares = row.n_best.map(({ text, probability }) => [text || noAnswer, probability]);
+  const verdict = element("p", row.answer || noAnswer, "verdict");
+  return [verdict, marked(row.text_b, marks), bars(Object.fromEntries(shares.reverse()), [row.answer || noAnswer])];
+}
+
+function tagged(text, entities) {
+  const line = marked(text, entities);
+  if (entities.length) return line;
+  const both = element("div", line);
+  both.append(element("p", WORDS[language].none, "hint"));
+  return both;
+}
+
+function marked(text, entities) {
+  const kinds = [...new Set(entities.map((entity) => entity.label))].sort();
+  const characters = [...text]; // offsets count characters, JavaScript's strings count UTF-16 units
   const line = element("p", undefined, "tagged");
   let at = 0;
-  for (const entity of row.entities) {
+  for (const entity of entities) {
     line.append(characters.slice(at, entity.start).join(""));
     const mark = element("mark", entity.text, `tag-${kinds.indexOf(entity.label) % 4}`);
     mark.append(element("small", `${entity.label} ${(100 * entity.probability).toFixed(0)} %`));
@@ -175,10 +195,7 @@ function tagged(row) {
     at = entity.end;
   }
   line.append(characters.slice(at).join(""));
-  if (row.entities.length) return line;
-  const both = element("div", line);
-  both.append(element("p", WORDS[language].none, "hint"));
-  return both;
+  return line;
 }
 
 async function predict() {

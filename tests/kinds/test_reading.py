@@ -1,0 +1,433 @@
+"""Extractive reading: scores as CMRC2018 and SQuAD define them, windows with places in the text, losses, answers."""
+
+import numpy as np
+import pytest
+
+from paddle_ernie_tiny.data.questions import Question
+from paddle_ernie_tiny.data.rows import IGNORED
+from paddle_ernie_tiny.data.tokenization import WordPieceTokenizer, read_tokenizer, train_vocabulary
+from paddle_ernie_tiny.kinds import KINDS, Row
+from paddle_ernie_tiny.kinds.metrics import METRICS
+from paddle_ernie_tiny.kinds.reading_scores import Gold, best_threshold, right_span, row_scores
+from paddle_ernie_tiny.kinds.uncertainty import against_chance, could_tell, interval
+
+READING = KINDS["reading"]
+LABELS = ["start", "end"]
+
+
+@pytest.mark.parametrize(
+    ("answer", "gold", "exact", "f1"),
+    [
+        ("1963年", ("1963年",), 1, 1),
+        ("在1963年", ("1963年",), 0, 4 / 5),  # units 在 1963 年: 2 of 3 and 2 of 2
+        ("战国无双3", ("《战国无双3》",), 1, 1),  # its marks are taken out
+        ("北京医学院", ("北京大学医学院",), 0, 2 * 3 / (5 + 7)),  # the longest run is 医学院, not all five
+        ("Linux", ("linux系统",), 0, 2 * 1 / (1 + 3)),
+        ("2008-2010", ("20082010年",), 0, 2 * 1 / (1 + 2)),  # - is taken out before words are found
+        ("3.5%", ("3.5",), 0, 2 * 1 / (2 + 1)),  # % is none of its marks
+        ("上海", ("北京", "上海市", "上海"), 1, 1),  # the best of the answers
+        ("北京", ("上海",), 0, 0),
+        ("", (), 1, 1),
+        ("北京", (), 0, 0),
+        ("", ("北京",), 0, 0),
+    ],
+)
+def test_the_scores_are_cmrc2018_s(answer, gold, exact, f1):
+    assert row_scores(answer, gold) == (exact, pytest.approx(f1))
+
+
+@pytest.mark.parametrize(
+    ("answer", "gold", "exact", "f1"),
+    [
+        ("Eiffel tower!", ("the Eiffel Tower",), 1, 1),
+        ("in Paris, France", ("Paris",), 0, 2 * 1 / (3 + 1)),
+        ("France Paris", ("Paris France",), 0, 1),  # bags of words
+        ("", (), 1, 1),
+        ("the", ("a",), 1, 1),  # nothing is left of either
+    ],
+)
+def test_the_scores_of_english_are_squad_s(answer, gold, exact, f1):
+    assert row_scores(answer, gold, "en") == (exact, pytest.approx(f1))
+
+
+def published_f1(answers, prediction):
+    """CMRC2018's evaluation: mixed segmentation, longest common string. NLTK divides words and numbers at blanks."""
+    marks = list("-:_*^/\\~`+=，。：？！“”；’《》·、「」（）－～『』")
+
+    def segments(text):
+        found, held = [], ""
+        for character in [c for c in text.lower().strip() if c not in marks]:
+            if "\u4e00" <= character <= "\u9fa5":
+                found, held = [*found, *held.split(), character], ""
+            else:
+                held += character
+        return [*found, *held.split()]
+
+    best = 0.0
+    for one, other in ((segments(answer), segments(prediction)) for answer in answers):
+        table = np.zeros((len(one) + 1, len(other) + 1), dtype=int)
+        for i in range(len(one)):
+            for j in range(len(other)):
+                table[i + 1, j + 1] = table[i, j] + 1 if one[i] == other[j] else 0
+        common = table.max()
+        if common:
+            precision, recall = common / len(other), common / len(one)
+            best = max(best, 2 * precision * recall / (precision + recall))
+    return best
+
+
+def test_f1_is_that_of_the_published_script_on_many_answers():
+    rng = np.random.default_rng(0)
+    pieces = [
+        "北京",
+        "大学",
+        "2008年",
+        "Linux ",
+        "，",
+        "《红楼梦》",
+        "3,500 ",
+        "的",
+        "open source",
+        "-",
+        "第1.5版",
+        "3.5 ",
+        "iPhone4",
+    ]
+    for _ in range(300):
+        one, other = ("".join(rng.choice(pieces, rng.integers(1, 6))) for _ in range(2))
+        assert row_scores(one, (other,))[1] == pytest.approx(published_f1([other], one)), (one, other)
+
+
+# --- windows ---------------------------------------------------------------------------------------------------------
+
+TEXTS = [
+    "周末的时候，王小明最喜欢打篮球🏀。他在ＡＢＣ１２３公司上班👨‍👩‍👧，",
+    "第一行\r\n第二行\t第三行\u3000第四行，",
+    "cafe\u0301s在İstanbul，ﬁne㍿각\u1100\u1161，",
+    "控\u200b制\u00ad符\x07，\ufeff北京2008年奥运会！",
+]
+
+
+@pytest.fixture(scope="module")
+def tokenizer():
+    return train_vocabulary(TEXTS * 3 + ["王小明在哪里上班？"], 400)
+
+
+def reading(**settings):
+    return READING.with_settings(settings)
+
+
+def test_every_place_is_in_the_context_as_it_is_written(tokenizer):
+    """Full-width characters, emoji, combining marks, CRLF, ligatures, and what the tokenizer drops."""
+    for text in [*TEXTS, "".join(TEXTS)]:
+        encoded, places = READING.tokenize(tokenizer, ["王小明在哪里？"], [text], 512)
+        (ids,), (place,) = encoded.input_ids, places
+        assert place[0].tolist() == [0, -1, 0] and ids[0] == tokenizer.cls_id
+        for at, first, last in place[1:].tolist():
+            (piece,) = tokenizer.encode_plain([text[first:last]]) or [[]]
+            whole = tokenizer.tokens[ids[at]]
+            assert ids[at] in piece or whole.startswith("##") or whole == "[UNK]", (text[first:last], whole)
+            assert text[first:last].strip(), "no token is of blanks alone"
+        covered = {i for _, first, last in place[1:].tolist() for i in range(first, last)}
+        left = {text[i] for i in range(len(text)) if i not in covered}
+        assert left <= set(" \r\n\t\u3000\u200b\u00ad\x07\ufeff\u0301\u200d"), left
+
+
+@pytest.mark.parametrize(("stride", "shared"), [(None, 4), (10, 10), (0, 0), (99, 15)])
+def test_windows_hold_the_question_and_share_the_stride(tokenizer, stride, shared):
+    context, question = "".join(TEXTS) * 3, "王小明？"
+    kind, length = reading(stride=stride), 4 + 3 + 16  # 16 tokens of the context
+    encoded, places = kind.tokenize(tokenizer, [question], [context], length)
+    whole = READING.tokenize(tokenizer, [question], [context], 4096)[1][0][1:, 1:].tolist()
+    begin = [tokenizer.cls_id, *tokenizer.encode_plain([question])[0], tokenizer.sep_id]
+    starts = []
+    for number, (ids, types, place) in enumerate(zip(encoded.input_ids, encoded.token_type_ids, places, strict=True)):
+        assert len(ids) == length and ids[:6] == begin and ids[-1] == tokenizer.sep_id
+        assert types == [0] * 6 + [1] * (length - 6) and place[0].tolist() == [0, -1, number]
+        assert place[1:, 0].tolist() == list(range(6, 6 + 16 + 1))[: len(place) - 1]
+        starts.append(whole.index(place[1, 1:].tolist()))
+        assert place[1:, 1:].tolist() == whole[starts[-1] : starts[-1] + len(place) - 1]
+    room = len(places[0]) - 1
+    assert starts[-1] + room == len(whole) and encoded.rows.tolist() == [0] * len(starts)
+    assert {room - step for step in np.diff(starts)[:-1]} == {
+        min(shared if stride else room // 4 if stride is None else 0, room - 1)
+    }
+
+
+def test_a_long_question_leaves_half_of_the_room(tokenizer):
+    encoded, places = READING.tokenize(tokenizer, ["王小明" * 30], ["北京2008"], 23)
+    assert encoded.cut == [True] and len(encoded.input_ids[0]) <= 23 and len(places[0]) > 1
+
+
+def test_a_context_without_a_token_has_no_answer(tokenizer):
+    (row,) = READING.rows(tokenizer, ["哪里？"], ["\u200b"], 32, "windows", None)
+    answers = READING.answers(np.zeros((8, 2), np.float32), row.windows[0].places)
+    answer = READING.decode(row, answers, LABELS)
+    assert (answer.answer, answer.start, answer.end, answer.probability) == ("", 0, 0, 1.0)
+
+
+# --- labels and losses -----------------------------------------------------------------------------------------------
+
+
+def encoded(tokenizer, context, answers, length=512, **settings):
+    row = Question("王小明？", context, answers, 1)
+    return reading(**settings).encode(tokenizer, [row], length)
+
+
+def test_labels_are_at_the_answer_s_first_and_last_token(tokenizer):
+    context = "".join(TEXTS)
+    start = context.index("ＡＢＣ１２３")
+    rows = encoded(tokenizer, context, (("ＡＢＣ１２３公司", start),))
+    (labels,), (place,) = rows.labels, rows.places
+    by_token = {tuple(at[1:]): int(labels[at[0]]) for at in place.tolist()}
+    assert by_token.pop((start, start + 6)) == 1 and by_token.pop((start + 7, start + 8)) == 2
+    assert set(by_token.values()) == {0}, "also the first token"
+    assert (labels == IGNORED).sum() == len(labels) - len(place), "the question, and both [SEP]"
+    (labels,) = encoded(tokenizer, context, (("王", context.index("王")),)).labels
+    assert sorted(labels[labels > 0]) == [3], "a start that is the end"
+    (labels,) = encoded(tokenizer, context, ()).labels
+    assert labels[0] == 3 and (labels[1:] <= 0).all(), "unanswerable"
+    (labels,) = encoded(tokenizer, context, None).labels
+    assert labels.max() == 0, "nobody has answered it"
+
+
+def test_a_window_without_the_answer_says_so(tokenizer):
+    context = "".join(TEXTS)
+    answer = ("2008年奥运会", context.index("2008年奥运会"))
+    rows = encoded(tokenizer, context, (answer,), 30)
+    assert [int(labels[0]) for labels in rows.labels] == [3] * (len(rows) - 1) + [0]
+    last, place = rows.labels[-1], rows.places[-1]
+    first, end = (place[np.flatnonzero(place[:, 0] == np.flatnonzero(last == bit)[0])[0]] for bit in (1, 2))
+    assert context[first[1] : end[2]] == answer[0]
+    longer = (context[:60], 0)
+    assert max(int(label.max()) for label in encoded(tokenizer, context, (longer,), 30).labels) == 0, "in no window"
+
+
+def hand_cross_entropy(logits, allowed, target):
+    logits = np.asarray(logits, np.float64)[allowed]
+    return np.log(np.exp(logits).sum()) - logits[allowed.index(target)]
+
+
+def test_the_hard_label_is_over_places_where_an_answer_may_be():
+    import paddle
+
+    rng = np.random.default_rng(0)
+    output = rng.normal(size=(3, 6, 2)).astype(np.float32)
+    labels = np.full((3, 6), IGNORED)
+    labels[0, [0, 3, 4, 5]] = [0, 0, 1, 2]
+    labels[1, [0, 3, 4]] = [3, 0, 0]  # shorter, unanswerable
+    labels[2, [0, 3]] = 0  # without a label
+    expected = [
+        (hand_cross_entropy(output[0, :, 0], [0, 3, 4, 5], 4) + hand_cross_entropy(output[0, :, 1], [0, 3, 4, 5], 5))
+        / 2,
+        (hand_cross_entropy(output[1, :, 0], [0, 3, 4], 0) + hand_cross_entropy(output[1, :, 1], [0, 3, 4], 0)) / 2,
+    ]
+    loss = READING.hard_label(paddle.to_tensor(output), paddle.to_tensor(labels))
+    assert float(loss) == pytest.approx(np.mean(expected), rel=1e-6)
+    assert READING.label_weights(paddle.to_tensor(labels), None).tolist() == [1, 1, 0]
+    assert float(READING.hard_label(paddle.to_tensor(output), paddle.to_tensor(labels[2:].repeat(3, 0)))) == 0
+
+
+@pytest.mark.parametrize("loss", ["cross_entropy", "kl"])
+def test_the_soft_label_distils_start_and_end_over_those_places(loss):
+    import paddle
+
+    rng, temperature = np.random.default_rng(1), 2.0
+    student, teacher = (rng.normal(size=(2, 5, 2)).astype(np.float32) * 3 for _ in range(2))
+    labels = np.full((2, 5), IGNORED)
+    places = [[0, 2, 3, 4], [0, 2]]
+    for row, at in enumerate(places):
+        labels[row, at] = 0
+    values = []
+    for row, at in enumerate(places):
+        for side in range(2):
+            own, given = (x[row, at, side].astype(np.float64) / temperature for x in (student, teacher))
+            p, q = (np.exp(x) / np.exp(x).sum() for x in (given, own))
+            values.append((p * ((np.log(p) if loss == "kl" else 0) - np.log(q))).sum() * temperature**2)
+    tensors = [paddle.to_tensor(array) for array in (student, teacher)]
+    how = temperature, paddle.to_tensor(labels), paddle.ones([2, 5])
+    assert float(READING.soft_label(loss, *tensors, *how)) == pytest.approx(np.mean(values), rel=1e-5)
+    padded = [paddle.nn.functional.pad(x, [0, 0, 0, 3, 0, 0], value=7.0, pad_from_left_axis=True) for x in tensors]
+    more = paddle.to_tensor(np.pad(labels, ((0, 0), (0, 3)), constant_values=IGNORED))
+    if padded[0].shape[1] == 8:
+        assert float(READING.soft_label(loss, *padded, temperature, more, None)) == pytest.approx(
+            np.mean(values), rel=1e-5
+        )
+
+
+def test_the_soft_label_s_mse_is_over_those_places():
+    import paddle
+
+    student, teacher = (np.random.default_rng(s).normal(size=(1, 4, 2)).astype(np.float32) for s in range(2))
+    labels = np.array([[0, IGNORED, 0, IGNORED]])
+    value = READING.soft_label("mse", *map(paddle.to_tensor, (student, teacher)), 1.0, paddle.to_tensor(labels), None)
+    assert float(value) == pytest.approx(np.square(student - teacher)[0, [0, 2]].mean(), rel=1e-6)
+
+
+# --- answers ---------------------------------------------------------------------------------------------------------
+
+CONTEXT = "甲乙丙丁戊己"
+
+
+def outputs(*windows):
+    """Of windows (null, [(start, end)] of the tokens from `first` on): a token for each character."""
+    parts = []
+    for number, (null, first, logits) in enumerate(windows):
+        parts.append([null / 2, null / 2, -1, number])
+        parts += [[start, end, first + i, first + i + 1] for i, (start, end) in enumerate(logits)]
+    return np.array(parts, dtype=np.float32)
+
+
+def test_the_answer_is_the_best_span_of_all_windows():
+    one = (0, 0, [(2, 0), (0, 1), (0, 0), (0, 3)])
+    other = (1, 2, [(0, 0), (1, 5), (4, 0), (0, 0)])  # 丁..: 1 + 5; 戊 at 4 ends before
+    answer = reading().decode(Row(CONTEXT, []), outputs(one, other), LABELS)
+    assert (answer.answer, answer.start, answer.end) == ("丁", 3, 4)  # 6; from 甲 to 丁 it is 5
+    assert [one.text for one in answer.n_best] == ["丁", "甲乙丙丁", "丙丁"] and answer.n_best[1].end == 4
+    assert answer.answer == CONTEXT[answer.start : answer.end]
+    short = reading(max_answer_tokens=1, n_best=1).decode(Row(CONTEXT, []), outputs(one), LABELS)
+    assert (short.answer, len(short.n_best)) == ("丁", 1)
+    # single characters score 2, 1, 0, 3
+    assert short.probability == pytest.approx(np.exp(3) / np.exp([2, 1, 0, 3]).sum(), rel=1e-6)
+
+
+def test_no_answer_is_given_above_the_threshold():
+    row = outputs((4, 0, [(1, 1), (0, 0)]), (3, 1, [(0, 0), (1, 0)]))  # no answer: the lowest, 3; the best span: 2
+    given = {t: reading(null_threshold=t).decode(Row("甲乙丙", []), row, LABELS) for t in (0.5, 1.5)}
+    assert given[0.5].answer == "" and given[0.5].n_best[0].text == ""
+    assert given[1.5].answer == "甲" and given[1.5].n_best[0].text == "", "the likeliest is first in the list"
+    assert reading().decode(Row("甲乙丙", []), row, LABELS).answer == "甲"
+    assert all("" != one.text for one in reading().decode(Row("甲乙丙", []), row, LABELS).n_best)
+    assert READING.as_json(given[0.5])["n_best"][0] == {
+        "text": "",
+        "start": 0,
+        "end": 0,
+        "probability": pytest.approx(0.3, abs=0.4),
+    }
+
+
+def scored(rows, **settings):
+    """Of (how far no answer is above 0, is it answerable, is the best span right?)."""
+    golds = [Gold(CONTEXT, (("甲", 0),) if answerable else ()) for _, answerable, _ in rows]
+    given = [outputs((above, 0, [(0, 0), (-9, -9)] if right else [(-9, -9), (0, 0)])) for above, _, right in rows]
+    return reading(**settings).scored(given, golds, LABELS)
+
+
+def test_the_threshold_is_tuned_on_dev():
+    dev = scored([(-3, True, True), (-1, True, False), (1, True, True), (2, False, True), (5, False, True)])
+    assert best_threshold(dev) == 1.5
+    assert reading().fit(dev) == {"null_threshold": 1.5}
+    assert METRICS["answer_f1"](reading(null_threshold=1.5).scored(dev.outputs, dev.gold, LABELS)) == 4 / 5
+    assert reading().fit(scored([(0, True, True), (9, True, False)])) == {}, "every question has an answer"
+    never = scored([(-3, False, True), (-1, False, True)])
+    assert METRICS["exact_match"](reading(**reading().fit(never)).scored(never.outputs, never.gold, LABELS)) == 1
+
+
+def test_answers_are_kept_without_pickles(tmp_path):
+    before = scored([(-3, True, True), (2, False, True), (-1, True, False)], null_threshold=1.0)
+    np.savez(tmp_path / "answers.npz", **READING.arrays(before))
+    with np.load(tmp_path / "answers.npz", allow_pickle=False) as arrays:
+        after = reading(null_threshold=1.0).of_arrays(arrays, LABELS)
+    assert after.gold == before.gold and after.spans == before.spans == [(0, 1), None, (1, 2)]
+    np.testing.assert_array_equal(after.values, [[1, 1], [1, 1], [0, 0]])
+    np.testing.assert_array_equal(after.take(np.array([False, True, True])).values, [[1, 1], [0, 0]])
+
+
+def test_fidelity_is_the_answers_agreement_and_kl_over_windows():
+    own = scored([(0, True, True), (0, True, True)])
+    other = scored([(0, True, True), (0, True, False)])
+    same = READING.fidelity(own.logits, own.logits)
+    assert same == {"agreement": 1.0, "kl": pytest.approx(0), "rows": 2}
+    p = np.exp([0, 0, -9]) / np.exp([0, 0, -9]).sum()
+    q = p[[0, 2, 1]]
+    found = READING.fidelity(own.logits, other.logits)
+    assert found["agreement"] == 0.5 and found["kl"] == pytest.approx((q * np.log(q / p)).sum() / 2, rel=1e-5)
+
+
+def test_answers_in_short_are_lengths_and_how_many_have_none():
+    rows = scored([(-3, True, True), (2, False, True), (-1, True, False), (1, True, False)])
+    assert READING.in_short(rows.logits, LABELS) == {"mean length in characters": 1.0, "no answer": 0.5}
+
+
+def test_the_interval_is_a_bootstrap_over_questions():
+    rows = scored([(-9, True, i % 3 > 0) for i in range(90)])
+    found = interval("exact_match", rows)
+    assert found.score == pytest.approx(2 / 3) and 0.5 < found.low < found.score < found.high < 0.8
+
+
+def many(rng, right, rows=60):
+    """Questions whose answers stand in different places; a model that is right, or answers the same place always."""
+    golds, given = [], []
+    for _ in range(rows):
+        at = int(rng.integers(2, 28))
+        text = "".join(rng.choice(list("天地玄黄宇宙洪荒日月盈昃辰宿列张"), 30))
+        golds.append(Gold(text, ((text[at : at + 2], at),)))
+        chosen = at if right(rng) else 5
+        logits = [(9.0 * (i == chosen), 9.0 * (i == chosen + 1)) for i in range(30)]
+        given.append(outputs((-9, 0, logits)))
+    return READING.scored(given, golds, LABELS)
+
+
+def test_a_model_that_answers_the_same_place_is_at_chance():
+    rng = np.random.default_rng(0)
+    same = many(rng, lambda rng: False)
+    found = against_chance("answer_f1", same, interval("answer_f1", same))
+    assert found.verdict == "chance" and found.constant > 0, "the whole context has some F1"
+    half = many(rng, lambda rng: rng.random() < 0.5)
+    assert against_chance("answer_f1", half, interval("answer_f1", half)).verdict == "above"
+    assert could_tell("answer_f1", half) and not could_tell("answer_f1", half.take(np.arange(8)))
+
+
+def test_right_answers_score_one():
+    golds = [Gold(CONTEXT, (("乙丙", 1),)), Gold(CONTEXT, ()), Gold(CONTEXT, (("没有", None), ("己", 5)))]
+    right = READING.right_answers(golds, LABELS)
+    assert METRICS["exact_match"](right) == METRICS["answer_f1"](right) == 1
+    assert right_span(golds[2]) == (5, 6)
+
+
+def test_the_breakdown_tells_both_sorts_of_questions_apart():
+    rows = scored([(2, True, True), (-1, True, True), (2, False, True), (-1, False, True)], null_threshold=0.0)
+    found = READING.breakdown(rows)
+    assert [row["label"] for row in found["labels"]] == ["no answer", "answer"]
+    assert found["confusion"] == [[1, 1], [1, 1]] and found["one_answer"] is None
+    values = {row["name"]: row["score"] for row in found["scores"]}
+    assert values == {
+        **{"answer_f1": 0.5, "exact_match": 0.5},
+        **{"answerable, answer_f1": 0.5, "answerable, exact_match": 0.5},
+    }
+    answered = READING.breakdown(scored([(2, True, True)] * 3))
+    assert answered["confusion"] is None and [row["label"] for row in answered["labels"]] == ["answer"]
+
+
+@pytest.mark.parametrize(
+    ("settings", "what"),
+    [
+        ({"stride": -1}, "stride"),
+        ({"max_answer_tokens": 0}, "max_answer_tokens"),
+        ({"n_best": 0}, "n_best"),
+        ({"language": "fr"}, "language"),
+        ({"null_threshold": float("nan")}, "null_threshold"),
+    ],
+)
+def test_settings_that_make_no_sense_are_refused(settings, what):
+    with pytest.raises(ValueError, match=what):
+        reading(**settings)
+
+
+def test_byte_level_tokens_have_places_too(tmp_path):
+    from tests.byte_pairs import byte_level_folder
+
+    byte_level_folder(tmp_path)
+    tokenizer = read_tokenizer(tmp_path)
+    text = "café\r\n北京 hello world😀"
+    (place,) = READING.tokenize(tokenizer, ["hello?"], [text], 128)[1]
+    parts = [text[first:last] for _, first, last in place[1:].tolist()]
+    assert "".join(dict.fromkeys(parts)) and {"北", "京", "😀"} <= set("".join(parts))
+    assert all(0 <= first <= last <= len(text) for _, first, last in place[1:].tolist())
+
+
+def test_the_tokenizer_s_words_are_not_cut_otherwise(tokenizer):
+    assert isinstance(tokenizer, WordPieceTokenizer)
+    (ids,) = READING.tokenize(tokenizer, ["王小明？"], [TEXTS[0]], 512)[0].input_ids
+    plain = tokenizer.encode(["王小明？"], [TEXTS[0]], 512)
+    assert [ids] == plain.input_ids
