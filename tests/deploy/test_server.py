@@ -89,7 +89,7 @@ def _metric(server, name):
 def test_the_models_are_listed(server, bundles):
     models = server.ask("/v1/models").json()["models"]
     assert [model["name"] for model in models] == list(bundles)
-    assert [model["long_text"] for model in models] == ["truncate", "truncate", "truncate", "windows"]
+    assert [model["long_text"] for model in models] == ["truncate", "truncate", "truncate", "windows", "windows"]
     assert models[1]["task_type"] == "pair_classification" and models[1]["labels"] == ["different", "same"]
 
 
