@@ -163,8 +163,8 @@ def _copies_of_block(
         for (row, _), choice in zip(pending, choices, strict=True):
             of_word = [(word, candidates[word], die) for word, die in choice]
             replacements = {word: others[int(die * len(others))] for word, others, die in of_word if others}
-            text, *text_b = [text.with_words(replacements) for text in texts[row]]
-            drawn.append(replace(block[row], text=text, text_b=text_b[0] if text_b else None))
+            changed: Any = [text.with_words(replacements) for text in texts[row]]
+            drawn.append(replace(block[row], **dict(zip(("text", "text_b", "text_c"), changed, strict=False))))
         return drawn
 
     return distinct_copies(block, settings.copies_per_row, settings.replace_probability, draw)

@@ -28,6 +28,7 @@ class ColumnSettings(Section):
         None, "the sentence, or the first of a pair; default: the first column, or the field with a usual name"
     )
     text_b: Column | None = key(None, "the second of a pair; null for single sentences")
+    text_c: Column | None = key(None, "of embedding: a document that does not answer the query, beside one that does")
     label: Column | Annotated[list[str], Field(min_length=2)] | None = key(
         None,
         "label name or id; default: the second column, of conll the last; -1: the last; of multi_label also a list of "

@@ -69,7 +69,7 @@ class TaskSettings(Section):
             why = (
                 f"every word of a {self.kind} task has a tag"
                 if kind.units
-                else f"a {self.kind} task reads all of a text"
+                else f"long_text of a {self.kind} task is {' or '.join(kind.long_texts)}"
             )
             raise ValueError(f"{why}: leave long_text out")
         self.metric = self.metric or metrics_of(self.kind)[0]

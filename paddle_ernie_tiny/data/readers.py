@@ -5,7 +5,7 @@ from __future__ import annotations
 import pkgutil
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence, Set
 from dataclasses import replace
 from decimal import Decimal
 from difflib import get_close_matches
@@ -39,20 +39,23 @@ def read_examples(
     require_label: bool = True,
     problems: Problems | None = None,
     reading: OneLabel = _ONE,
+    optional: Set[str] = frozenset(),
 ) -> list[Example]:
     """Reads the rows of a file, or of several; `parse` turns a label's name into the label.
 
     labels: the names that aliases stand for. Without `require_label` the label, or its whole column, may be missing
-    (None). problems: takes what is to be said of the files. reading: how a cell holds labels. Raises InputError for a
-    file without rows or with columns that do not fit, and InputErrors for bad rows, all of a file at once.
+    (None); so may what is `optional` ("text_b", "text_c"). problems: takes what is to be said of the files. reading:
+    how a cell holds labels. Raises InputError for a file without rows or with columns that do not fit, and InputErrors
+    for bad rows, all of a file at once.
     """
     problems, examples = Problems(table.max_bad_rows) if problems is None else problems, list[Example]()
     if labels is not None:
         tables.check_aliases(table, labels)
     for path in files_of(given):
-        rows = tables.labelled_rows(path, table, problems, header_test(table, parse, reading), require_label)
+        is_header = header_test(table, parse, reading)
+        rows = tables.labelled_rows(path, table, problems, is_header, require_label, optional)
         named = FORMATS[file_format(path, table.format)].named
-        how = table, require_label, "" if named else _HEADER, reading
+        how = table, require_label, "" if named else _HEADER, reading, optional
         read = _examples(rows, f"{path}:", parse, problems, *how)
         if len(problems) and (guess := _guess(path, table, len(read), problems.bad_rows)):
             problems.add(guess, str(path), "correct data.columns")
@@ -178,6 +181,7 @@ def _examples(
     require_label: bool,
     hint: str = "",
     reading: OneLabel = _ONE,
+    optional: Set[str] = frozenset(),
 ) -> list[Example]:
     """The good ones of rows of (line, cells); `place` and the line are where a problem is. hint: for the first line."""
     examples, dropped = [], Counter[str]()
@@ -189,14 +193,18 @@ def _examples(
             dropped[left_out[0]] += 1
             continue
         text = checked_text(cells["text"], "text", where, problems)
-        text_b = checked_text(cells["text_b"], "second text", where, problems) if "text_b" in cells else None
+        more = {
+            key: checked_text(cells[key], name, where, problems)
+            for key, name in (("text_b", "second text"), ("text_c", "third text"))
+            if key in cells and not (key in optional and cells[key] in (None, ""))
+        }
         if names is not None:
             try:
                 label = reading.label([parse(table.label_aliases.get(name, name)) for name in names])
             except InputError as error:
                 problems.add(error.what, where, f"{error.remedy}{hint if line == 1 else ''}")
         if not problems.is_bad(where):
-            examples.append(Example(text, text_b, label, line))
+            examples.append(Example(text, more.get("text_b"), label, line, text_c=more.get("text_c")))
     for name, count in dropped.items():
         problems.note("note", f"{count} rows with the label {name!r} are left out, as drop_labels says", place[:-1])
     return examples

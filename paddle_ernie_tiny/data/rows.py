@@ -23,11 +23,12 @@ class Example:
     text_b: str | None
     label: int | float | None
     line: int
+    text_c: str | None = None  # of a triple: a wrong document, beside the right one
 
     @property
     def content(self) -> tuple:
         """What the row says, without its label."""
-        return self.text, self.text_b
+        return (self.text, self.text_b) if self.text_c is None else (self.text, self.text_b, self.text_c)
 
 
 @dataclass(frozen=True)
@@ -73,6 +74,7 @@ class EncodedRows:
     places: where in a row its answers are, int64 [answers]; None: the whole row has one answer.
     groups: int64 [rows], equal for rows with the same first text (a question and its answers).
     rows: int64 [windows], which row of the file each window is of; None: every row is one window.
+    together: are the windows of a row always in one batch, since its loss is of all of them?
     """
 
     input_ids: list[list[int]]
@@ -82,9 +84,15 @@ class EncodedRows:
     places: list[np.ndarray] | None = None
     groups: np.ndarray | None = None
     rows: np.ndarray | None = None
+    together: bool = False
 
     def __post_init__(self) -> None:
         self.lengths = np.array([len(ids) for ids in self.input_ids], dtype=np.int64)
+
+    @property
+    def starts(self) -> np.ndarray | None:
+        """Where the rows begin that a batch takes whole, int64 [rows]; None: it takes windows one by one."""
+        return np.flatnonzero(np.diff(self.rows, prepend=-1)) if self.together and self.rows is not None else None
 
     def __len__(self) -> int:
         return len(self.input_ids)
@@ -104,7 +112,7 @@ class EncodedRows:
         def picked(values: Any) -> Any:
             if isinstance(values, list):
                 return [values[i] for i in indices]
-            return None if values is None else values[np.asarray(indices)]
+            return values if values is None or isinstance(values, bool) else values[np.asarray(indices)]
 
         fields = (self.input_ids, self.token_type_ids, self.labels, self.gold, self.places, self.groups, self.rows)
         return EncodedRows(*map(picked, fields))
@@ -122,7 +130,7 @@ class PairedRows:
         counts = [[*map(len, side.places)] if side.places else len(side) for side in (student, teacher)]
         if counts[0] != counts[1]:
             raise ValueError("the windows of the student's rows are not those of the teacher's")
-        self.student, self.teacher = student, teacher
+        self.student, self.teacher, self.starts = student, teacher, student.starts
         self.lengths = student.lengths + teacher.lengths  # batches hold rows that are similar in both
 
     def __len__(self) -> int:

@@ -96,6 +96,11 @@ def load_task_data(config: RunConfig) -> TaskData:
             what = f"{bare} of {len(rows)} rows have no label, so the split cannot be scored"
             remedy = "name a labelled split, or leave data.test out and the dev split is scored"
             raise InputError(what, where.get(name, "data.dev_from_train"), remedy)
+        kind.check_scored_rows(rows, config.task.metric or "", where.get(name, "data.dev_from_train"))
+    if all(example.label is None for example in train) and (config.teacher.finetune or config.baseline):
+        learner = "teacher.finetune" if config.teacher.finetune else "baseline"
+        what = "no training row has a label, so there is nothing to learn from without a teacher's answers"
+        raise InputError(what, f"{learner} ({where['train']})", f"give labels, or set {learner} to null")
     test = splits.get("test", splits["dev"])
     more = {name: splits[name] for name in data.more_tests}
     weights = kind.class_weights(config.task.class_weights, train, labels)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from pathlib import Path
@@ -28,7 +28,7 @@ _TYPICAL_NAMES = {*TEXT_NAMES, *TEXT_B_NAMES, *LABEL_NAMES}
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.#-]{0,39}")
 ID = "id"  # a column or field that prediction takes along
 MISSING = object()  # no such field
-Cells = dict[str, Any]  # the cells or fields of a row that are used, by what they hold: "text", "text_b", "label"
+Cells = dict[str, Any]  # the cells or fields of a row that are used, by what they hold: "text", "text_b", "label" ...
 
 
 @dataclass
@@ -49,6 +49,7 @@ class TableFormat:
     header: bool | Literal["auto"] = "auto"
     text: str | int = 0
     text_b: str | int | None = None
+    text_c: str | int | None = None
     label: str | int | list[str] | None = None
     label_aliases: dict[str, str] = field(default_factory=dict)
     separator: str | None = None
@@ -68,25 +69,36 @@ def check_aliases(table: TableFormat, labels: Sequence[str]) -> None:
 
 
 def labelled_rows(
-    path: Path, table: TableFormat, problems: Problems, is_header: Callable[[Cells], bool], require_label: bool
+    path: Path,
+    table: TableFormat,
+    problems: Problems,
+    is_header: Callable[[Cells], bool],
+    require_label: bool,
+    optional: Set[str] = frozenset(),
 ) -> Iterator[tuple[int, Cells]]:
     """(line, cells) of every data row, with the columns that `table` gives; blank lines are skipped.
 
     Lines end at LF or CRLF only, and a byte order mark is dropped. In tsv a quote is text like any other; csv follows
     the standard library's strict dialect, with quoted fields over several lines. Without `require_label` the label is
-    None if it is not there. `is_header` is asked about the first row if the table is read by position. Raises
-    InputError for a file that cannot be read and for columns that do not fit; a row's faults go to `problems`.
+    None if it is not there, and so is what is `optional`. `is_header` is asked about the first row if the table is
+    read by position. Raises InputError for a file that cannot be read and for columns that do not fit; a row's faults
+    go to `problems`.
     """
-    return source_rows(open_source(path, table.format, problems, table.separator), table, is_header, require_label)
+    source = open_source(path, table.format, problems, table.separator)
+    return source_rows(source, table, is_header, require_label, optional)
 
 
 def source_rows(
-    source: Source, table: TableFormat, is_header: Callable[[Cells], bool], require_label: bool
+    source: Source,
+    table: TableFormat,
+    is_header: Callable[[Cells], bool],
+    require_label: bool,
+    optional: Set[str] = frozenset(),
 ) -> Iterator[tuple[int, Cells]]:
     """As `labelled_rows`, of a file that is open."""
     if require_label and table.label is None:
         raise InputError("no label column is given", str(source.path), "say which column holds the label")
-    optional = set() if require_label else {"label"}
+    optional = set(optional) if require_label else {"label", *optional}
     if source.named:
         yield from _object_rows(source, _columns(table), optional)
     else:
@@ -117,7 +129,7 @@ def _without_blank(source: Source) -> Lines:
 
 
 def _columns(table: TableFormat) -> dict[str, Any]:
-    given = {"text": table.text, "text_b": table.text_b, "label": table.label}
+    given = {"text": table.text, "text_b": table.text_b, "text_c": table.text_c, "label": table.label}
     return {key: column for key, column in given.items() if column is not None}
 
 

@@ -18,7 +18,7 @@ def layout_of(config: RunConfig, problems: Problems) -> TableFormat:
     Without columns, those of the task table are taken if the file has them, fields by their usual names, other columns
     by position (a text, a second text of a pair, a label). Raises InputError for a file that cannot be read.
     """
-    data = config.data
+    data, needs_label = config.data, config.task.configured_kind.needs_label
     columns = {key: column for key, column in data.columns.model_dump().items() if column is not None}
     if data.source == "files":
         columns = _found_columns(config, columns, problems)
@@ -30,7 +30,7 @@ def layout_of(config: RunConfig, problems: Problems) -> TableFormat:
         separator=data.separator,
         drop_labels=data.drop_labels,
         max_bad_rows=share,
-        **{"label": 1, **columns},
+        **{"label": 1 if needs_label else None, **columns},
     )
 
 
@@ -61,6 +61,8 @@ def _found_columns(config: RunConfig, given: dict[str, Any], problems: Problems)
         problems.note("note", f"columns, which are not configured: {said}", str(first))
     pair = ("text_b" in known and not found) or "text_b" in usual_columns
     by_place = {"text": 0, "text_b": 1, "label": 2} if pair else {"text": 0, "label": 1}
+    if not config.task.configured_kind.needs_label:
+        del by_place["label"]
     return {**by_place, **found, **given}
 
 

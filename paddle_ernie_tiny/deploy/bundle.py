@@ -120,7 +120,7 @@ class Manifest:
             raise ValueError(f"precision is {self.precision}, but quantization is {self.quantization!r:.40}")
         if bool(kind.units) != (self.unit is not None):
             raise ValueError(f"unit is {self.unit!r} for a {kind.name} task")
-        if self.table.get("text_b") is not None and not self.pair:
+        if self.table.get("text_b") is not None and kind.may_pair and not self.pair:
             raise ValueError(f"table names a second text, but task_type is {self.task_type}")
         if self.reading not in kind.long_texts:
             raise ValueError(f"long_text is {self.long_text} for a {kind.name} task")

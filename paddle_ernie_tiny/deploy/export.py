@@ -216,7 +216,7 @@ def _write_bundle(request: ExportRequest, folder: Path) -> dict[str, Any]:
     output = {"name": "logits", "dtype": "float32", "shape": [-1] * (1 + kind.by_token) + [len(request.labels)]}
     manifest = Manifest(
         task=request.task,
-        task_type=f"pair_{kind.name}" if request.texts_b is not None else kind.name,
+        task_type=f"pair_{kind.name}" if kind.may_pair and request.texts_b is not None else kind.name,
         unit=request.unit,
         settings=request.settings,
         labels=request.labels,

@@ -119,7 +119,8 @@ class Predictor:
 
     def outputs(self, texts: list[Any], texts_b: list[str] | None = None, batch_size: int = BATCH_SIZE) -> list[Any]:
         """Each row's logits [answers, labels] as an array, of texts as `Kind.tokenize` takes them."""
-        self._check_pairs(texts_b)
+        if self.kind.may_pair:
+            self._check_pairs(texts_b)
         encoded, places = self.tokenize(texts, texts_b)
         answers: list[Any] = [None] * len(encoded.input_ids)
         for indices, ids, types in self.feeds(encoded, batch_size):

@@ -100,8 +100,10 @@ def parts_of(program: Any) -> tuple[dict[str, list[str]], list[str]]:
             without_weights += names
         else:
             parts[part] += weights
-    if not layers or number <= len(of_products):
+    if not layers or number < len(of_products):
         raise ErnieTinyError(f"not the graph of an encoder: {layers} softmax, {number} products with weights")
+    if not parts[HEAD]:  # of sentence vectors as wide as the states
+        del parts[HEAD]
     return parts, without_weights
 
 

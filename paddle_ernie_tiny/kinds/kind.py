@@ -44,8 +44,10 @@ class Kind(Learning):
     name: ClassVar[str]
     description: ClassVar[str]  # for help texts: what a row's label is
     head: ClassVar[str] = "ForSequenceClassification"  # PaddleNLP's name of the model with this head
-    may_pair: ClassVar[bool] = True  # may a row be two texts?
-    needs_pair: ClassVar[bool] = False  # has it to be?
+    saved_head: ClassVar[str] = ""  # what a model folder calls it, if it is not PaddleNLP's own
+    may_pair: ClassVar[bool] = True  # may two texts be one input of the model?
+    needs_pair: ClassVar[bool] = False  # have they to be?
+    needs_label: ClassVar[bool] = True  # has a file of training rows a column of labels?
     augmenter: ClassVar[str] = "words"  # a row of augmentation.augmenters.AUGMENTERS
     unit_name: ClassVar[str] = "rows"  # what has a label
     pipeline_tag: ClassVar[str] = "text-classification"  # the hub's name of such a task
@@ -53,7 +55,7 @@ class Kind(Learning):
     pipeline_options: ClassVar[str] = ""  # what transformers' pipeline is told besides
     text_rows: ClassVar[bool] = True  # are a data set's rows raw text, not words?
     units: ClassVar[tuple[str, ...]] = ()  # in which raw text may be divided, if each has an answer of its own
-    graphs: ClassVar[tuple[str, ...]] = ("served", "plain")  # it can be exported as; "served": for one token alone
+    graphs: tuple[str, ...] = ("served", "plain")  # it can be exported as; "served": for one token alone
     unread: ClassVar[tuple[str, ...]] = ()  # parts of an encoder that its head does not read
     long_texts: ClassVar[tuple[str, ...]] = LONG_TEXTS  # what may become of a text that is too long; first the default
     usual_columns: ClassVar[dict[str, tuple[str, ...]]] = {}  # names of columns that no configuration has to give
@@ -133,6 +135,9 @@ class Kind(Learning):
 
     def check_training_rows(self, train: Examples, labels: Sequence[str], where: str) -> None:
         """Raises InputError if a model cannot learn the task from these rows."""
+
+    def check_scored_rows(self, rows: Examples, metric: str, where: str) -> None:
+        """Raises InputError if the metric cannot score a model on these rows."""
 
     def labels_of(self, example: Example | TokenExample) -> frozenset[Any]:
         """The ids of the labels that a row has; empty for a row without one, or a kind without labels."""
@@ -257,7 +262,19 @@ class Kind(Learning):
             windows = [[window] for window in windows]
         return [Row(*row, unit) for row in zip(texts, windows, encoded.cut)]  # noqa: B905
 
-    # --- a model's output ------------------------------------------------------------------------------------------
+    # --- a model and its output ------------------------------------------------------------------------------------
+
+    def model_class(self, base: Any) -> Any:
+        """The class of a model, from PaddleNLP's with this kind's `head`."""
+        return base
+
+    def settings_for(self, hidden_size: int) -> dict[str, Any]:
+        """Settings that nobody gave, and that follow from the teacher's hidden size."""
+        return {}
+
+    def is_bare(self, hidden_size: int) -> bool:
+        """Is an encoder of this hidden size a fine-tuned model as it is, without a head?"""
+        return False
 
     def answers(self, output: np.ndarray, places: np.ndarray | None) -> np.ndarray:
         """One row's answers [answers, labels] in the model's output for it, [labels] or [length, labels]."""

@@ -38,6 +38,7 @@ class Learning:
     Settings: ClassVar[type] = NoSettings  # a frozen dataclass; every field has a default
     own_metrics: ClassVar[tuple[Metric, ...]] = ()  # that no other module brings
     by_token: ClassVar[bool] = False  # does the model give logits for each token?
+    gives_vectors: ClassVar[bool] = False  # is a model's output a vector, whose dimensions mean nothing by themselves?
     has_labels: ClassVar[bool] = True  # is the answer one of several labels, not a number?
     one_label: ClassVar[bool] = False  # do a row's logits give one distribution over the labels?
     soft_losses: ClassVar[tuple[str, ...]] = ("cross_entropy", "kl", "mse")  # of the soft label; first the default

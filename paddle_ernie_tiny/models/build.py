@@ -189,8 +189,8 @@ def load_tokenizer(folder: Path) -> TextTokenizer:
     return tokenizer
 
 
-def _new_model(values: dict, head: str, labels: list[str] | None = None, **changes):
-    """A PaddleNLP model with random weights, from a configuration as a mapping."""
+def _new_model(values: dict, head: str, labels: list[str] | None = None, kind: Kind | None = None, **changes):
+    """A PaddleNLP model with random weights, from a configuration as a mapping; kind: which may change its class."""
     from paddlenlp import transformers as nlp
 
     classes = FAMILIES[values["model_type"]].classes
@@ -198,7 +198,8 @@ def _new_model(values: dict, head: str, labels: list[str] | None = None, **chang
     if labels is not None:
         ids = {name: index for index, name in enumerate(labels)}
         values |= {"num_labels": len(labels), "id2label": dict(enumerate(labels)), "label2id": ids}
-    model = getattr(nlp, classes + head)(getattr(nlp, f"{classes}Config")(**values))
+    model_class = getattr(nlp, classes + head)
+    model = (kind.model_class(model_class) if kind else model_class)(getattr(nlp, f"{classes}Config")(**values))
     for layer in model.sublayers():
         if isinstance(layer, paddle.nn.LayerNorm):  # ERNIE and ELECTRA pass the configuration's value over
             layer._epsilon = model.config.layer_norm_eps
@@ -224,7 +225,7 @@ def load_classifier(
     """
     changes = {key: value for key, value in (dropout or {}).items() if value is not None}
     changes["problem_type"] = kind.problem_type
-    model = _new_model(read_model_config(folder), kind.head, labels, **changes)
+    model = _new_model(read_model_config(folder), kind.head, labels, kind, **changes)
     optional = _NEW_HEAD if new_head else kind.unread
     _require_all(set_weights(model, read_weights(folder), str(folder), optional), folder, kind.name)
     return model
@@ -261,7 +262,7 @@ def build_student(teacher_folder: Path, shape: ModelShape, labels: list[str], ki
     teacher, sizes = read_model_config(teacher_folder), shape.model_dump()
     if teacher["model_type"] == "electra" and shape.hidden_size != teacher["hidden_size"]:
         sizes["embedding_size"] = shape.hidden_size
-    return _new_model(teacher, kind.head, labels, **sizes, problem_type=kind.problem_type)
+    return _new_model(teacher, kind.head, labels, kind, **sizes, problem_type=kind.problem_type)
 
 
 def build_masked_lm(

@@ -26,6 +26,7 @@ TEXT_MODULES = (
     *(f"data/{name}.py" for name in ("tokenization", "text_tokenizer", "byte_level", "vocabulary", "windows")),
     *(f"kinds/{path.name}" for path in sorted((_PACKAGE / "kinds").glob("*.py"))),
 )
+_LISTED = 100  # labels in the README, at most
 _TYPES = {"int64": 0, "float32": 1, "int32": 2}  # Paddle Serving's numbers
 
 
@@ -127,7 +128,7 @@ def _write_service(folder: Path, manifest: Manifest, options: dict[str, int]) ->
     values = {
         **options,
         "task": manifest.task,
-        "labels": ", ".join(manifest.labels),
+        "labels": ", ".join(manifest.labels[:_LISTED]) + " ..." * (len(manifest.labels) > _LISTED),
         "request": json.dumps({"key": [*fields], "value": [*fields.values()]}, ensure_ascii=False),
         "arguments": " ".join(f'"{text}"' for text in example.values()),
         "answer": manifest.kind.example_answer,

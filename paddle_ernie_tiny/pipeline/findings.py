@@ -95,15 +95,15 @@ def _imbalance(context: RunContext) -> list[Finding]:
 
 def _leaks(data: TaskData) -> list[Finding]:
     """Texts that hold their row's label, and evaluated pairs that are training pairs the other way round."""
-    findings = []
-    rows = [(row, data.labels[row.label]) for row in data.train if isinstance(row, Example) and type(row.label) is int]
+    findings, labelled = [], data.train if data.kind.has_labels else ()
+    rows = [(row, data.labels[row.label]) for row in labelled if isinstance(row, Example) and type(row.label) is int]
     for field, name in (("text", "text"), ("text_b", "second text")):
         told = sum(_tells((getattr(row, field) or "").strip(), label) for row, label in rows)
         if told > _TOLD * len(rows):
             what = f"in {told} of {len(rows)} rows the {name} begins or ends with the row's own label"
             remedy = "check data.columns: is it the right column?"
             findings.append(found("leakage", what, "data.train", True, remedy))
-    if not data.kind.may_pair or data.train[0].text_b is None:
+    if data.train[0].text_b is None:
         return findings
     turned = {row.content[::-1] for row in data.train}
     for name, examples in data.splits.items():
@@ -161,7 +161,9 @@ def _split_tokens(context: RunContext, split: str, side: Side = "teacher") -> li
     unknown: list[Finding] = []
     told: list[Finding] = []  # by the kind of task
     if context.teacher_source is None:
-        lengths, unit = [characters(example) for example in sample], "characters (the tokenizer is not made yet)"
+        apart = data.kind.gives_vectors  # each text of a row by itself
+        lengths = [len(text) for row in sample for text in row.content if text] if apart else [*map(characters, sample)]
+        unit = "characters (the tokenizer is not made yet)"
     else:
         pairs = [example.text_b or "" for example in sample] if rows[0].text_b is not None else None
         tokenizer = context.tokenizers[side]

@@ -45,7 +45,6 @@ def preflight(config: RunConfig, say: Callable[[str], None] = print) -> dict[str
 
     if attempt(find_device, config.device) == "cpu":
         attempt(_check_precision, config)
-    data = attempt(load_task_data, config)
     if config.general_corpus is not None:
         attempt(corpus_files, config.general_corpus.path)
     pretrain = config.teacher.pretrain
@@ -56,9 +55,10 @@ def preflight(config: RunConfig, say: Callable[[str], None] = print) -> dict[str
     elif source is not None:
         attempt(load_tokenizer, source)
         teacher = attempt(read_model_config, source)
-        if teacher is not None:
-            attempt(_check_room, config, source, data)
-            attempt(_check_teacher, config, source, teacher, data)
+    data = attempt(load_task_data, config := _with_outputs(config, teacher))
+    if source is not None and teacher is not None:
+        attempt(_check_room, config, source, data)
+        attempt(_check_teacher, config, source, teacher, data)
     sized = attempt(with_sizes, config)
     any_student = RunContext(sized or config, data, source, teacher)
     contexts = {name: any_student.for_student(name, run) for name, run in any_student.config.each_student.items()}
@@ -90,7 +90,16 @@ def preflight(config: RunConfig, say: Callable[[str], None] = print) -> dict[str
 
 
 def _outputs(data: TaskData) -> str:
+    if data.kind.gives_vectors:
+        return f"vectors of {len(data.labels)} numbers"
     return "scores" if len(data.labels) == 1 else f"outputs {' and '.join(data.labels[:2])}"
+
+
+def _with_outputs(config: RunConfig, teacher: dict | None) -> RunConfig:
+    """The run with the settings of its kind of task that follow from the teacher's configuration (None: not known)."""
+    more = config.task.configured_kind.settings_for(teacher["hidden_size"]) if teacher else {}
+    task = config.task.model_copy(update={"settings": {**config.task.settings, **more}})
+    return config.model_copy(update={"task": task}) if more else config
 
 
 def _check_precision(config: RunConfig) -> None:
@@ -119,25 +128,29 @@ def _check_room(config: RunConfig, folder: Path, data: TaskData | None) -> None:
     lengths = {"task.max_length_tokens": config.task.max_length_tokens}
     if config.general_corpus is not None and any(STAGES[settings.stage].is_general for settings in config.stages):
         lengths["general_corpus.max_length_tokens"] = config.general_corpus.max_length_tokens
-    pairs = data is not None and data.train[0].text_b is not None
+    pairs = data is not None and data.kind.may_pair and data.train[0].text_b is not None
     segments = read_tokenizer(folder).segments if pairs else 1
     check_room(read_model_config(folder), lengths, pairs, folder, segments)
 
 
 def _check_teacher(config: RunConfig, folder: Path, teacher: dict, data: TaskData | None) -> None:
-    if config.teacher.finetune is not None or data is None:
+    if config.teacher.finetune is not None or data is None or data.kind.is_bare(teacher["hidden_size"]):
         check_model(folder)
     else:
-        own, head = label_names(teacher, str(folder), len(data.labels)), data.kind.head
+        own, head = label_names(teacher, str(folder), len(data.labels)), data.kind.saved_head or data.kind.head
         named = any(head in a for a in teacher.get("architectures") or [])
         if not own or not named or not is_of_kind(teacher, data.kind):
             why = f"problem_type is {teacher.get('problem_type')}" if own and named else f"no {head}"
             what = f"teacher.finetune is null, but the model is not fine-tuned for {data.kind.name} ({why})"
-            raise InputError(what, str(folder), "give teacher.finetune, or the folder of a fine-tuned model")
+            remedy = "give teacher.finetune, or the folder of a fine-tuned model"
+            if data.kind.gives_vectors:
+                width = teacher["hidden_size"]
+                remedy += f"; an encoder alone gives vectors that are {width} wide (task.settings.width)"
+            raise InputError(what, str(folder), remedy)
         if len(own) != len(data.labels) or own not in (default_labels(len(own)), data.labels):
             what = f"the teacher's labels are {own}, the task's are {data.labels}"
             raise InputError(what, "task.labels", _labels_remedy(own, data.labels))
-        check_model(folder, head, len(own), data.kind.unread)
+        check_model(folder, data.kind.head, len(own), data.kind.unread)
 
 
 def _labels_remedy(own: list[str], labels: list[str]) -> str:

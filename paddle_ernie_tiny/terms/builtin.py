@@ -146,10 +146,12 @@ class Embedding(Hidden):
 
 
 class SoftLabelSettings(TermSettings):
-    """The teacher's answer: its distribution at a temperature, or (mse) its logits or scores themselves."""
+    """The teacher's answer: its distribution at a temperature, or its logits, scores or vectors (mse, cosine)."""
 
     weight: Weight = 1.0
-    loss: Literal["cross_entropy", "kl", "mse"] | None = key(None, "default: cross_entropy; mse for regression")
+    loss: Literal["cross_entropy", "kl", "mse", "cosine"] | None = key(
+        None, "default: cross_entropy; of regression mse, of embedding cosine"
+    )
     temperature: Annotated[float, Field(gt=0, le=1e6)] = key(1.0, "of both distributions; the loss is times T squared")
     standardize: bool = key(
         False, "logits with mean 0 and deviation 1 over each row's labels, for many labels (arXiv 2403.01427)"
@@ -183,12 +185,13 @@ class SoftLabel(Term):
     def check(self):
         kind, where = self.pair.kind, "objective.soft_label"
         if self.loss not in kind.soft_losses:
-            what = f"soft label loss {self.loss!r} compares distributions, a {kind.name} model has none"
+            compared = "vectors" if self.loss == "cosine" else "distributions"
+            what = f"soft label loss {self.loss!r} compares {compared}, a {kind.name} model has none"
             raise InputError(what, f"{where}.loss", f"leave it out, or set {where}.loss={kind.soft_losses[0]}")
-        if self.loss == "mse" and self.settings.temperature != 1.0:
-            what = f"temperature {self.settings.temperature:g} has no meaning for soft label loss 'mse'"
+        if self.loss in ("mse", "cosine") and self.settings.temperature != 1.0:
+            what = f"temperature {self.settings.temperature:g} has no meaning for soft label loss {self.loss!r}"
             raise InputError(what, f"{where}.temperature", "leave the temperature at 1, or use cross_entropy or kl")
-        distribution = self.loss != "mse" and (kind.one_label or (kind.by_token and kind.has_labels))
+        distribution = self.loss not in ("mse", "cosine") and (kind.one_label or (kind.by_token and kind.has_labels))
         if self.settings.standardize and not distribution:
             what = (
                 f"logits are standardized over the labels of a distribution; loss {self.loss!r} of {kind.name} has none"

@@ -23,7 +23,7 @@ class NumberedRows:
     """Rows that know their number: `rows` of a batch, by which signals of a row are found again."""
 
     def __init__(self, rows: Any):
-        self.inner, self.lengths = rows, rows.lengths
+        self.inner, self.lengths, self.starts = rows, rows.lengths, getattr(rows, "starts", None)
 
     def __len__(self) -> int:
         return len(self.inner)
@@ -38,11 +38,23 @@ class LengthGroupedBatchSampler(DistributedBatchSampler):
     Each epoch shuffles all rows, sorts within windows of some batches, and shuffles the batches. The
     order depends on seed and epoch alone, so a resumed run sees the same batches, and several processes see
     together what one would see with a batch as large as all of theirs. They take turns in a batch; where the rows
-    do not divide among them, a few come twice.
+    do not divide among them, a few come twice. starts: where the rows begin of which a batch takes all windows, int64
+    [rows]; None: each has one.
     """
 
-    def __init__(self, lengths: np.ndarray, batch_size: int, seed: int, replicas: int = 1, rank: int = 0):
+    def __init__(
+        self,
+        lengths: np.ndarray,
+        batch_size: int,
+        seed: int,
+        replicas: int = 1,
+        rank: int = 0,
+        starts: np.ndarray | None = None,
+    ):
         self.row_lengths, self.seed = np.asarray(lengths), seed
+        self.bounds = None if starts is None else np.append(starts, len(lengths))
+        if starts is not None:
+            self.row_lengths = np.maximum.reduceat(self.row_lengths, starts)
         super().__init__(range(len(self.row_lengths)), batch_size, num_replicas=replicas, rank=rank, shuffle=True)
 
     def __iter__(self):
@@ -56,7 +68,16 @@ class LengthGroupedBatchSampler(DistributedBatchSampler):
             batches += [chunk[i : i + global_batch] for i in range(0, len(chunk), global_batch)]
         order = np.random.default_rng([self.seed, self.epoch, 1]).permutation(len(batches))
         for index in order:
-            yield batches[index][self.local_rank :: self.nranks].tolist()
+            chosen = batches[index][self.local_rank :: self.nranks].tolist()
+            if self.bounds is not None:
+                chosen = [place for row in chosen for place in range(self.bounds[row], self.bounds[row + 1])]
+            yield chosen
+
+
+def rows_of_batches(rows: Any) -> int:
+    """How many rows batches are drawn from: windows, or whole rows where these stay together."""
+    starts = getattr(rows, "starts", None)
+    return len(rows) if starts is None else len(starts)
 
 
 class BatchLoader(DataLoader):

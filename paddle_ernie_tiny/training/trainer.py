@@ -144,7 +144,8 @@ class ToolkitTrainer(Trainer):
         """PaddleNLP's loader, with batches of similar length."""
         args = self.args
         size, replicas, rank = args.per_device_train_batch_size, args.dataset_world_size, args.dataset_rank
-        self.sampler = LengthGroupedBatchSampler(self.train_dataset.lengths, size, args.seed, replicas, rank)
+        rows, how = self.train_dataset, (size, args.seed, replicas, rank)
+        self.sampler = LengthGroupedBatchSampler(rows.lengths, *how, getattr(rows, "starts", None))
         return BatchLoader(self.train_dataset, self.sampler, self.make_batch)
 
     def record(self, values: dict[str, paddle.Tensor]) -> None:

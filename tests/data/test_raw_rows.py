@@ -190,5 +190,5 @@ def test_texts_without_a_bundle(tmp_path):
 
 
 def test_every_column_of_a_manifest_is_a_field_of_the_layout():
-    more = {"label_aliases", "separator", "drop_labels", "max_bad_rows"}
+    more = {"label_aliases", "separator", "drop_labels", "max_bad_rows", "text_c"}
     assert set(BY_PLACE) | more == set(TableFormat.__dataclass_fields__)

@@ -4,7 +4,13 @@ import numpy as np
 import pytest
 
 from paddle_ernie_tiny.data.rows import EncodedRows
-from paddle_ernie_tiny.training.batches import LengthGroupedBatchSampler, collate, input_batches
+from paddle_ernie_tiny.training.batches import (
+    LengthGroupedBatchSampler,
+    NumberedRows,
+    collate,
+    input_batches,
+    rows_of_batches,
+)
 
 LENGTHS = np.random.default_rng(0).integers(3, 60, size=203)
 
@@ -51,6 +57,32 @@ def test_ranks_together_see_what_one_process_sees():
     alone = epoch_of(LengthGroupedBatchSampler(lengths, 16, seed=1))
     together = [sorted(one + other) for one, other in zip(*ranks, strict=True)]
     assert together == [sorted(batch) for batch in alone]
+
+
+def test_what_stays_together_is_in_one_batch():
+    """Rows of one to three windows: a batch has whole rows, as many as it is large; processes share them."""
+    counts = np.random.default_rng(2).integers(1, 4, size=50)
+    starts = np.cumsum(counts) - counts
+    of_row = np.repeat(np.arange(50), counts)
+    sampler = LengthGroupedBatchSampler(LENGTHS[: len(of_row)], 8, seed=1, starts=starts)
+    batches = epoch_of(sampler)
+    assert len(batches) == len(sampler) == 7 and sorted(i for b in batches for i in b) == list(range(len(of_row)))
+    for batch in batches:
+        rows = of_row[batch]
+        assert len(set(rows)) <= 8 and [len(np.flatnonzero(rows == row)) for row in set(rows)] == [
+            *counts[[*set(rows)]]
+        ]
+        assert all((np.diff(np.flatnonzero(rows == row)) == 1).all() for row in set(rows)), "side by side"
+    ranks = [epoch_of(LengthGroupedBatchSampler(LENGTHS[: len(of_row)], 4, 1, 2, r, starts)) for r in range(2)]
+    assert [sorted(one + other) for one, other in zip(*ranks, strict=True)] == [sorted(batch) for batch in batches]
+
+
+def test_rows_say_what_stays_together():
+    ids = [[2, 3]] * 4
+    apart, together = (EncodedRows(ids, ids, rows=np.array([0, 0, 1, 2]), together=t) for t in (False, True))
+    assert apart.starts is None and rows_of_batches(apart) == 4
+    assert together.starts.tolist() == [0, 2, 3] and rows_of_batches(NumberedRows(together)) == 3
+    assert EncodedRows(ids, ids, together=True).starts is None
 
 
 def test_collate_by_hand():

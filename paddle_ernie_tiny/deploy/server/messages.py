@@ -106,8 +106,8 @@ class Asked:
     texts_b: list[str] | None
 
 
-def request_shapes(pairs: dict[str, bool], options: ServeOptions) -> Shapes:
-    """What /v1/predict takes; `pairs` says of each of the server's models whether a row is two texts."""
+def request_shapes(pairs: dict[str, bool], options: ServeOptions, prefix: str = "") -> Shapes:
+    """What a path takes; `pairs` says of each of its models if a row is two texts. prefix: of the shapes' names."""
     text = Annotated[str, Field(min_length=1, max_length=options.max_characters, pattern=PATTERN)]
     shapes: Shapes = {}
     for pair in sorted(set(pairs.values())):
@@ -117,8 +117,8 @@ def request_shapes(pairs: dict[str, bool], options: ServeOptions) -> Shapes:
         row: Any = create_model("Pair", __config__=_CLOSED, **one) if pair else text
         many = Annotated[list[row], Field(min_length=1, max_length=options.max_texts)]
         title = "Pair" if pair else "Text"
-        single = create_model(f"One{title}", __config__=_CLOSED, model=model, **one)
-        several = create_model(f"Many{title}s", __config__=_CLOSED, model=model, texts=(many, ...))
+        single = create_model(f"{prefix}One{title}", __config__=_CLOSED, model=model, **one)
+        several = create_model(f"{prefix}Many{title}s", __config__=_CLOSED, model=model, texts=(many, ...))
         shapes |= {(name, False): single for name in names} | {(name, True): several for name in names}
     return shapes
 

@@ -15,6 +15,7 @@ from ...models.build import build_masked_lm
 from ...models.weights import save_model
 from ...seals import SEALED, whole_or_none, write_seal
 from ...terms.term import Side
+from ...training.batches import rows_of_batches
 from ...training.tasks import FinetuneTrainer, MaskedLMTrainer, Masking, masked_accuracy
 from ...training.trainer import Training, training_arguments
 from ..measure import dev_score, measure_classifier, require_above_chance
@@ -112,7 +113,8 @@ class Finetune(ClassifierStep):
     def run(self) -> dict[str, Any]:
         context, settings, folder, model = self.context, self.settings, self.folder, self.untrained()
         rows, tokenizer = context.rows("train", self.side), context.tokenizers[self.side]
-        args = training_arguments(settings, len(rows), folder, context.folder.vdl(folder), context.config.seed)
+        count, vdl = rows_of_batches(rows), context.folder.vdl(folder)
+        args = training_arguments(settings, count, folder, vdl, context.config.seed)
         score = dev_score(context, model, self.side, settings)
         how = context.watcher, context.config.save_minutes
         training = Training(args, rows, tokenizer.pad_id, self.label, score, *how, settings.patience)

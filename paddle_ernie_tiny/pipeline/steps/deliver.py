@@ -138,7 +138,7 @@ class Benchmark(DeliverStep):
             export_request(context, context.teacher_model("finetuned"), teacher, context.config.task.settings)
         )
         rows, measured = LabelledRows.of(context.data.test), self.settings.text and context.data.kind.text_rows
-        texts = (rows.texts, rows.texts_b) if measured else None
+        texts = (rows.texts, rows.texts_b if context.data.kind.may_pair else None) if measured else None
         models = [str(bundle) for bundle in (teacher, *bundles_of(context).values())]
         how = self.settings.model_dump(exclude={"text"})
         result = bench(BenchRequest(models, texts=texts, cache=self.folder, **how))

@@ -21,6 +21,7 @@ from ...errors import InputError
 from ...models.weights import model_fingerprint, save_model
 from ...seals import DamageError
 from ...terms import TERMS, Needs
+from ...training.batches import rows_of_batches
 from ...training.trainer import ToolkitTrainer, Training, training_arguments
 from ..context import RunContext
 from ..measure import LATENT_SPLITS, dev_score, latent_settings, latent_terms, linear_probe, measure_classifier
@@ -77,7 +78,8 @@ class Distil(Step):
         context, settings, rows = self.context, self.settings.training, self.context.stage_rows(self.index, "student")
         if not context.shares_vocabulary:
             rows = PairedRows(rows, context.stage_rows(self.index, "teacher"))
-        args = training_arguments(settings, len(rows), folder, context.folder.vdl(folder), context.config.seed)
+        count, vdl = rows_of_batches(rows), context.folder.vdl(folder)
+        args = training_arguments(settings, count, folder, vdl, context.config.seed)
         how = context.watcher, context.config.save_minutes
         pad_id = context.tokenizers["student"].pad_id
         return Training(args, rows, pad_id, self.stage.title, score, *how, settings.patience)
