@@ -27,6 +27,7 @@ from .kinds import Regression as Regression
 from .kinds import Row as Row
 from .kinds import Score as Score
 from .kinds import TokenClassification as TokenClassification
+from .kinds import Vector as Vector
 from .kinds.metrics import METRICS as METRICS
 from .kinds.metrics import Metric as Metric
 from .kinds.metrics import Scored as Scored

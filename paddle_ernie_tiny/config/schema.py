@@ -66,11 +66,10 @@ class TaskSettings(Section):
             raise ValueError(f"a {self.kind} task has no class_weights: {kind.class_weights_remedy}")
         self.long_text = self.long_text or kind.long_texts[0]
         if self.long_text not in kind.long_texts:
-            why = (
-                f"every word of a {self.kind} task has a tag"
-                if kind.units
-                else f"long_text of a {self.kind} task is {' or '.join(kind.long_texts)}"
-            )
+            why = f"long_text of a {self.kind} task is {' or '.join(kind.long_texts)}"
+            if "truncate" not in kind.long_texts:
+                part = "every word of a {} task has a tag" if kind.units else "a {} task reads all of a text"
+                why = part.format(self.kind)
             raise ValueError(f"{why}: leave long_text out")
         self.metric = self.metric or metrics_of(self.kind)[0]
         kind.check_labels(self.labels, self.metric)

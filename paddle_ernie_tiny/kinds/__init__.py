@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from .classification import Classification, Prediction
+from .embedding import SentenceEmbedding, Vector
 from .kind import LONG_TEXTS, Kind, Row, Window
 from .learning import SCORE
 from .metrics import METRICS
@@ -12,11 +13,12 @@ from .regression import Regression, Score
 from .token_classification import Entities, Entity, TokenClassification
 
 KINDS: dict[str, Kind] = {
-    kind.name: kind for kind in (Classification(), Regression(), TokenClassification(), MultiLabel(), Reading())
+    kind.name: kind
+    for kind in (Classification(), Regression(), TokenClassification(), MultiLabel(), Reading(), SentenceEmbedding())
 }
 METRICS.update({metric.name: metric for kind in KINDS.values() for metric in kind.own_metrics})
 
 __all__ = [
     *("KINDS", "LONG_TEXTS", "SCORE", "Answer", "Entities", "Entity", "Kind", "Labels", "Prediction", "ReadingAnswer"),
-    *("Row", "Score", "Window"),
+    *("Row", "Score", "Vector", "Window"),
 ]

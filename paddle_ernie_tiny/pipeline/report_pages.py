@@ -49,14 +49,13 @@ def write_pages(report: dict[str, Any], folder: Path) -> Path:
 
     The benchmark's pictures are taken from its folder there.
     """
-    kind = kind_named(report["kind"], "report.json")
     figures = {"scores": _scores(report), "sizes": _sizes(report), "latent": _latent(report), "curves": _curves(report)}
     view = {
         "r": report,
         "pictures": {name: figure and _url(_png(figure)) for name, figure in figures.items()},
         "benchmark": [_url(picture.read_bytes()) for picture in sorted((folder / "benchmark").glob("*.png"))],
         # what is computed for reading only
-        "unit": kind.unit_name,
+        "unit": kind_named(report["kind"], "report.json").unit_name,
         "speed": tables(report["benchmark"]) if report.get("benchmark") else [],
         "fewer": report["teacher"]["params"] / report["student"]["params"],
         "sentences": sentences(report),

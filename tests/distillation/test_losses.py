@@ -8,6 +8,7 @@ import pytest
 
 from paddle_ernie_tiny.kinds import KINDS
 from paddle_ernie_tiny.terms import losses
+from paddle_ernie_tiny.terms.similarity import similarity_kl
 
 
 def tensor(values):
@@ -179,6 +180,7 @@ LOSSES = {
     "decoupled_kl": ((2, 3), lambda s, t: losses.decoupled_kl(s, t, paddle.to_tensor([1, 2]), 2.0)),
     "logits_mse": ((1, 3), lambda s, t: losses.logits_mse(s, t)),
     "logits_mse over words": ((1, 4, 3), lambda s, t: losses.logits_mse(s, t, tensor(MASK))),
+    "similarity_kl": ((4, 3), lambda s, t: similarity_kl(s, t, 0.5)),
     "classification": ((1, 2), lambda s, t: KINDS["classification"].hard_label(s, paddle.to_tensor([1]))),
     "regression": ((1, 1), lambda s, t: KINDS["regression"].hard_label(s, tensor([0.3]))),
     "multi_label": ((2, 3), lambda s, t: KINDS["multi_label"].hard_label(s, tensor([[1, 0, 1]] * 2), [2.0, 1.0, 0.5])),
@@ -207,9 +209,24 @@ def test_gradient_equals_finite_differences(name):
 @pytest.mark.parametrize(
     "name",
     ["distribution_kl", "scores_mse", "hidden_mse", "hidden_cosine", "soft_kl", "logits_mse"]
-    + ["standardized", "relation_distance", "decoupled_kl"],
+    + ["standardized", "relation_distance", "decoupled_kl", "similarity_kl"],
 )
 def test_zero_when_student_equals_teacher(name):
     shape, loss = LOSSES[name]
     x = tensor(np.random.default_rng(4).normal(size=shape))
     assert float(loss(x, x)) == pytest.approx(0.0, abs=1e-6)
+
+
+def test_similarities_of_a_batch_by_hand():
+    """Each text's distribution over the two others; the teacher's vectors may be wider."""
+    student = np.array([[1, 0], [3, 4], [0, 2]], np.float32)  # cosines 0.6, 0 and 0.8
+    teacher = np.array([[1, 0, 0], [0, 1, 0], [0, 1, 1]], np.float32)  # 0, 0 and sqrt(1/2)
+    own, given = ((v / np.linalg.norm(v, axis=1, keepdims=True)) for v in (student, teacher))
+    total = 0.0
+    for i in range(3):
+        others = [j for j in range(3) if j != i]
+        p, q = (np.exp(v[others] @ v[i] / 0.5) for v in (given, own))
+        p, q = p / p.sum(), q / q.sum()
+        total += (p * np.log(p / q)).sum()
+    assert float(similarity_kl(tensor(student), tensor(teacher), 0.5)) == pytest.approx(total / 3, rel=1e-5)
+    assert float(similarity_kl(tensor(student[:1]), tensor(teacher[:1]), 0.5)) == 0, "a text alone"

@@ -233,6 +233,14 @@ def test_a_weight_changes_linearly_over_the_stage_and_the_equation_says_so():
         ({"soft_label": {"standardize": True}}, "regression", "loss .mse. of regression has none"),
         ({"dist": {"weight": 1.0}}, "token_classification", "dist compares distributions over a row's labels"),
         ({"dkd": {"weight": 1.0}}, "regression", "dkd compares distributions over a row's labels"),
+        ({"soft_label": {"loss": "cosine"}}, "classification", "compares vectors, a classification model has none"),
+        ({"soft_label": {"loss": "kl"}}, "embedding", "compares distributions, a embedding model has none"),
+        (
+            {"soft_label": {"temperature": 2.0}},
+            "embedding",
+            "temperature 2 has no meaning for soft label loss 'cosine'",
+        ),
+        ({"similarity": {"weight": 1.0}}, "classification", "a classification model gives none"),
     ],
 )
 def test_impossible_pairings_are_refused(settings, kind, message):
@@ -260,6 +268,18 @@ def test_a_row_without_a_label_has_the_teachers_answer_as_the_target():
     named, bare = (float(term.value(own, given, None, paddle.to_tensor([label]))) for label in (1, -100))
     assert named == pytest.approx(bare) and named != float(term.value(own, given, None, paddle.to_tensor([0])))
     assert "1 * dkd [T^2 (1 KL of target + 8 KL of others); T=1]" in objective.equation()
+
+
+def test_the_equation_of_sentence_vectors():
+    settings = ObjectiveSettings(similarity={"weight": 2.0, "temperature": 0.1}, attention={"weight": 0})
+    objective = Objective(settings, shape(2, 8, 2), shape(4, 16, 2), KINDS["embedding"], label_terms=True)
+    assert objective.equation().endswith(
+        "1 * soft_label [1 - cos(v_T, v_S)] + 2 * similarity [KL(cos_T || cos_S; T=0.1) in the batch] "
+        "+ 1 * hard_label [loss of similarities(labels, student)]"
+    )
+    labels = np.array([[0, 1, -1, 0], [1, 1, -1, 0], [0, np.nan, -1, 1]], np.float32)
+    counts = objective.counts(paddle.ones([3, 4]), paddle.to_tensor(labels)).tolist()
+    assert counts == [12.0, 12.0, 3.0, 3.0, 1.0], "tokens, tokens, texts, texts, labelled rows"
 
 
 def test_counts_are_what_each_term_is_a_mean_over():

@@ -52,6 +52,7 @@ def test_every_metric_gives_a_plain_float():
     read = KINDS["reading"].right_answers([Gold("天地", (("地", 1),))], ["start", "end"])
     others = {"entity_f1": tagged, "mrr": ranked, **dict.fromkeys(metrics_of("multi_label"), sets)}
     others |= dict.fromkeys(metrics_of("reading"), read)
+    others |= {name: KINDS["embedding"].right_answers([0, 1, 2], []) for name in metrics_of("embedding")[1:]}
     scores = [metric(others.get(name) or Scored.of(PREDICTED, GOLD)) for name, metric in METRICS.items()]
     assert {type(score) for score in scores} == {float}
 

@@ -7,6 +7,7 @@ from paddle_ernie_tiny.data.rows import Example, TokenExample
 from paddle_ernie_tiny.kinds import KINDS
 from paddle_ernie_tiny.kinds.metrics import METRICS, Scored
 from paddle_ernie_tiny.kinds.ngrams import LinearModel, train_floor
+from paddle_ernie_tiny.kinds.vectors import cosines
 
 RNG = np.random.default_rng(0)
 
@@ -117,3 +118,17 @@ def test_few_rows_and_labels_without_rows_are_no_error():
 def test_a_base_class_says_what_is_missing():
     with pytest.raises(NotImplementedError):
         LinearModel(2).features([])
+
+
+def test_vectors_of_texts_are_latent_semantic_analysis():
+    """Texts with the same n-grams have a cosine of 1; of a search the floor finds what is written alike."""
+    rows = [
+        Example(f"{device}打不开", f"{device}没有反应时按开关", i, i)
+        for i, device in enumerate("手机 相机 电视 耳机".split())
+    ]
+    model = KINDS["embedding"].floor(rows, [])
+    outputs, facts = train_floor(model, model.part(rows, 0), [*rows, Example("手机打不开", "手机打不开", 0, 9)])
+    assert [output.shape for output in outputs] == [(2, 7)] * 5 and facts["params"] > 0
+    assert cosines(*outputs[4]) == pytest.approx(1, abs=1e-6)
+    scored = KINDS["embedding"].scored(outputs[:4], [row.label for row in rows], [])
+    assert METRICS["recall_at_1"](scored) == 1

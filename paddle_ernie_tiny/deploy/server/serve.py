@@ -21,6 +21,7 @@ import uvicorn
 from fastapi import Depends, FastAPI, Request, Response
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from pydantic import BaseModel, Field
 from pydantic.json_schema import models_json_schema
 from starlette.exceptions import HTTPException
 
@@ -174,45 +175,41 @@ def build_app(service: ServerContext) -> FastAPI:
 
 def _add_predictions(app: FastAPI, service: ServerContext) -> dict[str, Any]:
     """Adds the paths below /v1. Returns the components of the document that FastAPI does not see, of their bodies."""
-    options, queues = service.options, service.queues
-    manifests = {name: queue.predictor.manifest for name, queue in queues.items()}
+    options = service.options
+    manifests = {name: queue.predictor.manifest for name, queue in service.queues.items()}
     shapes = messages.request_shapes({name: manifest.pair for name, manifest in manifests.items()}, options)
-    distinct: Any = [(shape, "validation") for shape in dict.fromkeys(shapes.values())]
+    embed = {name: False for name, manifest in manifests.items() if manifest.kind.gives_vectors}
+    vector_shapes = messages.request_shapes(embed, options, "Embed")
+    distinct: Any = [(shape, "validation") for shape in dict.fromkeys([*shapes.values(), *vector_shapes.values()])]
     references, found = models_json_schema(distinct, ref_template="#/components/schemas/{model}")
-    schema = {"oneOf": list(references.values())}
     guard = [] if options.api_key is None else [Depends(_key_check(options.api_key))]
     also = (401,) if guard else ()
+
+    def documented_body(shapes: messages.Shapes) -> dict[str, Any]:
+        schema = {"oneOf": [references[shape, "validation"] for shape in dict.fromkeys(shapes.values())]}
+        body = {"required": True, "content": {"application/json": {"schema": schema}}}
+        refusals = documented(400, 404, 405, 408, 413, 415, 422, 429, 500, 503, *also)
+        return {"openapi_extra": {"requestBody": body}, "responses": refusals, "dependencies": guard}
 
     @app.post(
         "/v1/predict",
         summary="Answer one text or many",
-        dependencies=guard,
         response_model=messages.answer_model(manifests.values()),
         response_model_exclude_unset=True,  # `truncated` is said where it is true
         response_description="The answers, in the order of the texts.",
-        responses=documented(400, 404, 405, 408, 413, 415, 422, 429, 500, 503, *also),
-        openapi_extra={"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}},
+        **documented_body(shapes),
     )
     async def predict(request: Request, response: Response) -> dict[str, Any]:
         """`text` is one row and `texts` many; where a model compares two texts, a row is `text` and `text_b`.
 
         `model` may be left out where there is one. Rows of different clients are computed together.
         """
-        body = await messages.read_body(request, options)
-        start = time.perf_counter()
-        asked = messages.read_request(body, shapes)
-        request.state.noted |= {"model": asked.model, "rows": len(asked.texts), "bytes": len(body)}
-        queue = queues[asked.model]
-        try:
-            answers = await asyncio.wait_for(queue.answers(asked.texts, asked.texts_b), options.request_seconds)
-        except asyncio.TimeoutError:  # the builtin one only from Python 3.11 on
-            what = f"no answer within {options.request_seconds:g} s"
-            raise Problem("timeout", what, None, "try again later", {"Retry-After": "1"}) from None
-        rows = answer_rows(queue.predictor, asked.texts, asked.texts_b, answers)
-        if service.draining:
-            response.headers["Connection"] = "close"
-        latency = round((time.perf_counter() - start) * 1000, 2)
-        return {"model": asked.model, "results": rows, "latency_ms": latency}
+        asked, answers, latency = await _asked(service, request, response, shapes)
+        rows = answer_rows(service.queues[asked.model].predictor, asked.texts, asked.texts_b, answers)
+        return {"model": asked.model, "results": rows, "latency_ms": latency()}
+
+    if embed:
+        _add_vectors(app, service, vector_shapes, documented_body(vector_shapes))
 
     @app.get("/v1/models", summary="The models and their labels", dependencies=guard, responses=documented(405, *also))
     async def models() -> Models:
@@ -224,6 +221,57 @@ def _add_predictions(app: FastAPI, service: ServerContext) -> dict[str, Any]:
         )
 
     return found["$defs"]
+
+
+class Embeddings(BaseModel):
+    """The vectors of a request's texts, in the order asked."""
+
+    model: str
+    embeddings: list[list[float]]
+    dimensions: int
+    truncated: list[int] = Field([], description="places of texts of which a part was left out; only if there are some")
+    latency_ms: float = Field(description="from the request's last byte to the answer, in the server")
+
+
+def _add_vectors(app: FastAPI, service: ServerContext, shapes: messages.Shapes, how: dict[str, Any]) -> None:
+    """Adds /v1/embed, which a server has that serves sentence vectors."""
+
+    @app.post(
+        "/v1/embed",
+        summary="Vectors of one text or many",
+        response_model=Embeddings,
+        response_model_exclude_unset=True,
+        response_description="The vectors, in the order of the texts.",
+        **how,
+    )
+    async def embed(request: Request, response: Response) -> dict[str, Any]:
+        """`texts` are many, `text` is one. The similarity of two texts is the cosine of their vectors."""
+        asked, answers, latency = await _asked(service, request, response, shapes)
+        kind = service.queues[asked.model].predictor.kind
+        vectors = [kind.as_json(answer)["embedding"] for answer in answers]
+        cut = [place for place, answer in enumerate(answers) if answer.truncated]
+        said = {"model": asked.model, "embeddings": vectors, "dimensions": len(vectors[0])}
+        return {**said, **({"truncated": cut} if cut else {}), "latency_ms": latency()}
+
+
+async def _asked(
+    service: ServerContext, request: Request, response: Response, shapes: messages.Shapes
+) -> tuple[messages.Asked, list[Any], Callable[[], float]]:
+    """What a request asks, the answers of its model, and a clock of the milliseconds since it was read."""
+    options = service.options
+    body = await messages.read_body(request, options)
+    start = time.perf_counter()
+    asked = messages.read_request(body, shapes)
+    request.state.noted |= {"model": asked.model, "rows": len(asked.texts), "bytes": len(body)}
+    try:
+        waiting = service.queues[asked.model].answers(asked.texts, asked.texts_b)
+        answers = await asyncio.wait_for(waiting, options.request_seconds)
+    except asyncio.TimeoutError:  # the builtin one only from Python 3.11 on
+        what = f"no answer within {options.request_seconds:g} s"
+        raise Problem("timeout", what, None, "try again later", {"Retry-After": "1"}) from None
+    if service.draining:
+        response.headers["Connection"] = "close"
+    return asked, answers, lambda: round((time.perf_counter() - start) * 1000, 2)
 
 
 def _key_check(key: str) -> Callable[..., Awaitable[None]]:

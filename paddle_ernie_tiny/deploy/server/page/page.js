@@ -6,6 +6,7 @@ const WORDS = {
     other: "中文", otherName: "Switch to Chinese",
     tagline: "Ask one text of several models, side by side.",
     models: "Models", key: "API key", text: "Text", textB: "Second text (for models that compare two), or the context to read",
+    similarity: (value) => `Similarity ${value.toFixed(3)}`, vector: (n) => `A vector of ${n} numbers`,
     send: "Predict", hint: "or Ctrl + Enter", examples: "Examples", answers: "Answers",
     footer: "Texts go to this server only and are not logged.",
     latency: (round, inside) => `${round} ms round trip, ${inside} ms in the server`,
@@ -14,13 +15,14 @@ const WORDS = {
     choose: "Choose a model.", unreachable: "The server cannot be reached.", wantsKey: "This server asks for an API key.",
     singles: ["The room is spacious and the staff were kind.", "Breakfast was cold and we waited an hour."],
     pairs: [["How do I reset my password?", "I forgot my password"], ["Is it raining?", "What time is it?"]],
-    kinds: { classification: "classification", regression: "score", token_classification: "entities", multi_label: "several labels", reading: "reading" }, pair: "pairs",
+    kinds: { classification: "classification", regression: "score", token_classification: "entities", multi_label: "several labels", reading: "reading", embedding: "vectors" }, pair: "pairs",
     readings: [["Where was Li Hua born?", "Li Hua was born in Dali 🌸. She studies law in Beijing."]],
   },
   zh: {
     other: "English", otherName: "切换到英文",
     tagline: "同一段文字，多个模型并排比较。",
     models: "模型", key: "API 密钥", text: "文本", textB: "第二段文本（用于比较两段文本的模型），或要阅读的文章",
+    similarity: (value) => `相似度 ${value.toFixed(3)}`, vector: (n) => `${n} 维向量`,
     send: "预测", hint: "或按 Ctrl + Enter", examples: "示例", answers: "结果",
     footer: "文本只发送到本服务器，不写入日志。",
     latency: (round, inside) => `往返 ${round} 毫秒，服务器内 ${inside} 毫秒`,
@@ -29,7 +31,7 @@ const WORDS = {
     choose: "请选择一个模型。", unreachable: "无法连接服务器。", wantsKey: "本服务器需要 API 密钥。",
     singles: ["房间很宽敞，服务也热情，下次还住这里。", "早餐是凉的，等了一个小时才办好入住。", "王小明昨天从北京去了上海。"],
     pairs: [["怎么修改密码？", "密码忘了怎么重置"], ["明天会下雨吗", "现在几点了"]],
-    kinds: { classification: "分类", regression: "打分", token_classification: "实体", multi_label: "多标签", reading: "阅读理解" }, pair: "文本对",
+    kinds: { classification: "分类", regression: "打分", token_classification: "实体", multi_label: "多标签", reading: "阅读理解", embedding: "向量" }, pair: "文本对",
     readings: [["李华出生在哪里？", "李华出生在大理🌸。她在北京学法律，周末喜欢读《红楼梦》。"]],
   },
 };
@@ -69,12 +71,13 @@ function kindOf(model) {
 
 const isPair = (model) => model.task_type.startsWith("pair_");
 const reads = (model) => model.task_type === "pair_reading";
+const embeds = (model) => model.task_type === "embedding"; // two texts are compared by their vectors
 const chosen = () => models.filter((_, i) => $(`model-${i}`).checked);
 
 function showExamples() {
-  const pair = chosen().some(isPair);
+  const pair = chosen().some((model) => isPair(model) || embeds(model));
   $("second").hidden = !pair;
-  $("text-b").required = pair;
+  $("text-b").required = chosen().some(isPair);
   const rows = chosen().some(reads) ? WORDS[language].readings : pair ? WORDS[language].pairs : WORDS[language].singles.map((text) => [text, ""]);
   $("examples").replaceChildren(...rows.map(([text, textB]) => {
     const button = element("button", textB ? `${text} / ${textB}` : text);
@@ -122,14 +125,17 @@ async function ask(model) {
   const body = { model: model.name, text: $("text").value };
   if (isPair(model)) body.text_b = $("text-b").value;
   const start = performance.now();
-  const values = await call("v1/predict", body);
+  const texts = [$("text").value, $("text-b").value].filter((text) => text.trim());
+  const values = embeds(model)
+    ? await call("v1/embed", { model: model.name, texts }) : await call("v1/predict", body);
   return card(model, values, performance.now() - start);
 }
 
 function card(model, values, milliseconds) {
-  const row = values.results[0];
+  const row = values.results ? values.results[0] : values;
   const made = element("article", element("h3", model.name), "card");
-  if (row.entities) made.append(tagged(row.text, row.entities));
+  if (row.embeddings) made.append(element("p", compared(row.embeddings), "verdict"));
+  else if (row.entities) made.append(tagged(row.text, row.entities));
   else if (row.n_best) made.append(...quoted(row));
   else if (row.score !== undefined) made.append(element("p", `${WORDS[language].score} ${row.score.toFixed(3)}`, "verdict"));
   else if (row.labels && row.probabilities) made.append(element("p", verdict(row.labels), "verdict"), bars(row.probabilities, row.labels));
@@ -138,6 +144,13 @@ function card(model, values, milliseconds) {
   const words = WORDS[language].latency(milliseconds.toFixed(1), values.latency_ms.toFixed(1));
   made.append(element("p", words, "latency"));
   return made;
+}
+
+function compared([one, other]) {
+  const words = WORDS[language];
+  if (!other) return words.vector(one.length);
+  const dot = (a, b) => a.reduce((sum, value, i) => sum + value * b[i], 0);
+  return words.similarity(dot(one, other) / Math.sqrt(dot(one, one) * dot(other, other)));
 }
 
 function answerOf(row) {
