@@ -32,6 +32,7 @@ from .kinds.metrics import METRICS as METRICS
 from .kinds.metrics import Metric as Metric
 from .kinds.metrics import Scored as Scored
 from .kinds.metrics import softmax as softmax
+from .pipeline.labelling import label as label
 from .pipeline.leaving import export_hf as export_hf
 from .stages import STAGES as STAGES
 from .stages import Stage as Stage

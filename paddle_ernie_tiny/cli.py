@@ -7,8 +7,6 @@ import json
 import os
 import signal
 import sys
-import traceback
-from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, NoReturn
 
@@ -18,11 +16,11 @@ from typer import Argument, Option
 import paddle_ernie_tiny as et
 
 from .benchmark.request import BenchRequest
-from .cli_options import require_utf8, with_homes, with_options
+from .cli_options import DEBUG, fail, require_utf8, with_homes, with_options
 from .defaults import BATCH_SIZE, CALIBRATION_ROWS, EXPORT_TOLERANCE, MAX_DROP_POINTS, MAX_LENGTH_TOKENS
 from .deploy.server.options import ServeOptions, named_bundles
-from .distributed import check_launcher, let_main_fail_first, processes
-from .errors import ErnieTinyError, InputError, Interrupted, explained
+from .distributed import check_launcher, processes
+from .errors import ErnieTinyError, InputError, explained
 from .files import require_writable
 from .machine import has_vnni, import_paddle
 from .watch import interrupted, is_stopping, leave_signals, release_signals, stop_on_signals
@@ -33,7 +31,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Four-stage distillation of BERT and ERNIE models (ERNIE-Tiny, arXiv 2106.02241).",
 )
-_DEBUG = os.environ.get("ERNIE_TINY_DEBUG") == "1"
 Config = Annotated[Path, Argument(help="YAML file of the run, such as configs/demo.yaml")]
 Overrides = Annotated[list[str] | None, Argument(help="key.sub=value; overrides the file")]
 Bundle = Annotated[Path, Argument(help="bundle folder")]
@@ -41,6 +38,9 @@ Rows = Annotated[Path, Option(help="rows to compare on: one per line (pairs: tab
 Tolerance = Annotated[float, Option(help="largest allowed difference of logits")]
 BatchSize = Annotated[int, Option(min=1, help="rows per forward pass")]
 Threads = Annotated[int, Option(min=1, help="CPU threads per forward pass")]
+TextColumn = Annotated[str | None, Option(help="column of the text; default: as in training")]
+SecondColumn = Annotated[str | None, Option(help="column of the second text")]
+LabelColumn = Annotated[str | None, Option("--label", help="column of the label")]
 
 
 @app.command()
@@ -76,8 +76,8 @@ def run(
 
         raise typer.Exit(run_on_devices(checked, devices, sys.argv[1:]))
     import_paddle()
-    from .pipeline.report import print_summary
     from .pipeline.run import run as run_pipeline
+    from .pipeline.summary import print_summary
 
     report = run_pipeline(checked, from_stage, until, fresh)
     if report is not None:
@@ -87,7 +87,8 @@ def run(
 @app.command()
 def report(run_dir: Annotated[Path, Argument(help="output_dir of a finished run")]) -> None:
     """Write report.json, report.md and report.html again."""
-    from .pipeline.report import print_summary, write_report
+    from .pipeline.report import write_report
+    from .pipeline.summary import print_summary
 
     print_summary(write_report(run_dir))
 
@@ -235,9 +236,9 @@ def predict(
 def evaluate(
     bundle: Bundle,
     file: Annotated[Path, Argument(help="labelled file in any of the formats of training data")],
-    text: Annotated[str | None, Option(help="column of the text; default: as in training")] = None,
-    text_b: Annotated[str | None, Option(help="column of the second text")] = None,
-    label: Annotated[str | None, Option(help="column of the label")] = None,
+    text: TextColumn = None,
+    text_b: SecondColumn = None,
+    label_column: LabelColumn = None,
     batch_size: BatchSize = BATCH_SIZE,
     threads: Threads = 1,
 ) -> None:
@@ -245,7 +246,26 @@ def evaluate(
     from .deploy.row_files import print_evaluation
 
     import_paddle()
-    print_evaluation(et.evaluate(bundle, file, text, text_b, label, batch_size, threads))
+    print_evaluation(et.evaluate(bundle, file, text, text_b, label_column, batch_size, threads))
+
+
+@app.command()
+def label(
+    model: Annotated[Path, Argument(help="bundle; output_dir of a run: its teacher; or folder of a fine-tuned model")],
+    file: Annotated[Path, Argument(help="a row per line, or as in training; -: standard input")],
+    output: Annotated[Path | None, Option(help="JSON lines to write; default: standard output")] = None,
+    text: TextColumn = None,
+    text_b: SecondColumn = None,
+    label_column: LabelColumn = None,
+    max_length: Annotated[int | None, Option(min=4, help="tokens per row, of a model outside of a run")] = None,
+    batch_size: BatchSize = BATCH_SIZE,
+    threads: Threads = 1,
+) -> None:
+    """Write a file's rows with a model's probabilities, for data.columns.soft_labels."""
+    import_paddle()
+    rows = et.label(model, file, output, text, text_b, label_column, max_length, batch_size, threads)
+    if output is not None:
+        typer.echo(f"{output}: {rows} rows with soft labels")
 
 
 @app.command()
@@ -289,7 +309,7 @@ def main() -> None:
         stop_on_signals()
         _run_verb()
     except KeyboardInterrupt:
-        _fail(interrupted())
+        fail(interrupted())
     finally:
         release_signals()
 
@@ -305,7 +325,7 @@ def _run_verb() -> NoReturn:
         sys.exit(code if isinstance(code, int) else 0)
     except ModuleNotFoundError as error:
         remedy = "install the toolkit with its cpu or gpu extra (the extra serving is for predict, evaluate and serve)"
-        _fail(InputError(f"the package {error.name!r} is not installed", remedy=remedy))
+        fail(InputError(f"the package {error.name!r} is not installed", remedy=remedy))
     except Exception as error:
         # Typer brings classes of its own for wrong usage and for leaving; they differ between its versions.
         if hasattr(error, "show") and hasattr(error, "exit_code"):
@@ -316,9 +336,9 @@ def _run_verb() -> NoReturn:
             raise KeyboardInterrupt from None
         if type(error).__name__ == "Exit":
             sys.exit(getattr(error, "exit_code", 0))
-        if _DEBUG and not isinstance(error, ErnieTinyError):
+        if DEBUG and not isinstance(error, ErnieTinyError):
             raise
-        _fail(explained(error))
+        fail(explained(error))
 
 
 def _set_output_encoding() -> None:
@@ -326,18 +346,3 @@ def _set_output_encoding() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(encoding=None if stream.isatty() else "utf-8", errors="backslashreplace")
-
-
-def _fail(error: ErnieTinyError) -> NoReturn:
-    """Prints the error, after the traceback if the user asked for it, and ends the process."""
-    stopped = isinstance(error, Interrupted)
-    if _DEBUG and not stopped:
-        traceback.print_exc()
-    if not stopped:
-        let_main_fail_first()
-    print(error if stopped else f"error: {error}", file=sys.stderr)
-    if stopped:
-        with suppress(OSError):
-            sys.stdout.flush()
-        os._exit(error.exit_code)  # libraries take seconds to end themselves
-    sys.exit(error.exit_code)

@@ -1,4 +1,4 @@
-"""Command-line options from data classes: a field's help, default and bounds are written once, where it is used."""
+"""What the command line is made of: options from data classes, whose fields have their help, and how it fails."""
 
 from __future__ import annotations
 
@@ -6,14 +6,20 @@ import dataclasses
 import functools
 import inspect
 import os
+import sys
+import traceback
 import typing
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import typer
 
-from .errors import InputError
+from .distributed import let_main_fail_first
+from .errors import ErnieTinyError, InputError, Interrupted
+
+DEBUG = os.environ.get("ERNIE_TINY_DEBUG") == "1"
 
 
 def with_options(settings: type, parameter: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
@@ -92,3 +98,18 @@ def require_utf8(arguments: list[str]) -> None:
         except UnicodeEncodeError:
             remedy = "set the terminal to UTF-8, or put the text into a UTF-8 file"
             raise InputError("an argument is not UTF-8", repr(argument), remedy) from None
+
+
+def fail(error: ErnieTinyError) -> NoReturn:
+    """Prints the error, after the traceback if the user asked for it, and ends the process."""
+    stopped = isinstance(error, Interrupted)
+    if DEBUG and not stopped:
+        traceback.print_exc()
+    if not stopped:
+        let_main_fail_first()
+    print(error if stopped else f"error: {error}", file=sys.stderr)
+    if stopped:
+        with suppress(OSError):
+            sys.stdout.flush()
+        os._exit(error.exit_code)  # libraries take seconds to end themselves
+    sys.exit(error.exit_code)

@@ -34,6 +34,11 @@ class ColumnSettings(Section):
         "label name or id; default: the second column, of conll the last; -1: the last; of multi_label also a list of "
         "columns of 0 and 1, one for each label",
     )
+    soft_labels: Column | None = key(
+        None,
+        "a value for each label, by name or in the labels' order, or a score: they take the teacher's place in the "
+        "soft label; rows without one have the teacher's",
+    )
 
 
 class DataSettings(Section):
@@ -44,6 +49,15 @@ class DataSettings(Section):
     dev: SplitFiles | None = key(None, "files or split that choose the best checkpoint")
     test: SplitFiles | None = key(None, "files or split that are scored in the report; default: dev")
     more_tests: dict[str, SplitFiles] = key({}, "further labelled files or splits that the report scores, by name")
+    unlabelled: SplitFiles | None = key(
+        None, "files (or a split) of task text for the stages on task data; labels in them are passed over"
+    )
+    unlabelled_ratio: Annotated[float, Field(gt=0, lt=1)] | None = key(
+        None, "share of every batch that is unlabelled text; default: as the rows come, in their proportion"
+    )
+    soft_label_values: Literal["auto", "probabilities", "logits"] = key(
+        "auto", "of columns.soft_labels; auto: probabilities if those of every row are in [0, 1] and sum to 1"
+    )
     dev_from_train: Fraction = key(0.0, "share of train that is held out as dev, by the run's seed, of each label")
     train_limit: PositiveInt | None = key(None, "use only this many training rows, by the run's seed, of every label")
     dev_limit: PositiveInt | None = key(None, "use only this many dev rows, likewise")
@@ -64,10 +78,10 @@ class DataSettings(Section):
 
     @model_validator(mode="after")
     def _splits_fit(self):
-        taken = {"train", "dev", "test"} & set(self.more_tests)
+        taken = {"train", "dev", "test", "unlabelled"} & set(self.more_tests)
         if taken:
             raise ValueError(f"a further test cannot be called {taken.pop()!r}: choose another name")
-        splits = (self.train, self.dev, self.test, *self.more_tests.values())
+        splits = (self.train, self.dev, self.test, self.unlabelled, *self.more_tests.values())
         if self.source == "paddlenlp" and any(isinstance(split, list) for split in splits):
             raise ValueError("a split of source: paddlenlp is one name, not a list")
         if self.source == "paddlenlp" and not self.dataset:
@@ -78,4 +92,10 @@ class DataSettings(Section):
             raise ValueError("give dev: FILE, or hold rows out of train with dev_from_train: 0.1")
         if self.dev is not None and self.dev_from_train > 0:
             raise ValueError("give dev or dev_from_train, not both")
+        if self.unlabelled_ratio is not None and self.unlabelled is None:
+            raise ValueError("unlabelled_ratio is the share of unlabelled: FILES: give these, or leave it out")
+        if self.columns.soft_labels is not None and self.source == "paddlenlp":
+            raise ValueError("columns.soft_labels are read from files: give source: files")
+        if self.columns.soft_labels is None and self.soft_label_values != "auto":
+            raise ValueError("soft_label_values says what columns.soft_labels holds: name that column, or leave it out")
         return self

@@ -18,6 +18,7 @@ from pydantic import BaseModel, ValidationError
 from ..errors import InputError, InputErrors, shown
 from ..extensions import load_extensions
 from ..files import write_text
+from ..terms import TERMS
 from .key_places import fields_at, sections_of_keys
 from .schema import RunConfig
 from .student_settings import make_way
@@ -186,6 +187,7 @@ def check_config(raw: dict, where: str) -> RunConfig:
     extensions = raw.get("extensions")
     names = extensions if isinstance(extensions, list) else []
     load_extensions(os.path.expanduser(name) for name in names if isinstance(name, str))
+    _leave_teacher_out(raw)
     _merge_stage_objectives(raw)
     _fill_from_table(raw)
     try:
@@ -230,6 +232,14 @@ def _list_position(node: list, part: str, override: str) -> int:
         return int(part)
     remedy = f"use 0 to {len(node) - 1}, or a stage's name"
     raise InputError(f"no item {part!r} in a list of {len(node)}", override, remedy)
+
+
+def _leave_teacher_out(raw: dict) -> None:
+    """In a run without a teacher the terms that need one have no weight, unless the configuration gives them one."""
+    objective = raw.get("objective") or {}
+    if raw.get("teacher") is None and isinstance(objective, dict):
+        without = {name: {"weight": 0.0} for name, term in TERMS.items() if term.needs_teacher}
+        raw["objective"] = {**without, **objective}
 
 
 def _merge_stage_objectives(raw: dict) -> None:

@@ -16,6 +16,7 @@ from ..kinds import KINDS, LONG_TEXTS, Kind
 from ..kinds.metrics import metrics_of
 from ..sections import Fraction, PathName, PositiveInt, Section, Weight, checked_fields, key
 from ..stages import STAGES
+from ..terms import TERMS
 from .card_settings import CardSettings
 from .data_settings import DataSettings, Label
 from .objective_settings import ObjectiveSettings
@@ -186,7 +187,9 @@ class RunConfig(Section):
     data: DataSettings
     general_corpus: GeneralCorpusSettings | None = key(None, "for pretrain and general stages")
     augmentation: AugmentationSettings | None = key(None, "for stages on task data; null: none")
-    teacher: TeacherSettings
+    teacher: TeacherSettings | None = key(
+        None, "null: there is none; the student then learns in the stage task_specific from data.columns.soft_labels"
+    )
     student: StudentSettings = Field(default_factory=StudentSettings)
     students: dict[Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")], StudentSettings] | None = key(
         None,
@@ -217,6 +220,27 @@ class RunConfig(Section):
             for name, settings in self.students.items()
         }
 
+    def _require_what_teaches(self) -> None:
+        """Raises ValueError where something asks for a teacher, and there is none; or for what a teacher brings."""
+        start, columns = self.student.init, self.data.columns
+        if self.teacher is not None:
+            if start.vocabulary is not None:
+                raise ValueError("student.init.vocabulary is for runs without a teacher: teacher and student share one")
+            return
+        asked = [f"stage {s.stage}" for s in self.stages if not STAGES[s.stage].label_terms]
+        asked += [f"teacher_signals of stage {s.stage}" for s in self.stages if s.teacher_signals == "cached"]
+        asked += ["augmentation"] if self.augmentation is not None else []
+        asked += [f"student.init.method {start.method}"] if start.method.startswith("teacher_") else []
+        for index in range(len(self.stages)):
+            settings = self.stage_objective(index)
+            asked += [f"objective.{n}" for n, row in TERMS.items() if row.needs_teacher and settings.term(n).wanted]
+        if asked:
+            raise ValueError(f"{asked[0]} needs a teacher: give teacher, or leave it out")
+        if columns.soft_labels is None:
+            raise ValueError("give teacher; or data.columns.soft_labels, from which a student learns without one")
+        if start.vocabulary is not None and start.folder is not None:
+            raise ValueError("student.init.folder brings its vocabulary: leave student.init.vocabulary out")
+
     def stage_objective(self, index: int) -> ObjectiveSettings:
         """The objective's settings of stage `index`: its own if it has some, else the run's."""
         return self.stages[index].objective or self.objective
@@ -231,18 +255,20 @@ class RunConfig(Section):
             _ = self.each_student  # each has to be a valid run
             return self
         general = [s.stage for s in self.stages if STAGES[s.stage].is_general]
-        if (general or self.teacher.pretrain) and self.general_corpus is None:
-            need = "teacher.pretrain" if self.teacher.pretrain else f"stage {general[0]}"
+        pretrain = None if self.teacher is None else self.teacher.pretrain
+        if (general or pretrain) and self.general_corpus is None:
+            need = "teacher.pretrain" if pretrain else f"stage {general[0]}"
             raise ValueError(f"{need} needs general_corpus.path")
         if isinstance(self.data.columns.label, list):
             if not self.task.configured_kind.label_columns or self.data.source != "files":
                 raise ValueError("data.columns.label is a list: that is for files of a task of kind multi_label")
+        self._require_what_teaches()
         if not STAGES[self.stages[-1].stage].label_terms:
             names = ", ".join(name for name, stage in STAGES.items() if stage.label_terms)
             raise ValueError(f"the last stage must be {names}: only it trains the classifier of the student")
         unscored = {f"stages[{i}]": s.training for i, s in enumerate(self.stages) if not STAGES[s.stage].label_terms}
-        if self.teacher.pretrain is not None:
-            unscored["teacher.pretrain"] = self.teacher.pretrain.training
+        if pretrain is not None:
+            unscored["teacher.pretrain"] = pretrain.training
         for where, training in unscored.items():
             if training.early_stopping is not None:
                 raise ValueError(f"{where}.training.early_stopping: this training has no dev score; leave it out")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -41,6 +41,14 @@ def make_way(student: dict[str, Any], init: Any) -> None:
             student.pop(size, None)
 
 
+class VocabularySettings(Section):
+    """The vocabulary of a student that starts at random where there is no teacher to share one with."""
+
+    file: PathName | None = key(None, "BERT or ERNIE vocabulary; default: built from the training text and the pool")
+    size: Annotated[int, Field(ge=100, le=10_000_000)] = key(8000, "at most, when it is built here")
+    lowercase: bool = key(True, "fold case, when the vocabulary is built here")
+
+
 class StudentInit(Section):
     """What the student's weights start from; what is not taken from there is random, by the run's seed."""
 
@@ -54,6 +62,9 @@ class StudentInit(Section):
     )
     folder: PathName | None = key(
         None, "a model by PaddleNLP's name, or in a folder; sizes that are not given are its own"
+    )
+    vocabulary: VocabularySettings | None = key(
+        None, "of a random start in a run without a teacher; default: built from the training text"
     )
 
     @model_validator(mode="after")

@@ -82,7 +82,7 @@ def _possible(row: dict) -> dict:
 def _document(path: Path, lines: Iterable[tuple[int, str]]) -> dict:
     """A whole file that is one object. Raises InputError."""
     try:
-        return json.loads("".join(text for _, text in lines), object_pairs_hook=_fields)
+        return json.loads("".join(text for _, text in lines), object_pairs_hook=unique_fields)
     except (ValueError, RecursionError) as error:
         where = f"{path}:{error.lineno}" if isinstance(error, json.JSONDecodeError) else str(path)
         what = "nested too deeply" if isinstance(error, RecursionError) else str(error).partition(":")[0]
@@ -104,7 +104,7 @@ def _inside_array(path: Path, lines: Lines) -> Lines:
 
 
 def _objects(path: Path, lines: Lines, problems: Problems, is_array: bool) -> Iterator[tuple[int, dict]]:
-    decoder = json.JSONDecoder(object_pairs_hook=_fields)
+    decoder = json.JSONDecoder(object_pairs_hook=unique_fields)
     held: list[str] = []  # the lines of an object that is not closed yet: decoded when its last bracket comes
     start, depth, items, gap = 1, 0, 0, ""
     for number, line in lines:
@@ -160,7 +160,8 @@ def _refuse(what: str, where: str, problems: Problems, is_array: bool, lines: in
     problems.add(what, where, _REMEDY, rows=max(1, lines))
 
 
-def _fields(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def unique_fields(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """The fields of an object. Raises ValueError for a key that is given twice."""
     fields = dict(pairs)
     if len(fields) < len(pairs):
         raise ValueError("a key is given twice")

@@ -50,6 +50,11 @@ class OneLabel:
         """The label of a row, of what each of its names stands for."""
         return found[0]
 
+    def written(self, value: Any) -> Any:
+        """The label names in a cell as JSON has them; None: the row has no label. Raises InputError as `names`."""
+        names = self.names(value)
+        return names and names[0]
+
     def of(self, labels: int) -> OneLabel:
         """The same, of a task with so many labels."""
         return self
@@ -90,6 +95,9 @@ class LabelSet(OneLabel):
         if key not in self._made:
             self._made[key] = tuple(int(i in key) for i in range(self._count))
         return self._made[key]
+
+    def written(self, value: Any) -> Any:
+        return self.names(value)
 
     def of(self, labels: int) -> LabelSet:
         return LabelSet(self.separator, labels)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +12,10 @@ from ..errors import InputError, Problems, shown
 from ..text_rule import text_fault
 from . import tables
 from .decoding import decoded_lines, first_text
-from .formats import Source, names_no_format, open_source, require_file
+from .formats import Paths, Source, files_of, names_no_format, open_source, require_file
 from .label_cells import OneLabel
 from .readers import Parse, checked_text, header_test, is_label
+from .soft_labels import SoftLabels
 from .tables import TableFormat
 from .token_rows import JOINED, split_words, tagged_rows
 
@@ -25,12 +26,17 @@ _CONLL_LINE = re.compile(r".*[ \t](?:O|[BIMES]-\S+)\s*")
 
 @dataclass(frozen=True)
 class RawRow:
-    """A row to predict: its line (or number), its text or texts, and the id that the file gives it, if any."""
+    """A row to predict: its line (or number), its text or texts, and the id that the file gives it, if any.
+
+    label, soft: the cells or fields of its label and of its soft labels; None: it has none.
+    """
 
     line: int
     text: str
     text_b: str | None = None
     id: Any = None
+    label: Any = None
+    soft: Any = None
 
 
 def raw_rows(
@@ -50,14 +56,40 @@ def raw_rows(
     return rows_of(open_raw(path, table, problems), table, parse, join, reading)
 
 
+def unlabelled_rows(
+    given: Paths,
+    table: TableFormat,
+    problems: Problems,
+    parse: Parse,
+    join: Callable[[list[str]], str] | None = None,
+    reading: OneLabel = _ONE,
+    soft: SoftLabels | None = None,
+) -> Iterator[RawRow]:
+    """As `raw_rows`, of one or several files to train on without their labels, whatever these are.
+
+    soft: what soft labels mean; a row has them as logits. Raises InputErrors for a file with bad rows, unless so many
+    may be left out.
+    """
+    for path in files_of(given):
+        rows = 0
+        for row in rows_of(open_raw(path, table, problems), table, parse, join, reading, to_predict=False):
+            where = f"{path}:{row.line}"
+            logits = None if soft is None else soft.read(row.soft, where, problems)
+            if not problems.is_bad(where):
+                rows += 1
+                yield replace(row, soft=logits)
+        problems.finish(rows, str(path))
+
+
 def rows_of(
     source: Source,
     table: TableFormat,
     parse: Parse,
     join: Callable[[list[str]], str] | None = None,
     reading: OneLabel = _ONE,
+    to_predict: bool = True,
 ) -> Iterator[RawRow]:
-    """As `raw_rows`, of a file that is open."""
+    """As `raw_rows`, of a file that is open. Without `to_predict` a blank line is passed over, and so is any label."""
     path, problems, rows = source.path, source.problems, 0
     if source.format == "conll":
         if join is None:
@@ -66,8 +98,8 @@ def rows_of(
             rows += 1
             yield RawRow(line, join(words))
         return
-    by_place = not source.named and isinstance(table.text, int) and table.text_b is None
-    for line, cells in tables.raw_rows(source, table, header_test(table, parse, reading)):
+    by_place = to_predict and not source.named and isinstance(table.text, int) and table.text_b is None
+    for line, cells in tables.raw_rows(source, table, header_test(table, parse, reading), to_predict):
         where, label = f"{path}:{line}", cells.get("label")
         if by_place and not rows and label and not is_label(label, table, parse, reading):
             what = f"two columns, and in the label's is {shown(label)}, which is no label"
@@ -76,7 +108,7 @@ def rows_of(
         text = _text(cells["text"], "text", where, problems, join)
         text_b = _text(cells["text_b"], "second text", where, problems, None) if "text_b" in cells else None
         if not problems.is_bad(where):
-            yield RawRow(line, text, text_b, cells.get(tables.ID))
+            yield RawRow(line, text, text_b, cells.get(tables.ID), label, cells.get(tables.SOFT))
     if not rows and not problems:
         raise InputError("no rows besides the header", str(path), "give a file with at least one row")
 

@@ -19,6 +19,7 @@ from . import tables
 from .formats import FORMATS, Paths, file_format, files_of, open_source
 from .label_cells import OneLabel
 from .rows import Example
+from .soft_labels import SoftLabels
 from .tables import Cells, TableFormat
 
 _HEADER = "; if this row is a header, set header to true, or name its columns in data.columns"
@@ -40,13 +41,14 @@ def read_examples(
     problems: Problems | None = None,
     reading: OneLabel = _ONE,
     optional: Set[str] = frozenset(),
+    soft: SoftLabels | None = None,
 ) -> list[Example]:
     """Reads the rows of a file, or of several; `parse` turns a label's name into the label.
 
     labels: the names that aliases stand for. Without `require_label` the label, or its whole column, may be missing
     (None); so may what is `optional` ("text_b", "text_c"). problems: takes what is to be said of the files. reading:
-    how a cell holds labels. Raises InputError for a file without rows or with columns that do not fit, and InputErrors
-    for bad rows, all of a file at once.
+    how a cell holds labels. soft: what soft labels in the files mean. Raises InputError for a file without rows or with
+    columns that do not fit, and InputErrors for bad rows, all of a file at once.
     """
     problems, examples = Problems(table.max_bad_rows) if problems is None else problems, list[Example]()
     if labels is not None:
@@ -55,7 +57,7 @@ def read_examples(
         is_header = header_test(table, parse, reading)
         rows = tables.labelled_rows(path, table, problems, is_header, require_label, optional)
         named = FORMATS[file_format(path, table.format)].named
-        how = table, require_label, "" if named else _HEADER, reading, optional
+        how = table, require_label, "" if named else _HEADER, reading, optional, soft
         read = _examples(rows, f"{path}:", parse, problems, *how)
         if len(problems) and (guess := _guess(path, table, len(read), problems.bad_rows)):
             problems.add(guess, str(path), "correct data.columns")
@@ -182,6 +184,7 @@ def _examples(
     hint: str = "",
     reading: OneLabel = _ONE,
     optional: Set[str] = frozenset(),
+    soft: SoftLabels | None = None,
 ) -> list[Example]:
     """The good ones of rows of (line, cells); `place` and the line are where a problem is. hint: for the first line."""
     examples, dropped = [], Counter[str]()
@@ -203,8 +206,10 @@ def _examples(
                 label = reading.label([parse(table.label_aliases.get(name, name)) for name in names])
             except InputError as error:
                 problems.add(error.what, where, f"{error.remedy}{hint if line == 1 else ''}")
+        given = None if soft is None else soft.read(cells.get(tables.SOFT), where, problems)
         if not problems.is_bad(where):
-            examples.append(Example(text, more.get("text_b"), label, line, text_c=more.get("text_c")))
+            known = more.get("text_b"), label, line, given, more.get("text_c")
+            examples.append(Example(text, *known))
     for name, count in dropped.items():
         problems.note("note", f"{count} rows with the label {name!r} are left out, as drop_labels says", place[:-1])
     return examples

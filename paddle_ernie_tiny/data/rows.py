@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from operator import itemgetter
 from typing import Any, ClassVar
 
@@ -17,12 +17,16 @@ IGNORED = -100
 
 @dataclass(frozen=True)
 class Example:
-    """One row: `label` is a class id, a score (regression) or None; `line` is where it starts, from 1."""
+    """One row: `label` is a class id, a score (regression) or None; `line` is where it starts, from 1.
+
+    soft: the soft label that the file gives the row, as logits in the order of the labels; None: it gives none.
+    """
 
     text: str
     text_b: str | None
     label: int | float | None
     line: int
+    soft: tuple[float, ...] | None = None
     text_c: str | None = None  # of a triple: a wrong document, beside the right one
 
     @property
@@ -60,6 +64,20 @@ class TokenExample:
         return self.words
 
 
+def text_key(row: Example | TokenExample) -> tuple[str, ...]:
+    """What rows that say the same share: their texts without blanks, of words however they were cut."""
+    return tuple("".join("".join(part).split()) for part in (row.text, row.text_b) if part is not None)
+
+
+def soft_labels_of(examples: Sequence[Any]) -> np.ndarray | None:
+    """The rows' soft labels from files, float32 [rows, labels], NaN in rows without one; None: no row has one."""
+    given = [getattr(example, "soft", None) for example in examples]
+    count = next((len(soft) for soft in given if soft is not None), None)
+    if count is None:
+        return None
+    return np.array([(np.nan,) * count if soft is None else soft for soft in given], dtype=np.float32)
+
+
 def characters(row: Example | TokenExample) -> int:
     """Length of the row's text, of both its texts, or of its words together."""
     return sum(len(part or "") for part in row.content)
@@ -75,6 +93,7 @@ class EncodedRows:
     groups: int64 [rows], equal for rows with the same first text (a question and its answers).
     rows: int64 [windows], which row of the file each window is of; None: every row is one window.
     together: are the windows of a row always in one batch, since its loss is of all of them?
+    soft: soft labels from a file as logits, float32 [rows, labels], NaN in rows without one; None: there are none.
     """
 
     input_ids: list[list[int]]
@@ -85,6 +104,7 @@ class EncodedRows:
     groups: np.ndarray | None = None
     rows: np.ndarray | None = None
     together: bool = False
+    soft: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         self.lengths = np.array([len(ids) for ids in self.input_ids], dtype=np.int64)
@@ -98,8 +118,11 @@ class EncodedRows:
         return len(self.input_ids)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        row = {"input_ids": self.input_ids[index], "token_type_ids": self.token_type_ids[index]}
-        return row if self.labels is None else {**row, "labels": self.labels[index]}
+        row: dict[str, Any] = {"input_ids": self.input_ids[index], "token_type_ids": self.token_type_ids[index]}
+        for name, values in (("labels", self.labels), ("soft", self.soft)):
+            if values is not None:
+                row[name] = values[index]
+        return row
 
     @property
     def row_groups(self) -> Sequence[int] | np.ndarray | None:
@@ -114,8 +137,7 @@ class EncodedRows:
                 return [values[i] for i in indices]
             return values if values is None or isinstance(values, bool) else values[np.asarray(indices)]
 
-        fields = (self.input_ids, self.token_type_ids, self.labels, self.gold, self.places, self.groups, self.rows)
-        return EncodedRows(*map(picked, fields))
+        return EncodedRows(*(picked(getattr(self, field.name)) for field in fields(self)))
 
 
 class PairedRows:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -14,7 +14,9 @@ from ..config import RunConfig
 from ..errors import Finding, InputError, Problems
 from ..files import text_sha256
 from ..kinds import Kind
+from .pool import Pool, pool_of
 from .rows import Example, TokenExample
+from .soft_labels import SoftLabels
 from .tables import TableFormat
 from .task_files import layout_of, read_files
 
@@ -27,7 +29,7 @@ class TaskData:
 
     table: how the files are laid out. notes: what is to be said of them. class_weights: of the labels in the task's own
     loss, in the order of their ids; None: 1. fingerprints: of each split by name, a short SHA-256 of its rows and
-    labels.
+    labels. pool: text without labels. soft: what the soft labels of files were; None: none are read.
     """
 
     kind: Kind
@@ -41,6 +43,21 @@ class TaskData:
     more_tests: dict[str, Examples] = field(default_factory=dict)
     class_weights: list[float] | None = None
     fingerprints: dict[str, str] = field(default_factory=dict)
+    pool: Pool | None = None
+    soft: SoftLabels | None = None
+
+    @property
+    def labelled(self) -> Any:
+        """The training rows that have a label of their own; the others have soft labels alone."""
+        return [row for row in self.train if row.label is not None] if self.soft else self.train
+
+    @property
+    def soft_fingerprint(self) -> str:
+        """A short SHA-256 of the soft labels from files, empty without them."""
+        if self.soft is None:
+            return ""
+        rows = [*self.train, *(self.pool.rows if self.pool else ())]
+        return text_sha256(*(repr((row.content, row.soft)) for row in rows if isinstance(row, Example)))[:16]
 
     @property
     def splits(self) -> dict[str, Examples]:
@@ -61,13 +78,14 @@ def load_task_data(config: RunConfig) -> TaskData:
     Raises InputErrors with file and line, those of all files at once.
     """
     data, kind, labels = config.data, config.task.configured_kind, config.task.labels
-    given = {"train": data.train, "dev": data.dev, "test": data.test, **data.more_tests}
+    given = {"train": data.train, "dev": data.dev, "test": data.test, "unlabelled": data.unlabelled, **data.more_tests}
     paths: dict[str, Any] = {name: path for name, path in given.items() if path is not None}
     problems = Problems()
     table = layout_of(config, problems)
     splits: dict[str, Any]
+    soft = _soft_labels(config, kind, labels)
     if data.source == "files":
-        labels, splits = read_files(kind, paths, table, labels, problems)
+        labels, splits = read_files(kind, paths, table, labels, problems, soft)
     else:
         read = {
             name: kind.read_dataset(
@@ -78,17 +96,26 @@ def load_task_data(config: RunConfig) -> TaskData:
         splits, labels = {name: rows for name, (rows, _) in read.items()}, labels or read["train"][1]
     if kind.has_labels and len(labels) < 2:
         raise InputError(f"only one label: {labels}", "data.train", f"a {kind.name} task needs at least two")
-    train = splits["train"]
+    train, unlabelled = splits["train"], splits.pop("unlabelled", None)
     if data.dev_from_train:
-        held = stratified_rows(kind, train, max(1, round(len(train) * data.dev_from_train)), config.seed, leave=True)
+        known = [i for i, row in enumerate(train) if row.label is not None]  # the others cannot be scored
+        count = max(1, round(len(known) * data.dev_from_train))
+        held = [known[i] for i in stratified_rows(kind, [train[i] for i in known], count, config.seed, leave=True)]
         splits["dev"] = [train[i] for i in held]
         train = [train[i] for i in np.setdiff1d(np.arange(len(train)), held)]
     train = _limited(kind, train, labels, data.train_limit, config.seed, "data.train_limit")
     splits["dev"] = _limited(kind, splits["dev"], labels, data.dev_limit, config.seed, "data.dev_limit")
+    if config.teacher is None:
+        train = _taught(train, "train", problems)
+        unlabelled = None if unlabelled is None else _taught(unlabelled, "unlabelled", problems)
     where = {name: f"data.{name} ({split})" for name, split in paths.items()}
     if not train:
         raise InputError("no training row is left", where["train"], "give more rows, or hold out fewer")
-    kind.check_training_rows(train, labels, where["train"])
+    if soft is None:
+        kind.check_training_rows(train, labels, where["train"])
+    elif not soft.rows:
+        what = f"no row has soft labels: none has a value in {data.columns.soft_labels!r}"
+        raise InputError(what, "data.columns.soft_labels", "correct the column's name, or leave it out")
     scored = {name: rows for name, rows in splits.items() if name != "train"}
     for name, rows in scored.items():
         bare = sum(example.label is None for example in rows)
@@ -97,18 +124,46 @@ def load_task_data(config: RunConfig) -> TaskData:
             remedy = "name a labelled split, or leave data.test out and the dev split is scored"
             raise InputError(what, where.get(name, "data.dev_from_train"), remedy)
         kind.check_scored_rows(rows, config.task.metric or "", where.get(name, "data.dev_from_train"))
-    if all(example.label is None for example in train) and (config.teacher.finetune or config.baseline):
-        learner = "teacher.finetune" if config.teacher.finetune else "baseline"
+    tuned = config.teacher and config.teacher.finetune
+    if all(example.label is None for example in train) and (tuned or config.baseline):
+        learner = "teacher.finetune" if tuned else "baseline"
         what = "no training row has a label, so there is nothing to learn from without a teacher's answers"
         raise InputError(what, f"{learner} ({where['train']})", f"give labels, or set {learner} to null")
     test = splits.get("test", splits["dev"])
     more = {name: splits[name] for name in data.more_tests}
     weights = kind.class_weights(config.task.class_weights, train, labels)
     prints = {name: _rows_hash(rows) for name, rows in {"train": train, "test": test, **scored}.items()}
-    is_dev = "test" not in splits
-    return TaskData(
-        kind, list(labels), train, splits["dev"], test, is_dev, table, problems.notes, more, weights, prints
-    )
+    is_dev, pool = "test" not in splits, None
+    if unlabelled is not None:
+        rows = [replace(row, **kind.no_label) if row.label is not None else row for row in unlabelled]
+        pool = pool_of(rows, {**scored, "train": train})
+        pool = replace(pool, fingerprint=_rows_hash(pool.rows))
+    parts = train, splits["dev"], test, is_dev, table, problems.notes, more, weights, prints, pool, soft
+    return TaskData(kind, list(labels), *parts)
+
+
+def _taught(rows: Any, split: str, problems: Problems) -> Any:
+    """The rows that teach something in a run without a teacher; the others are left out, and counted."""
+    kept = [row for row in rows if row.label is not None or getattr(row, "soft", None) is not None]
+    if len(kept) < len(rows):
+        what = f"{len(rows) - len(kept)} of {len(rows)} rows have no label and no soft labels: they are left out"
+        problems.note("warning", f"{what}, as there is no teacher", f"data.{split}")
+    return kept
+
+
+def _soft_labels(config: RunConfig, kind: Kind, labels: list[str] | None) -> SoftLabels | None:
+    """Reads the soft labels of the run's files; None: it has none. Raises InputError for a task that cannot."""
+    data, where = config.data, "data.columns.soft_labels"
+    if data.columns.soft_labels is None:
+        return None
+    if not kind.reads_soft:
+        what = f"a row of a {kind.name} task has many answers, and files give soft labels to rows with one"
+        raise InputError(what, where, "leave it out; the teacher's soft labels are there without it")
+    if kind.has_labels and labels is None:
+        raise InputError("rows may have soft labels alone", "task.labels", "list the labels, in the order of their ids")
+    if not kind.has_labels and data.soft_label_values == "probabilities":
+        raise InputError(f"a {kind.name} task has scores", "data.soft_label_values", "leave it out")
+    return SoftLabels(kind, labels or list(kind.outputs), data.soft_label_values, data.label_aliases)
 
 
 def stratified_rows(kind: Kind, rows: Examples, count: int, seed: int, leave: bool = False) -> np.ndarray:

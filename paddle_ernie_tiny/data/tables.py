@@ -28,6 +28,7 @@ _TYPICAL_NAMES = {*TEXT_NAMES, *TEXT_B_NAMES, *LABEL_NAMES}
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.#-]{0,39}")
 ID = "id"  # a column or field that prediction takes along
 MISSING = object()  # no such field
+SOFT = "soft_labels"  # a column or field that no row has to have, and that says nothing of how a table is laid out
 Cells = dict[str, Any]  # the cells or fields of a row that are used, by what they hold: "text", "text_b", "label" ...
 
 
@@ -43,6 +44,7 @@ class TableFormat:
     A list of names as `label`: each is a column of 0 and 1, whose cells are `Signs`.
     separator: between the columns of tsv and csv; None: a tab, a comma. Rows with a label of `drop_labels` are left
     out; `max_bad_rows` is the share of a file's rows that may be left out as bad (None: a bad row is an error).
+    soft_labels: a column that a row, or a file, may lack.
     """
 
     format: FormatName = "auto"
@@ -55,6 +57,7 @@ class TableFormat:
     separator: str | None = None
     drop_labels: list[str] = field(default_factory=list)
     max_bad_rows: float | None = None
+    soft_labels: str | int | None = None
 
 
 def check_aliases(table: TableFormat, labels: Sequence[str]) -> None:
@@ -98,26 +101,29 @@ def source_rows(
     """As `labelled_rows`, of a file that is open."""
     if require_label and table.label is None:
         raise InputError("no label column is given", str(source.path), "say which column holds the label")
-    optional = set(optional) if require_label else {"label", *optional}
+    optional = {SOFT, *optional} if require_label else {SOFT, "label", *optional}
     if source.named:
         yield from _object_rows(source, _columns(table), optional)
     else:
         yield from _cell_rows(source, table, is_header, optional)
 
 
-def raw_rows(source: Source, table: TableFormat, is_header: Callable[[Cells], bool]) -> Iterator[tuple[int, Cells]]:
+def raw_rows(
+    source: Source, table: TableFormat, is_header: Callable[[Cells], bool], each_line: bool = True
+) -> Iterator[tuple[int, Cells]]:
     """As `labelled_rows`, rows to predict.
 
     The label may be missing, and a column or field `id` is taken along. A table may hold the texts alone, in their
-    order. Fields that `table` does not name have a usual name. A blank line in tsv is a problem: every line has its
-    answer.
+    order. Fields that `table` does not name have a usual name. With `each_line`, a blank line in tsv is a problem:
+    every line has its answer.
     """
+    optional = {"label", ID, SOFT}
     if source.named:
-        yield from _object_rows(source, _columns(table), {"label", ID}, find=True)
+        yield from _object_rows(source, _columns(table), optional, find=True)
         return
-    if source.format == "tsv":
+    if source.format == "tsv" and each_line:
         source = replace(source, lines=_without_blank(source))
-    yield from _cell_rows(source, table, is_header, {"label", ID}, alone=True)
+    yield from _cell_rows(source, table, is_header, optional, alone=True)
 
 
 def _without_blank(source: Source) -> Lines:
@@ -130,6 +136,7 @@ def _without_blank(source: Source) -> Lines:
 
 def _columns(table: TableFormat) -> dict[str, Any]:
     given = {"text": table.text, "text_b": table.text_b, "text_c": table.text_c, "label": table.label}
+    given[SOFT] = table.soft_labels
     return {key: column for key, column in given.items() if column is not None}
 
 
@@ -145,11 +152,11 @@ def _cell_rows(
         problems.finish()
         raise InputError("the file holds only blank lines", str(path), "give a file with at least one row")
     line, header = first
-    texts = [key for key in columns if key != "label"]
+    texts = [key for key in columns if key not in ("label", SOFT)]
     if alone and len(header) == len(texts) and not {columns[key] for key in texts} <= {cell.strip() for cell in header}:
         columns = {key: place for place, key in enumerate(texts)}
         header_given = header_given and "auto"  # the training data's header says nothing of such a file
-    named = any(isinstance(column, (str, list)) for column in columns.values())
+    named = any(isinstance(column, (str, list)) for key, column in columns.items() if key != SOFT)
     if named and header_given is False:
         what = "columns are given by name, but the file is said to have no header"
         raise InputError(what, str(path), "give positions from 0, or set header to true")
@@ -171,7 +178,9 @@ def _cell_rows(
     def cells(row: list[str]) -> Cells:
         return {key: cell(row, place) for key, place in places.items()}
 
-    has_header = (named or is_header(cells(header))) if header_given == "auto" else header_given
+    named = named or (isinstance(columns.get(SOFT), str) and places[SOFT] is not None)
+    plain = {key: cell for key, cell in cells(header).items() if key != SOFT}
+    has_header = (named or is_header(plain)) if header_given == "auto" else header_given
     if has_header and ID in optional and [cell.strip() for cell in header].count(ID) == 1:
         places[ID] = place_of(ID, ID)
     for number, row in rows if has_header else itertools.chain([first], rows):
@@ -204,7 +213,7 @@ def _object_rows(
         usual = {"text": TEXT_NAMES, "text_b": TEXT_B_NAMES, "label": LABEL_NAMES}
         for key, name in columns.items():
             taken = columns["text"] if key == "text_b" else None
-            found = (known for known in usual[key] if known in first[1] and known != taken)
+            found = (known for known in usual.get(key, ()) if known in first[1] and known != taken)
             columns[key] = next(found, key) if isinstance(name, int) else name
     for key, name in columns.items():
         if isinstance(name, int):

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from ..config import TASKS, RunConfig
 from ..errors import InputError, InputErrors, Problems
 from ..kinds import Kind
 from .formats import Paths, files_of, open_source
+from .soft_labels import SoftLabels
 from .tables import LABEL_NAMES, TEXT_NAMES, TableFormat
 
 
@@ -30,7 +32,7 @@ def layout_of(config: RunConfig, problems: Problems) -> TableFormat:
         separator=data.separator,
         drop_labels=data.drop_labels,
         max_bad_rows=share,
-        **{"label": 1 if needs_label else None, **columns},
+        **{"label": 1 if needs_label and "soft_labels" not in columns else None, **columns},
     )
 
 
@@ -61,15 +63,24 @@ def _found_columns(config: RunConfig, given: dict[str, Any], problems: Problems)
         problems.note("note", f"columns, which are not configured: {said}", str(first))
     pair = ("text_b" in known and not found) or "text_b" in usual_columns
     by_place = {"text": 0, "text_b": 1, "label": 2} if pair else {"text": 0, "label": 1}
-    if not config.task.configured_kind.needs_label:
+    # beside soft labels a row may have no label, so a column by position could be any
+    if not config.task.configured_kind.needs_label or "soft_labels" in given:
         del by_place["label"]
     return {**by_place, **found, **given}
 
 
 def read_files(
-    kind: Kind, paths: dict[str, Paths], table: TableFormat, labels: list[str] | None, problems: Problems
+    kind: Kind,
+    paths: dict[str, Paths],
+    table: TableFormat,
+    labels: list[str] | None,
+    problems: Problems,
+    soft: SoftLabels | None = None,
 ) -> tuple[list[str], dict[str, Any]]:
-    """The label names and the splits. Raises InputErrors with what is wrong with any of the files."""
+    """The label names and the splits. Raises InputErrors with what is wrong with any of the files.
+
+    soft: reads the soft labels of "train" and "unlabelled"; rows of "train" then need no label.
+    """
     errors: dict[tuple, InputError] = {}
     splits: dict[str, Any] = {}
 
@@ -85,18 +96,27 @@ def read_files(
         labels = attempt(kind.infer_labels, paths["train"], table, Problems(table.max_bad_rows, problems.notes))
         if labels is None and all((where or "").rpartition(":")[2].isdecimal() for where, _ in errors):
             labels = attempt(kind.infer_labels, paths["train"], table, Problems(1.0))  # of its good rows
-    for name, files in paths.items():
+    labelled = {name: files for name, files in paths.items() if name != "unlabelled"}
+    for name, files in labelled.items():
         if labels is None:
             attempt(kind.infer_labels, files, table, Problems(table.max_bad_rows))
             continue
-        earlier = dict(errors)
-        rows = attempt(kind.read, files, table, labels, True, Problems(table.max_bad_rows, problems.notes))
+        earlier, noted = dict(errors), Problems(table.max_bad_rows, problems.notes)
+        if soft is not None and name == "train":
+            soft.labels = labels
+            rows = attempt(kind.read_taught, files, table, labels, noted, soft)
+        else:
+            rows = attempt(kind.read, files, replace(table, soft_labels=None), labels, True, noted)
         if rows is not None:
             splits[name] = rows
         elif name != "train" and _is_unlabelled(kind, files, table, labels):
             remedy = f"leave data.{name} out" + (", then the dev split is scored" if name == "test" else "")
             error = InputError("no row has a label", f"data.{name} ({files})", f"{remedy}; or name a labelled file")
             errors = {**earlier, (error.where, error.what): error}
+    if "unlabelled" in paths and labels is not None:
+        noted, unit = Problems(table.max_bad_rows, problems.notes), kind.unit(splits.get("train") or [])
+        how = labels, unit, noted, *([] if soft is None else [soft])
+        splits["unlabelled"] = attempt(kind.read_unlabelled, paths["unlabelled"], table, *how)
     if errors:
         raise InputErrors(list(errors.values())) if len(errors) > 1 else next(iter(errors.values()))
     assert labels is not None

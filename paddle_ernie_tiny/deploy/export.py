@@ -125,27 +125,20 @@ def export(
     `text` and `text_b` name. `long_text`: as `task.long_text` of its training; None: what is usual for its kind.
     Returns the parity figures. Raises InputError, and GateError as `export_bundle` does.
     """
-    from ..models.architectures import check_room, kind_of_model
-    from ..models.build import check_model, read_model_config
+    from ..models.architectures import check_room
+    from ..models.build import read_model_config
 
     folder = Path(checkpoint)
     if not folder.is_dir():
         raise InputError("no such folder", str(folder), "give the final/ folder of a stage")
-    config = read_model_config(folder)
-    labels = _labels(folder, config, labels)
-    head = (config.get("architectures") or [""])[0]
-    kind = kind_of_model(config, head, labels)
-    if kind is None:
-        heads = ", ".join(dict.fromkeys(kind.head for kind in KINDS.values()))
-        what = f"a model of class {head or 'unknown'} with {len(labels)} labels is no classifier that is exported"
-        raise InputError(what, str(folder), f"give a model that is fine-tuned and of a class ...{heads}")
-    check_model(folder, kind.head, len(labels), kind.unread)
+    kind, labels = classifier_in(folder, labels)
     texts, texts_b = read_texts(Path(rows), text, text_b)
     unit = kind.unit(texts)
     pair = texts_b is not None
     if kind.needs_pair and not pair:
         raise InputError(f"a row of {kind.name} is two texts", str(rows), "give both, with a tab between them")
-    check_room(config, {"--max-length": max_length_tokens}, pair, folder, read_tokenizer(folder).segments)
+    config, segments = read_model_config(folder), read_tokenizer(folder).segments
+    check_room(config, {"--max-length": max_length_tokens}, pair, folder, segments)
     return export_bundle(
         ExportRequest(
             checkpoint=str(folder),
@@ -164,6 +157,26 @@ def export(
             facts=facts_of(folder),
         )
     )
+
+
+def classifier_in(folder: Path, labels: list[str] | None = None) -> tuple[Kind, list[str]]:
+    """The kind of task of a fine-tuned model by its configuration, and its labels, which `labels` names if it does not.
+
+    Raises InputError for any other model.
+    """
+    from ..models.architectures import kind_of_model
+    from ..models.build import check_model, read_model_config
+
+    config = read_model_config(folder)
+    labels = _labels(folder, config, labels)
+    head = (config.get("architectures") or [""])[0]
+    kind = kind_of_model(config, head, labels)
+    if kind is None:
+        heads = ", ".join(dict.fromkeys(kind.head for kind in KINDS.values()))
+        what = f"a model of class {head or 'unknown'} with {len(labels)} labels is no classifier that is exported"
+        raise InputError(what, str(folder), f"give a model that is fine-tuned and of a class ...{heads}")
+    check_model(folder, kind.head, len(labels), kind.unread)
+    return kind, labels
 
 
 def _labels(folder: Path, config: dict[str, Any], given: list[str] | None) -> list[str]:

@@ -65,13 +65,14 @@ def read_texts(path: Path, text: str | None = None, text_b: str | None = None) -
             pair, table.header = "\t" in first or '"text_b"' in first, False
         table.text_b = 1 if pair else None
     else:
-        table = TableFormat(text=_column(text), text_b=None if text_b is None else _column(text_b), label=None)
+        table = TableFormat(text=column_of(text), text_b=None if text_b is None else column_of(text_b), label=None)
         source = open_raw(path, table, problems)
     rows = rows_of(source, table, partial(KINDS["classification"].parse_label, labels=[]))
     return _texts_of(rows, problems, table.text_b is not None)
 
 
-def _column(given: str) -> str | int:
+def column_of(given: str) -> str | int:
+    """A column as an option names it: a position, or a name."""
     return int(given) if given.isdigit() else given
 
 
@@ -121,7 +122,7 @@ def read_labelled(
     """
     table = manifest.table
     chosen: dict[str, Any] = {
-        name: table.get(name) if given is None else _column(given)
+        name: table.get(name) if given is None else column_of(given)
         for name, given in (("text", text), ("text_b", text_b), ("label", label))
     }
     layout = TableFormat(

@@ -69,13 +69,16 @@ class Objective:
         weighted = [term.weight_at(progress) * values[term.name] for term in self.terms]
         return sum(weighted[1:], weighted[0])
 
-    def counts(self, mask: Tensor, labels: Tensor | None = None) -> Tensor:
-        """How many units each term is a mean over: float32 [terms]. Means of several batches are weighted by it."""
+    def counts(self, mask: Tensor, labels: Tensor | None = None, known: Tensor | None = None) -> Tensor:
+        """How many units each term is a mean over: float32 [terms]. Means of several batches are weighted by it.
+
+        known: which rows have a soft label, bool [batch]; None: all.
+        """
         lengths = mask.astype("float32").sum(axis=1)
         by_unit = {
             "tokens": lengths.sum,
             "pairs": lengths.square().sum,
-            "rows": lambda: paddle.ones_like(lengths).sum(),
+            "rows": lambda: (paddle.ones_like(lengths) if known is None else known.astype("float32")).sum(),
             "labelled": lambda: self.kind.labelled(cast(Tensor, labels)).astype("float32").sum(),
             "weighted": lambda: self.kind.label_weights(cast(Tensor, labels), self.class_weights).sum(),
         }

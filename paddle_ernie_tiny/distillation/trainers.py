@@ -39,14 +39,19 @@ class DistillationTrainer(ToolkitTrainer):
     def ask_teacher(self, inputs: dict[str, Tensor]) -> Captured:
         """The teacher's answers for a batch, on its own ids where it has some; takes them out of `inputs`.
 
-        Logits of tagged rows are turned to the student's tokens: [batch, length, labels].
+        Logits of tagged rows are turned to the student's tokens: [batch, length, labels]. Those of rows with a soft
+        label of their own (`soft`, float32 [batch, labels]) are replaced by it.
         """
-        rows, at = inputs.pop("rows"), inputs.pop("teacher_at", None)
+        rows, at, soft = inputs.pop("rows"), inputs.pop("teacher_at", None), inputs.pop("soft", None)
         own = {name: inputs.pop(f"teacher_{name}") for name in INPUTS if f"teacher_{name}" in inputs}
         answers = self.teacher(own or inputs, rows)
         if at is not None and answers.logits is not None:
             places = at.unsqueeze(-1).expand([-1, -1, answers.logits.shape[-1]])
             answers.logits = paddle.take_along_axis(answers.logits, places, axis=1, broadcast=False)
+        if soft is not None and answers.logits is not None:
+            answers.logits = paddle.where(paddle.isnan(soft), answers.logits.astype("float32"), soft)
+        elif soft is not None and self.teacher.model is None:
+            answers.logits, answers.known = soft, ~paddle.isnan(soft).any(axis=-1)
         return answers
 
     def compute_loss(self, model: Any, inputs: dict[str, Tensor], return_outputs: bool = False) -> Tensor:
@@ -69,7 +74,7 @@ class DistillationTrainer(ToolkitTrainer):
         """
         objective, mask = student.objective, inputs["attention_mask"]
         values = objective(student(**inputs), teacher, mask, labels)
-        values = self.over_all(values, objective.counts(mask, labels))
+        values = self.over_all(values, objective.counts(mask, labels, teacher.known))
         return values, objective.total(values, self.state.global_step / self.args.max_steps)
 
     def kept(self) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from itertools import repeat
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from ..data.label_cells import OneLabel
     from ..data.raw_rows import RawRow
     from ..data.rows import EncodedRows, Example, TokenExample
+    from ..data.soft_labels import SoftLabels
     from ..data.tables import TableFormat
     from ..data.text_tokenizer import Encoded, TextTokenizer
     from ..errors import Finding, Problems
@@ -59,7 +61,7 @@ class Kind(Learning):
     unread: ClassVar[tuple[str, ...]] = ()  # parts of an encoder that its head does not read
     long_texts: ClassVar[tuple[str, ...]] = LONG_TEXTS  # what may become of a text that is too long; first the default
     usual_columns: ClassVar[dict[str, tuple[str, ...]]] = {}  # names of columns that no configuration has to give
-    no_label: ClassVar[dict[str, Any]] = {"label": None}  # the fields of an example that take its label away
+    no_label: ClassVar[dict[str, Any]] = {"label": None, "soft": None}  # fields of an example that take its labels away
 
     # --- labels and rows -------------------------------------------------------------------------------------------
 
@@ -115,6 +117,39 @@ class Kind(Learning):
         how = names, require_label, problems, reading
         return read_examples(files, table, lambda name: self.parse_label(name, labels), *how)
 
+    def read_taught(
+        self, files: Paths, table: TableFormat, labels: list[str] | None, problems: Problems, soft: SoftLabels
+    ) -> Examples:
+        """As `read`, of files whose rows may have soft labels (`soft` reads them), beside a label or without one."""
+        from ..data.readers import read_examples
+
+        names, reading = labels if self.has_labels else None, self.label_cells(len(labels or ()))
+        how = names, False, problems, reading, frozenset[str](), soft
+        return read_examples(files, table, lambda name: self.parse_label(name, labels), *how)
+
+    def read_unlabelled(
+        self,
+        files: Paths,
+        table: TableFormat,
+        labels: list[str],
+        unit: str | None,
+        problems: Problems,
+        soft: SoftLabels | None = None,
+    ) -> Examples:
+        """The rows of files in the layout of training, or of texts alone, without labels. Raises InputError(s).
+
+        unit: how raw text is divided. problems, soft: as `read_taught`; None: no soft labels are read.
+        """
+        from ..data.raw_rows import unlabelled_rows
+        from ..data.rows import Example
+
+        if not self.needs_label:
+            read = self.read(files, replace(table, label=None), labels, False, problems)
+            return [replace(row, **self.no_label) for row in read]
+        how = None, self.label_cells(len(labels)), soft
+        rows = unlabelled_rows(files, table, problems, lambda name: self.parse_label(name, labels), *how)
+        return [Example(row.text, row.text_b, None, row.line, row.soft) for row in rows]
+
     def read_dataset(
         self, name: str, split: str, table: TableFormat, subset: str | None, problems: Problems | None = None
     ) -> tuple[Examples, list[str]]:
@@ -156,7 +191,7 @@ class Kind(Learning):
 
         long_text: one of `long_texts`. beside: another tokenizer, whose rows are to have windows over the same words.
         """
-        from ..data.rows import EncodedRows
+        from ..data.rows import EncodedRows, soft_labels_of
 
         texts: list[Any] = [e.text for e in examples]
         pairs: Any = [e.text_b for e in examples] if examples and examples[0].text_b is not None else None
@@ -164,10 +199,12 @@ class Kind(Learning):
         labels = self.label_array(examples)
         numbers: dict[Any, int] = {}
         groups = np.array([numbers.setdefault(e.text, len(numbers)) for e in examples], dtype=np.int64)
+        soft = soft_labels_of(examples)
         if encoded.rows is not None:
             labels, groups = labels[encoded.rows], groups[encoded.rows]
+            soft = None if soft is None else soft[encoded.rows]
         ids = encoded.input_ids, encoded.token_type_ids
-        return EncodedRows(*ids, labels, labels, groups=groups, rows=encoded.rows)
+        return EncodedRows(*ids, labels, labels, groups=groups, rows=encoded.rows, soft=soft)
 
     def label_array(self, examples: Examples) -> np.ndarray:
         """The rows' labels as the losses take them: [rows], IGNORED or NaN for a row without one."""

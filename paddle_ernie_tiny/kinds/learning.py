@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     Examples = Sequence[Example] | Sequence[TokenExample]
 
+_SUM_TO_ONE = 1e-3  # how far from 1 the sum of a row's probabilities may be
 SCORE = "score"  # the one "label" of a kind without labels: the name of its output
 
 
@@ -157,6 +158,12 @@ class Learning:
         """The share of answers with the same most likely label, of logits [answers, labels]; None: no labels."""
         return float((own.argmax(-1) == other.argmax(-1)).mean()) if self.has_labels else None
 
+    def in_short(self, logits: np.ndarray, labels: Sequence[str]) -> dict[str, float]:
+        """A model's answers, logits [answers, labels], in a few numbers: each label's share, and how sure it is."""
+        best, mean = logits.argmax(-1), float(softmax(logits).max(-1).mean())
+        shares = {label: float((best == place).mean()) for place, label in enumerate(labels)}
+        return {**shares, "mean probability of its answers": mean}
+
     def breakdown(self, scored: Scored) -> dict[str, Any]:
         """Where a model is right and where it errs, for a report: see `breakdown.by_label`."""
         from .breakdown import by_label
@@ -180,6 +187,41 @@ class Learning:
     def scores(self, metric: str, scored: Scored) -> dict[str, float]:
         """The task's metric first, then what is usually read beside it."""
         return {name: METRICS[name](scored) for name in dict.fromkeys((metric, *self.shown_metrics))}
+
+    # --- soft labels of files --------------------------------------------------------------------------------------
+
+    reads_soft: ClassVar[bool] = True  # may a file give a row soft labels?
+
+    def parse_soft(self, value: Any, labels: Sequence[str]) -> np.ndarray:
+        """A row's soft labels, float64 [labels]: of a mapping by name, or a list in the order of the labels.
+
+        Raises InputError, without a place, for anything else.
+        """
+        from ..errors import InputError, shown
+
+        if isinstance(value, dict):
+            if unknown := [name for name in value if name not in labels]:
+                what = f"soft labels name {shown(unknown[0])}, which is no label"
+                raise InputError(what, None, f"use {', '.join(labels[:20])}")
+            value = [value.get(name) for name in labels]
+        numbers = value if isinstance(value, list) and len(value) == len(labels) else [None]
+        if any(isinstance(n, bool) or not isinstance(n, (int, float)) or not np.isfinite(n) for n in numbers):
+            what = f"soft labels {shown(value)}, not a finite number for each of {len(labels)} labels"
+            raise InputError(what, None, "give a mapping with every label, or a list in the labels' order")
+        return np.array(numbers, dtype=np.float64)
+
+    def are_probabilities(self, values: np.ndarray) -> bool:
+        """Are a row's soft labels [labels] probabilities, not logits?"""
+        return bool((values >= 0).all() and (values <= 1).all() and abs(values.sum() - 1) <= _SUM_TO_ONE)
+
+    def soft_logits(self, probabilities: np.ndarray) -> np.ndarray:
+        """Logits [labels] whose distribution is that of a row's probabilities [labels], at any temperature."""
+        return np.log(np.maximum(probabilities, np.finfo(np.float32).tiny))
+
+    def soft_values(self, logits: np.ndarray, labels: Sequence[str]) -> Any:
+        """A row's soft labels as a file gives them, from its logits [labels]: what `parse_soft` reads, as JSON."""
+        probabilities = softmax(logits.astype(np.float64))
+        return {label: float(f"{p:.9g}") for label, p in zip(labels, probabilities)}  # noqa: B905 (Python 3.9)
 
     # --- a model's answers -----------------------------------------------------------------------------------------
 

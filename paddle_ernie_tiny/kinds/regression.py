@@ -49,12 +49,31 @@ class Regression(Kind):
             raise InputError(f"label {shown(name)} is beyond {_LARGEST:g}", None, "scale the scores, to about 1")
         return score
 
+    def parse_soft(self, value, labels):
+        """The score itself, a number or a list of one."""
+        from ..errors import InputError, shown
+
+        number = value[0] if isinstance(value, list) and len(value) == 1 else value
+        if isinstance(number, bool) or not isinstance(number, (int, float)):
+            raise InputError(f"the soft label {shown(value)} is no number", None, "give a score")
+        return np.array([self.parse_label(repr(float(number)), labels)])
+
+    def soft_values(self, logits, labels):
+        return float(f"{float(logits[0]):.9g}")
+
+    def are_probabilities(self, values):
+        return False
+
     def findings(self, splits, labels):
         from ..errors import Finding
 
         scores = np.array([e.label for e in splits["train"]])
         what = f"scores from {scores.min():g} to {scores.max():g}, mean {scores.mean():.3g}"
         return [Finding("note", "scores", what, "data.train")]
+
+    def in_short(self, logits, labels):
+        """Mean and standard deviation of the scores."""
+        return {"mean": float(logits.mean()), "standard deviation": float(logits.std())}
 
     def breakdown(self, scored):
         from .breakdown import of_scores

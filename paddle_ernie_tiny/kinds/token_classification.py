@@ -9,6 +9,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING
 
@@ -69,6 +70,7 @@ class TokenClassification(Kind):
     answer_fields = {"entities": list[Entity]}
     long_texts = ("windows",)
     no_label = {"tags": None}
+    reads_soft = False
     hard_symbol = "CE(labels, student) over words"
     example_answer = '{"entities": [{"label": ..., "start": ..., "end": ..., "text": ..., "probability": ...}]}'
 
@@ -89,13 +91,18 @@ class TokenClassification(Kind):
 
     def raw_rows(self, path, table, labels, unit, problems):
         from ..data.raw_rows import raw_rows
-        from ..errors import InputError
 
-        def parse(name):
-            if not set(name.replace("\x02", " ").split()) <= set(labels):
-                raise InputError("no tags")
+        how = partial(_tag_count, labels=set(labels)), lambda words: join_words(words, unit)
+        return raw_rows(path, table, problems, *how)
 
-        return raw_rows(path, table, problems, parse, lambda words: join_words(words, unit))
+    def read_unlabelled(self, files, table, labels, unit, problems, soft=None):
+        """Words as raw text is cut at prediction; the words of a file are joined before."""
+        from ..data.raw_rows import unlabelled_rows
+        from ..data.rows import TokenExample
+
+        how = partial(_tag_count, labels=set(labels)), lambda words: join_words(words, unit)
+        cut = ((self.split(row.text, unit), row.line) for row in unlabelled_rows(files, table, problems, *how))
+        return [TokenExample(tuple(words), None, line) for words, line in cut if words]
 
     def encode(self, tokenizer, examples, max_length, long_text="windows", beside=None):
         from ..data.rows import IGNORED, EncodedRows
@@ -182,6 +189,14 @@ class TokenClassification(Kind):
     def as_json(self, answer: Entities):
         found = [{**asdict(entity), "probability": round(entity.probability, 6)} for entity in answer]
         return {"entities": found, **said_truncated(answer)}
+
+
+def _tag_count(name: str, labels: set[str]) -> int:
+    from ..errors import InputError
+
+    if not labels.issuperset(tags := name.replace("\x02", " ").split()):
+        raise InputError("no tags")
+    return len(tags)
 
 
 def entities(tags: Sequence[str]) -> list[tuple[str, int, int]]:

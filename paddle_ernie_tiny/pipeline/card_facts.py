@@ -30,17 +30,22 @@ def card_facts(context: RunContext) -> Facts:
         **{key: report[key] for key in ("task", "metric", "evaluated_on", "seed")},
         "retention": retention(report),
         "card": _card(context),
-        "teacher": {**_scores(report["teacher"]), **_origin(context)},
+        "teacher": _scores(report["teacher"]) | _origin(context) if context.config.teacher else None,
         "baseline": _scores(baseline) if baseline["score"] is not None else None,
         "floor": report["floor"] and _shown(with_interval(report["floor"])),
         "student": {**_scores(report["student"]), **_student(context)},
-        "fidelity": {key: fidelity.get(key) for key in ("agreement", "pearson", "rows")},
+        "fidelity": fidelity and {key: fidelity.get(key) for key in ("agreement", "pearson", "rows")},
         "stages": [
             {key: stage[key] for key in ("name", "teacher", "data", "equation", "steps", "score", "score_kind")}
             for stage in report["stages"]
         ],
         "int8": report["int8"] and {key: report["int8"][key] for key in ("rows", "metric_fp32", "metric_int8")},
-        "data": {**_data(context), "augmented": (report["augmentation"] or {}).get("rows")},
+        "data": {
+            **_data(context),
+            "augmented": (report["augmentation"] or {}).get("rows"),
+            "unlabelled": (report["unlabelled"] or {}).get("rows"),
+            "soft_labels": (report["soft_labels"] or {}).get("rows"),
+        },
         "speed": benchmark and _speed(benchmark),
         "warnings": [{"where": _PATH.sub("", f["where"]), "what": _PATH.sub("", f["what"])} for f in warnings],
     }
@@ -72,7 +77,8 @@ def _card(context: RunContext) -> dict[str, Any]:
     """The header's keys: those of the configuration, else what is known from names."""
     config, given = context.config, context.config.card
     # the weights' own source first
-    published = _published(config.student.init.folder) or _published(config.teacher.model)
+    taught_by = config.teacher.model if config.teacher else None
+    published = _published(config.student.init.folder) or _published(taught_by)
     named = _LANGUAGE.search((published or "").lower())
     spoken = TASKS[config.task.name].language if config.task.name in TASKS else named and named.group(1)
     return {
@@ -86,6 +92,7 @@ def _card(context: RunContext) -> dict[str, Any]:
 
 def _origin(context: RunContext) -> dict[str, Any]:
     teacher = context.config.teacher
+    assert teacher is not None, "asked for only where there is one"
     origin = "pretrained" if teacher.model is None else "published" if _published(teacher.model) else "folder"
     name = _published(teacher.model) or (teacher.model and _base(teacher.model))
     return {"origin": origin, "name": name, "finetuned": teacher.finetune is not None}

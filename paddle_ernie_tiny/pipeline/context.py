@@ -9,6 +9,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import paddle
 from tqdm import tqdm
 
@@ -42,15 +43,20 @@ if TYPE_CHECKING:
 
 # From here on cutting a corpus into words is shared by processes; below, starting them costs more.
 _PARALLEL_BYTES = 50_000_000
+POOL_SAMPLE = 256  # rows of the pool, and as many training rows, that a teacher is asked about
+# Rows that are no split of the configuration: those with a label of their own, what the stages on task data train on,
+# and samples of the training rows and of the pool. No further test can have such a name.
+LABELLED, STAGE_ROWS, TRAIN_SAMPLE, UNLABELLED = " labelled", " stage", " train", " unlabelled"
 
 
 class RunContext:
     """Shared by the steps of one student's run; everything is read once and kept.
 
-    `teacher_source` is the folder of the given teacher; None: it is pretrained here. `teacher` is its configuration.
+    `teacher_source` is the folder of the given teacher; None: it is pretrained here. `teacher` is its configuration;
+    None: the run has none, and `teacher_source` is then the model that the student starts from, if there is one.
     """
 
-    def __init__(self, config: RunConfig, data: TaskData, teacher_source: Path | None, teacher: dict[str, Any]):
+    def __init__(self, config: RunConfig, data: TaskData, teacher_source: Path | None, teacher: dict[str, Any] | None):
         self.config, self.data, self.teacher_source, self.teacher = config, data, teacher_source, teacher
         self.whole = config  # the run's, of all of its students
         self.folder = RunFolder(Path(config.output_dir))
@@ -64,11 +70,18 @@ class RunContext:
         """The same data and teacher for another student of the run."""
         other = copy(self)
         other.config, other.student = config, name
+        if config.teacher is None:
+            other.teacher_source = start_folder(config.student)
         other.folder = RunFolder(Path(config.output_dir), self.folder.shared)
         return other
 
     def teacher_model(self, teacher: TeacherKind) -> Path:
-        """Folder of the teacher before or after fine-tuning; one that was given fine-tuned is both."""
+        """Folder of the teacher before or after fine-tuning; one that was given fine-tuned is both.
+
+        Without a teacher: the folder that gives the student its vocabulary and family.
+        """
+        if self.config.teacher is None:
+            return self.teacher_source or self.folder.start / FINAL
         if teacher == "finetuned" and self.config.teacher.finetune is not None:
             return self.folder.finetuned / FINAL
         return self.teacher_source or self.folder.pretrained / FINAL
@@ -107,7 +120,7 @@ class RunContext:
 
     def planned_objectives(self, shared_vocabulary: bool = True) -> list[Objective]:
         """The objective of every stage by the configurations, before there are models. Raises InputError."""
-        student, teacher = self.config.student, SimpleNamespace(**self.teacher)
+        student, teacher = self.config.student, None if self.teacher is None else SimpleNamespace(**self.teacher)
         stages = range(len(self.config.stages))
         weights = self.data.class_weights if self.data else None  # preflight may have refused the data
         how = None, weights, shared_vocabulary
@@ -119,9 +132,10 @@ class RunContext:
         """The student in `folder` (None: its start) with the objective of stage `index`."""
         classifier = self.first_student() if folder is None else self.load_classifier(folder)
         how = label_terms, self.data.class_weights, self.shares_vocabulary
-        objective = stage_objective(self.config, index, classifier.config, teacher.config, *how)
+        given = classifier.config if teacher is None else teacher.config
+        objective = stage_objective(self.config, index, classifier.config, given, *how)
         paddle.seed(self.config.seed + 1 + index)  # for projections that start at random
-        student = DistilledStudent(classifier, objective, teacher.config.hidden_size)
+        student = DistilledStudent(classifier, objective, given.hidden_size)
         if folder is not None and len(student.projections):
             student.load_projections(folder / PROJECTIONS)
         return student
@@ -175,42 +189,59 @@ class RunContext:
 
         Of a model in a folder the folder's own name, without the path on this machine.
         """
-        teacher = self.config.teacher.model or "pre-trained in this run"
-        origins = {"teacher": teacher, "student": self.config.student.init.folder or teacher}
+        start, given = self.config.student.init.folder, self.config.teacher
+        if given is None:
+            origins = {"student": start or "made in this run"}
+        else:
+            teacher = given.model or "pre-trained in this run"
+            origins = {"teacher": teacher, "student": start or teacher}
         names = {side: Path(name).name if Path(name).is_dir() else name for side, name in origins.items()}
         return {
             side: {"name": names[side], "tokens": tokenizer.vocab_size, "fingerprint": tokenizer.fingerprint}
             for side, tokenizer in self.tokenizers.items()
+            if side in names
         }
 
     def rows(self, split: str, side: Side, paired: bool = False) -> EncodedRows:
         """Rows in the ids of the teacher or of the student: "train", "dev" or "test", or a further test by its name.
 
-        "augmented": the training rows and the augmented copies. paired: with windows over the same words on both sides.
+        Also LABELLED, STAGE_ROWS, TRAIN_SAMPLE and UNLABELLED. paired: with windows over the same words on both sides.
         """
+        named = {
+            LABELLED: lambda: self.data.labelled,
+            STAGE_ROWS: lambda: self.stage_examples,
+            TRAIN_SAMPLE: lambda: self._sample_of(self.data.train),
+            UNLABELLED: lambda: self._sample_of(self.data.pool.rows if self.data.pool else ()),
+        }
+        examples = self.data.more_tests.get(split) or named.get(split, lambda: getattr(self.data, split))()
+        split = "train" if len(examples) == len(self.data.train) and split in (LABELLED, STAGE_ROWS) else split
         tokenizer, task = self.tokenizers[side], self.config.task
         beside = self.tokenizers["teacher" if side == "student" else "student"] if paired else None
         key = split, tokenizer.fingerprint, beside and beside.fingerprint
         if key not in self._rows:
-            examples = self.data.more_tests.get(split) or self._examples(split)
             reading = task.long_text or "truncate"
             self._rows[key] = self.data.kind.encode(tokenizer, examples, task.max_length_tokens, reading, beside)
         return self._rows[key]
 
-    def _examples(self, split: str) -> Examples:
-        if split != "augmented":
-            return getattr(self.data, split)
-        copies = self.augmented.examples
-        if self.config.augmentation is not None and self.config.augmentation.labels == "teacher":
-            copies = [replace(e, **self.data.kind.no_label) for e in copies]  # the teacher's soft labels alone
-        return [*self.data.train, *copies]
+    @cached_property
+    def stage_examples(self) -> Examples:
+        """What the stages on task data train on: the training rows, augmented copies of them, and last the pool."""
+        copies: Examples = []
+        if self.config.augmentation is not None:
+            copies = self.augmented.examples
+            if self.config.augmentation.labels == "teacher":
+                copies = [replace(e, **self.data.kind.no_label) for e in copies]  # the teacher's soft labels alone
+        return [*self.data.train, *copies, *(self.data.pool.rows if self.data.pool else ())]
+
+    def _sample_of(self, rows: Examples) -> Examples:
+        """The same rows whenever they are measured."""
+        return [rows[i] for i in np.random.default_rng(self.config.seed).permutation(len(rows))[:POOL_SAMPLE]]
 
     def stage_rows(self, index: int, side: Side) -> Any:
-        """What a stage trains on: the general corpus, or the task's rows and, if asked for, augmented copies."""
+        """What a stage trains on: the general corpus, or the task's rows (`stage_examples`)."""
         if self.is_general(index):
             return self.corpus.train
-        split = "train" if self.config.augmentation is None else "augmented"
-        return self.rows(split, side, paired=not self.shares_vocabulary)
+        return self.rows(STAGE_ROWS, side, paired=not self.shares_vocabulary)
 
     @cached_property
     def augmented(self) -> Augmented:
@@ -280,6 +311,12 @@ class RunContext:
         prints = {split: self.data.fingerprints[split] for split in ("train", "dev")}
         return {"seed": self.config.seed, "task": task, "data": prints, **self.weight_inputs()}
 
+    def stage_inputs(self) -> dict[str, Any]:
+        """Of a stage on task data: also its unlabelled text."""
+        pool, ratio = self.data.pool, self.config.data.unlabelled_ratio
+        unlabelled = {"unlabelled": {"rows": pool.fingerprint, "ratio": ratio}} if pool else {}
+        return {**self.task_inputs(), **unlabelled}
+
     def weight_inputs(self) -> dict[str, Any]:
         """Of a step that trains by the task's own loss, if its labels have weights."""
         return {"class_weights": self.data.class_weights} if self.data.class_weights else {}
@@ -300,4 +337,6 @@ class RunContext:
         if folder is not None:
             own = {} if self.shares_vocabulary else {"student's tokenizer": self.tokenizers["student"].fingerprint}
             return {"student's start": model_fingerprint(folder), **own}
+        if self.config.teacher is None:
+            return {"student's start": identity(self.folder.start)}
         return {} if method == "random" else {"student's start": self.teacher_identity("pretrained")}

@@ -8,6 +8,7 @@ from timeit import Timer
 import paddle
 
 from ..config import TrainingSettings
+from ..config.student_settings import VocabularySettings
 from ..errors import Finding
 from ..files import free_bytes
 from ..machine import available_memory
@@ -25,10 +26,13 @@ def resource_findings(context: RunContext) -> list[Finding]:
     """Free disk and memory against an estimate, and the time of each step by this machine's speed."""
     config = context.config
     known = context.teacher_source is not None
-    tokens = context.tokenizers["student"].vocab_size if known else context.teacher["vocab_size"]
-    shapes = (context.teacher, context.teacher["vocab_size"]), (config.student.model_dump(), tokens)
-    teacher, student = (encoder_parameters(s) + (size + 512) * s["hidden_size"] for s, size in shapes)
-    trained = [teacher] * (bool(config.teacher.pretrain) + bool(config.teacher.finetune))
+    made = config.student.init.vocabulary or VocabularySettings()  # of a run without a teacher
+    planned = context.teacher["vocab_size"] if context.teacher else made.size
+    tokens = context.tokenizers["student"].vocab_size if known else planned
+    student, teacher = _weights(config.student.model_dump(), tokens), 0
+    if context.teacher is not None:
+        teacher = _weights(context.teacher, context.teacher["vocab_size"])
+    trained = [teacher] * (config.teacher is not None and bool(config.teacher.pretrain) + bool(config.teacher.finetune))
     trained += [student] * (bool(config.baseline) + len(config.stages))
     # finished models; and, of the largest, checkpoints of weights and two AdamW moments
     need = _BYTES * (sum(trained) + 3 * _CHECKPOINTS * max(trained)) + context.corpus_bytes
@@ -40,6 +44,10 @@ def resource_findings(context: RunContext) -> list[Finding]:
     what = f"about {need / 1e9:.1f} GB for models, optimiser, Paddle, without activations; {free / 1e9:.1f} GB free"
     memory = found("memory", what, "machine", free < need, "free memory, or use smaller models")
     return [disk, memory, _time(context)]
+
+
+def _weights(shape: dict, tokens: int) -> int:
+    return encoder_parameters(shape) + (tokens + 512) * shape["hidden_size"]
 
 
 def encoder_parameters(shape: dict) -> int:
@@ -69,6 +77,7 @@ def run_flops(context: RunContext) -> dict[str, float]:
     corpus, copies = config.general_corpus, config.augmentation.copies_per_row if config.augmentation else 0
     length = _FILLED * config.task.max_length_tokens
     train, dev, test = (round(len(rows) * windows_per_row(context, rows)) for rows in (data.train, data.dev, data.test))
+    pool = round(len(data.pool.rows) * windows_per_row(context, data.pool.rows)) if data.pool else 0
     # three bytes per Chinese character, and about forty characters per line
     general = (_FILLED * corpus.max_length_tokens, max(1, context.corpus_bytes // 120)) if corpus else (length, train)
     flops: dict[str, float] = {}
@@ -81,18 +90,20 @@ def run_flops(context: RunContext) -> dict[str, float]:
         flops[name] = flops.get(name, 0.0) + steps * step_flops(trained, watched, tokens, each)
         return -(-steps // checkpoint_steps(settings, steps))
 
-    def over(rows: int, *models: dict) -> float:
-        return sum(forward_flops(model, rows * length, length) for model in models)
+    def over(rows: int, *models: dict | None) -> float:
+        return sum(forward_flops(model, rows * length, length) for model in models if model is not None)
 
-    if config.teacher.pretrain is not None:
-        add("pretrain", config.teacher.pretrain.training, general, teacher)
-    classifiers = (("finetune", config.teacher.finetune, teacher), ("baseline", config.baseline, student))
+    given = config.teacher
+    if given and given.pretrain is not None:
+        add("pretrain", given.pretrain.training, general, teacher or {})
+    finetune = None if given is None else given.finetune
+    classifiers = (("finetune", finetune, teacher), ("baseline", config.baseline, student))
     for name, settings, model in classifiers:
-        if settings is not None:
+        if settings is not None and model is not None:
             times = add(name, settings, (length, train), model)
             measuring += over(times * dev + test, model)
     for index, section in enumerate(config.stages):
-        stage, own = context.stage(index), (length, train * (1 + copies))
+        stage, own = context.stage(index), (length, train * (1 + copies) + pool)
         times = add(stage.name, section.training, general if stage.is_general else own, student, teacher)
         scored = times * dev if stage.label_terms else min(train, PROBE_TRAIN_ROWS)
         latent = len(latent_settings(context)) * len(LATENT_SPLITS) * LATENT_ROWS * (1 + (index == 0))

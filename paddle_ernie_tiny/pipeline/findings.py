@@ -51,6 +51,11 @@ def model_findings(context: RunContext) -> list[Finding]:
 
 def tokenizer_findings(context: RunContext) -> list[Finding]:
     """Where the vocabulary of a student comes from; of one that has its own, how many rows it cuts."""
+    if context.config.teacher is None:
+        start, made = context.config.student.init.folder, context.config.student.init.vocabulary
+        origin = start or (made.file if made else None)
+        what = f"the vocabulary is {f'that of {origin}' if origin else 'made of the text of this task'}"
+        return [found("tokenizer", what, "student.init")]
     if context.teacher_source is None:
         start = context.config.student.init.folder
         what = "teacher and student share the vocabulary that pre-training makes"
@@ -65,15 +70,16 @@ def tokenizer_findings(context: RunContext) -> list[Finding]:
         f"the student has a vocabulary of its own ({sizes['student']} tokens, the teacher's has {sizes['teacher']}): "
         "it learns from soft and hard labels, and each model reads a row in its own tokens"
     )
-    lengths = [finding for name in context.data.splits for finding in _split_tokens(context, name, "student")]
+    lengths = [finding for name in context.data.splits for finding in split_tokens(context, name, side="student")]
     return [found("tokenizer", what, "student.init.folder"), *lengths]
 
 
 def data_findings(context: RunContext) -> list[Finding]:
     """Labels, repetitions, contradictions and lengths of the labelled data."""
     data = context.data
-    labels = data.kind.findings({"train": data.train, "dev": data.dev, "test": data.test}, data.labels)
-    tokens = [finding for name in data.splits for finding in _split_tokens(context, name)]
+    splits = {"train": data.labelled, "dev": data.dev, "test": data.test}
+    labels = data.kind.findings(splits, data.labels) if data.labelled else []
+    tokens = [finding for name in data.splits for finding in split_tokens(context, name)]
     rows = [*_repetitions(data), *_contradictions(data), *_leaks(data)]
     return [*data.notes, *labels, *_imbalance(context), *rows, *tokens]
 
@@ -81,10 +87,10 @@ def data_findings(context: RunContext) -> list[Finding]:
 def _imbalance(context: RunContext) -> list[Finding]:
     """A metric that one answer to all rows would do well by."""
     data, metric = context.data, context.config.task.metric
-    if metric != "accuracy" or data.kind.by_token:
+    if metric != "accuracy" or data.kind.by_token or not data.labelled:
         return []
-    label, count = Counter(row.label for row in data.train if isinstance(row.label, int)).most_common(1)[0]
-    share = count / len(data.train)
+    label, count = Counter(row.label for row in data.labelled if isinstance(row.label, int)).most_common(1)[0]
+    share = count / len(data.labelled)
     if share < _LOPSIDED:
         return []
     what = f"{share:.0%} of the rows are {data.labels[label]}: one answer to all would have about that accuracy"
@@ -142,7 +148,7 @@ def _repetitions(data: TaskData) -> list[Finding]:
 def _contradictions(data: TaskData) -> list[Finding]:
     first: dict[tuple, tuple] = {}
     wrong = []
-    for example in data.train:
+    for example in data.labelled:
         answer = example.label if data.kind.has_labels else None  # scores of the same text may differ
         earlier, line = first.setdefault(example.content, (answer, example.line))
         if earlier != answer:
@@ -154,10 +160,13 @@ def _contradictions(data: TaskData) -> list[Finding]:
     return [found("contradictions", what, "data.train", True, "decide on one label")]
 
 
-def _split_tokens(context: RunContext, split: str, side: Side = "teacher") -> list[Finding]:
+def split_tokens(
+    context: RunContext, split: str, rows: Sequence[Any] | None = None, side: Side = "teacher"
+) -> list[Finding]:
     """How many rows are cut by a tokenizer, if there is one yet, else by characters; unknown tokens."""
-    data, rows, limit = context.data, context.data.splits[split], context.config.task.max_length_tokens
-    sample = _sample_of(context, rows)
+    data, limit = context.data, context.config.task.max_length_tokens
+    rows = data.splits[split] if rows is None else rows
+    sample = sample_of(context, rows)
     unknown: list[Finding] = []
     told: list[Finding] = []  # by the kind of task
     if context.teacher_source is None:
@@ -189,7 +198,8 @@ def _split_tokens(context: RunContext, split: str, side: Side = "teacher") -> li
     return [found("lengths", what, f"data.{split}", warns, remedy), *told, *unknown]
 
 
-def _sample_of(context: RunContext, rows: Sequence[Any]) -> list[Any]:
+def sample_of(context: RunContext, rows: Sequence[Any]) -> list[Any]:
+    """The same rows whenever they are looked at, not too many."""
     return [rows[i] for i in np.random.default_rng(context.config.seed).permutation(len(rows))[:_SAMPLE]]
 
 
@@ -198,7 +208,7 @@ def windows_per_row(context: RunContext, rows: Sequence[Any], side: Side = "stud
     task = context.config.task
     if task.long_text != "windows":
         return 1.0
-    sample = _sample_of(context, rows)
+    sample = sample_of(context, rows)
     if context.teacher_source is None:  # a token per character, as there is no tokenizer yet
         room = task.max_length_tokens - 2
         return float(np.mean([len(windows([1] * characters(row), room)) for row in sample]))
@@ -273,7 +283,7 @@ def signals_findings(contexts: dict[str, RunContext]) -> list[Finding]:
         each = [student.planned_objectives()[index].needs("teacher") for student in contexts.values()]
         # students that are trained together share theirs
         for needs in [Needs.union(each)] if context.is_general(index) else each:
-            layout = context.signal_layout(stage, needs, context.teacher["hidden_size"])
+            layout = context.signal_layout(stage, needs, (context.teacher or {})["hidden_size"])
             size = tokens * layout.bytes_per_token
             sizes[stage.data, stage.teacher, fingerprint(layout.as_key())] = size
             once, remedy = passes <= 1, "set teacher_signals: online, unless a later stage or run reads them"
@@ -302,5 +312,11 @@ def _tokens(context: RunContext, index: int) -> tuple[float, float]:
         rows = round(len(train) * windows_per_row(context, train, "teacher"))
         rows *= 1 + (config.augmentation.copies_per_row if config.augmentation else 0)
         tokens = float(length * rows)
+        if context.data.pool:
+            pool = context.data.pool.rows
+            sample = sample_of(context, pool)
+            length = np.mean([min(config.task.max_length_tokens, 3 + characters(row)) for row in sample])
+            rows += round(len(pool) * windows_per_row(context, pool, "teacher"))
+            tokens += float(length * len(pool))
     passes = _passes(config.stages[index].training, rows)
     return tokens * min(1.0, passes), passes

@@ -50,7 +50,7 @@ def find_floor(context: RunContext, say: Callable[[str], None] = print) -> Floor
     It has a process of its own, with one thread, so its memory is given back.
     """
     data, record = context.data, _record(context)
-    model = data.kind.floor(data.train, data.labels)
+    model = data.kind.floor(data.labelled, data.labels) if data.labelled else None
     if model is None:
         return None
     gold = gold_answers(context)
@@ -59,12 +59,12 @@ def find_floor(context: RunContext, say: Callable[[str], None] = print) -> Floor
             kept = data.kind.of_arrays(arrays, gold.labels)
             kept.groups = gold.groups  # which earlier versions did not keep
         return Floor(kept, (read_seal(record.folder / DONE) or {})["result"])
-    rows = model.part(data.train, context.config.seed)
+    rows = model.part(data.labelled, context.config.seed)
     say(f"preflight: training the floor, a linear model, on {len(rows)} rows")
     outputs, facts = in_child("linear floor", train_floor, model, rows, data.test)
     scored, unseen = data.kind.scored(outputs, gold.gold, gold.labels, gold.groups), data.unseen
     score = {**asdict(interval(context.metric, scored)), "rows": len(outputs)}
-    score |= {"trained_rows": len(rows), "train_rows": len(data.train)}
+    score |= {"trained_rows": len(rows), "train_rows": len(data.labelled)}
     other = interval(context.metric, scored.take(unseen)) if unseen.any() else None
     score |= {"score_unseen": other and other.score, "interval_unseen": other and [other.low, other.high]}
     return Floor(scored, {**score, **facts})
@@ -147,7 +147,8 @@ def floor_findings(contexts: dict[str, RunContext], say: Callable[[str], None] =
 def _of_floor(context: RunContext) -> list[Finding]:
     """The floor, and a teacher that this run measured before."""
     if context.floor is None:
-        return [Finding("note", "floor", f"no linear floor for {context.data.kind.name}", "data.train")]
+        why = f"for {context.data.kind.name}" if context.data.labelled else "where no row has a label"
+        return [Finding("note", "floor", f"no linear floor {why}", "data.train")]
     facts, folder = context.floor.facts, context.folder
     digits = decimals([facts["low"], facts["high"]])
     of = "" if facts["trained_rows"] == facts["train_rows"] else f" of {facts['train_rows']}"
@@ -159,8 +160,8 @@ def _of_floor(context: RunContext) -> list[Finding]:
         "a teacher that is not above it is not worth distilling"
     )
     found = [Finding("note", "floor", what, "data.train")]
-    teacher = folder.finetuned if context.config.teacher.finetune is not None else folder.given
-    known = _measured(teacher)
+    given = context.config.teacher
+    known = _measured(folder.finetuned if given.finetune is not None else folder.given) if given else None
     if known and not known["pays"]:
         found.append(Finding("warning", "floor", f"measured before: {known['sentence']}", "teacher"))
     return found

@@ -22,7 +22,7 @@ from ..seals import read_seal
 from ..stages import DataKind, Stage, TeacherKind
 from ..terms.term import Side
 from ..training.inference import predict
-from .context import RunContext
+from .context import LABELLED, RunContext
 from .floor import judged_teacher
 from .step import METRICS as METRICS_FILE
 from .step import PREDICTIONS
@@ -72,7 +72,7 @@ def require_above_chance(context: RunContext, step: Path) -> list[str]:
     measured = read_seal(step / METRICS_FILE) or {}
     chance, against = measured["chance"], measured["against_floor"]
     lines = [] if against is None else [("" if against["pays"] else "warning: ") + against["sentence"]]
-    if not context.config.teacher.check_above_chance:
+    if not (context.config.teacher and context.config.teacher.check_above_chance):
         off = "teacher.check_above_chance is false, so a teacher at chance is not stopped"
         return [*([] if chance["verdict"] == "above" else [f"warning: {chance['sentence']} ({off})"]), *lines]
     if chance["verdict"] == "chance":
@@ -115,7 +115,7 @@ def linear_probe(context: RunContext, final: Path, batch_size: int) -> dict[str,
     data, model = context.data, context.load_classifier(final)
     if data.kind.no_probe:
         return {"score": None, "reason": data.kind.no_probe}
-    train, pad_id = context.rows("train", "student"), context.tokenizers["student"].pad_id
+    train, pad_id = context.rows(LABELLED, "student"), context.tokenizers["student"].pad_id
     subset = train.take(np.random.default_rng(context.config.seed).permutation(len(train))[:PROBE_TRAIN_ROWS])
     fitted, tested = (
         predict(model, data.kind, rows, pad_id, data.labels, batch_size, states=True)
@@ -137,7 +137,7 @@ def latent_settings(context: RunContext) -> list[tuple[TeacherKind, DataKind]]:
 
 
 def _latent_stages(context: RunContext) -> dict[tuple[TeacherKind, DataKind], Stage]:
-    stages = [context.stage(index) for index in range(len(context.config.stages))]
+    stages = [context.stage(index) for index in range(len(context.config.stages))] if context.config.teacher else []
     return {(stage.teacher, stage.data): stage for stage in stages}
 
 

@@ -23,6 +23,7 @@ from .findings import corpus_findings, data_findings, model_findings, signals_fi
 from .floor import floor_findings
 from .launch import find_device
 from .step import RunFolder
+from .supervision import supervision_findings
 
 _FREE_BYTES = 2 << 30
 
@@ -47,10 +48,10 @@ def preflight(config: RunConfig, say: Callable[[str], None] = print) -> dict[str
         attempt(_check_precision, config)
     if config.general_corpus is not None:
         attempt(corpus_files, config.general_corpus.path)
-    pretrain = config.teacher.pretrain
-    source = attempt(resolve_model, config.teacher.model) if pretrain is None else None
+    given, pretrain = config.teacher, config.teacher and config.teacher.pretrain
+    source = attempt(resolve_model, given.model) if given and not pretrain else None
     teacher: Any = None  # its configuration
-    if pretrain is not None:
+    if pretrain:
         teacher = {**pretrain.shape.model_dump(), "vocab_size": pretrain.vocab_size}
     elif source is not None:
         attempt(load_tokenizer, source)
@@ -64,26 +65,26 @@ def preflight(config: RunConfig, say: Callable[[str], None] = print) -> dict[str
     contexts = {name: any_student.for_student(name, run) for name, run in any_student.config.each_student.items()}
     for context in contexts.values() if sized else ():
         attempt(_check_student, context.config, teacher, data)
-        if teacher is not None:
+        if teacher is not None or given is None:
             attempt(lambda context=context: context.planned_objectives(source is None or context.shares_vocabulary))
+    attempt(_check_soft_labels, config, data)
     attempt(_check_augmentation, config, source)
     attempt(_check_output, Path(config.output_dir))
-    if config.signals_folder is not None:
-        attempt(require_folder, Path(config.signals_folder))
+    _ = config.signals_folder and attempt(require_folder, Path(config.signals_folder))
     if errors:
         raise InputErrors(list({str(error): error for error in errors}.values()))  # several checks read one file
     first = next(iter(contexts.values()))
     rows = ", ".join(f"{len(examples)} {name}" for name, examples in data.splits.items())
+    rows += f", {len(data.pool.rows)} unlabelled" if data.pool else ""
     more = f" and {len(data.labels) - 20} more" if len(data.labels) > 20 else ""
     labels = f"labels {', '.join(data.labels[:20])}{more}" if data.kind.has_labels else _outputs(data)
     say(f"preflight: task {config.task.name!r} ({data.kind.name}), {rows} rows, {labels}")
     common = model_findings(first) + data_findings(first) + corpus_findings(first) + signals_findings(contexts)
-    common += floor_findings(contexts, say)
+    common += supervision_findings(first) + floor_findings(contexts, say)
     for finding in common:
         say(f"preflight: {finding}")
     for name, context in contexts.items():
-        own = tokenizer_findings(context) + resource_findings(context)
-        context.findings = common + own
+        context.findings = common + (own := tokenizer_findings(context) + resource_findings(context))
         for finding in own:
             say(f"preflight{f' of {name}' if name else ''}: {finding}")
     return contexts
@@ -106,9 +107,9 @@ def _check_precision(config: RunConfig) -> None:
     trainings = {f"stages.{stage.stage}.training": stage.training for stage in config.stages}
     if config.baseline is not None:
         trainings["baseline"] = config.baseline
-    if config.teacher.finetune is not None:
+    if config.teacher and config.teacher.finetune is not None:
         trainings["teacher.finetune"] = config.teacher.finetune
-    if config.teacher.pretrain is not None:
+    if config.teacher and config.teacher.pretrain is not None:
         trainings["teacher.pretrain.training"] = config.teacher.pretrain.training
     for where, training in trainings.items():
         if training.precision != "float32":
@@ -134,7 +135,8 @@ def _check_room(config: RunConfig, folder: Path, data: TaskData | None) -> None:
 
 
 def _check_teacher(config: RunConfig, folder: Path, teacher: dict, data: TaskData | None) -> None:
-    if config.teacher.finetune is not None or data is None or data.kind.is_bare(teacher["hidden_size"]):
+    tuned = config.teacher is not None and config.teacher.finetune is None
+    if data is None or not tuned or data.kind.is_bare(teacher["hidden_size"]):
         check_model(folder)
     else:
         own, head = label_names(teacher, str(folder), len(data.labels)), data.kind.saved_head or data.kind.head
@@ -151,6 +153,17 @@ def _check_teacher(config: RunConfig, folder: Path, teacher: dict, data: TaskDat
             what = f"the teacher's labels are {own}, the task's are {data.labels}"
             raise InputError(what, "task.labels", _labels_remedy(own, data.labels))
         check_model(folder, data.kind.head, len(own), data.kind.unread)
+
+
+def _check_soft_labels(config: RunConfig, data: TaskData | None) -> None:
+    """Refuses the soft label's loss of logits where files give probabilities."""
+    if data is None or data.soft is None:
+        return
+    for index, stage in enumerate(config.stages):
+        term = config.stage_objective(index).term("soft_label")
+        if STAGES[stage.stage].label_terms and getattr(term, "loss", None) == "mse" and data.soft.found != "logits":
+            what = "the soft labels are probabilities, of which logits are known but for a constant: mse compares these"
+            raise InputError(what, f"stages[{index}].objective.soft_label.loss", "use cross_entropy or kl, or logits")
 
 
 def _labels_remedy(own: list[str], labels: list[str]) -> str:

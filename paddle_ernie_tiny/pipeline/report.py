@@ -1,4 +1,4 @@
-"""The report of a run, from its folder alone: report.json (the contract), report.md, report.html; a table of it.
+"""The report of a run, from its folder alone: report.json (the contract), report.md, report.html.
 
 Reads what the steps recorded; imports neither Paddle nor PaddleNLP.
 """
@@ -12,8 +12,6 @@ from typing import Any
 
 import numpy as np
 import yaml
-from rich.console import Console
-from rich.table import Column, Table
 
 from ..deploy.bundle import MANIFEST
 from ..engines import MODEL_STEM
@@ -25,9 +23,10 @@ from ..seals import DamageError, read_seal
 from ..stages import STAGES
 from .report_pages import write_pages
 from .step import DONE, FINAL, METRICS, PREDICTIONS, RunFolder
-from .verdicts import differences, of_student, retention, shown, with_interval
+from .verdicts import differences
 
 Values = dict[str, Any]  # of JSON
+_JUDGED = ("chance", "against_floor")  # what a teacher is measured against
 Stages = list[tuple[Path, Values]]  # folder and settings of each stage
 
 
@@ -62,7 +61,8 @@ def collect(root: Path) -> Values:
     for product in ("export", "quantize", "benchmark"):
         read_seal(folder.record(product) / DONE)  # for damage; what is not there is found below
     manifest = _read(folder.bundle / MANIFEST, "the run is not finished")
-    teacher = _classifier(folder.finetuned if config["teacher"]["finetune"] else folder.given)
+    given = config["teacher"] or {}  # empty: the soft labels are those of files
+    teacher = _classifier(folder.finetuned if given["finetune"] else folder.given) if given else None
     baseline = _classifier(folder.baseline) if config["baseline"] is not None else None
     student = _classifier(stages[-1][0])
     measured = {"teacher": teacher, "student": student, "baseline": baseline}
@@ -70,22 +70,22 @@ def collect(root: Path) -> Values:
     scored = ("params", "score", "score_unseen", "rows", "rows_unseen", "more_tests")
     seen = ("interval", "interval_unseen", "more_intervals", "breakdown", "worst")  # null: an earlier version measured
     parity = ("max_abs_diff", "label_agreement", "rows", "tolerance")
-    missing = {"score": None, "reason": "no baseline in the configuration"}
+    missing = {name: {"score": None, "reason": f"no {name} in the configuration"} for name in ("teacher", "baseline")}
     report = {
         "task": config["task"]["name"],
         "kind": kind.name,
         "metric": config["task"]["metric"],
         "evaluated_on": "test" if config["data"]["test"] else "dev",
-        "teacher": {**_pick(teacher, *scored), **_known(teacher, *seen, "chance", "against_floor")},
+        "teacher": {**_pick(teacher, *scored), **_known(teacher, *seen, *_JUDGED)} if teacher else missing["teacher"],
         "student": {**_pick(student, *scored), **_known(student, *seen)},
-        "baseline": {**_pick(baseline, *scored), **_known(baseline, *seen)} if baseline else missing,
+        "baseline": {**_pick(baseline, *scored), **_known(baseline, *seen)} if baseline else missing["baseline"],
         # the linear model on n-grams; null: the kind of task has none, or an earlier version ran
         "floor": (read_seal(folder.prepared("floor") / DONE) or {}).get("result"),
-        "gate": config["teacher"].get("check_above_chance", True),  # were teachers at chance stopped?
+        "gate": given.get("check_above_chance", True),  # were teachers at chance stopped?
         "differences": differences(config["task"]["metric"], answers),
         "made": _made(folder, config, stages[-1][0], manifest),
-        "retention": student["score"] / teacher["score"] if teacher["score"] else None,
-        "stages": [_stage(stage, settings) for stage, settings in stages],
+        "retention": student["score"] / teacher["score"] if teacher and teacher["score"] else None,
+        "stages": [_stage(stage, settings, bool(given)) for stage, settings in stages],
         "latent": _latent(stages),
         "tokenizers": results[-1].get("tokenizers"),  # of teacher and student
         "export": {**_pick(manifest["parity"], *parity), "bundle": folder.bundle.name},
@@ -100,24 +100,27 @@ def collect(root: Path) -> Values:
         "preflight": read_json(folder.preflight) or [],
         # rows that were added to the task data, copies given up, and samples
         "augmentation": next((result["augmentation"] for result in results if "augmentation" in result), None),
+        "unlabelled": _unlabelled(results, teacher, student),  # the pool
+        "soft_labels": results[-1].get("soft_labels"),
         "benchmark": _benchmark(folder) if config.get("benchmark") is not None else None,
         **_pick(header, "labels", "environment", "git_commit", "data_fingerprints"),
         "seed": config["seed"],
     }
-    if config["teacher"]["pretrain"]:
-        pretrained = _recorded(folder.pretrained / DONE, "the run is not finished")
-        report["teacher"]["pretraining"] = pretrained["result"]["held_out"]
+    if given.get("pretrain"):
+        report["teacher"]["pretraining"] = _recorded(folder.pretrained / DONE, "not finished")["result"]["held_out"]
     return report
 
 
 def _made(folder: RunFolder, config: Values, last: Path, manifest: Values) -> Values:
     """Which models and data the run had, when it was finished, and how its bundle is asked."""
     data, teacher = config["data"], config["teacher"]
+    if teacher is None:
+        teacher = {"finetune": None, "pretrain": None, "model": "none"}
     given = (read_seal(folder.given / DONE) or {}).get("result", {}).get("shape") or {}
     model = read_json(folder.finetuned / FINAL / "config.json") or {} if teacher["finetune"] else given
     student = read_json(last / FINAL / "config.json") or config["student"]
     shape = ("num_hidden_layers", "hidden_size", "num_attention_heads")
-    files = {name: data[name] for name in ("train", "dev", "test") if data.get(name)}
+    files = {name: data[name] for name in ("train", "dev", "test", "unlabelled") if data.get(name)}
     pair = manifest["task_type"].startswith("pair_")
     finished = datetime.fromtimestamp((last / DONE).stat().st_mtime)
     return {
@@ -215,12 +218,22 @@ def _kind_of(kind: Kind, model: Values) -> Kind:
     return kind.with_settings(model["settings"]) if "settings" in model else kind
 
 
-def _fidelities(student: Values, baseline: Values | None, teacher: Values, kind: Kind) -> Values:
+def _unlabelled(results: list[Values], teacher: Values | None, student: Values) -> Values | None:
+    """The pool: its rows, the teacher's answers to a sample of it, and how close the student's are; None: no pool."""
+    facts = results[-1].get("unlabelled")
+    answers = (teacher or {}).get("unlabelled")
+    answers = answers and _pick(answers, "train", "unlabelled")
+    return facts and {**facts, "teacher": answers, "student": student.get("unlabelled")}
+
+
+def _fidelities(student: Values, baseline: Values | None, teacher: Values | None, kind: Kind) -> Values:
     """How close student and baseline are to the teacher, on evaluation rows not seen in training (`Kind.fidelity`).
 
     And how much less the student disagrees with the teacher.
     """
     values: Values = {"student": None, "baseline": None}
+    if teacher is None:
+        return values
     for name, model in (("student", student), ("baseline", baseline)):
         if model is not None:
             ours, given = model["arrays"], teacher["arrays"]
@@ -246,16 +259,16 @@ def common_answers(one: np.ndarray, other: np.ndarray) -> tuple[np.ndarray, np.n
     return np.flatnonzero(np.isin(first, second)), np.flatnonzero(np.isin(second, first))
 
 
-def _stage(folder: Path, settings: Values) -> Values:
+def _stage(folder: Path, settings: Values, has_teacher: bool) -> Values:
     stage = STAGES[settings["stage"]]
     result = _recorded(folder / DONE, "the run is not finished")["result"]
     metrics = _recorded(folder / METRICS, "the step was not measured")
     more = ("together_with", "reason")  # the students whose seconds these are too; why there is no score
     return {
         "name": stage.name,
-        "teacher": stage.teacher,
+        "teacher": stage.teacher if has_teacher else None,
         "data": stage.data,
-        "objective": stage.objective,
+        "objective": stage.objective if has_teacher else "soft label + hard label",
         "equation": result["objective"],
         **_pick(result, "steps", "seconds"),
         **{key: metrics.get(key) for key in ("score", "score_kind", "score_unseen", "interval")},
@@ -285,8 +298,8 @@ def _training(folder: RunFolder, config: Values, stages: Stages) -> list[Values]
     """The loss curves of every step, as they were logged."""
     # by configuration, not by what is there: an earlier configuration may have left its folders
     steps = [
-        ("pretrain", folder.pretrained, config["teacher"]["pretrain"]),
-        ("finetune", folder.finetuned, config["teacher"]["finetune"]),
+        ("pretrain", folder.pretrained, (config["teacher"] or {}).get("pretrain")),
+        ("finetune", folder.finetuned, (config["teacher"] or {}).get("finetune")),
         ("baseline", folder.baseline, config["baseline"]),
         *((stage.name, stage, settings) for stage, settings in stages),
     ]
@@ -300,49 +313,3 @@ def _training(folder: RunFolder, config: Values, stages: Stages) -> list[Values]
             ]
             curves.append({"name": name, **_pick(result, "steps", "seconds", "best"), "points": points})
     return curves
-
-
-def print_summary(report_file: Path) -> None:
-    """Prints teacher, baseline, each stage and the student (of every student), and the paths of everything."""
-    report = read_json(report_file)
-    students = report.get("students", {"": {"report": report_file.name}})
-    files = {name: report_file.parent / student["report"] for name, student in students.items()}
-    rows: list[tuple] = [("teacher", report["teacher"], None, None)]  # heading, scored, agreement with it, style
-    if report.get("floor"):
-        rows.append(("floor (n-grams)", with_interval(report["floor"]), None, "dim"))
-    for name, file in files.items():
-        own, of = read_json(file), f" {name}" if name else ""
-        baseline, student, fidelity = own["baseline"], own["student"], own["fidelity"]
-        if baseline["score"] is not None:
-            rows.append((f"baseline{of}", baseline, fidelity["baseline"]["agreement"], None))
-        for stage in own["stages"]:
-            if stage["score_kind"] != "classifier":
-                rows.append((f"  {stage['name']} (probe)", stage, None, "dim"))
-        rows.append((f"student{of}", student, fidelity["student"]["agreement"], "bold"))
-    headings = ("weights", "score (95 % interval)", "of teacher", "agrees")
-    scores = (Column(heading, justify="right", no_wrap=heading.startswith("score")) for heading in headings)
-    told = retention(read_json(next(iter(files.values())))) is not None  # does the teacher's score say something?
-    table = Table("model", *scores, title=f"{report['task']}: {report['metric']} on {report['evaluated_on']}")
-    for name, model, agreement, style in rows:
-        params, score, of = model.get("params"), model["score"], report["teacher"]["score"]
-        table.add_row(
-            name,
-            f"{params / 1e6:.2f} M" if params else "",
-            shown(model),
-            "" if name == "teacher" else "–" if score is None or not told else f"{score / of:.1%}",
-            "" if agreement is None else f"{agreement:.1%}",
-            style=style,
-        )
-    console = Console()
-    console.print(table)
-    for name, file in files.items():
-        if name:
-            console.print(f"[bold]{name}[/bold]")
-        for sentence in filter(None, of_student(read_json(file))):
-            console.print(sentence, highlight=False, markup=False)
-        for what, place in (
-            ("report", file.with_name("report.html")),
-            ("bundle", file.with_name("bundle")),
-            ("curves", f"visualdl --logdir {file.with_name('vdl')}"),
-        ):
-            console.print(f"{what}   {place}", highlight=False, soft_wrap=True)

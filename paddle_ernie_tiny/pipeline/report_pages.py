@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import math
+from collections import defaultdict
 from collections.abc import Iterable
 from itertools import chain
 from pathlib import Path
@@ -57,7 +58,9 @@ def write_pages(report: dict[str, Any], folder: Path) -> Path:
         # what is computed for reading only
         "unit": kind_named(report["kind"], "report.json").unit_name,
         "speed": tables(report["benchmark"]) if report.get("benchmark") else [],
-        "fewer": report["teacher"]["params"] / report["student"]["params"],
+        "fewer": report["teacher"].get("params", 0) / report["student"]["params"],  # 0: there is no teacher
+        "theirs": report["teacher"].get("breakdown") or defaultdict(lambda: None),
+        "unlabelled": _of_pool(report.get("unlabelled")),
         "sentences": sentences(report),
         "retention": retention(report),
         "closed": closed(report),
@@ -75,6 +78,18 @@ def write_pages(report: dict[str, Any], folder: Path) -> Path:
     for name in ("report.md", "report.html"):
         write_text(folder / name, environment.get_template(f"{name}.j2").render(view))
     return folder / "report.html"
+
+
+def _of_pool(pool: dict[str, Any] | None) -> str:
+    """The rows of the pool, and those that were left out, in words."""
+    if pool is None:
+        return ""
+    removed = ", ".join(f"{name} {count}" for name, count in pool["removed"].items())
+    share = f"{pool['ratio']:.0%} of every batch" if pool["ratio"] else "as many of a batch as of all rows"
+    left = f" {sum(pool['removed'].values())} more were left out, as their text occurs elsewhere ({removed})." * bool(
+        removed
+    )
+    return f"{pool['rows']} rows without labels took part in the stages on task data: {share}.{left}"
 
 
 def _axes(width: float, height: float, columns: int = 1) -> tuple[Figure, list[Axes]]:
@@ -117,8 +132,9 @@ def _scores(report: dict[str, Any]) -> Figure:
 
 def _sizes(report: dict[str, Any]) -> Figure:
     figure, (axis,) = _axes(4.2, 3.4)
-    sizes = [report["teacher"]["params"] / 1e6, report["student"]["params"] / 1e6]
-    bars = axis.bar(["teacher", "student"], sizes, color=[_TEACHER, _STUDENT], width=0.5)
+    models = {"teacher": _TEACHER, "student": _STUDENT} if "params" in report["teacher"] else {"student": _STUDENT}
+    sizes = [report[name]["params"] / 1e6 for name in models]
+    bars = axis.bar(list(models), sizes, color=list(models.values()), width=0.5)
     axis.bar_label(bars, fmt="%.2f M", fontsize=8)
     axis.set_ylabel("parameters, millions")
     axis.set_title("Size", fontsize=10)

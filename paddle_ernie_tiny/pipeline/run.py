@@ -13,6 +13,7 @@ from typing import Any
 import paddle
 
 from ..config import RunConfig, dump_config
+from ..config.student_settings import VocabularySettings
 from ..deploy.bundle import MANIFEST
 from ..deploy.card import CARD
 from ..distributed import connect, is_main, wait_for_all
@@ -28,7 +29,7 @@ from .preflight import preflight
 from .report import write_report
 from .sources import Sources
 from .step import RunFolder, Step
-from .steps.classifiers import Baseline, FinetuneTeacher, GivenTeacher, PretrainTeacher
+from .steps.classifiers import Baseline, FinetuneTeacher, GivenTeacher, PretrainTeacher, RandomStart
 from .steps.deliver import Benchmark, Card, Export, Quantise
 from .steps.distil import Distil
 from .steps.distil_together import DistilStudents
@@ -111,12 +112,18 @@ def plan(contexts: dict[str, RunContext]) -> list[Step]:
     first = next(iter(contexts.values()))
     config, teacher, folder = first.config, first.config.teacher, first.folder
     steps: list[Step] = []
-    if teacher.pretrain is not None:
-        steps.append(PretrainTeacher(first, folder.pretrained, teacher.pretrain))
-    if teacher.finetune is not None:
-        steps.append(FinetuneTeacher(first, folder.finetuned, teacher.finetune))
+    if teacher is None:  # the soft labels are those of files
+        for context in contexts.values():
+            if context.teacher_source is None:
+                vocabulary = context.config.student.init.vocabulary or VocabularySettings()
+                steps.append(RandomStart(context, context.folder.start, vocabulary))
     else:
-        steps.append(GivenTeacher(first, folder.given, product=first.teacher_model("finetuned")))
+        if teacher.pretrain is not None:
+            steps.append(PretrainTeacher(first, folder.pretrained, teacher.pretrain))
+        if teacher.finetune is not None:
+            steps.append(FinetuneTeacher(first, folder.finetuned, teacher.finetune))
+        else:
+            steps.append(GivenTeacher(first, folder.given, product=first.teacher_model("finetuned")))
     if config.baseline is not None:
         steps += [Baseline(context, context.folder.baseline, config.baseline) for context in contexts.values()]
     names = [settings.stage for settings in config.stages]
@@ -163,11 +170,11 @@ def _settle(steps: list[Step], again: list[Step]) -> None:
 def _write_headers(contexts: dict[str, RunContext]) -> None:
     """What decides the run beside its configuration, in its folder and in that of each student."""
     first = next(iter(contexts.values()))
-    config = first.whole
+    config, pool = first.whole, first.data.pool
     header: dict[str, Any] = {
         "environment": {**describe_machine(), "device": paddle.get_device()},
         "git_commit": git_commit(),
-        "data_fingerprints": first.data.fingerprints,
+        "data_fingerprints": first.data.fingerprints | ({"unlabelled": pool.fingerprint} if pool else {}),
         "labels": first.data.labels,
     }
     if config.general_corpus is not None:

@@ -37,14 +37,15 @@ class Sources:
     def _sums(config: RunConfig) -> dict[str, str]:
         data, teacher, named = config.data, config.teacher, list[str | None]()
         if data.source == "files":
-            for split in (data.train, data.dev, data.test, *data.more_tests.values()):
+            for split in (data.train, data.dev, data.test, data.unlabelled, *data.more_tests.values()):
                 with suppress(InputError):  # preflight says so
                     named += [str(file) for file in files_of(split or ())]
         if config.augmentation is not None:
             named.append(config.augmentation.word_vectors)
-        if teacher.pretrain is not None:
-            named.append(teacher.pretrain.vocab_file)
-        named += [teacher.model, *(run.student.init.folder for run in config.each_student.values())]
+        if teacher is not None:
+            named += [teacher.model, teacher.pretrain.vocab_file if teacher.pretrain else None]
+        for start in (run.student.init for run in config.each_student.values()):
+            named += [start.folder, start.vocabulary.file if start.vocabulary else None]
         files: list[Path] = []
         for path in (Path(name) for name in named if name is not None):
             files += [file for file in path.iterdir() if file.is_file()] if path.is_dir() else [path]

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 DONE, INPUTS, METRICS, PREDICTIONS = "done.json", "inputs.json", "metrics.json", "predictions.npz"  # of a step
 FINAL = "final"  # the model that a training step leaves in its folder
-_OWN = ("teacher", "baseline", "stages", "students", "bundle", "bundle-int8", "benchmark", "vdl", "data")
+_OWN = ("teacher", "start", "baseline", "stages", "students", "bundle", "bundle-int8", "benchmark", "vdl", "data")
 _TOLD = {CARD, MANIFEST}  # files of a bundle that the step of the card writes again
 _OWN_FILES = ("config.resolved.yaml", "preflight.json", "report.json", "report.md", "report.html")
 
@@ -42,6 +42,7 @@ class RunFolder:
         self.pretrained = self.shared / "teacher" / "pretrained"
         self.finetuned = self.shared / "teacher" / "finetuned"
         self.given = self.shared / "teacher" / "given"
+        self.start = root / "start"  # without a teacher: what a student that starts at random is made from
         self.baseline = root / "baseline"
         # products after training; the records of their steps are elsewhere, see `record`
         self.bundle = root / "bundle"

@@ -101,6 +101,8 @@ def of_student(report: Values) -> list[str]:
     if kept is not None:
         said.append(f"the student keeps {kept} of the teacher's {metric}, {shown(student)} of {shown(teacher)}")
         said[-1] += f"; {points(behind)}" if behind else ""
+    elif teacher["score"] is None:
+        said.append(f"the student scores {shown(student)} ({metric}); it had no teacher, but soft labels from files")
     elif not one_answers(report):
         said.append(
             "the teacher is not above chance beyond noise on these rows, so what share of its score the student keeps "

@@ -159,10 +159,14 @@ class SoftLabelSettings(TermSettings):
 
 
 class SoftLabel(Term):
-    """Distance to the teacher's output, times T squared (Hinton, arXiv 1503.02531)."""
+    """Distance to the teacher's output, times T squared (Hinton, arXiv 1503.02531).
+
+    A mean over the rows that have such an output, of a teacher or from a file; 0 if none has.
+    """
 
     name = "soft_label"
     latent = False
+    needs_teacher = False
     Settings = SoftLabelSettings
 
     def __init__(self, settings: SoftLabelSettings, pair: Pair):
@@ -204,8 +208,15 @@ class SoftLabel(Term):
     def value(self, student, teacher, mask, labels):
         from . import losses
 
-        logits = student.logits, teacher.logits
-        own, given = map(losses.standardized, logits) if self.settings.standardize else logits
+        own, given = student.logits, teacher.logits
+        if teacher.known is not None:
+            if not bool(teacher.known.any()):
+                return own.astype("float32").sum() * 0.0
+            rows = teacher.known.nonzero().flatten()
+            of_rows = (None if values is None else values.index_select(rows) for values in (own, given, labels, mask))
+            own, given, labels, mask = of_rows
+        if self.settings.standardize:
+            own, given = losses.standardized(own), losses.standardized(given)
         return self.pair.kind.soft_label(self.loss, own, given, self.settings.temperature, labels, mask)
 
 
@@ -220,6 +231,7 @@ class HardLabel(Term):
 
     name = "hard_label"
     latent = False
+    needs_teacher = False
     Settings = HardLabelSettings
     unit = "weighted"
 

@@ -70,6 +70,7 @@ class Captured:
     hidden: layer -> [batch, length, hidden_size]; layer 0 is the embedding output.
     query, key, value: layer (from 1) -> [batch, length, hidden_size], before splitting into heads.
     logits: [batch, labels], or [batch, length, labels]; None if they were not asked for.
+    known: bool [batch], the rows that have logits, in a run without a teacher; None: all.
     """
 
     hidden: dict[int, Tensor] = field(default_factory=dict)
@@ -77,6 +78,7 @@ class Captured:
     key: dict[int, Tensor] = field(default_factory=dict)
     value: dict[int, Tensor] = field(default_factory=dict)
     logits: Tensor | None = None
+    known: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -101,10 +103,12 @@ class Term:
     Its weight goes linearly from `weight` to `final_weight` over a stage. Its value is a mean over `unit`: "tokens",
     "pairs" (of tokens), "rows", "labelled" (rows or words) or "weighted" (labelled, with class weights). `latent` terms
     compare inner states and are part of every stage's objective; the others need labels or logits of the task.
+    `needs_teacher`: it makes no sense where files alone give soft labels, and not to all rows (`Captured.known`).
     """
 
     name: ClassVar[str]
     latent: ClassVar[bool] = True
+    needs_teacher: ClassVar[bool] = True
     Settings: ClassVar[type[TermSettings]] = TermSettings
     unit: str = "tokens"
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -32,6 +33,14 @@ class NumberedRows:
         return {**self.inner[index], "row": index}
 
 
+@dataclass(frozen=True)
+class Mixture:
+    """Rows of two sorts: `pool`, bool [rows], says which are of the second; `ratio` is its share of every batch."""
+
+    pool: np.ndarray
+    ratio: float
+
+
 class LengthGroupedBatchSampler(DistributedBatchSampler):
     """Shuffled batches of rows of similar length, so that little is padding.
 
@@ -40,6 +49,9 @@ class LengthGroupedBatchSampler(DistributedBatchSampler):
     together what one would see with a batch as large as all of theirs. They take turns in a batch; where the rows
     do not divide among them, a few come twice. starts: where the rows begin of which a batch takes all windows, int64
     [rows]; None: each has one.
+
+    With a `mixture`, every batch holds its share of both sorts of rows. An epoch has as many batches as without; each
+    sort comes in an order of its own, pass after pass, and goes on in the next epoch where it stopped.
     """
 
     def __init__(
@@ -50,14 +62,25 @@ class LengthGroupedBatchSampler(DistributedBatchSampler):
         replicas: int = 1,
         rank: int = 0,
         starts: np.ndarray | None = None,
+        mixture: Mixture | None = None,
     ):
-        self.row_lengths, self.seed = np.asarray(lengths), seed
+        self.row_lengths, self.seed, self.mixture = np.asarray(lengths), seed, mixture
         self.bounds = None if starts is None else np.append(starts, len(lengths))
         if starts is not None:
             self.row_lengths = np.maximum.reduceat(self.row_lengths, starts)
         super().__init__(range(len(self.row_lengths)), batch_size, num_replicas=replicas, rank=rank, shuffle=True)
 
     def __iter__(self):
+        batches = self._plain() if self.mixture is None else self._mixed(self.mixture)
+        order = np.random.default_rng([self.seed, self.epoch, 1]).permutation(len(batches))
+        for index in order:
+            chosen = batches[index][self.local_rank :: self.nranks].tolist()
+            if self.bounds is not None:
+                chosen = [place for row in chosen for place in range(self.bounds[row], self.bounds[row + 1])]
+            yield chosen
+
+    def _plain(self) -> list[np.ndarray]:
+        """The batches of the present epoch, of all processes together."""
         global_batch = self.batch_size * self.nranks
         rows = np.random.default_rng([self.seed, self.epoch]).permutation(len(self.row_lengths))
         rows = np.concatenate([rows, np.resize(rows, -len(rows) % self.nranks)])
@@ -66,12 +89,28 @@ class LengthGroupedBatchSampler(DistributedBatchSampler):
             chunk = rows[start : start + span]
             chunk = chunk[np.argsort(self.row_lengths[chunk], kind="stable")]
             batches += [chunk[i : i + global_batch] for i in range(0, len(chunk), global_batch)]
-        order = np.random.default_rng([self.seed, self.epoch, 1]).permutation(len(batches))
-        for index in order:
-            chosen = batches[index][self.local_rank :: self.nranks].tolist()
-            if self.bounds is not None:
-                chosen = [place for row in chosen for place in range(self.bounds[row], self.bounds[row + 1])]
-            yield chosen
+        return batches
+
+    def _mixed(self, mixture: Mixture) -> list[np.ndarray]:
+        global_batch = self.batch_size * self.nranks
+        share = min(max(1, round(global_batch * mixture.ratio)), global_batch - 1)
+        count = -(-len(self.row_lengths) // global_batch)
+        sides = ((~mixture.pool, global_batch - share), (mixture.pool, share))
+        parts = [self._drawn(np.flatnonzero(side), count, size, number) for number, (side, size) in enumerate(sides)]
+        return [np.concatenate(pair) for pair in zip(*parts, strict=True)]
+
+    def _drawn(self, rows: np.ndarray, count: int, size: int, number: int) -> list[np.ndarray]:
+        """`size` rows of one sort for each of `count` batches."""
+        first = self.epoch * count * size
+        passes = range(first // len(rows), -(-(first + count * size) // len(rows)))
+        orders = [np.random.default_rng([self.seed, turn, 2 + number]).permutation(rows) for turn in passes]
+        drawn = np.concatenate(orders)[first % len(rows) :][: count * size]
+        parts: list[np.ndarray] = []
+        for start in range(0, len(drawn), _WINDOW * size):
+            chunk = drawn[start : start + _WINDOW * size]
+            chunk = chunk[np.argsort(self.row_lengths[chunk], kind="stable")]
+            parts += np.split(chunk, len(chunk) // size)
+        return parts
 
 
 def rows_of_batches(rows: Any) -> int:
@@ -110,10 +149,11 @@ def _to_tensors(batch: dict[str, np.ndarray]) -> dict[str, paddle.Tensor]:
 
 
 def collate(rows: list[dict], pad_id: int) -> dict[str, np.ndarray]:
-    """input_ids, token_type_ids [batch, longest] int64, attention_mask float32; rows, labels, teacher_at where given.
+    """input_ids, token_type_ids [batch, longest] int64, attention_mask float32; what else the rows have: rows, labels,
+    teacher_at, soft.
 
     labels: [batch] int64 or float32; of rows with an array of ids each [batch, longest] int64, IGNORED where a token
-    has none; of rows with an array of numbers each [batch, numbers] float32.
+    has none; of rows with an array of numbers each [batch, numbers] float32. soft: [batch, labels] float32.
     """
     input_ids = pad_batch([row["input_ids"] for row in rows], pad_id)
     lengths = np.array([len(row["input_ids"]) for row in rows])
@@ -128,6 +168,8 @@ def collate(rows: list[dict], pad_id: int) -> dict[str, np.ndarray]:
         batch["teacher_at"] = pad_batch([row["teacher_at"] for row in rows], 0)
     if "row" in rows[0]:
         batch["rows"] = np.array([row["row"] for row in rows], dtype=np.int64)
+    if "soft" in rows[0]:
+        batch["soft"] = np.array([row["soft"] for row in rows])
     if "labels" in rows[0]:
         labels = [row["labels"] for row in rows]
         by_token = not np.isscalar(labels[0]) and np.asarray(labels[0]).dtype.kind in "iu"
@@ -145,6 +187,7 @@ def input_batches(
     with tqdm(total=len(rows), desc="evaluating", unit="row", disable=None, leave=False) as bar:
         for indices in batches_by_length(rows.input_ids, batch_size):
             batch = collate([rows[int(i)] for i in indices], pad_id)
-            batch.pop("labels", None)
+            for known in ("labels", "soft"):
+                batch.pop(known, None)
             yield indices, _to_tensors(batch)
             bar.update(len(indices))

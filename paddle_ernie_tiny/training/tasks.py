@@ -27,7 +27,7 @@ class FinetuneTrainer(ToolkitTrainer):
 
     def compute_loss(self, model: Any, inputs: dict[str, paddle.Tensor], return_outputs: bool = False) -> paddle.Tensor:
         """The task's own loss of one batch, a scalar; inputs [batch, length], labels as the kind of task has them."""
-        labels = inputs.pop("labels")
+        labels, _ = inputs.pop("labels"), inputs.pop("soft", None)
         loss = self.kind.weighted_hard_label(model(**inputs), labels, self.class_weights)
         count = self.kind.label_weights(labels, self.class_weights).sum().reshape([1])
         return self.over_all({"hard_label": loss}, count)["hard_label"]

@@ -32,7 +32,7 @@ from ..files import new_folder
 from ..models.weights import WEIGHTS, load_state_strictly, to_numpy, write_weights
 from ..seals import COMPLETE, SCORE, DamageError, read_seal, whole_or_none, write_seal
 from ..watch import Watcher, interrupted
-from .batches import BatchLoader, LengthGroupedBatchSampler, collate
+from .batches import BatchLoader, LengthGroupedBatchSampler, Mixture, collate
 from .callbacks import AverageGradients, BeforeTraining, ProgressLine, StopAndSave
 from .checkpoints import (
     BEST,
@@ -106,6 +106,7 @@ class Training:
     progress line. evaluate_with: () -> score on the dev split; called at every checkpoint; larger is better. The best
     model is then kept and loaded at the end. None: the last model is the result. save_minutes: a checkpoint also when
     they have passed since the last one. patience: stop after so many dev scores in a row that are not above the best.
+    mixture: of every batch, how much is of which rows; None: as the rows come.
     """
 
     args: TrainingArguments
@@ -116,6 +117,7 @@ class Training:
     watcher: Watcher = Watcher()
     save_minutes: float | None = None
     patience: int | None = None
+    mixture: Mixture | None = None
 
 
 class ToolkitTrainer(Trainer):
@@ -145,7 +147,8 @@ class ToolkitTrainer(Trainer):
         args = self.args
         size, replicas, rank = args.per_device_train_batch_size, args.dataset_world_size, args.dataset_rank
         rows, how = self.train_dataset, (size, args.seed, replicas, rank)
-        self.sampler = LengthGroupedBatchSampler(rows.lengths, *how, getattr(rows, "starts", None))
+        starts = getattr(rows, "starts", None)
+        self.sampler = LengthGroupedBatchSampler(rows.lengths, *how, starts, self.training.mixture)
         return BatchLoader(self.train_dataset, self.sampler, self.make_batch)
 
     def record(self, values: dict[str, paddle.Tensor]) -> None:

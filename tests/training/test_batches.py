@@ -1,11 +1,14 @@
 """Batches: every row once, similar lengths together, the same order for the same seed and epoch."""
 
+from collections import Counter
+
 import numpy as np
 import pytest
 
 from paddle_ernie_tiny.data.rows import EncodedRows
 from paddle_ernie_tiny.training.batches import (
     LengthGroupedBatchSampler,
+    Mixture,
     NumberedRows,
     collate,
     input_batches,
@@ -140,3 +143,40 @@ def test_whole_word_masking_masks_all_pieces_of_a_word_or_none():
     assert (chosen[:, 1] == chosen[:, 2]).all()
     assert (chosen[:, 3] == chosen[:, 4]).all() and (chosen[:, 4] == chosen[:, 5]).all()
     assert not chosen[:, [0, 6]].any()
+
+
+def mixed(replicas=1, rank=0, ratio=0.5, batch_size=8, epoch=0, count=200, pool=150):
+    sampler = LengthGroupedBatchSampler(
+        LENGTHS[:count],
+        batch_size,
+        seed=3,
+        replicas=replicas,
+        rank=rank,
+        mixture=Mixture(np.arange(count) >= pool, ratio),
+    )
+    sampler.set_epoch(epoch)
+    return sampler
+
+
+@pytest.mark.parametrize(("ratio", "share"), [(0.5, 4), (0.25, 2), (0.01, 1), (0.99, 7)])
+def test_every_batch_holds_the_share_of_unlabelled_rows_that_is_asked_for(ratio, share):
+    sampler = mixed(ratio=ratio)
+    batches = list(sampler)
+    assert len(batches) == len(sampler) == 25
+    assert {sum(row >= 150 for row in batch) for batch in batches} == {share}
+    assert {len(batch) for batch in batches} == {8}
+
+
+def test_a_sort_of_rows_goes_on_in_the_next_epoch_where_it_stopped():
+    """25 batches of 4 are 100 of 150 labelled rows, so three epochs are two passes over them."""
+    seen = Counter(row for epoch in range(3) for batch in mixed(epoch=epoch) for row in batch)
+    assert {seen[row] for row in range(150)} == {2}
+    assert {seen[row] for row in range(150, 200)} == {6}
+
+
+def test_a_mixture_depends_on_seed_and_epoch_alone_and_processes_see_together_what_one_sees():
+    assert list(mixed()) == list(mixed()) != list(mixed(epoch=1))
+    one = [sorted(batch) for batch in mixed(batch_size=8)]
+    parts = [list(mixed(2, rank, batch_size=4)) for rank in range(2)]
+    assert [sorted(first + second) for first, second in zip(*parts, strict=True)] == one
+    assert all(sum(row >= 150 for row in batch) == 2 for part in parts for batch in part)

@@ -18,8 +18,10 @@ from ...terms.term import Side
 from ...training.batches import rows_of_batches
 from ...training.tasks import FinetuneTrainer, MaskedLMTrainer, Masking, masked_accuracy
 from ...training.trainer import Training, training_arguments
+from ..context import LABELLED
 from ..measure import dev_score, measure_classifier, require_above_chance
 from ..step import Step
+from ..supervision import answers_in_short
 from .distil import train
 
 
@@ -69,16 +71,46 @@ class PretrainTeacher(Step):
         return WordPieceTokenizer.from_folder(built)
 
 
+class RandomStart(Step):
+    """Without a teacher: the vocabulary and the family (BERT) of a student that starts at random."""
+
+    name = "start"
+
+    def inputs(self) -> dict[str, Any]:
+        data, settings = self.context.data, self.settings
+        text = {"train": data.fingerprints["train"], "unlabelled": data.pool and data.pool.fingerprint}
+        return {"vocabulary": settings.model_dump(mode="json"), "text": text, "seed": self.context.config.seed}
+
+    def run(self) -> dict[str, Any]:
+        context, settings = self.context, self.settings
+        if settings.file is not None:
+            tokenizer = WordPieceTokenizer.from_vocab_file(settings.file, lowercase=settings.lowercase)
+        else:
+            rows = [*context.data.train, *(context.data.pool.rows if context.data.pool else ())]
+            texts = (text for row in rows for text in row.content if text)
+            tokenizer = train_vocabulary(texts, settings.size, settings.lowercase)
+        paddle.seed(context.config.seed)
+        model = build_masked_lm(tokenizer.vocab_size, context.config.student.shape, pad_token_id=tokenizer.pad_id)
+        save_model(model, tokenizer, self.product)
+        return {"tokens": tokenizer.vocab_size}
+
+
 class ClassifierStep(Step):
     """A step whose product is a classifier, which reads the ids of `side` and is scored on the test rows."""
 
     side: Side = "teacher"
 
     def measure_inputs(self) -> dict[str, Any]:
-        return self.context.test_inputs()
+        pool = self.context.data.pool if self.side == "teacher" else None
+        return {**self.context.test_inputs(), **({"unlabelled": pool.fingerprint} if pool else {})}
 
     def measure(self) -> dict[str, Any]:
-        return measure_classifier(self.context, self.product, self.folder, self.side, self.settings)
+        context, pool = self.context, self.context.data.pool
+        measured = measure_classifier(context, self.product, self.folder, self.side, self.settings)
+        if pool is not None and self.side == "teacher":
+            answers = answers_in_short(context, context.load_classifier(self.product), "teacher")
+            measured["unlabelled"] = {"fingerprint": pool.fingerprint, **answers}
+        return measured
 
     def gate(self) -> list[str]:
         return require_above_chance(self.context, self.folder) if self.side == "teacher" else []
@@ -93,8 +125,8 @@ class GivenTeacher(ClassifierStep):
         return {"weights": self.context.teacher_identity("finetuned")}
 
     def run(self) -> dict[str, Any]:
-        shape = ("num_hidden_layers", "hidden_size", "num_attention_heads")
-        return {"shape": {key: self.context.teacher[key] for key in shape}}  # for the report, which has no model
+        shape, teacher = ("num_hidden_layers", "hidden_size", "num_attention_heads"), self.context.teacher or {}
+        return {"shape": {key: teacher[key] for key in shape}}  # for the report, which has no model
 
     def files(self) -> list[Path]:
         return []  # the user's, known by their hash in `inputs`
@@ -112,7 +144,7 @@ class Finetune(ClassifierStep):
 
     def run(self) -> dict[str, Any]:
         context, settings, folder, model = self.context, self.settings, self.folder, self.untrained()
-        rows, tokenizer = context.rows("train", self.side), context.tokenizers[self.side]
+        rows, tokenizer = context.rows(LABELLED, self.side), context.tokenizers[self.side]
         count, vdl = rows_of_batches(rows), context.folder.vdl(folder)
         args = training_arguments(settings, count, folder, vdl, context.config.seed)
         score = dev_score(context, model, self.side, settings)
@@ -130,6 +162,7 @@ class FinetuneTeacher(Finetune):
 
     def inputs(self) -> dict[str, Any]:
         teacher = self.context.config.teacher
+        assert teacher is not None, "the plan has this step where there is a teacher"
         return {
             **self.context.task_inputs(),
             "teacher.finetune": self.settings.decisive(),
@@ -140,7 +173,8 @@ class FinetuneTeacher(Finetune):
     def untrained(self) -> Any:
         paddle.seed(self.context.config.seed)
         dropout = {"hidden_dropout_prob", "attention_probs_dropout_prob"}
-        changes = self.context.config.teacher.model_dump(include=dropout)
+        teacher = self.context.config.teacher
+        changes = teacher.model_dump(include=dropout) if teacher else {}
         return self.context.load_classifier(self.context.teacher_model("pretrained"), changes, new_head=True)
 
 

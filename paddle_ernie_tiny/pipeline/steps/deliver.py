@@ -13,6 +13,7 @@ from ...benchmark.request import BenchRequest
 from ...benchmark.results import write_folder
 from ...config import BenchmarkSettings, Int8Settings
 from ...config.schema import ExportSettings
+from ...data.tables import SOFT
 from ...deploy.bundle import MANIFEST, read_manifest
 from ...deploy.card import CARD, describe_bundle
 from ...deploy.export import ExportRequest, export_bundle
@@ -87,7 +88,7 @@ def export_request(context: RunContext, checkpoint: Path, out: Path, settings: d
         max_length_tokens=config.task.max_length_tokens,
         long_text=config.task.long_text,
         tolerance=config.export.tolerance,
-        table=asdict(data.table),
+        table={key: value for key, value in asdict(data.table).items() if key != SOFT},
     )
 
 
@@ -118,7 +119,7 @@ class Quantise(DeliverStep):
 
 
 class Benchmark(DeliverStep):
-    """Speed of teacher and student. The teacher is exported as the student was; that bundle is not kept."""
+    """Speed of teacher (if there is one) and student. The teacher is exported as the student was, and not kept."""
 
     name = "benchmark"
     settings: BenchmarkSettings
@@ -128,23 +129,24 @@ class Benchmark(DeliverStep):
         return {
             "benchmark": self.settings.model_dump(mode="json"),
             "rows": context.data.fingerprints,
-            "teacher": model_fingerprint(context.teacher_model("finetuned")),
+            **({"teacher": model_fingerprint(context.teacher_model("finetuned"))} if context.config.teacher else {}),
             "upstream": {step: identity(context.folder.record(step)) for step in bundles_of(context)},
         }
 
     def run(self) -> dict[str, Any]:
         context, teacher = self.context, self.folder / "teacher"
-        export_bundle(
-            export_request(context, context.teacher_model("finetuned"), teacher, context.config.task.settings)
-        )
+        if context.config.teacher is not None:
+            model = context.teacher_model("finetuned")
+            export_bundle(export_request(context, model, teacher, context.config.task.settings))
         rows, measured = LabelledRows.of(context.data.test), self.settings.text and context.data.kind.text_rows
         texts = (rows.texts, rows.texts_b if context.data.kind.may_pair else None) if measured else None
-        models = [str(bundle) for bundle in (teacher, *bundles_of(context).values())]
+        given = [teacher] if context.config.teacher is not None else []
+        models = [str(bundle) for bundle in (*given, *bundles_of(context).values())]
         how = self.settings.model_dump(exclude={"text"})
         result = bench(BenchRequest(models, texts=texts, cache=self.folder, **how))
         result["floor"] = context.floor and context.floor.facts
         write_folder(result, self.product.parent)
-        shutil.rmtree(teacher)
+        shutil.rmtree(teacher, ignore_errors=True)
         return {"warnings": result["warnings"]}
 
 

@@ -14,7 +14,7 @@ from ...config import StageSettings
 from ...data.corpus import TextRows
 from ...data.rows import PairedRows
 from ...distillation.students import DistilledStudent
-from ...distillation.teacher import SignalCache, Teacher, rows_fingerprint
+from ...distillation.teacher import NoTeacher, SignalCache, Teacher, rows_fingerprint
 from ...distillation.trainers import TRAINERS
 from ...distributed import is_main, processes
 from ...errors import InputError
@@ -26,6 +26,7 @@ from ...training.trainer import ToolkitTrainer, Training, training_arguments
 from ..context import RunContext
 from ..measure import LATENT_SPLITS, dev_score, latent_settings, latent_terms, linear_probe, measure_classifier
 from ..step import FINAL, Step, fingerprint, identity
+from ..supervision import agreement_on_samples, mixture, soft_facts
 
 
 def train(trainer: ToolkitTrainer) -> dict[str, Any]:
@@ -47,7 +48,7 @@ class Distil(Step):
 
     def run(self) -> dict[str, Any]:
         context = self.context
-        model = context.load_teacher(self.stage.teacher)
+        model = context.load_teacher(self.stage.teacher) if context.config.teacher else None
         student = self.load(model)
         labelled, settings = self.stage.label_terms, self.settings.training
         score = dev_score(context, student.classifier, "student", settings) if labelled else None
@@ -59,6 +60,11 @@ class Distil(Step):
         if not self.stage.is_general and context.config.augmentation is not None:
             made = context.augmented
             result["augmentation"] = {"rows": len(made.examples), "given_up": made.given_up, "samples": made.samples}
+        if not self.stage.is_general and (pool := context.data.pool):
+            ratio = context.config.data.unlabelled_ratio
+            result["unlabelled"] = {"rows": len(pool.rows), "removed": pool.removed, "ratio": ratio}
+        if labelled and context.data.soft is not None:
+            result["soft_labels"] = soft_facts(context)
         self.save(student)
         return result
 
@@ -76,13 +82,14 @@ class Distil(Step):
     def training(self, folder: Path, score: Callable[[], float] | None = None) -> Training:
         """What the stage's trainer is given beside models, with checkpoints in `folder`; `score` as `evaluate_with`."""
         context, settings, rows = self.context, self.settings.training, self.context.stage_rows(self.index, "student")
+        mixed = mixture(context, self.index, rows)
         if not context.shares_vocabulary:
             rows = PairedRows(rows, context.stage_rows(self.index, "teacher"))
         count, vdl = rows_of_batches(rows), context.folder.vdl(folder)
         args = training_arguments(settings, count, folder, vdl, context.config.seed)
         how = context.watcher, context.config.save_minutes
         pad_id = context.tokenizers["student"].pad_id
-        return Training(args, rows, pad_id, self.stage.title, score, *how, settings.patience)
+        return Training(args, rows, pad_id, self.stage.title, score, *how, settings.patience, mixed)
 
     def teacher(self, model: Any, needs: Needs) -> Teacher:
         """The teacher: asked at every step, or with its signals for the stage's rows kept on disk.
@@ -92,6 +99,8 @@ class Distil(Step):
         again; in a folder of the user's they are refused (InputError).
         """
         context, config, stage = self.context, self.context.config, self.stage
+        if config.teacher is None:
+            return NoTeacher()
         rows = context.stage_rows(self.index, "teacher")
         if self.settings.teacher_signals == "online":
             return Teacher(model, needs, config.teacher.static_graph)
@@ -128,7 +137,8 @@ class Distil(Step):
         # a term that is off unless it is asked for
         unused |= {n for n, term in TERMS.items() if not (objective.term(n).wanted or term.Settings().wanted)}
         start = {"student": identity(context.stage_folder(self.index - 1))} if self.index else context.start_inputs()
-        upstream = {f"{stage.teacher} teacher": context.teacher_identity(stage.teacher), **start}
+        teacher = {f"{stage.teacher} teacher": context.teacher_identity(stage.teacher)} if config.teacher else {}
+        upstream = {**teacher, **start}
         values = {
             "seed": config.seed,
             "kind": context.data.kind.name,
@@ -142,12 +152,13 @@ class Distil(Step):
         }
         if stage.label_terms:
             values |= context.weight_inputs()
+            values |= {"soft_labels": context.data.soft_fingerprint} if context.data.soft else {}
         if context.is_general(self.index):
             return {**values, "general_corpus": context.corpus_inputs()}
         if config.augmentation is not None:
             values["augmentation"] = config.augmentation.model_dump(mode="json", exclude={"rows_per_batch"})
             upstream["masked language model"] = context.teacher_identity("pretrained")
-        return {**values, **context.task_inputs()}
+        return {**values, **context.stage_inputs()}
 
     def measure_inputs(self) -> dict[str, Any]:
         context, pairs = self.context, latent_settings(self.context)
@@ -164,6 +175,10 @@ class Distil(Step):
         if self.stage.label_terms:
             measured = measure_classifier(self.context, self.product, self.folder, "student", training)
             measured["score_kind"] = "classifier"
+            if self.context.data.pool is not None and self.context.config.teacher is not None:
+                student = self.context.load_classifier(self.product)
+                near = agreement_on_samples(self.context, student, training.per_device_eval_batch_size)
+                measured["unlabelled"] = near
         else:  # without labels there is no classifier to score
             measured = linear_probe(self.context, self.product, training.per_device_eval_batch_size)
             measured["score_kind"] = "linear probe"
