@@ -117,6 +117,24 @@ def load_task_data(config: RunConfig) -> TaskData:
         what = f"no row has soft labels: none has a value in {data.columns.soft_labels!r}"
         raise InputError(what, "data.columns.soft_labels", "correct the column's name, or leave it out")
     scored = {name: rows for name, rows in splits.items() if name != "train"}
+    _require_labels(config, kind, train, scored, where)
+    test = splits.get("test", splits["dev"])
+    more = {name: splits[name] for name in data.more_tests}
+    weights = kind.class_weights(config.task.class_weights, train, labels)
+    prints = {name: _rows_hash(rows) for name, rows in {"train": train, "test": test, **scored}.items()}
+    is_dev, pool = "test" not in splits, None
+    if unlabelled is not None:
+        rows = [replace(row, **kind.no_label) if row.label is not None else row for row in unlabelled]
+        pool = pool_of(rows, {**scored, "train": train})
+        pool = replace(pool, fingerprint=_rows_hash(pool.rows))
+    parts = train, splits["dev"], test, is_dev, table, problems.notes, more, weights, prints, pool, soft
+    return TaskData(kind, list(labels), *parts)
+
+
+def _require_labels(
+    config: RunConfig, kind: Kind, train: Examples, scored: dict[str, Any], where: dict[str, str]
+) -> None:
+    """Raises InputError for rows that are scored and have no label, or trainings on labels that no row has."""
     for name, rows in scored.items():
         bare = sum(example.label is None for example in rows)
         if bare:
@@ -129,17 +147,6 @@ def load_task_data(config: RunConfig) -> TaskData:
         learner = "teacher.finetune" if tuned else "baseline"
         what = "no training row has a label, so there is nothing to learn from without a teacher's answers"
         raise InputError(what, f"{learner} ({where['train']})", f"give labels, or set {learner} to null")
-    test = splits.get("test", splits["dev"])
-    more = {name: splits[name] for name in data.more_tests}
-    weights = kind.class_weights(config.task.class_weights, train, labels)
-    prints = {name: _rows_hash(rows) for name, rows in {"train": train, "test": test, **scored}.items()}
-    is_dev, pool = "test" not in splits, None
-    if unlabelled is not None:
-        rows = [replace(row, **kind.no_label) if row.label is not None else row for row in unlabelled]
-        pool = pool_of(rows, {**scored, "train": train})
-        pool = replace(pool, fingerprint=_rows_hash(pool.rows))
-    parts = train, splits["dev"], test, is_dev, table, problems.notes, more, weights, prints, pool, soft
-    return TaskData(kind, list(labels), *parts)
 
 
 def _taught(rows: Any, split: str, problems: Problems) -> Any:

@@ -115,7 +115,7 @@ def read_files(
             errors = {**earlier, (error.where, error.what): error}
     if "unlabelled" in paths and labels is not None:
         noted, unit = Problems(table.max_bad_rows, problems.notes), kind.unit(splits.get("train") or [])
-        how = labels, unit, noted, *([] if soft is None else [soft])
+        how = labels, unit, noted, soft
         splits["unlabelled"] = attempt(kind.read_unlabelled, paths["unlabelled"], table, *how)
     if errors:
         raise InputErrors(list(errors.values())) if len(errors) > 1 else next(iter(errors.values()))

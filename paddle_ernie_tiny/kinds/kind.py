@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from itertools import repeat
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -30,6 +29,7 @@ if TYPE_CHECKING:
     from ..errors import Finding, Problems
 
     Examples = Sequence[Example] | Sequence[TokenExample]
+    Soft = SoftLabels | None
     Texts = Sequence[str]
 
 _FEW_ROWS = 5
@@ -123,32 +123,20 @@ class Kind(Learning):
         """As `read`, of files whose rows may have soft labels (`soft` reads them), beside a label or without one."""
         from ..data.readers import read_examples
 
-        names, reading = labels if self.has_labels else None, self.label_cells(len(labels or ()))
-        how = names, False, problems, reading, frozenset[str](), soft
+        reading, optional = self.label_cells(len(labels or ())), frozenset[str]()
+        how = labels if self.has_labels else None, False, problems, reading, optional, soft
         return read_examples(files, table, lambda name: self.parse_label(name, labels), *how)
 
     def read_unlabelled(
-        self,
-        files: Paths,
-        table: TableFormat,
-        labels: list[str],
-        unit: str | None,
-        problems: Problems,
-        soft: SoftLabels | None = None,
+        self, files: Paths, table: TableFormat, labels: list[str], unit: str | None, problems: Problems, soft: Soft
     ) -> Examples:
         """The rows of files in the layout of training, or of texts alone, without labels. Raises InputError(s).
 
         unit: how raw text is divided. problems, soft: as `read_taught`; None: no soft labels are read.
         """
-        from ..data.raw_rows import unlabelled_rows
-        from ..data.rows import Example
+        from ..data.pool import unlabelled_examples
 
-        if not self.needs_label:
-            read = self.read(files, replace(table, label=None), labels, False, problems)
-            return [replace(row, **self.no_label) for row in read]
-        how = None, self.label_cells(len(labels)), soft
-        rows = unlabelled_rows(files, table, problems, lambda name: self.parse_label(name, labels), *how)
-        return [Example(row.text, row.text_b, None, row.line, row.soft) for row in rows]
+        return unlabelled_examples(self, files, table, labels, problems, soft)
 
     def read_dataset(
         self, name: str, split: str, table: TableFormat, subset: str | None, problems: Problems | None = None
