@@ -231,3 +231,42 @@ def test_encoded_rows_hold_soft_labels_and_nothing_where_there_are_none(tmp_path
     rows = EncodedRows([[1], [2]], [[0], [0]], soft=soft)
     assert set(rows[0]) == {"input_ids", "token_type_ids", "soft"} and rows.take([1]).soft.shape == (1, 2)
     assert soft_labels_of(data.dev) is None
+
+
+def test_several_labels_have_a_probability_each_by_itself(tmp_path):
+    """0.8 and 0.6 need not sum to 1; a row may lack its set of labels."""
+    (tmp_path / "dev.tsv").write_text("text\tlabel\n好\tneg,pos\n", encoding="utf-8")
+    given = [
+        {"text": "一", "label": ["pos"], "soft_labels": {"neg": 0.8, "pos": 0.6}},
+        {"text": "二", "soft_labels": [0.5, 0.25]},
+        {"text": "三", "label": []},
+    ]
+    (tmp_path / "pool.txt").write_text("新的\n", encoding="utf-8")
+    data = soft_rows(tmp_path, given, task={"kind": "multi_label"}, unlabelled=str(tmp_path / "pool.txt"))
+    assert [row.label for row in data.train] == [(0, 1), None, (0, 0)]
+    np.testing.assert_allclose(1 / (1 + np.exp(-np.array(data.train[0].soft))), [0.8, 0.6])
+    assert data.soft.found == "probabilities" and data.train[2].soft is None
+    assert data.pool.rows[0].label is None
+
+
+@pytest.mark.parametrize(
+    ("kind", "values", "pool"),
+    [
+        ("embedding", {"labels": None}, '{"text": "新的"}\n{"text": "一句", "text_b": "另一句"}\n'),
+        ("multi_label", {}, '{"text": "新的", "label": ["?"]}\n{"text": "一句"}\n'),
+        ("regression", {"labels": None}, '{"text": "新的", "label": "?"}\n{"text": "一句"}\n'),
+    ],
+)
+def test_every_kind_reads_a_pool(tmp_path, kind, values, pool):
+    rows = [{"text": "甲", "text_b": "乙", "label": "1"}, {"text": "丙", "text_b": "丁", "label": "0"}]
+    if kind == "multi_label":
+        rows = [{"text": row["text"], "label": LABELS} for row in rows]
+    for split in ("train", "dev"):
+        text = "".join(json.dumps(row | {"text": split + row["text"]}, ensure_ascii=False) + "\n" for row in rows)
+        (tmp_path / f"{split}.jsonl").write_text(text, encoding="utf-8")
+    (tmp_path / "pool.jsonl").write_text(pool, encoding="utf-8")
+    files = {split: str(tmp_path / f"{split}.jsonl") for split in ("train", "dev")}
+    columns = {"text": "text", "label": "label", **({"text_b": "text_b"} if kind == "embedding" else {})}
+    data = read(tmp_path, {"kind": kind, **values}, **files, unlabelled=str(tmp_path / "pool.jsonl"), columns=columns)
+    assert [row.text for row in data.pool.rows] == ["新的", "一句"]
+    assert [row.label for row in data.pool.rows] == [None, None]

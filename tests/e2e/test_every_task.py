@@ -55,6 +55,7 @@ def test_a_few_steps_of_every_configuration(name, project_root, tmp_path, monkey
     ("name", "labels"),
     [
         ("reviews", ["差评", "中评", "好评"]),
+        ("few_labels", ["差评", "中评", "好评"]),
         ("people", ["O", "B-LOC", "I-LOC", "B-PER", "I-PER"]),
         ("questions", ["score"]),
         ("passages", ["start", "end"]),

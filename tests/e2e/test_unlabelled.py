@@ -181,3 +181,12 @@ def test_what_only_a_teacher_brings_is_refused_without_one(change, what):
     stages = [*change.get("stages", []), {"stage": "task_specific", "training": training(1)}]
     with pytest.raises(InputError, match=what):
         load_config(None, (), {**base, **change, "stages": stages})
+
+
+def test_the_example_without_a_teacher_runs(project_root, tmp_path, monkeypatch):
+    monkeypatch.chdir(project_root)
+    few = ("stages.task_specific.training.max_steps=2", f"output_dir={tmp_path / 'run'}")
+    done = ernie_tiny("run", project_root / "examples" / "own_task" / "soft_labels.yaml", *few)
+    assert done.returncode == 0, done.stdout + done.stderr
+    report = json.loads((tmp_path / "run" / "report.json").read_text(encoding="utf-8"))
+    assert report["labels"] == ["差评", "中评", "好评"] and report["soft_labels"]["rows"] > 80

@@ -144,6 +144,7 @@ OVERRIDES = [
     *("task.labels=[a]", "task.labels=[]", "task.labels=['', b]", "task.labels=3", "task.max_length_tokens=1"),
     *("task.max_length_tokens=100000", "data=", "data=abc", "data.columns=3", "data.columns.text=99"),
     *("data.label_aliases=[1]", "data.label_aliases={a: [1]}", "data.more_tests={train: x}", "data.train=."),
+    *("data.unlabelled_ratio=1", "data.unlabelled=[]", "data.soft_label_values=no", "data.columns.soft_labels=[1]"),
     *("data.train_limit=0", "data.dev_from_train=1", "data.dev_from_train=.nan", "teacher=", "teacher.pretrain="),
     *("teacher.model=x", "teacher.model=.", "teacher.finetune=", "teacher.finetune.learning_rate=.inf"),
     *("teacher.finetune.learning_rate=-1", "teacher.finetune.learning_rate=1e26", "teacher.finetune.max_steps=1e26"),

@@ -180,3 +180,12 @@ def test_a_mixture_depends_on_seed_and_epoch_alone_and_processes_see_together_wh
     parts = [list(mixed(2, rank, batch_size=4)) for rank in range(2)]
     assert [sorted(first + second) for first, second in zip(*parts, strict=True)] == one
     assert all(sum(row >= 150 for row in batch) == 2 for part in parts for batch in part)
+
+
+def test_a_mixture_of_rows_that_stay_whole_is_of_rows_not_of_windows():
+    """Six rows of three windows each, of which the last two are the pool; a batch has two rows of each sort."""
+    starts = np.arange(0, 18, 3)
+    mixture = Mixture(np.arange(6) >= 4, 0.5)
+    for batch in LengthGroupedBatchSampler(LENGTHS[:18], 4, seed=1, starts=starts, mixture=mixture):
+        rows = Counter(place // 3 for place in batch)
+        assert sum(count for row, count in rows.items() if row >= 4) == 6 and len(batch) == 12
