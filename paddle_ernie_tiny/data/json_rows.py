@@ -14,7 +14,8 @@ from .decoding import Lines, first_text
 
 _REMEDY = "write one JSON object per line, or one array of objects"
 # how a file of reading comprehension begins: one object over any number of lines
-_DOCUMENT = re.compile(r'\s*\{\s*(?:"\w+"\s*:\s*(?:"[^"]*"|[\d.]+)\s*,\s*)*"data"\s*:\s*\[\s*\{')
+_VALUE = r'"(?:[^"\\]|\\.)*"|[\w.+-]+|\[[^\[\]{}]*\]|\{[^\[\]{}]*\}'
+_DOCUMENT = re.compile(rf'\s*\{{\s*(?:"\w+"\s*:\s*(?:{_VALUE})\s*,\s*)*"data"\s*:\s*\[\s*\{{')
 _BEGIN_LINES, _BEGIN_CHARACTERS = 20, 2000
 _MOST_LINES = 1000  # an object over more lines than that is an unclosed brace
 _BLANKS = re.compile(r"[ \t\n\r]*")
@@ -28,14 +29,15 @@ def json_rows(path: Path, lines: Lines, problems: Problems) -> Iterator[tuple[in
     questions (their number from 1). What is no object is a problem, and so is a
     key that is given twice.
     """
-    begin, text, number = list[tuple[int, str]](), "", 0
+    begin, text, number, depth = list[tuple[int, str]](), "", 0, 0
     for line in lines:
         begin, text = [*begin, line], text + line[1][:_BEGIN_CHARACTERS]
-        open_ended = text.lstrip()[:1] == "{" and text.rstrip()[-1:] in ("{", "[", ",", ":")
+        depth = _nesting(line[1], depth)[1]
+        open_ended = text.lstrip()[:1] == "{" and depth > 0
         if _DOCUMENT.match(text) or (text.strip() and not open_ended) or len(begin) > _BEGIN_LINES:
             break
     lines = chain(begin, lines)
-    if _DOCUMENT.match(text):
+    if depth > 0 and _DOCUMENT.match(text):  # else it is a row on a line
         found: Iterable[tuple[int, dict]] = [(1, _document(path, lines))]
     else:
         first, lines = first_text(lines)
@@ -58,7 +60,8 @@ def questions_of(value: dict) -> Iterator[dict]:
     parts = value["paragraphs"] if isinstance(value.get("paragraphs"), list) else articles
     if parts and all(isinstance(part, dict) and part.keys() & {"paragraphs", "qas"} for part in parts):
         for part in parts:
-            yield from questions_of(part)
+            if part.get("paragraphs") != []:
+                yield from questions_of(part)
     elif isinstance(value.get("qas"), list):
         for asked in value["qas"]:
             asked = asked if isinstance(asked, dict) else {}

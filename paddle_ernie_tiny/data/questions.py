@@ -119,7 +119,7 @@ def _questions(
             problems.add(str(error), where, "correct the answer, or take the question out")
         if not problems.is_bad(where):
             yield Question(question, context, answers, line)
-    for what, count in counts.items():
+    for what, count in (+counts).items():  # those that are there
         problems.note("note", what.format(count), whole)
 
 

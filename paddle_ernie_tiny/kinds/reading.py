@@ -136,6 +136,10 @@ class Reading(Kind):
         room = max_length - 2 - tokenizer.between
         if room < 2:
             raise InputError(f"max_length {max_length} leaves no room for text", remedy="give at least 8 tokens")
+        stride = self.settings.stride or 0
+        if stride * 2 > max_length:
+            what = f"stride {stride} is more than half of a window, of max_length {max_length}"
+            raise InputError(what, "task.settings.stride", f"give at most {max_length // 2}, or leave it out")
         known: dict[str, Any] = dict.fromkeys(text[:_MOST_CHARACTERS] for text in texts_b)
         known = dict(zip(known, tokenizer.encode_with_offsets(list(known))))  # noqa: B905 (Python 3.9)
         input_ids, types, places, cut, rows = [], [], [], [], []
@@ -143,7 +147,8 @@ class Reading(Kind):
         for row, (question, text) in enumerate(zip(asked, texts_b)):  # noqa: B905
             context, kept = known[text[:_MOST_CHARACTERS]], question[: max(1, room // 2)]
             begin = [tokenizer.cls_id, *kept, *[tokenizer.sep_id] * tokenizer.between]
-            offsets = np.array(context.offsets, dtype=np.int32).reshape(-1, 2)
+            shown = [(first, last if text[first:last].strip() else first) for first, last in context.offsets]
+            offsets = np.array(shown, dtype=np.int32).reshape(-1, 2)  # nothing of a token that is a blank
             for number, first in enumerate(self._firsts(len(offsets), room - len(kept))):
                 part = slice(first, first + room - len(kept))
                 ids = context.ids[part]
@@ -157,8 +162,8 @@ class Reading(Kind):
         return Encoded(input_ids, types, cut, numbers), places
 
     def _firsts(self, count: int, room: int) -> list[int]:
-        """The first tokens of the windows over so many; the last window is full."""
-        shared = room // 4 if self.settings.stride is None else min(self.settings.stride, room - 1)
+        """The first tokens of the windows over so many; the last is full. Beside a long question less is shared."""
+        shared = room // 4 if self.settings.stride is None else min(self.settings.stride, room * 3 // 4)
         firsts = [0]
         while firsts[-1] + room < count:
             firsts.append(min(firsts[-1] + room - shared, count - room))
@@ -260,7 +265,9 @@ class Reading(Kind):
         from ..terms import losses
 
         if loss == "mse":
-            return losses.logits_mse(student, teacher, labels >= 0)
+            places = (labels >= 0).astype("float32")
+            error = (student.astype("float32") - teacher.astype("float32")).square().mean(axis=-1)
+            return ((error * places).sum(axis=1) / places.sum(axis=1)).mean()
         compare = losses.soft_kl if loss == "kl" else losses.soft_cross_entropy
         own, given = (over_places(logits, labels) for logits in (student, teacher))
         return compare(own.flatten(0, 1), given.flatten(0, 1), temperature)

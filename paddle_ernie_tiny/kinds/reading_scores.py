@@ -136,7 +136,7 @@ def rows_of(outputs: np.ndarray) -> list[np.ndarray]:
 def span_scores(tokens: np.ndarray, most: int) -> np.ndarray:
     """start + end of every span of at most `most` tokens, float64 [tokens, width]: from token i to token i + j.
 
-    -inf where there is no such span, or no character in it.
+    -inf where there is no such span, or one of its ends is a blank.
     """
     count, width = len(tokens), min(most, len(tokens))
     if not count:
@@ -144,7 +144,8 @@ def span_scores(tokens: np.ndarray, most: int) -> np.ndarray:
     ends = np.arange(count)[:, None] + np.arange(width)
     there = ends < count
     ends = np.minimum(ends, count - 1)
-    there &= tokens[ends, LAST] > tokens[:, FIRST, None]
+    shown = tokens[:, LAST] > tokens[:, FIRST]
+    there &= shown[:, None] & shown[ends]
     logits = tokens[:, [START, END]].astype(np.float64)
     return np.where(there, logits[:, 0, None] + logits[ends, 1], -np.inf)
 

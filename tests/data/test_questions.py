@@ -124,6 +124,31 @@ def test_rows_that_are_no_questions_are_as_they_were(tmp_path):
     assert list(rows) == [(1, content[0]), (2, content[1]), (3, content[2])]
 
 
+@pytest.mark.parametrize("header", [{"version": None}, {"by": ["a", "b"]}, {"meta": {"n": 1}}, {"says": 'a "b"'}])
+def test_a_document_may_begin_with_anything(tmp_path, header):
+    content = {**header, "data": document(*[at("北京", 5)] * 300)["data"]}
+    assert len(read(tmp_path, content, indent=2)) == 300
+
+
+def test_a_row_with_a_list_called_data_is_no_document(tmp_path):
+    rows = [{"text": "天", "label": "a", "data": [{"x": 1}]}] * 2
+    lines = [json.dumps(row, ensure_ascii=False) + "\n" for row in rows]
+    found = json_rows(tmp_path / "a.jsonl", iter(enumerate(lines, start=1)), Problems())
+    assert list(found) == [(1, rows[0]), (2, rows[1])]
+
+
+def test_an_article_without_paragraphs_has_no_questions(tmp_path):
+    content = document(at("北京", 5))
+    content["data"] += [{"title": "empty", "paragraphs": []}]
+    assert len(read(tmp_path, content)) == 1
+
+
+def test_notes_count_what_is_there(tmp_path):
+    problems = Problems()
+    read(tmp_path, document({"answers": ["ＡＩ"]}), problems)  # once in the context
+    assert problems.notes == []
+
+
 def test_questions_to_predict_need_no_answers(tmp_path):
     (tmp_path / "a.json").write_text(json.dumps(document(at("北京", 5), {}), ensure_ascii=False))
     rows = list(raw_rows(tmp_path / "a.json", TABLE, Problems(), lambda name: 0))

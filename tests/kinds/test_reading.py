@@ -6,6 +6,7 @@ import pytest
 from paddle_ernie_tiny.data.questions import Question
 from paddle_ernie_tiny.data.rows import IGNORED
 from paddle_ernie_tiny.data.tokenization import WordPieceTokenizer, read_tokenizer, train_vocabulary
+from paddle_ernie_tiny.errors import InputError
 from paddle_ernie_tiny.kinds import KINDS, Row
 from paddle_ernie_tiny.kinds.metrics import METRICS
 from paddle_ernie_tiny.kinds.reading_scores import Gold, best_threshold, right_span, row_scores
@@ -133,7 +134,7 @@ def test_every_place_is_in_the_context_as_it_is_written(tokenizer):
         assert left <= set(" \r\n\t\u3000\u200b\u00ad\x07\ufeff\u0301\u200d"), left
 
 
-@pytest.mark.parametrize(("stride", "shared"), [(None, 4), (10, 10), (0, 0), (99, 15)])
+@pytest.mark.parametrize(("stride", "shared"), [(None, 4), (10, 10), (0, 0), (11, 11)])
 def test_windows_hold_the_question_and_share_the_stride(tokenizer, stride, shared):
     context, question = "".join(TEXTS) * 3, "王小明？"
     kind, length = reading(stride=stride), 4 + 3 + 16  # 16 tokens of the context
@@ -152,6 +153,16 @@ def test_windows_hold_the_question_and_share_the_stride(tokenizer, stride, share
     assert {room - step for step in np.diff(starts)[:-1]} == {
         min(shared if stride else room // 4 if stride is None else 0, room - 1)
     }
+
+
+def test_a_stride_that_moves_windows_by_a_token_or_so_is_refused(tokenizer):
+    """A context of 50,000 tokens would have as many windows."""
+    with pytest.raises(InputError, match="stride 12 is more than half of a window, of max_length 23"):
+        reading(stride=12).tokenize(tokenizer, ["王"], ["".join(TEXTS)], 23)
+    _, places = reading(stride=11).tokenize(tokenizer, ["王小明" * 30], ["".join(TEXTS)], 23)  # 10 beside the question
+    (room,) = {len(place) - 1 for place in places}
+    starts = [place[1, 1] for place in places]
+    assert room == 10 and len(starts) > 3 and (np.diff(starts)[:-1] >= 10 - 7).all()
 
 
 def test_a_long_question_leaves_half_of_the_room(tokenizer):
@@ -253,6 +264,22 @@ def test_the_soft_label_distils_start_and_end_over_those_places(loss):
         assert float(READING.soft_label(loss, *padded, temperature, more, None)) == pytest.approx(
             np.mean(values), rel=1e-5
         )
+
+
+@pytest.mark.parametrize("loss", ["cross_entropy", "kl", "mse"])
+def test_the_soft_label_of_windows_is_their_mean_and_padding_changes_nothing(loss):
+    """So processes that take turns in a batch have together what one has: means weighted by their windows."""
+    import paddle
+
+    student, teacher = (np.random.default_rng(s).normal(size=(2, 6, 2)).astype(np.float32) for s in range(2))
+    labels = np.full((2, 6), IGNORED)
+    labels[0, [0, 3, 4, 5]] = labels[1, [0, 3]] = 0
+
+    def value(rows, length):
+        own, other, places = (paddle.to_tensor(array[rows, :length]) for array in (student, teacher, labels))
+        return float(READING.soft_label(loss, own, other, 1.0, places, None))
+
+    assert value([0, 1], 6) == pytest.approx((value([0], 6) + value([1], 4)) / 2, rel=1e-6)
 
 
 def test_the_soft_label_s_mse_is_over_those_places():
@@ -412,6 +439,21 @@ def test_the_breakdown_tells_both_sorts_of_questions_apart():
 def test_settings_that_make_no_sense_are_refused(settings, what):
     with pytest.raises(ValueError, match=what):
         reading(**settings)
+
+
+def test_no_answer_begins_or_ends_with_a_blank(tmp_path):
+    """Line ends are tokens of byte pairs."""
+    from tests.byte_pairs import byte_level_folder
+
+    byte_level_folder(tmp_path)
+    text, rng = "One\r\n\n two.\t \u3000Three\u2028 four\n", np.random.default_rng(3)
+    tokenizer = read_tokenizer(tmp_path)
+    for _ in range(50):
+        (row,) = READING.rows(tokenizer, ["Who?"], [text], 64, "windows", None)
+        (window,) = row.windows
+        output = READING.answers(rng.normal(size=(len(window.input_ids), 2)).astype(np.float32), window.places)
+        found = reading(n_best=20).decode(row, output, LABELS).n_best
+        assert all(one.text == text[one.start : one.end] == one.text.strip() != "" for one in found), found
 
 
 def test_byte_level_tokens_have_places_too(tmp_path):
