@@ -74,6 +74,7 @@ class TaskSettings(Section):
             raise ValueError(f"{why}: leave long_text out")
         self.metric = self.metric or metrics_of(self.kind)[0]
         kind.check_labels(self.labels, self.metric)
+        kind.check_length(self.max_length_tokens)
         return self
 
 

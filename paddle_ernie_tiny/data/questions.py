@@ -190,7 +190,9 @@ def answer_findings(name: str, rows: Sequence[Question]) -> list[Finding]:
     if lengths:
         what += f", answers of {np.median(lengths):.0f} to {max(lengths)}"
     what += f"; {without} of {len(rows)} questions have no answer" if without else "; every question has an answer"
-    return [Finding("note", "answers", what, f"data.{name}")]
+    if lengths or name != "train":
+        return [Finding("note", "answers", what, f"data.{name}")]
+    return [Finding("warning", "answers", what, "data.train", "add some that have one, or only that can be learnt")]
 
 
 def window_findings(rows: EncodedRows, most: int, where: str) -> list[Finding]:

@@ -94,8 +94,7 @@ def load_task_data(config: RunConfig) -> TaskData:
             for name, split in paths.items()
         }
         splits, labels = {name: rows for name, (rows, _) in read.items()}, labels or read["train"][1]
-    if kind.has_labels and len(labels) < 2:
-        raise InputError(f"only one label: {labels}", "data.train", f"a {kind.name} task needs at least two")
+    _check_labels(kind, labels, config.task.metric or "")
     train, unlabelled = splits["train"], splits.pop("unlabelled", None)
     if data.dev_from_train:
         known = [i for i, row in enumerate(train) if row.label is not None]  # the others cannot be scored
@@ -171,6 +170,17 @@ def _soft_labels(config: RunConfig, kind: Kind, labels: list[str] | None) -> Sof
     if not kind.has_labels and data.soft_label_values == "probabilities":
         raise InputError(f"a {kind.name} task has scores", "data.soft_label_values", "leave it out")
     return SoftLabels(kind, labels or list(kind.outputs), data.soft_label_values, data.label_aliases)
+
+
+def _check_labels(kind: Kind, labels: list[str], metric: str) -> None:
+    """Raises InputError for labels, as the files may name them, that do not fit the kind of task with its settings."""
+    if kind.has_labels and len(labels) < 2:
+        raise InputError(f"only one label: {labels}", "data.train", f"a {kind.name} task needs at least two")
+    try:
+        kind.check_labels(labels if kind.has_labels else None, metric)
+    except ValueError as error:
+        what = f"{error} (the labels are {', '.join(labels[:20])})"
+        raise InputError(what, "task", "correct task.settings, or list task.labels") from None
 
 
 def stratified_rows(kind: Kind, rows: Examples, count: int, seed: int, leave: bool = False) -> np.ndarray:

@@ -109,6 +109,7 @@ class Manifest:
     def _fits_together(self) -> Manifest:
         kind = self.kind
         kind.check_labels(self.labels if kind.has_labels else None, self.metric)
+        kind.check_length(self.max_length_tokens)
         if not kind.has_labels and len(self.labels) != len(kind.outputs):
             outputs = f"the output of a {kind.name} task is {', '.join(kind.outputs[:3])}"
             raise ValueError(f"{outputs}, but {len(self.labels)} labels are named")

@@ -138,7 +138,7 @@ class MultiLabel(Classification):
         found = [Finding("note", "labels", f"rows per label: {shares}{more}", "data.train")]
         what = f"{mean:.2f} labels per row, at most {most}; {bare} of {rows} rows have no label"
         remedy = "check data.columns.label and task.settings.separator, if rows should have one"
-        many = bare > _MANY_BARE * rows
+        many = bare > _MANY_BARE * rows or most < 2  # perhaps whole cells were taken for labels
         found.append(Finding("warning" if many else "note", "labels", what, "data.train", remedy if many else ""))
         rare = [name for name in labels if counts[name] < _FEW_ROWS]
         if rare:

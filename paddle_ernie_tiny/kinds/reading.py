@@ -106,6 +106,10 @@ class Reading(Kind):
 
     # --- rows ------------------------------------------------------------------------------------------------------
 
+    def check_length(self, max_length):
+        if (self.settings.stride or 0) * 2 > max_length:
+            raise ValueError(f"stride {self.settings.stride} is more than half of max_length_tokens, {max_length}")
+
     def parse_label(self, name, labels):
         """Nothing: what a file of rows to predict says of answers is passed over."""
         return 0
@@ -136,10 +140,6 @@ class Reading(Kind):
         room = max_length - 2 - tokenizer.between
         if room < 2:
             raise InputError(f"max_length {max_length} leaves no room for text", remedy="give at least 8 tokens")
-        stride = self.settings.stride or 0
-        if stride * 2 > max_length:
-            what = f"stride {stride} is more than half of a window, of max_length {max_length}"
-            raise InputError(what, "task.settings.stride", f"give at most {max_length // 2}, or leave it out")
         known: dict[str, Any] = dict.fromkeys(text[:_MOST_CHARACTERS] for text in texts_b)
         known = dict(zip(known, tokenizer.encode_with_offsets(list(known))))  # noqa: B905 (Python 3.9)
         input_ids, types, places, cut, rows = [], [], [], [], []

@@ -250,6 +250,12 @@ def test_settings_that_make_no_sense(tmp_path, more, message):
     assert message in str(caught.value)
 
 
+def test_settings_are_held_against_the_labels_of_files(tmp_path):
+    """Before anything is trained: the files name a, b and c."""
+    with pytest.raises(InputError, match="2 thresholds for 3 labels"):
+        load_task_data(config(tmp_path, ROWS, settings={"thresholds": [0.5, 0.5]}))
+
+
 def test_what_preflight_says_of_the_labels():
     from paddle_ernie_tiny.data.rows import Example
 
@@ -263,6 +269,8 @@ def test_what_preflight_says_of_the_labels():
     assert "only 6 of 200 rows have the label c" in found([(1, 1, 1)] * 6 + [(1, 1, 0)] * 194)["warning", "imbalance"]
     assert "every row has the label a" in found([(1, 1, 0)] * 50 + [(1, 0, 1)] * 50)["warning", "labels"]
     assert "check data.columns.label" in found([(0, 0, 0)] * 60 + [(1, 1, 1)] * 20)["warning", "labels"]
+    one_each = found([(1, 0, 0)] * 20 + [(0, 1, 0)] * 20 + [(0, 0, 1)] * 20)["warning", "labels"]
+    assert "at most 1" in one_each and "task.settings.separator" in one_each
 
 
 def test_the_example_is_what_its_program_writes(project_root, monkeypatch):

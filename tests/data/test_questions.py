@@ -162,3 +162,5 @@ def test_preflight_says_how_long_and_how_many():
     rows = [Question("问", "甲乙丙丁", (("乙丙", 1),), 1), Question("问", "甲乙", (), 2)]
     (found,) = answer_findings("dev", rows)
     assert found.what == ("contexts of 3 characters (median) to 4, answers of 2 to 2; 1 of 2 questions have no answer")
+    assert found.level == "note" and answer_findings("dev", rows[1:])[0].level == "note"
+    assert [answer_findings("train", part)[0].level for part in (rows, rows[1:])] == ["note", "warning"]

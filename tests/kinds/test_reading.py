@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
+from paddle_ernie_tiny.config.schema import TaskSettings
 from paddle_ernie_tiny.data.questions import Question
 from paddle_ernie_tiny.data.rows import IGNORED
 from paddle_ernie_tiny.data.tokenization import WordPieceTokenizer, read_tokenizer, train_vocabulary
-from paddle_ernie_tiny.errors import InputError
 from paddle_ernie_tiny.kinds import KINDS, Row
 from paddle_ernie_tiny.kinds.metrics import METRICS
 from paddle_ernie_tiny.kinds.reading_scores import Gold, best_threshold, right_span, row_scores
@@ -157,8 +157,11 @@ def test_windows_hold_the_question_and_share_the_stride(tokenizer, stride, share
 
 def test_a_stride_that_moves_windows_by_a_token_or_so_is_refused(tokenizer):
     """A context of 50,000 tokens would have as many windows."""
-    with pytest.raises(InputError, match="stride 12 is more than half of a window, of max_length 23"):
-        reading(stride=12).tokenize(tokenizer, ["王"], ["".join(TEXTS)], 23)
+    with pytest.raises(ValueError, match="stride 12 is more than half of max_length_tokens, 23"):
+        reading(stride=12).check_length(23)
+    reading(stride=11).check_length(23)
+    with pytest.raises(ValueError, match="stride 65 is more than half of max_length_tokens, 128"):
+        TaskSettings(name="people", kind="reading", settings={"stride": 65}, max_length_tokens=128)
     _, places = reading(stride=11).tokenize(tokenizer, ["王小明" * 30], ["".join(TEXTS)], 23)  # 10 beside the question
     (room,) = {len(place) - 1 for place in places}
     starts = [place[1, 1] for place in places]
