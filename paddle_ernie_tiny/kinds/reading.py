@@ -119,10 +119,6 @@ class Reading(Kind):
 
         return read_questions(files, table, require_label, problems)
 
-    def read_unlabelled(self, files: Any, table: Any, labels: Any, unit: Any, problems: Any, soft: Any = None) -> Any:
-        """Questions whose answers are passed over, if they have some."""
-        return [replace(row, answers=None) for row in self.read(files, table, labels, False, problems)]
-
     def read_dataset(self, name, split, table, subset, problems=None):
         from ..data.questions import read_paddlenlp_questions
 

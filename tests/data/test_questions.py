@@ -164,3 +164,12 @@ def test_preflight_says_how_long_and_how_many():
     assert found.what == ("contexts of 3 characters (median) to 4, answers of 2 to 2; 1 of 2 questions have no answer")
     assert found.level == "note" and answer_findings("dev", rows[1:])[0].level == "note"
     assert [answer_findings("train", part)[0].level for part in (rows, rows[1:])] == ["note", "warning"]
+
+
+def test_a_pool_s_answers_are_passed_over_right_or_wrong(tmp_path):
+    from paddle_ernie_tiny.kinds import KINDS
+
+    content = document(at("上海", 400), {"answers": 5}, {}, {**at("北京", 5), "is_impossible": True})
+    (tmp_path / "pool.json").write_text(json.dumps(content, ensure_ascii=False))
+    rows = KINDS["reading"].read_unlabelled(tmp_path / "pool.json", TABLE, ["start", "end"], None, Problems())
+    assert [(row.text, row.text_b, row.label) for row in rows] == [("在哪里？", CONTEXT, None)] * 4
