@@ -172,10 +172,9 @@ class Reading(Kind):
     def encode(self, tokenizer, examples, max_length, long_text="windows", beside=None):
         from ..data.rows import EncodedRows
 
-        texts, contexts = [e.text for e in examples], [e.text_b for e in examples]
-        encoded, places = self.tokenize(tokenizer, texts, contexts, max_length, long_text)
-        lengths = [len(ids) for ids in encoded.input_ids]
-        windows = [list(window) for window in zip(lengths, places)]  # noqa: B905 (Python 3.9)
+        texts = [e.text for e in examples], [e.text_b for e in examples]
+        encoded, places = self.tokenize(tokenizer, *texts, max_length, long_text)
+        windows = [[len(ids), place] for ids, place in zip(encoded.input_ids, places)]  # noqa: B905 (Python 3.9)
         by_example = [[window] for window in windows] if encoded.rows is None else by_row(encoded.rows, windows, list)
         of_rows = zip(examples, by_example)  # noqa: B905
         labels = [label for example, own in of_rows for label in window_labels(own, example.label)]
@@ -225,8 +224,8 @@ class Reading(Kind):
 
     def as_json(self, answer):
         n_best = [{**asdict(one), "probability": round(one.probability, 6)} for one in answer.n_best]
-        rounded = {"probability": round(answer.probability, 6), "n_best": n_best}
-        return {"answer": answer.answer, "start": answer.start, "end": answer.end, **rounded, **said_truncated(answer)}
+        own = {"answer": answer.answer, "start": answer.start, "end": answer.end}
+        return {**own, "probability": round(answer.probability, 6), "n_best": n_best, **said_truncated(answer)}
 
     # --- learning and measuring ------------------------------------------------------------------------------------
 
@@ -263,7 +262,7 @@ class Reading(Kind):
         if loss == "mse":
             places = (labels >= 0).astype("float32")
             error = (student.astype("float32") - teacher.astype("float32")).square().mean(axis=-1)
-            return ((error * places).sum(axis=1) / places.sum(axis=1)).mean()
+            return (error * places / places.sum(axis=1, keepdim=True)).sum(axis=1).mean()
         compare = losses.soft_kl if loss == "kl" else losses.soft_cross_entropy
         own, given = (over_places(logits, labels) for logits in (student, teacher))
         return compare(own.flatten(0, 1), given.flatten(0, 1), temperature)
@@ -292,20 +291,23 @@ class Reading(Kind):
         gold = json.loads(arrays["gold"].tobytes())
         return self.scored(outputs, [Gold(text, tuple(map(tuple, answers))) for text, answers in gold], labels)
 
+    def compared(self, logits):
+        """The outputs, and in a column beside them the model's own threshold of "no answer"; infinity: never."""
+        most = self.settings.null_threshold
+        return np.insert(logits, 4, np.inf if most is None else most, axis=1)
+
     def fidelity(self, own, teacher):
-        """Agreement of answers, and KL of the distributions of start and end over a window's places, their mean."""
-        kl = []
-        for one, other in zip(windows_of(own), windows_of(teacher)):  # noqa: B905 (Python 3.9)
-            mine, theirs = (softmax(side[:, [START, END]].T) for side in (one, other))
-            kl.append(fidelity(mine, theirs)["kl"])
+        """Agreement of answers, each by its model's threshold; KL of start and end over a window's places, their mean."""
+        pairs = zip(windows_of(own), windows_of(teacher))  # noqa: B905 (Python 3.9)
+        kl = [fidelity(*(softmax(side[:, [START, END]].T) for side in pair))["kl"] for pair in pairs]
         return {"agreement": self.agreement(own, teacher), "kl": float(np.mean(kl)), "rows": len(rows_of(own))}
 
     def in_short(self, logits: np.ndarray, labels: Sequence[str]) -> dict[str, float]:
         """Of a model's answers: how long they are, and for how many questions "no answer" is above the best span."""
         found = [best_span(output, self.settings.max_answer_tokens) for output in rows_of(logits)]
         lengths = [span[1] - span[0] for span, _ in found if span is not None]
-        above = float(np.mean([above > 0 for _, above in found]))
-        return {"mean length in characters": float(np.mean(lengths or [0])), "no answer": above}
+        nothing = float(np.mean([above > 0 for _, above in found]))
+        return {"mean length in characters": float(np.mean(lengths or [0])), "no answer": nothing}
 
     def agreement(self, own, other):
         """The share of rows with the same answer."""
@@ -313,7 +315,9 @@ class Reading(Kind):
         return float(np.mean([one == another for one, another in zip(*answers)]))  # noqa: B905
 
     def _answer(self, output):
-        return self.scored([output], [Gold("", ())], self.outputs).spans[0]
+        span, above = best_span(output, self.settings.max_answer_tokens)
+        most = output[0, -1] if output.shape[1] > 4 else self.settings.null_threshold
+        return None if most is not None and above > most else span
 
     def breakdown(self, scored):
         """How often there is an answer, and should be; both scores, also of the answerable questions alone."""

@@ -374,6 +374,15 @@ def test_fidelity_is_the_answers_agreement_and_kl_over_windows():
     assert found["agreement"] == 0.5 and found["kl"] == pytest.approx((q * np.log(q / p)).sum() / 2, rel=1e-5)
 
 
+def test_fidelity_takes_each_model_s_own_threshold():
+    """The run finds one for each model: of the same outputs, one says that there is no answer."""
+    outputs = scored([(0.5, True, True), (-3, True, True)]).logits
+    sides = [reading(null_threshold=most).compared(outputs) for most in (0.0, 1.0, None)]
+    assert READING.fidelity(sides[0], sides[1])["agreement"] == 0.5
+    assert READING.fidelity(sides[2], sides[1]) == {"agreement": 1.0, "kl": pytest.approx(0), "rows": 2}
+    assert reading(null_threshold=0.0).agreement(outputs, outputs) == 1.0
+
+
 def test_answers_in_short_are_lengths_and_how_many_have_none():
     rows = scored([(-3, True, True), (2, False, True), (-1, True, False), (1, True, False)])
     assert READING.in_short(rows.logits, LABELS) == {"mean length in characters": 1.0, "no answer": 0.5}
