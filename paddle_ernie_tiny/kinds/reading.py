@@ -297,7 +297,7 @@ class Reading(Kind):
         return np.insert(logits, 4, np.inf if most is None else most, axis=1)
 
     def fidelity(self, own, teacher):
-        """Agreement of answers, each by its model's threshold; KL of start and end over a window's places, their mean."""
+        """Agreement of answers, each by its own threshold; KL of start and end over a window's places, their mean."""
         pairs = zip(windows_of(own), windows_of(teacher))  # noqa: B905 (Python 3.9)
         kl = [fidelity(*(softmax(side[:, [START, END]].T) for side in pair))["kl"] for pair in pairs]
         return {"agreement": self.agreement(own, teacher), "kl": float(np.mean(kl)), "rows": len(rows_of(own))}
