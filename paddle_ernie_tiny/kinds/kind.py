@@ -89,9 +89,6 @@ class Kind(Learning):
             number = {2: "two"}.get(count, count)
             raise ValueError(f"metric {metric} is for {number} labels (the last is the positive one); use macro_f1")
 
-    def check_length(self, max_length: int) -> None:
-        """Raises ValueError for settings that do not fit rows of at most so many tokens."""
-
     def parse_label(self, name: str, labels: Sequence[str] | None) -> int | float:
         """The label with a name. Raises InputError, without a place, if there is none."""
         raise NotImplementedError

@@ -61,6 +61,9 @@ class Learning:
         other.settings = self.Settings(**values)
         return other
 
+    def check_length(self, max_length: int) -> None:
+        """Raises ValueError for settings that do not fit rows of at most so many tokens."""
+
     @property
     def outputs(self) -> tuple[str, ...]:
         """The names of a model's outputs, of a kind without labels."""

@@ -171,5 +171,5 @@ def test_a_pool_s_answers_are_passed_over_right_or_wrong(tmp_path):
 
     content = document(at("上海", 400), {"answers": 5}, {}, {**at("北京", 5), "is_impossible": True})
     (tmp_path / "pool.json").write_text(json.dumps(content, ensure_ascii=False))
-    rows = KINDS["reading"].read_unlabelled(tmp_path / "pool.json", TABLE, ["start", "end"], None, Problems())
+    rows = KINDS["reading"].read_unlabelled(tmp_path / "pool.json", TABLE, ["start", "end"], None, Problems(), None)
     assert [(row.text, row.text_b, row.label) for row in rows] == [("在哪里？", CONTEXT, None)] * 4
