@@ -201,21 +201,6 @@ class Kind(Learning):
         missing, dtype = (IGNORED, np.int64) if self.has_labels else (np.nan, np.float32)
         return np.array([missing if e.label is None else e.label for e in examples], dtype=dtype)
 
-    def class_weights(
-        self, given: str | dict[str, float] | None, train: Examples, labels: Sequence[str]
-    ) -> list[float] | None:
-        """The weight of each label in the task's own loss, in the order of their ids; None: none are asked for.
-
-        given: `task.class_weights`. Raises InputError for a name that is no label.
-        """
-        if given is None:
-            return None
-        if isinstance(given, dict):
-            return named_weights(given, labels, "task.class_weights")
-        counts = Counter(label for row in train if row.label is not None for label in np.ravel([row.label]).tolist())
-        total = sum(counts.values())
-        return [total / (len(labels) * counts[i]) if counts[i] else 1.0 for i in range(len(labels))]
-
     def findings(self, splits: dict[str, Examples], labels: Sequence[str]) -> list[Finding]:
         """What preflight says of the labels of the splits "train", "dev" and "test": how many, and which are rare."""
         from ..errors import Finding
@@ -331,16 +316,6 @@ class Kind(Learning):
 
     answer_fields: ClassVar[dict[str, Any]]  # the type of each field that `as_json` gives, for OpenAPI
     example_answer: ClassVar[str]  # its shape, for a README
-
-
-def named_weights(given: dict[str, float], labels: Sequence[str], where: str) -> list[float]:
-    """The weight of each label, 1 for one that is not named. Raises InputError for a name that is no label."""
-    from ..errors import InputError, shown
-
-    if unknown := sorted(set(given) - set(labels)):
-        remedy = f"use names of the task's labels: {', '.join(labels[:20])}"
-        raise InputError(f"{shown(unknown[0])} is no label", where, remedy)
-    return [float(given.get(label, 1.0)) for label in labels]
 
 
 def said_truncated(answer: Any) -> dict[str, bool]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from copy import copy
 from dataclasses import asdict, dataclass
@@ -89,6 +90,21 @@ class Learning:
             return labelled
         weights = paddle.to_tensor(class_weights, dtype="float32")
         return labelled * weights[labels.clip(min=0).flatten()].reshape(labels.shape)
+
+    def class_weights(
+        self, given: str | dict[str, float] | None, train: Examples, labels: Sequence[str]
+    ) -> list[float] | None:
+        """The weight of each label in the task's own loss, in the order of their ids; None: none are asked for.
+
+        given: `task.class_weights`. Raises InputError for a name that is no label.
+        """
+        if given is None:
+            return None
+        if isinstance(given, dict):
+            return named_weights(given, labels, "task.class_weights")
+        counts = Counter(label for row in train if row.label is not None for label in np.ravel([row.label]).tolist())
+        total = sum(counts.values())
+        return [total / (len(labels) * counts[i]) if counts[i] else 1.0 for i in range(len(labels))]
 
     def hard_label(self, output: Tensor, labels: Tensor, class_weights: Sequence[float] | None = None) -> Tensor:
         """The task's own loss, a scalar in float32: mean over what is labelled, weighted; 0 if nothing is.
@@ -259,3 +275,13 @@ class Learning:
         groups = arrays["groups"][np.unique(rows)] if "groups" in arrays else None
         answers, ends = arrays["logits"], np.flatnonzero(np.diff(rows)) + 1
         return self.scored(np.split(answers, ends), np.split(arrays["labels"], ends), labels, groups)
+
+
+def named_weights(given: dict[str, float], labels: Sequence[str], where: str) -> list[float]:
+    """The weight of each label, 1 for one that is not named. Raises InputError for a name that is no label."""
+    from ..errors import InputError, shown
+
+    if unknown := sorted(set(given) - set(labels)):
+        remedy = f"use names of the task's labels: {', '.join(labels[:20])}"
+        raise InputError(f"{shown(unknown[0])} is no label", where, remedy)
+    return [float(given.get(label, 1.0)) for label in labels]

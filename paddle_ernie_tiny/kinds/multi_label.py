@@ -11,8 +11,9 @@ from typing import Literal
 import numpy as np
 
 from .classification import Classification
-from .kind import named_weights, said_truncated
+from .kind import said_truncated
 from .label_sets import KIND, METRICS_OF_SETS, MultiHot, SetModel, best_cuts, by_label_of_sets, right_sets
+from .learning import named_weights
 
 _FEW_ROWS = 5
 _MANY_BARE = 0.5  # share of rows without a label from which preflight says so as a warning
