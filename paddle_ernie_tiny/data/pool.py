@@ -4,16 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
-from ..errors import InputError, Problems
-from ..kinds import Kind
-from .formats import Paths
-from .raw_rows import unlabelled_rows
-from .rows import Example, text_key
-from .soft_labels import SoftLabels
-from .tables import TableFormat
+from ..errors import InputError
+from .rows import text_key
 
 
 @dataclass(frozen=True)
@@ -55,15 +50,3 @@ def pool_of(rows: Sequence[Any], splits: Mapping[str, Sequence[Any]]) -> Pool:
         what = f"none of its {len(rows)} rows is left: their texts occur in {', '.join(removed)}"
         raise InputError(what, "data.unlabelled", "give text that no split holds, or leave it out")
     return Pool(kept, dict(removed))
-
-
-def unlabelled_examples(
-    kind: Kind, files: Paths, table: TableFormat, labels: list[str], problems: Problems, soft: SoftLabels | None
-) -> Any:
-    """The rows of files without their labels, of a kind whose rows are texts: see `Kind.read_unlabelled`."""
-    if not kind.needs_label:  # its training files are no different
-        read = kind.read(files, replace(table, label=None), labels, False, problems)
-        return [replace(row, **kind.no_label) for row in read]
-    how = None, kind.label_cells(len(labels)), soft
-    rows = unlabelled_rows(files, table, problems, lambda name: kind.parse_label(name, labels), *how)
-    return [Example(row.text, row.text_b, None, row.line, row.soft) for row in rows]

@@ -96,6 +96,8 @@ def load_task_data(config: RunConfig) -> TaskData:
         splits, labels = {name: rows for name, (rows, _) in read.items()}, labels or read["train"][1]
     _check_labels(kind, labels, config.task.metric or "")
     train, unlabelled = splits["train"], splits.pop("unlabelled", None)
+    if unlabelled is not None:
+        unlabelled = [replace(row, **kind.no_label) if row.label is not None else row for row in unlabelled]
     if data.dev_from_train:
         known = [i for i, row in enumerate(train) if row.label is not None]  # the others cannot be scored
         count = max(1, round(len(known) * data.dev_from_train))
@@ -123,8 +125,7 @@ def load_task_data(config: RunConfig) -> TaskData:
     prints = {name: _rows_hash(rows) for name, rows in {"train": train, "test": test, **scored}.items()}
     is_dev, pool = "test" not in splits, None
     if unlabelled is not None:
-        rows = [replace(row, **kind.no_label) if row.label is not None else row for row in unlabelled]
-        pool = pool_of(rows, {**scored, "train": train})
+        pool = pool_of(unlabelled, {**scored, "train": train})
         pool = replace(pool, fingerprint=_rows_hash(pool.rows))
     parts = train, splits["dev"], test, is_dev, table, problems.notes, more, weights, prints, pool, soft
     return TaskData(kind, list(labels), *parts)

@@ -104,7 +104,7 @@ def read_files(
         earlier, noted = dict(errors), Problems(table.max_bad_rows, problems.notes)
         if soft is not None and name == "train":
             soft.labels = labels
-            rows = attempt(kind.read_taught, files, table, labels, noted, soft)
+            rows = attempt(kind.read, files, table, labels, False, noted, soft)
         else:
             rows = attempt(kind.read, files, replace(table, soft_labels=None), labels, True, noted)
         if rows is not None:

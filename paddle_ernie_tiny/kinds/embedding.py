@@ -116,6 +116,9 @@ class SentenceEmbedding(Kind):
             examples += rows
         return examples
 
+    def read_unlabelled(self, files, table, labels, unit, problems, soft=None):
+        return self.read(files, replace(table, label=None), labels, False, problems)
+
     def check_training_rows(self, train, labels, where):
         from ..errors import InputError
 

@@ -106,37 +106,32 @@ class Kind(Learning):
         labels: list[str] | None,
         require_label: bool = True,
         problems: Problems | None = None,
+        soft: Soft = None,
     ) -> Examples:
         """The rows of labelled files; labels become their places in `labels`. Raises InputError(s).
 
-        problems: takes what is to be said of the files.
+        problems: takes what is to be said of the files. soft: reads the soft labels of rows; given only to a kind that
+        `reads_soft`, where there are some.
         """
         from ..data.readers import read_examples
 
         names, reading = labels if self.has_labels else None, self.label_cells(len(labels or ()))
-        how = names, require_label, problems, reading
-        return read_examples(files, table, lambda name: self.parse_label(name, labels), *how)
-
-    def read_taught(
-        self, files: Paths, table: TableFormat, labels: list[str] | None, problems: Problems, soft: SoftLabels
-    ) -> Examples:
-        """As `read`, of files whose rows may have soft labels (`soft` reads them), beside a label or without one."""
-        from ..data.readers import read_examples
-
-        reading, optional = self.label_cells(len(labels or ())), frozenset[str]()
-        how = labels if self.has_labels else None, False, problems, reading, optional, soft
+        how = names, require_label, problems, reading, frozenset[str](), soft
         return read_examples(files, table, lambda name: self.parse_label(name, labels), *how)
 
     def read_unlabelled(
         self, files: Paths, table: TableFormat, labels: list[str], unit: str | None, problems: Problems, soft: Soft
     ) -> Examples:
-        """The rows of files in the layout of training, or of texts alone, without labels. Raises InputError(s).
+        """The rows of files in the layout of training, or of texts alone. Raises InputError(s).
 
-        unit: how raw text is divided. problems, soft: as `read_taught`; None: no soft labels are read.
+        Labels that they have are taken away later (`no_label`). unit: how raw text is divided. problems, soft: as `read`.
         """
-        from ..data.pool import unlabelled_examples
+        from ..data.raw_rows import unlabelled_rows
+        from ..data.rows import Example
 
-        return unlabelled_examples(self, files, table, labels, problems, soft)
+        how = None, self.label_cells(len(labels)), soft
+        rows = unlabelled_rows(files, table, problems, lambda name: self.parse_label(name, labels), *how)
+        return [Example(row.text, row.text_b, None, row.line, row.soft) for row in rows]
 
     def read_dataset(
         self, name: str, split: str, table: TableFormat, subset: str | None, problems: Problems | None = None

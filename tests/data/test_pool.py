@@ -270,3 +270,15 @@ def test_every_kind_reads_a_pool(tmp_path, kind, values, pool):
     data = read(tmp_path, {"kind": kind, **values}, **files, unlabelled=str(tmp_path / "pool.jsonl"), columns=columns)
     assert [row.text for row in data.pool.rows] == ["新的", "一句"]
     assert [row.label for row in data.pool.rows] == [None, None]
+
+
+def test_answers_in_a_pool_of_questions_are_passed_over(tmp_path):
+    for name, text in (("train", "王小明"), ("pool", "李华")):
+        row = {"question": "谁？", "context": text + "来了", "answers": [{"text": text, "answer_start": 0}]}
+        (tmp_path / f"{name}.jsonl").write_text(json.dumps(row, ensure_ascii=False), encoding="utf-8")
+    files = {split: str(tmp_path / "train.jsonl") for split in ("train", "dev")}
+    columns = {"text": "question", "text_b": "context", "label": "answers"}
+    task = {"kind": "reading", "labels": None}
+    data = read(tmp_path, task, **files, unlabelled=str(tmp_path / "pool.jsonl"), columns=columns)
+    assert data.train[0].label is not None
+    assert [(row.label, row.content) for row in data.pool.rows] == [(None, ("谁？", "李华来了"))]
