@@ -26,8 +26,7 @@ def json_rows(path: Path, lines: Lines, problems: Problems) -> Iterator[tuple[in
     """One object per line, or objects one after another: several on a line, or one over several lines; or one array.
 
     Gives (line, object), of an array (number of the item from 1, object), of a document of reading comprehension its
-    questions (their number from 1). What is no object is a problem, and so is a
-    key that is given twice.
+    questions (their number from 1). What is no object is a problem, and so is a key that is given twice.
     """
     begin, text, number, depth = list[tuple[int, str]](), "", 0, 0
     for line in lines:
@@ -46,15 +45,15 @@ def json_rows(path: Path, lines: Lines, problems: Problems) -> Iterator[tuple[in
     for place, value in found:
         for row in questions_of(value):
             number += 1
-            yield (number if "qas" in value or "data" in value or "paragraphs" in value else place), row
+            yield place if row is value else number, _possible(row)
 
 
 def questions_of(value: dict) -> Iterator[dict]:
     """The questions of a document of reading comprehension, of one of its articles or paragraphs, as flat rows.
 
     SQuAD's form, which CMRC2018, DRCD and DuReader-robust share, and CMRC2018's first one (`context_text`). A row has
-    `id`, `question`, `context` and, where they are given, `answers`; for one that is_impossible those are the empty
-    lists of `datasets`. An object that is none of these comes as it is.
+    `id`, `question`, `context` and, where they are given, `answers` and `is_impossible`. An object that is none of these
+    comes as it is.
     """
     articles = value.get("data") if isinstance(value.get("data"), list) else None
     parts = value["paragraphs"] if isinstance(value.get("paragraphs"), list) else articles
@@ -70,12 +69,13 @@ def questions_of(value: dict) -> Iterator[dict]:
                 "context": value.get("context", value.get("context_text")),
             }
             row["question"] = asked.get("question", asked.get("query_text"))
-            yield _possible({**row, **{key: asked[key] for key in ("answers", "is_impossible") if key in asked}})
+            yield {**row, **{key: asked[key] for key in ("answers", "is_impossible") if key in asked}}
     else:
-        yield _possible(value)
+        yield value
 
 
 def _possible(row: dict) -> dict:
+    """The row; one that is_impossible has the empty lists of `datasets` for answers."""
     if row.get("is_impossible") is not True:
         return row
     contradiction = {"is_impossible": True, "answers": row.get("answers")}  # which is refused as no answer

@@ -149,6 +149,12 @@ def test_notes_count_what_is_there(tmp_path):
     assert problems.notes == []
 
 
+def test_a_row_with_a_field_data_is_where_it_stands(tmp_path):
+    lines = enumerate(['{"data": "天"}\n', "\n", '{"data"}\n', '{"data": {"text": "地"}}\n'], start=1)
+    rows = json_rows(tmp_path / "a.jsonl", lines, Problems())
+    assert list(rows) == [(1, {"data": "天"}), (4, {"data": {"text": "地"}})]
+
+
 def test_questions_to_predict_need_no_answers(tmp_path):
     (tmp_path / "a.json").write_text(json.dumps(document(at("北京", 5), {}), ensure_ascii=False))
     rows = list(raw_rows(tmp_path / "a.json", TABLE, Problems(), lambda name: 0))
