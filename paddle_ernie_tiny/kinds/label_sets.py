@@ -66,11 +66,6 @@ class MultiHot(Scored):
             lines.append(self.labels[i].ljust(width) + "".join(str(count).rjust(8) for count in counts))
         return "\n".join(lines)
 
-    def take(self, chosen: np.ndarray) -> MultiHot:
-        places = np.flatnonzero(chosen) if chosen.dtype == bool else chosen
-        groups = None if self.groups is None else np.asarray(self.groups)[places]
-        return replace(self, outputs=self.logits[places][:, None], gold=self.targets[places], groups=groups)
-
 
 def right_sets(gold: Any, labels: Sequence[str], groups: Any = None) -> MultiHot:
     """A model whose every answer is right; gold: 0 or 1 of each label, [rows, labels]."""

@@ -223,13 +223,8 @@ class ReadScored(Scored):
         return len({gold.answers for gold in self.gold}) > 1
 
     def take(self, chosen: np.ndarray) -> ReadScored:
-        """The rows for which bool [rows] is true, or those at int64 [chosen]."""
-        places = np.flatnonzero(chosen) if chosen.dtype == bool else chosen
-        groups = None if self.groups is None else np.asarray(self.groups)[places]
-        taken = replace(
-            self, outputs=[self.outputs[i] for i in places], gold=[self.gold[i] for i in places], groups=groups
-        )
-        taken.__dict__["best"] = [self.best[i] for i in places]
+        taken = super().take(chosen)
+        taken.__dict__["best"] = [self.best[i] for i in np.arange(len(self.best))[chosen]]
         return taken
 
     def right(self, places: Sequence[int] | np.ndarray, groups: Any = None) -> ReadScored:

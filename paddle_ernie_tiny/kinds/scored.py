@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from copy import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 
 @dataclass
@@ -53,13 +56,14 @@ class Scored:
         """The row of every answer: int64 [answers]."""
         return np.repeat(np.arange(len(self.outputs)), [len(output) for output in self.outputs])
 
-    def take(self, chosen: np.ndarray) -> Scored:
+    def take(self, chosen: np.ndarray) -> Self:
         """The rows for which bool [rows] is true, or those at int64 [chosen]."""
-        places = np.flatnonzero(chosen) if chosen.dtype == bool else chosen
+        places = np.arange(len(self.outputs))[chosen]
         groups = None if self.groups is None else np.asarray(self.groups)[places]
         if self._one_each:
-            return Scored(self.logits[places][:, None], np.asarray(self.gold)[places], self.labels, groups)
-        return Scored([self.outputs[i] for i in places], [self.gold[i] for i in places], self.labels, groups)
+            return replace(self, outputs=self.logits[places][:, None], gold=self.targets[places], groups=groups)
+        rows = [self.outputs[i] for i in places], [self.gold[i] for i in places]
+        return replace(self, outputs=rows[0], gold=rows[1], groups=groups)
 
     def shuffled(self, rng: np.random.Generator) -> Scored:
         """The same answers given to other rows: what the model would score if it did not look at the text."""

@@ -37,12 +37,6 @@ class ScoredPairs(Scored):
         """What is right for each row: [rows]."""
         return np.asarray(self.gold)
 
-    def take(self, chosen: np.ndarray) -> Scored:
-        """The rows for which bool [rows] is true, or those at int64 [chosen]."""
-        places = np.flatnonzero(chosen) if chosen.dtype == bool else chosen
-        groups = None if self.groups is None else np.asarray(self.groups)[places]
-        return type(self)([self.outputs[i] for i in places], self.targets[places], self.labels, groups)
-
 
 class FoundDocuments(ScoredPairs):
     """Vectors of queries and their documents. gold: the numbers of the documents; equal texts are one document.
@@ -74,7 +68,7 @@ class FoundDocuments(ScoredPairs):
         groups = np.arange(len(self.gold)) if self.groups is None else np.asarray(self.groups)
         return np.unique(groups, return_inverse=True)[1].reshape(-1)
 
-    def take(self, chosen: np.ndarray) -> Scored:
+    def take(self, chosen: np.ndarray) -> FoundDocuments:
         taken = super().take(chosen)
         taken.__dict__["nearest"] = self.nearest[chosen]
         return taken
