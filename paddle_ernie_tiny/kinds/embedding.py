@@ -18,8 +18,8 @@ import numpy as np
 from .kind import Kind, said_truncated
 from .learning import SCORE
 from .metrics import METRICS
-from .scored import Scored, right_answers
-from .vectors import VECTOR_METRICS, FoundDocuments, ScoredPairs, cosines, mean_cosine, right_documents, sorts_of
+from .scored import Scored
+from .vectors import VECTOR_METRICS, FoundDocuments, ScoredPairs, cosines, mean_cosine, sorts_of
 
 # of the labels of a text in training: its place in the row, the score, the numbers of the document and the query
 _PLACE, _SCORE, _DOCUMENT, _QUERY = range(4)
@@ -316,10 +316,6 @@ class SentenceEmbedding(Kind):
         """Vectors of rows of two texts, [2, width] each, with scores or with the numbers of documents."""
         right = np.array([np.ravel([of_row])[0] for of_row in gold])
         return (FoundDocuments if right.dtype.kind == "i" else ScoredPairs)(outputs, right, (SCORE,), groups)
-
-    def right_answers(self, gold, labels, groups=None):
-        right = np.asarray(gold)
-        return right_documents(right, groups) if right.dtype.kind == "i" else right_answers(right, (SCORE,), groups)
 
     def arrays(self, scored):
         return {**super().arrays(scored), "labels": scored.targets[scored.rows]}

@@ -124,7 +124,8 @@ class Kind(Learning):
     ) -> Examples:
         """The rows of files in the layout of training, or of texts alone. Raises InputError(s).
 
-        Labels that they have are taken away later (`no_label`). unit: how raw text is divided. problems, soft: as `read`.
+        Labels that they have are taken away later (`no_label`). unit: how raw text is divided. problems, soft: as of
+        `read`.
         """
         from ..data.raw_rows import unlabelled_rows
         from ..data.rows import Example

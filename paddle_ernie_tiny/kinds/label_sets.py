@@ -45,7 +45,8 @@ class MultiHot(Scored):
         return bool((self.targets != self.targets[0]).any())
 
     def right(self, places: Sequence[int] | np.ndarray, groups: Any = None) -> MultiHot:
-        return right_sets(self.targets[np.asarray(places)], self.labels, groups)
+        known = self.targets[np.asarray(places)]
+        return MultiHot((2.0 * known - 1)[:, None], known, self.labels, groups)
 
     def fair(self) -> MultiHot:
         """Of right answers, those of a fair teacher: half of the rows with each set of labels, the usual set else."""
@@ -65,12 +66,6 @@ class MultiHot(Scored):
             counts = gold[:, i].sum(), own[:, i].sum(), (gold[:, i] & own[:, i]).sum()
             lines.append(self.labels[i].ljust(width) + "".join(str(count).rjust(8) for count in counts))
         return "\n".join(lines)
-
-
-def right_sets(gold: Any, labels: Sequence[str], groups: Any = None) -> MultiHot:
-    """A model whose every answer is right; gold: 0 or 1 of each label, [rows, labels]."""
-    known = np.asarray(gold)
-    return MultiHot((2.0 * known - 1)[:, None], known, labels, groups)
 
 
 def sets_of(targets: np.ndarray) -> np.ndarray:

@@ -12,7 +12,7 @@ import numpy as np
 
 from .classification import Classification
 from .kind import said_truncated
-from .label_sets import KIND, METRICS_OF_SETS, MultiHot, SetModel, best_cuts, by_label_of_sets, right_sets
+from .label_sets import KIND, METRICS_OF_SETS, MultiHot, SetModel, best_cuts, by_label_of_sets
 from .learning import named_weights
 
 _FEW_ROWS = 5
@@ -258,9 +258,6 @@ class MultiLabel(Classification):
 
     def scored(self, outputs, gold, labels, groups=None):
         return MultiHot(outputs, gold, labels, groups, self.cuts(len(labels)))
-
-    def right_answers(self, gold, labels, groups=None):
-        return right_sets(gold, labels, groups)
 
     def fit(self, dev):
         """The thresholds, where they are to be tuned."""

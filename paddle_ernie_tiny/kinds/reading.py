@@ -273,9 +273,6 @@ class Reading(Kind):
     def scored(self, outputs, gold, labels, groups=None):
         return ReadScored(list(outputs), list(gold), labels, groups, self.settings)
 
-    def right_answers(self, gold, labels, groups=None):
-        return self.scored([np.zeros((1, 4))] * len(gold), gold, labels).right(range(len(gold)), groups)
-
     def fit(self, dev):
         """The threshold of "no answer" with the best F1 on dev, if that has unanswerable questions."""
         return {} if dev.targets.all() else {"null_threshold": best_threshold(dev)}

@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 
-from .learning import SCORE
 from .metrics import METRICS, Metric
 from .ngrams import TextModel
 from .scored import Scored
@@ -80,23 +79,19 @@ class FoundDocuments(ScoredPairs):
         return other
 
     def right(self, places: Sequence[int] | np.ndarray, groups: Any = None) -> Scored:
-        gold = np.asarray(self.gold)[np.asarray(places)]
-        return right_documents(gold, groups)
+        """A model that finds the document of every row first, on the rows at `places`."""
+        gold = self.targets[np.asarray(places)]
+        found = FoundDocuments(np.zeros((len(gold), 2, 1)), gold, self.labels, groups)
+        nearest = np.full((len(gold), _NEAREST), -1, dtype=np.int64)
+        for of_query in map(np.flatnonzero, found.queries == np.arange(found.queries.max() + 1)[:, None]):
+            own = gold[of_query][:_NEAREST]  # of a query with several
+            nearest[of_query, : len(own)] = own
+        return found.with_nearest(nearest)
 
     def fair(self) -> Scored:
         """Of right answers those of a fair teacher: half are right, the others are what suits most queries."""
         usual, chosen = most_frequent(self.targets), self.queries % 2 == 1
         return self.with_nearest(np.where(chosen[:, None], self.nearest, usual))
-
-
-def right_documents(gold: np.ndarray, groups: Any = None) -> FoundDocuments:
-    """A model that finds the document of every row first."""
-    found = FoundDocuments(np.zeros((len(gold), 2, 1)), gold, (SCORE,), groups)
-    nearest = np.full((len(gold), _NEAREST), -1, dtype=np.int64)
-    for of_query in map(np.flatnonzero, found.queries == np.arange(found.queries.max() + 1)[:, None]):
-        own = gold[of_query][:_NEAREST]  # of a query with several
-        nearest[of_query, : len(own)] = own
-    return found.with_nearest(nearest)
 
 
 def most_frequent(documents: np.ndarray) -> np.ndarray:
