@@ -52,8 +52,8 @@ def questions_of(value: dict) -> Iterator[dict]:
     """The questions of a document of reading comprehension, of one of its articles or paragraphs, as flat rows.
 
     SQuAD's form, which CMRC2018, DRCD and DuReader-robust share, and CMRC2018's first one (`context_text`). A row has
-    `id`, `question`, `context` and, where they are given, `answers` and `is_impossible`. An object that is none of these
-    comes as it is.
+    `id`, `question`, `context` and, where they are given, `answers` and `is_impossible`. An object that is none of
+    these comes as it is.
     """
     articles = value.get("data") if isinstance(value.get("data"), list) else None
     parts = value["paragraphs"] if isinstance(value.get("paragraphs"), list) else articles
