@@ -58,7 +58,7 @@ class Classification(Kind):
     def check_training_rows(self, train, labels, where):
         from ..errors import InputError
 
-        present = {example.label for example in train}
+        present = {label for example in train for label in self.label_ids(example)}
         absent = [name for index, name in enumerate(labels) if index not in present]
         if absent:
             remedy = "add such rows, or take the label out of task.labels"

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     Soft = SoftLabels | None
     Texts = Sequence[str]
 
-_FEW_ROWS = 5
+FEW_ROWS = 5  # of a label; fewer are said to be rare
 
 
 class Kind(Learning):
@@ -160,8 +160,7 @@ class Kind(Learning):
 
     def labels_of(self, example: Example | TokenExample) -> frozenset[Any]:
         """The ids of the labels that a row has; empty for a row without one, or a kind without labels."""
-        known = self.has_labels and example.label is not None
-        return frozenset(np.ravel([example.label]).tolist()) if known else frozenset()
+        return frozenset(self.label_ids(example)) if self.has_labels else frozenset()
 
     def encode(
         self,
@@ -201,13 +200,13 @@ class Kind(Learning):
         """What preflight says of the labels of the splits "train", "dev" and "test": how many, and which are rare."""
         from ..errors import Finding
 
-        counts = Counter(labels[label] for example in splits["train"] for label in np.ravel([example.label]))
+        counts = Counter(labels[label] for example in splits["train"] for label in self.label_ids(example))
         shares = ", ".join(f"{name} {count}" for name, count in counts.most_common(8))
         what = f"{self.unit_name} per label: {shares}{' ...' if len(counts) > 8 else ''}"
         found = [Finding("note", "labels", what, "data.train")]
-        rare = [name for name in labels if counts[name] < _FEW_ROWS]
+        rare = [name for name in labels if counts[name] < FEW_ROWS]
         if rare:
-            what = f"{len(rare)} labels have fewer than {_FEW_ROWS} {self.unit_name}: {', '.join(rare[:8])}"
+            what = f"{len(rare)} labels have fewer than {FEW_ROWS} {self.unit_name}: {', '.join(rare[:8])}"
             found.append(Finding("warning", "labels", what, "data.train", "add rows, or merge labels"))
         return found
 

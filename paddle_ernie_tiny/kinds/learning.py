@@ -91,6 +91,10 @@ class Learning:
         weights = paddle.to_tensor(class_weights, dtype="float32")
         return labelled * weights[labels.clip(min=0).flatten()].reshape(labels.shape)
 
+    def label_ids(self, example: Example | TokenExample) -> list[int]:
+        """The id of every label of a row, of tags as often as they come; empty for a row without one."""
+        return [] if example.label is None else np.ravel([example.label]).tolist()
+
     def class_weights(
         self, given: str | dict[str, float] | None, train: Examples, labels: Sequence[str]
     ) -> list[float] | None:
@@ -102,7 +106,7 @@ class Learning:
             return None
         if isinstance(given, dict):
             return named_weights(given, labels, "task.class_weights")
-        counts = Counter(label for row in train if row.label is not None for label in np.ravel([row.label]).tolist())
+        counts = Counter(label for row in train for label in self.label_ids(row))
         total = sum(counts.values())
         return [total / (len(labels) * counts[i]) if counts[i] else 1.0 for i in range(len(labels))]
 

@@ -11,11 +11,10 @@ from typing import Literal
 import numpy as np
 
 from .classification import Classification
-from .kind import said_truncated
+from .kind import FEW_ROWS, said_truncated
 from .label_sets import KIND, METRICS_OF_SETS, MultiHot, SetModel, best_cuts, by_label_of_sets
 from .learning import named_weights
 
-_FEW_ROWS = 5
 _MANY_BARE = 0.5  # share of rows without a label from which preflight says so as a warning
 
 
@@ -103,8 +102,8 @@ class MultiLabel(Classification):
             self.label_cells().check(name)
         return list(dict.fromkeys(name for name in names if name not in table.drop_labels))
 
-    def labels_of(self, example):
-        return frozenset(np.flatnonzero(example.label or ()).tolist())
+    def label_ids(self, example):
+        return np.flatnonzero(example.label or ()).tolist()
 
     def label_array(self, examples):
         """1 for each label that a row has, 0 for the others, NaN for a row without a label: float32 [rows, labels]."""
@@ -116,38 +115,23 @@ class MultiLabel(Classification):
         weights, where = self.settings.positive_weights, "task.settings.positive_weights"
         if weights is None or isinstance(weights, dict):
             return weights and named_weights(weights, labels, where)
-        rows, held = len(train), Counter(i for row in train for i in self.labels_of(row))
+        rows, held = len(train), Counter(i for row in train for i in self.label_ids(row))
         return [(rows - held[i]) / held[i] if 0 < held[i] < rows else 1.0 for i in range(len(labels))]
-
-    def check_training_rows(self, train, labels, where):
-        from ..errors import InputError
-
-        present = frozenset().union(*map(self.labels_of, train))
-        absent = [name for i, name in enumerate(labels) if i not in present]
-        if absent:
-            remedy = "add such rows, or take the label out of task.labels"
-            raise InputError(f"no training row has the label {absent[0]!r}", where, remedy)
 
     def findings(self, splits, labels):
         from ..errors import Finding
 
-        sets, rows = [self.labels_of(row) for row in splits["train"]], len(splits["train"])
+        found, rows = super().findings(splits, labels), len(splits["train"])
+        sets = [self.label_ids(row) for row in splits["train"]]
         counts, bare = Counter(labels[i] for held in sets for i in held), sum(not held for held in sets)
-        shares = ", ".join(f"{name} {count}" for name, count in counts.most_common(8))
         mean, most = sum(map(len, sets)) / rows, max(map(len, sets))
-        more = " ..." if len(counts) > 8 else ""
-        found = [Finding("note", "labels", f"rows per label: {shares}{more}", "data.train")]
         what = f"{mean:.2f} labels per row, at most {most}; {bare} of {rows} rows have no label"
         remedy = "check data.columns.label and task.settings.separator, if rows should have one"
         many = bare > _MANY_BARE * rows or most < 2  # perhaps whole cells were taken for labels
         found.append(Finding("warning" if many else "note", "labels", what, "data.train", remedy if many else ""))
-        rare = [name for name in labels if counts[name] < _FEW_ROWS]
-        if rare:
-            what = f"{len(rare)} labels have fewer than {_FEW_ROWS} rows: {', '.join(rare[:8])}"
-            found.append(Finding("warning", "labels", what, "data.train", "add rows, or merge labels"))
-        few = min(counts[name] for name in labels)
-        if not self.settings.positive_weights and few < 0.05 * rows and not rare:
-            name = min(labels, key=lambda name: counts[name])
+        name = min(labels, key=lambda name: counts[name])
+        few = counts[name]
+        if not self.settings.positive_weights and FEW_ROWS <= few < 0.05 * rows:
             what, remedy = f"only {few} of {rows} rows have the label {name}", "set positive_weights: balanced"
             found.append(Finding("warning", "imbalance", what, "data.train", f"perhaps {remedy} in task.settings"))
         always = [name for name in labels if counts[name] == rows]
