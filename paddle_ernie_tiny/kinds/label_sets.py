@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from .metrics import Metric, f1_each, ratio
+from .metrics import Metric, f1_each, ratio, sigmoid
 from .ngrams import TextModel
 from .scored import Scored
 
@@ -21,10 +21,10 @@ class MultiHot(Scored):
     """A model's outputs on rows with any number of labels each.
 
     gold: of each row, 1 for the labels that it has and 0 for the others. cuts: the logit of each label above which it
-    is given, [labels]; None: 0, a probability of one half.
+    is given, [labels], or one for all; 0 is a probability of one half.
     """
 
-    cuts: np.ndarray | None = None
+    cuts: np.ndarray | float = 0.0
 
     @cached_property
     def targets(self) -> np.ndarray:
@@ -34,7 +34,7 @@ class MultiHot(Scored):
     @cached_property
     def predictions(self) -> np.ndarray:
         """Which labels are given: int8 [rows, labels]."""
-        return (self.logits > (0 if self.cuts is None else self.cuts)).astype(np.int8)
+        return (self.logits > self.cuts).astype(np.int8)
 
     @cached_property
     def _one_each(self) -> bool:
@@ -237,7 +237,7 @@ def by_label_of_sets(scored: Any) -> dict[str, Any]:
     from .breakdown import shares_of
 
     sums, table = _each_sums(scored).sum(0, dtype=np.float64).astype(np.int64), []
-    chances = 1 / (1 + np.exp(-scored.cuts)) if scored.cuts is not None else np.full(len(scored.labels), 0.5)
+    chances = np.broadcast_to(sigmoid(scored.cuts), len(scored.labels))
     for i, label in enumerate(scored.labels):
         right, given, rows = sums[:, i].tolist()
         table.append({**shares_of(label, right, rows, given), "threshold": round(float(chances[i]), 6)})

@@ -68,6 +68,16 @@ def softmax(logits: np.ndarray) -> np.ndarray:
     return exponentials / exponentials.sum(axis=-1, keepdims=True)
 
 
+def sigmoid(logits: np.ndarray) -> np.ndarray:
+    """The probability of each label by its logit, in float64."""
+    return np.exp(log_sigmoid(logits))
+
+
+def log_sigmoid(logits: np.ndarray) -> np.ndarray:
+    """log(sigmoid(x)) without overflow."""
+    return -np.logaddexp(0.0, -np.asarray(logits, np.float64))
+
+
 def mean_reciprocal_rank(scores: Any, labels: Any, groups: Any) -> float:
     """Mean over groups of 1 / rank of the best-scored right answer (label 1), as NLPCC-DBQA is scored.
 

@@ -14,6 +14,7 @@ from .classification import Classification
 from .kind import FEW_ROWS, said_truncated
 from .label_sets import KIND, METRICS_OF_SETS, MultiHot, SetModel, best_cuts, by_label_of_sets
 from .learning import named_weights
+from .metrics import log_sigmoid, sigmoid
 
 _MANY_BARE = 0.5  # share of rows without a label from which preflight says so as a warning
 
@@ -287,13 +288,3 @@ class MultiLabel(Classification):
             for side in sides
         )
         return own, right
-
-
-def sigmoid(logits: np.ndarray) -> np.ndarray:
-    """The probability of each label by its logit, in float64."""
-    return np.exp(log_sigmoid(logits))
-
-
-def log_sigmoid(logits: np.ndarray) -> np.ndarray:
-    """log(sigmoid(x)) without overflow."""
-    return -np.logaddexp(0.0, -np.asarray(logits, np.float64))
