@@ -55,10 +55,6 @@ class OneLabel:
         names = self.names(value)
         return names and names[0]
 
-    def of(self, labels: int) -> OneLabel:
-        """The same, of a task with so many labels."""
-        return self
-
 
 class LabelSet(OneLabel):
     """A cell holds any number of labels: a list, as JSON or as text, or names with a separator between.
@@ -98,9 +94,6 @@ class LabelSet(OneLabel):
 
     def written(self, value: Any) -> Any:
         return self.names(value)
-
-    def of(self, labels: int) -> LabelSet:
-        return LabelSet(self.separator, labels)
 
     def check(self, name: str) -> None:
         """Raises InputError for a name that holds the separator."""

@@ -70,6 +70,7 @@ class Gold:
         return tuple(text for text, _ in self.answers)
 
 
+@lru_cache(maxsize=1 << 16)
 def row_scores(answer: str, gold: tuple[str, ...], language: str = "zh") -> tuple[float, float]:
     """(exact match, F1) of an answer, the best over the right ones; without a right one "" scores 1, as in SQuAD 2.0.
 
@@ -77,11 +78,6 @@ def row_scores(answer: str, gold: tuple[str, ...], language: str = "zh") -> tupl
     where a unit is a Chinese character, a word, a number or another mark. (There NLTK cuts what is not Chinese.)
     "en", as SQuAD's: lower case, no marks, no articles; F1 of the bags of words.
     """
-    return _row_scores(answer, gold, language)
-
-
-@lru_cache(maxsize=1 << 16)
-def _row_scores(answer: str, gold: tuple[str, ...], language: str) -> tuple[float, float]:
     if not gold or not answer:
         return (float(not gold and not answer),) * 2
     plain, cut = (_plain_en, _words) if language == "en" else (_plain_zh, _units)
