@@ -237,13 +237,14 @@ def read_paddlenlp(
     parse: Parse,
     labels: Sequence[str] | None = None,
     label_cells: Callable[[int], OneLabel] = lambda _: _ONE,
+    problems: Problems | None = None,
 ) -> tuple[list[Example], list[str]]:
     """Reads one split of a data set of `paddlenlp.datasets`, from its cache or by download.
 
     Fields that `table` does not name (None, or a position) are found by their usual names, a second text only if
     `text` is not given by name. A row's line is its place in the split, from 1. Returns the examples and the label
     names: `labels`, or those in PaddleNLP's order; rows without labels give None. `parse` gets the label names too.
-    label_cells: `reading` of `read_examples`, for a task with so many labels.
+    label_cells: `reading` of `read_examples`, for a task with so many labels. problems: takes what is to be said.
     Raises InputError for an unknown data set, split or field, or no network; InputErrors for bad rows.
     """
     rows, known, where = load_paddlenlp(name, split, subset)
@@ -257,8 +258,8 @@ def read_paddlenlp(
     unknown = [field for field in columns.values() if field not in fields]
     if unknown:
         raise InputError(f"no field {unknown[0]!r}", where, f"its fields are {', '.join(fields)}")
-    problems, reading = Problems(), label_cells(0)
-    own = (_names_of(row[label], where, problems, reading, False) or () for row in rows) if label else ()
+    problems, reading = Problems() if problems is None else problems, label_cells(0)
+    own = (_names_of(row[label], where, Problems(), reading, False) or () for row in rows) if label else ()
     names = list(labels or known or sorted({name for found in own for name in found}))
 
     def named(value: Any) -> Any:
@@ -275,7 +276,7 @@ def read_paddlenlp(
     how = problems, TableFormat(), False, "", label_cells(len(names))
     numbered = enumerate(map(cells, rows), start=1)
     examples = _examples(numbered, f"{where}, row ", lambda name: parse(name, names), *how)
-    problems.finish()
+    problems.finish(len(examples), where)
     return examples, names
 
 

@@ -75,7 +75,7 @@ def infer_tags(given: Paths, table: TableFormat, problems: Problems | None = Non
 
 
 def read_paddlenlp_tokens(
-    name: str, split: str, table: TableFormat, subset: str | None = None
+    name: str, split: str, table: TableFormat, subset: str | None = None, problems: Problems | None = None
 ) -> tuple[list[TokenExample], list[str]]:
     """As `read_paddlenlp`, one split of a tagged data set (msra_ner), and its tags in PaddleNLP's order."""
     rows, labels, where = load_paddlenlp(name, split, subset)
@@ -84,7 +84,7 @@ def read_paddlenlp_tokens(
     label = field_named(table.label, ("ner_tags", "tags", *tables.LABEL_NAMES), fields, where)
     if not labels:
         raise InputError("the data set names no tags", where, "use local files, or give task.labels")
-    problems, examples = Problems(), []
+    problems, examples = Problems() if problems is None else problems, []
     for number, row in enumerate(rows, start=1):
         words, tags = list(map(str, row[text])), list(row[label])
         if len(words) != len(tags) or not "".join(words).strip():
@@ -93,7 +93,7 @@ def read_paddlenlp_tokens(
             ids = [tag if isinstance(tag, int) else labels.index(tag) for tag in tags]
             kept = [i for i, word in enumerate(words) if word.strip()]
             examples.append(TokenExample(tuple(words[i] for i in kept), tuple(ids[i] for i in kept), number))
-    problems.finish()
+    problems.finish(len(examples), where)
     return examples, list(labels)
 
 

@@ -144,7 +144,7 @@ class Kind(Learning):
         from ..data.readers import read_paddlenlp
 
         names = None if self.has_labels else list(self.outputs)
-        return read_paddlenlp(name, split, table, subset, self.parse_label, names, self.label_cells)
+        return read_paddlenlp(name, split, table, subset, self.parse_label, names, self.label_cells, problems)
 
     def infer_labels(self, files: Paths, table: TableFormat, problems: Problems | None = None) -> list[str]:
         """The label names of training files, in the order of their ids. Raises InputError(s)."""

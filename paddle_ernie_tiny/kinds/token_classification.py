@@ -82,7 +82,7 @@ class TokenClassification(Kind):
     def read_dataset(self, name, split, table, subset, problems=None):
         from ..data.token_rows import read_paddlenlp_tokens
 
-        return read_paddlenlp_tokens(name, split, table, subset)
+        return read_paddlenlp_tokens(name, split, table, subset, problems)
 
     def infer_labels(self, files, table, problems=None):
         from ..data.token_rows import infer_tags

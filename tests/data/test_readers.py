@@ -347,6 +347,16 @@ class TestPaddleNLP:
         examples, labels = read_paddlenlp("chnsenticorp", "test")
         assert (examples, labels) == ([Example("好", None, None, 1)], ["0", "1"])
 
+    def test_bad_rows_are_left_out_if_so_many_may_be(self, tmp_path):
+        file = tmp_path / "ChnSentiCorp" / "ChnSentiCorp" / "ChnSentiCorp" / "train.tsv"
+        file.write_text("label\ttext_a\n1\t好\n0\t\u200b\n0\t差\n", encoding="utf-8")
+        with pytest.raises(InputErrors, match="row 2: empty text"):
+            read_paddlenlp("chnsenticorp", "train")
+        taken = Problems(0.5)
+        examples, _ = KINDS["classification"].read_dataset("chnsenticorp", "train", TableFormat(), None, taken)
+        assert [example.text for example in examples] == ["好", "差"]
+        assert "1 of 3 rows are bad and left out" in taken.notes[0].what
+
     @pytest.mark.parametrize("columns", [("query", "title", "label"), (None, None, None), (0, None, 1)])
     def test_pairs_by_name_and_by_their_usual_names(self, columns):
         examples, _ = read_paddlenlp("lcqmc", "dev", *columns)
