@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
 
-from .metrics import Metric, f1_each, ratio, sigmoid
+from .metrics import Metric, f1_each, of_parts, ratio, share_of_sums, sigmoid
 from .ngrams import TextModel
 from .scored import Scored
 
@@ -95,17 +95,13 @@ def _mean_f1(sums: np.ndarray) -> np.ndarray:
     return f1_each(sums).mean(-1)
 
 
-def _share(sums: np.ndarray) -> np.ndarray:
-    return ratio(sums[..., 0], sums[..., 1])
-
-
-def _sums_null(scored: Scored, rng: np.random.Generator, times: int, of_sums: Any, together: bool) -> np.ndarray:
+def _f1_null(scored: Scored, rng: np.random.Generator, times: int, together: bool) -> np.ndarray:
     """F1 of the same answers given to other rows."""
     gold, own = scored.targets.astype(np.float32), scored.predictions.astype(np.float32)
     orders = (rng.permutation(len(gold)) for _ in range(times))
     right = np.stack([np.einsum("ij,ij->j", own[order], gold) for order in orders])
     sums = np.stack([right, *(np.broadcast_to(side.sum(0), right.shape) for side in (own, gold))], axis=1)
-    return of_sums(sums.sum(-1, keepdims=True) if together else sums)
+    return _mean_f1(sums.sum(-1, keepdims=True) if together else sums)
 
 
 def _hits_null(scored: Scored, rng: np.random.Generator, times: int) -> np.ndarray:
@@ -179,25 +175,10 @@ def _weighted_precision(scored: Scored, weights: np.ndarray) -> np.ndarray:
     return total / scored.targets.shape[1]
 
 
-def _f1_metric(name: str, parts: Any, of_sums: Callable[[np.ndarray], np.ndarray], chance: Any, null: Any) -> Metric:
-    def value(scored: Scored) -> float:
-        return float(of_sums(parts(scored).sum(0, dtype=np.float64)))
-
-    return Metric(name, (KIND,), value, chance, None, parts, of_sums, null)
-
-
 METRICS_OF_SETS = (
-    _f1_metric(
-        "micro_f1", _all_sums, _mean_f1, _best_constant_all, partial(_sums_null, of_sums=_mean_f1, together=True)
-    ),
-    _f1_metric(
-        "label_macro_f1",
-        _each_sums,
-        _mean_f1,
-        _best_constant_each,
-        partial(_sums_null, of_sums=_mean_f1, together=False),
-    ),
-    _f1_metric("subset_accuracy", _hits, _share, _most_frequent_set, _hits_null),
+    of_parts("micro_f1", KIND, _all_sums, _mean_f1, _best_constant_all, partial(_f1_null, together=True)),
+    of_parts("label_macro_f1", KIND, _each_sums, _mean_f1, _best_constant_each, partial(_f1_null, together=False)),
+    of_parts("subset_accuracy", KIND, _hits, share_of_sums, _most_frequent_set, _hits_null),
     Metric(
         "mean_average_precision",
         (KIND,),

@@ -151,6 +151,11 @@ def ratio(above: Any, below: Any) -> np.ndarray:
     return np.where(below > 0, above / np.where(below > 0, below, 1), 0.0)
 
 
+def share_of_sums(sums: np.ndarray) -> np.ndarray:
+    """The share that sums of what is scored and of 1 give: [..., 2] to [...]."""
+    return ratio(sums[..., 0], sums[..., 1])
+
+
 def _accuracy(sums: np.ndarray) -> np.ndarray:
     return ratio(sums[..., 0, :].sum(-1), sums[..., 2, :].sum(-1))
 
@@ -265,11 +270,13 @@ def _of_labels(name: str, of_sums: Callable[[np.ndarray], np.ndarray], chance: A
     return Metric(name, ("classification",), value, chance, count, _label_parts, of_sums, null)
 
 
-def _of_parts(name: str, kind: str, parts: Any, of_sums: Any, chance: Any, null: Any, count: int | None = None):
-    """A metric of sums over rows."""
+def of_parts(
+    name: str, kind: str, parts: Any, of_sums: Any, chance: Any, null: Any, count: int | None = None
+) -> Metric:
+    """A metric of sums over rows: `Metric` with the value that they give."""
 
     def value(scored: Scored) -> float:
-        return float(of_sums(parts(scored).sum(0)))
+        return float(of_sums(parts(scored).sum(0, dtype=np.float64)))
 
     return Metric(name, (kind,), value, chance, count, parts, of_sums, null)
 
@@ -291,13 +298,11 @@ METRICS: dict[str, Metric] = {
         _of_labels("f1", lambda sums: f1_each(sums)[..., 1], count=2),
         _of_labels("macro_f1", _macro_f1),
         _of_labels("matthews", _matthews, _zero),
-        _of_parts(
-            "mrr", "classification", _mrr_parts, lambda s: ratio(s[..., 0], s[..., 1]), _random_order, _mrr_null, 2
-        ),
+        of_parts("mrr", "classification", _mrr_parts, share_of_sums, _random_order, _mrr_null, 2),
         _of_scores("pearson_spearman", (False, True)),
         _of_scores("pearson", (False,)),
         _of_scores("spearman", (True,)),
-        _of_parts(
+        of_parts(
             "entity_f1",
             "token_classification",
             _entity_parts,

@@ -13,7 +13,7 @@ from typing import Any, Optional
 
 import numpy as np
 
-from .metrics import Metric
+from .metrics import Metric, of_parts, share_of_sums
 from .scored import Scored
 
 START, END, FIRST, LAST = range(4)  # columns of a row's outputs: two logits, and the characters that a token covers
@@ -329,12 +329,8 @@ def _metric(name: str, column: int) -> Metric:
     def parts(scored: Any) -> np.ndarray:
         return np.stack([scored.values[:, column], np.ones(len(scored.values))], axis=1)
 
-    def value(scored: Any) -> float:
-        return float(scored.values[:, column].mean())
-
-    of_sums = lambda sums: sums[..., 0] / np.maximum(sums[..., 1], 1)  # noqa: E731
     chance, null = partial(_chance, column=column), partial(_null, column=column)
-    return Metric(name, ("reading",), value, chance, parts=parts, of_sums=of_sums, null=null)
+    return of_parts(name, "reading", parts, share_of_sums, chance, null)
 
 
 READING_METRICS = (_metric("answer_f1", 1), _metric("exact_match", 0))

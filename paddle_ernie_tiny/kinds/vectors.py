@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from .metrics import METRICS, Metric
+from .metrics import METRICS, Metric, share_of_sums
 from .ngrams import TextModel
 from .scored import Scored
 
@@ -215,7 +215,7 @@ def _of_queries(name: str, parts: Callable[[Any], np.ndarray]) -> Metric:
         orders = (rng.permutation(len(nearest)) for _ in range(times))
         return np.array([value(scored.with_nearest(nearest[order][scored.queries])) for order in orders])
 
-    return Metric(name, ("embedding",), value, chance, None, parts, lambda s: s[..., 0] / s[..., 1], null)
+    return Metric(name, ("embedding",), value, chance, None, parts, share_of_sums, null)
 
 
 VECTOR_METRICS = (
