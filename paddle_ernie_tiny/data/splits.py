@@ -163,8 +163,8 @@ def _soft_labels(config: RunConfig, kind: Kind, labels: list[str] | None) -> Sof
     data, where = config.data, "data.columns.soft_labels"
     if data.columns.soft_labels is None:
         return None
-    if not kind.reads_soft:
-        what = f"a row of a {kind.name} task has many answers, and files give soft labels to rows with one"
+    if kind.no_soft:
+        what = f"files give no soft labels to rows of a {kind.name} task: {kind.no_soft}"
         raise InputError(what, where, "leave it out; the teacher's soft labels are there without it")
     if kind.has_labels and labels is None:
         raise InputError("rows may have soft labels alone", "task.labels", "list the labels, in the order of their ids")

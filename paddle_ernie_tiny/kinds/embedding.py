@@ -66,8 +66,8 @@ class SentenceEmbedding(Kind):
     description = "a vector for each text (similarity, search)"
     head, saved_head = "ForTokenClassification", "ForEmbedding"
     Settings = EmbeddingSettings
-    has_labels = may_pair = needs_label = reads_soft = False
-    no_probe = "vectors are compared as they are"
+    has_labels = may_pair = needs_label = False
+    no_probe, no_soft = "vectors are compared as they are", "vectors are nothing that a file holds"
     gives_vectors, unread = True, ("pooler",)
     long_texts = ("truncate", "head_tail")
     soft_losses = ("cosine", "mse")

@@ -110,8 +110,8 @@ class Kind(Learning):
     ) -> Examples:
         """The rows of labelled files; labels become their places in `labels`. Raises InputError(s).
 
-        problems: takes what is to be said of the files. soft: reads the soft labels of rows; given only to a kind that
-        `reads_soft`, where there are some.
+        problems: takes what is to be said of the files. soft: reads the soft labels of rows; not given to a kind with
+        `no_soft`, nor where there are none.
         """
         from ..data.readers import read_examples
 

@@ -213,7 +213,7 @@ class Learning:
 
     # --- soft labels of files --------------------------------------------------------------------------------------
 
-    reads_soft: ClassVar[bool] = True  # may a file give a row soft labels?
+    no_soft: ClassVar[str] = ""  # why files give rows no soft labels; "": they may
 
     def parse_soft(self, value: Any, labels: Sequence[str]) -> np.ndarray:
         """A row's soft labels, float64 [labels]: of a mapping by name, or a list in the order of the labels.

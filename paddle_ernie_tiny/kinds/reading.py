@@ -88,7 +88,7 @@ class Reading(Kind):
     unit_name = "questions"
     shown_metrics = ("answer_f1", "exact_match")
     no_label = {"answers": None}
-    reads_soft = False  # a distribution over places of tokens is nothing that a file holds
+    no_soft = "a distribution over the tokens of a context is nothing that a file holds"
     no_probe = "a linear model on the state of one token at a time cannot read"
     usual_columns = {
         "text": ("question", "query", "问题"),

@@ -70,7 +70,7 @@ class TokenClassification(Kind):
     answer_fields = {"entities": list[Entity]}
     long_texts = ("windows",)
     no_label = {"tags": None}
-    reads_soft = False
+    no_soft = "a row has many answers"
     hard_symbol = "CE(labels, student) over words"
     example_answer = '{"entities": [{"label": ..., "start": ..., "end": ..., "text": ..., "probability": ...}]}'
 

@@ -76,8 +76,8 @@ def label(
     path = Path("/dev/stdin") if str(file) == "-" else Path(file)
     require_file(path)
     labeller = labeller_of(Path(model), max_length_tokens, threads)
-    if not labeller.kind.reads_soft:
-        what = f"a row of a {labeller.kind.name} task has many answers, and files give soft labels to rows with one"
+    if labeller.kind.no_soft:
+        what = f"files give no soft labels to rows of a {labeller.kind.name} task: {labeller.kind.no_soft}"
         raise InputError(what, str(model), "give the run this model as its teacher instead")
     given = {"text": text, "text_b": text_b, "label": label_column}
     columns: dict[str, Any] = {key: column_of(name) for key, name in given.items() if name is not None}

@@ -212,6 +212,8 @@ def test_tags_have_no_soft_labels_in_files(tmp_path):
     files = {name: str(tmp_path / "train.conll") for name in ("train", "dev")}
     with pytest.raises(InputError, match="has many answers"):
         read(tmp_path, task, **files, columns={"soft_labels": "soft"})
+    with pytest.raises(InputError, match="vectors are nothing that a file holds"):
+        read(tmp_path, {"kind": "embedding", "labels": None}, columns={"soft_labels": "soft"})
 
 
 def test_what_a_model_says_of_a_row_is_read_again_as_its_logits_but_for_a_constant():
