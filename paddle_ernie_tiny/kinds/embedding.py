@@ -95,7 +95,7 @@ class SentenceEmbedding(Kind):
 
         return Regression().parse_label(name, labels)
 
-    def read(self, files, table, labels, require_label=True, problems=None):
+    def read(self, files, table, labels, require_label=True, problems=None, soft=None):
         """Pairs of a file without scores are queries and their documents; the label is the document's number."""
         from ..data.formats import files_of
         from ..data.readers import read_examples

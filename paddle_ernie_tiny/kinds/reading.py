@@ -114,7 +114,7 @@ class Reading(Kind):
         """Nothing: what a file of rows to predict says of answers is passed over."""
         return 0
 
-    def read(self, files, table, labels, require_label=True, problems=None):
+    def read(self, files, table, labels, require_label=True, problems=None, soft=None):
         from ..data.questions import read_questions
 
         return read_questions(files, table, require_label, problems)

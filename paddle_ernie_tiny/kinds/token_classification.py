@@ -74,7 +74,7 @@ class TokenClassification(Kind):
     hard_symbol = "CE(labels, student) over words"
     example_answer = '{"entities": [{"label": ..., "start": ..., "end": ..., "text": ..., "probability": ...}]}'
 
-    def read(self, files, table, labels, require_label=True, problems=None):
+    def read(self, files, table, labels, require_label=True, problems=None, soft=None):
         from ..data.token_rows import read_token_examples
 
         return read_token_examples(files, table, labels, problems)
