@@ -2,9 +2,11 @@
 
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
+import sys
 import time
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -33,6 +35,19 @@ class RunningServer:
     def logs(self) -> list[dict]:
         whole, _, _ = self.log_file.read_text(encoding="utf-8").rpartition("\n")
         return [json.loads(line) for line in whole.splitlines()]
+
+    def answer_schemathesis(self, folder: Path) -> set[tuple[str, int]]:
+        """(path, status) of all requests; no 5xx, no undocumented status, content type or shape, within the schema and
+        beside it."""
+        tool = shutil.which("schemathesis", path=str(Path(sys.executable).parent))
+        assert tool, "the dev extra brings schemathesis"
+        command = [tool, "run", f"http://127.0.0.1:{self.port}/openapi.json", "--max-examples", "10", "--seed", "1"]
+        command += ["--checks", "all", "--no-color", "--generation-deterministic"]
+        done = subprocess.run(command, capture_output=True, text=True, cwd=folder)
+        assert done.returncode == 0, done.stdout[-5000:] + done.stderr[-1000:]
+        answered = {(entry["path"], entry["status"]) for entry in self.logs() if entry["event"] == "request"}
+        assert not any(status >= 500 for _, status in answered)
+        return answered
 
     def ask(self, path="/v1/predict", body=None, method=None, **headers) -> Reply:
         """`body`: bytes as they are, anything else as JSON."""

@@ -1,5 +1,6 @@
 """One finished miniature run that the whole-run tests share, and a way to call the command line."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -102,6 +103,10 @@ class TinyRun:
     @property
     def file(self) -> Path:
         return self.folder / "run.yaml"
+
+    @property
+    def report(self) -> dict:
+        return json.loads((self.root / "report.json").read_text(encoding="utf-8"))
 
     def write(self) -> None:
         self.file.write_text(yaml.safe_dump(self.config, allow_unicode=True), encoding="utf-8")

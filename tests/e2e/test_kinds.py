@@ -11,17 +11,13 @@ from paddle_ernie_tiny.deploy.predictor import Predictor
 from .conftest import ernie_tiny
 
 
-def report_of(run) -> dict:
-    return json.loads((run.root / "report.json").read_text(encoding="utf-8"))
-
-
 def gold_rows(file):
     blocks = file.read_text(encoding="utf-8").strip().split("\n\n")
     return [[line.split(" ") for line in block.splitlines()] for block in blocks]
 
 
 def test_the_tagger_s_report(tagger):
-    report = report_of(tagger)
+    report = tagger.report
     assert report["kind"] == "token_classification" and report["metric"] == "entity_f1"
     assert report["labels"] == ["O", "B-LOC", "I-LOC", "B-PER", "I-PER"]
     assert report["student"]["rows"] == 40 and 0 <= report["student"]["score"] <= 1
@@ -35,7 +31,7 @@ def test_the_tagger_s_report(tagger):
 def test_the_tagger_s_score_is_seqeval_s(tagger):
     from seqeval.metrics import f1_score
 
-    report, rows = report_of(tagger), gold_rows(tagger.folder / "test.bio")
+    report, rows = tagger.report, gold_rows(tagger.folder / "test.bio")
     with np.load(tagger.root / "teacher" / "finetuned" / "predictions.npz") as arrays:
         flat = iter(arrays["logits"].argmax(-1))
         assert len(arrays["labels"]) == sum(map(len, rows))
@@ -54,7 +50,7 @@ def test_the_tagger_s_bundle_finds_entities_in_raw_text(tagger, tmp_path):
         assert entity["label"] in ("PER", "LOC") and 0 < entity["probability"] <= 1
     done = ernie_tiny("evaluate", tagger.root / "bundle", tagger.folder / "test.bio", blocked=("paddlenlp",))
     assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout)["entity_f1"] == pytest.approx(report_of(tagger)["student"]["score"])
+    assert json.loads(done.stdout)["entity_f1"] == pytest.approx(tagger.report["student"]["score"])
 
 
 def test_the_tagger_reads_long_texts_in_windows(tagger):
@@ -66,7 +62,7 @@ def test_the_tagger_reads_long_texts_in_windows(tagger):
     assert sum(len(window.places) for window in row.windows) == len(text) and len(row.windows) == 4
     logits = np.concatenate([predictor.answer([window])[0] for window in row.windows])
     np.testing.assert_allclose(predictor.logits([list(text)])[0], logits, atol=1e-5)
-    (lengths,) = [f for f in report_of(tagger)["preflight"] if f["check"] == "lengths" and f["where"] == "data.train"]
+    (lengths,) = [f for f in tagger.report["preflight"] if f["check"] == "lengths" and f["where"] == "data.train"]
     assert "they are read in overlapping windows" in lengths["what"] and lengths["level"] == "note"
 
 
@@ -83,7 +79,7 @@ def test_a_given_tagger_s_labels_must_be_the_task_s(tagger, tmp_path):
 
 
 def test_the_regressor_s_report(regressor):
-    report = report_of(regressor)
+    report = regressor.report
     assert report["metric"] == "pearson_spearman" and report["labels"] == ["score"]
     assert report["fidelity"]["student"]["agreement"] is None
     assert -1 <= report["fidelity"]["student"]["pearson"] <= 1
@@ -109,6 +105,6 @@ def test_the_regressor_s_bundle(regressor):
     done = ernie_tiny("evaluate", regressor.root / "bundle", regressor.folder / "test.tsv")
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["pearson_spearman"] == pytest.approx(
-        report_of(regressor)["student"]["score"],
+        regressor.report["student"]["score"],
         abs=1e-3,  # ranks of close scores may swap
     )

@@ -59,7 +59,7 @@ def topics(unstarted, rows, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def report(topics) -> dict:
-    return json.loads((topics.root / "report.json").read_text(encoding="utf-8"))
+    return topics.report
 
 
 def gold_of(rows, labels):

@@ -44,10 +44,6 @@ def reader(unstarted, tmp_path_factory, data) -> TinyRun:
     return run
 
 
-def report_of(run) -> dict:
-    return json.loads((run.root / "report.json").read_text(encoding="utf-8"))
-
-
 def test_the_example_s_file_is_what_its_generator_writes(data, project_root, tmp_path):
     data.write(tmp_path / "again.json", seed=data.SEED, passages=data.PASSAGES)
     assert (tmp_path / "again.json").read_bytes() == data.DEFAULT_FILE.read_bytes()
@@ -61,7 +57,7 @@ def test_the_example_s_file_is_what_its_generator_writes(data, project_root, tmp
 
 
 def test_the_report(reader):
-    report = report_of(reader)
+    report = reader.report
     assert (report["kind"], report["metric"], report["labels"]) == ("reading", "answer_f1", ["start", "end"])
     assert report["student"]["rows"] == 36 and 0 <= report["student"]["score"] <= 1
     assert report["fidelity"]["student"]["rows"] == 36 and report["fidelity"]["student"]["kl"] >= 0
@@ -90,7 +86,7 @@ def test_predictions_are_of_every_window(reader):
 
 
 def test_the_bundle_evaluates_as_the_run_did(reader):
-    report, manifest = report_of(reader), Predictor(reader.root / "bundle").manifest
+    report, manifest = reader.report, Predictor(reader.root / "bundle").manifest
     measured = json.loads((reader.root / "stages" / "4-task_specific" / "metrics.json").read_text())
     assert manifest.settings == measured["settings"] and manifest.settings["stride"] == 16
     assert isinstance(manifest.settings["null_threshold"], float), "learnt from dev"

@@ -30,12 +30,8 @@ def pooled(finished, tmp_path_factory):
     return run
 
 
-def report_of(run):
-    return json.loads((run.root / "report.json").read_text(encoding="utf-8"))
-
-
 def test_the_report_says_what_the_pool_was_and_how_both_models_answer_it(pooled):
-    report = report_of(pooled)
+    report = pooled.report
     pool = report["unlabelled"]
     assert pool["ratio"] == 0.5
     assert pool["removed"]["train"] >= 40 and pool["removed"]["test"] >= 1 and pool["removed"]["unlabelled"] >= 1
@@ -52,7 +48,7 @@ def test_the_report_says_what_the_pool_was_and_how_both_models_answer_it(pooled)
 
 
 def test_preflight_says_how_the_pool_relates_to_the_task(pooled):
-    found = [finding["what"] for finding in report_of(pooled)["preflight"] if finding["check"] == "unlabelled"]
+    found = [finding["what"] for finding in pooled.report["preflight"] if finding["check"] == "unlabelled"]
     assert any("50% of a batch of task data" in what and "in the training split" in what for what in found)
     assert any(what.startswith("median of") for what in found)
     again = ernie_tiny("validate", pooled.file)  # now that the teacher was measured
