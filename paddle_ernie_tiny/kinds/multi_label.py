@@ -218,8 +218,8 @@ class MultiLabel(Classification):
         return np.log(np.maximum(probabilities, least)) - np.log(np.maximum(1 - probabilities, least))
 
     def soft_values(self, logits: np.ndarray, labels: Sequence[str]) -> dict[str, float]:
-        """The probability of each label by its name, of a row's logits [labels]."""
-        return {label: float(f"{p:.9g}") for label, p in zip(labels, sigmoid(logits))}  # noqa: B905 (Python 3.9)
+        """The probability of each label by its name, of a row's logits [labels], to its last digit."""
+        return dict(zip(labels, sigmoid(logits).tolist()))  # noqa: B905 (Python 3.9)
 
     def in_short(self, logits: np.ndarray, labels: Sequence[str]) -> dict[str, float]:
         """The share of rows that get each label, and how many a row gets on average, of logits [rows, labels]."""

@@ -1,6 +1,9 @@
 """Sets of labels: metrics equal to scikit-learn's, their chance, their resamples, and the thresholds of F1."""
 
+import json
+
 import numpy as np
+import paddle
 import pytest
 from scipy import stats
 from sklearn import metrics as sk
@@ -210,6 +213,13 @@ def test_soft_labels_of_files_are_probabilities_of_each_label_or_logits():
     logits = np.array([2.0, -1.0, 0.5, 0.0])
     given = KIND.soft_values(logits, LABELS)
     np.testing.assert_allclose(KIND.soft_logits(np.array([*given.values()])), logits, atol=1e-6)
+    sure = np.array([24.0, 12.0, -24.0, -60.0], dtype=np.float32)  # 1 - p has digits of its own only beyond nine
+    read = KIND.soft_logits(KIND.parse_soft(json.loads(json.dumps(KIND.soft_values(sure, LABELS))), LABELS))
+    np.testing.assert_allclose(read, sure, atol=1e-4)
+    own, teacher, again = (paddle.to_tensor(side.astype(np.float32)[None]) for side in (-sure / 3, sure, read))
+    for temperature in (1.0, 4.0):
+        online, from_file = (float(KIND.soft_label("kl", own, t, temperature, None, None)) for t in (teacher, again))
+        assert from_file == pytest.approx(online, rel=1e-6)
     found = KIND.in_short(np.array([[1.0, -1], [1.0, 1]]), LABELS[:2])
     assert found == {"art": 1.0, "law": 0.5, "labels per row": 1.5}
 
