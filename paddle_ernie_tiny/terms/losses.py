@@ -137,7 +137,8 @@ def standardized(logits: Tensor) -> Tensor:
     """
     logits = logits.astype("float32")
     centred = logits - logits.mean(axis=-1, keepdim=True)
-    return centred / (centred.square().mean(axis=-1, keepdim=True).sqrt() + 1e-7)
+    # under the root, as the root of 0 has no gradient
+    return centred / (centred.square().mean(axis=-1, keepdim=True) + 1e-14).sqrt()
 
 
 def relation_distance(

@@ -100,6 +100,14 @@ def test_standardized_logits_by_hand():
     np.testing.assert_allclose(found, [[-math.sqrt(1.5), 0, math.sqrt(1.5)], [0, 0, 0]], atol=1e-6)
 
 
+def test_equal_logits_of_a_row_have_a_gradient():
+    """Those of a classifier whose weights are 0: the root of their deviation, 0, has none."""
+    logits = paddle.zeros([2, 3])
+    logits.stop_gradient = False
+    losses.soft_kl(losses.standardized(logits), losses.standardized(tensor([[0.0, 2.0, 4.0]] * 2))).backward()
+    assert np.isfinite(logits.grad.numpy()).all()
+
+
 def test_relation_distance_by_hand():
     # rows (0.6, 0.3, 0.1) and (0.1, 0.2, 0.7) against a teacher's (0.5, 0.3, 0.2) and (0.2, 0.5, 0.3)
     own, given = np.array([[0.6, 0.3, 0.1], [0.1, 0.2, 0.7]]), np.array([[0.5, 0.3, 0.2], [0.2, 0.5, 0.3]])
