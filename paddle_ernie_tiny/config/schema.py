@@ -273,6 +273,11 @@ class RunConfig(Section):
         for where, training in unscored.items():
             if training.early_stopping is not None:
                 raise ValueError(f"{where}.training.early_stopping: this training has no dev score; leave it out")
+        for index, stage in enumerate(self.stages):
+            mixed = self.data.unlabelled_ratio is not None and not STAGES[stage.stage].is_general
+            if mixed and stage.training.per_device_train_batch_size == 1:
+                where = f"stages[{index}].training.per_device_train_batch_size"
+                raise ValueError(f"{where}: data.unlabelled_ratio is a share of every batch, and 1 row has none")
         if not self.student.sized:
             return self  # checked again once its sizes are known
         layers = self.student.num_hidden_layers

@@ -46,6 +46,10 @@ def pool_of(rows: Sequence[Any], splits: Mapping[str, Sequence[Any]]) -> Pool:
         else:
             known[text_key(row)] = "unlabelled"
             kept.append(row)
+    if not rows:
+        raise InputError(
+            "no row is left that teaches something", "data.unlabelled", "give soft labels, or leave it out"
+        )
     if not kept:
         what = f"none of its {len(rows)} rows is left: their texts occur in {', '.join(removed)}"
         raise InputError(what, "data.unlabelled", "give text that no split holds, or leave it out")

@@ -135,6 +135,9 @@ def _require_labels(
     config: RunConfig, kind: Kind, train: Examples, scored: dict[str, Any], where: dict[str, str]
 ) -> None:
     """Raises InputError for rows that are scored and have no label, or trainings on labels that no row has."""
+    if not scored["dev"]:
+        what = "no row can be held out: a row with each label stays in train"
+        raise InputError(what, "data.dev_from_train", "give more labelled rows, or name a dev file")
     for name, rows in scored.items():
         bare = sum(example.label is None for example in rows)
         if bare:

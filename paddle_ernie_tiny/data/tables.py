@@ -153,7 +153,7 @@ def _cell_rows(
         raise InputError("the file holds only blank lines", str(path), "give a file with at least one row")
     line, header = first
     texts = [key for key in columns if key not in ("label", SOFT)]
-    if alone and len(header) == len(texts) and not {columns[key] for key in texts} <= {cell.strip() for cell in header}:
+    if alone and len(header) == len(texts) and not any(cell.strip() in columns.values() for cell in header):
         columns = {key: place for place, key in enumerate(texts)}
         header_given = header_given and "auto"  # the training data's header says nothing of such a file
     named = any(isinstance(column, (str, list)) for key, column in columns.items() if key != SOFT)

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     Examples = Sequence[Example] | Sequence[TokenExample]
 
+LARGEST = 1e15  # of a score or a logit: its square is far from float32's end
 _SUM_TO_ONE = 1e-3  # how far from 1 the sum of a row's probabilities may be
 SCORE = "score"  # the one "label" of a kind without labels: the name of its output
 
@@ -228,9 +229,10 @@ class Learning:
                 raise InputError(what, None, f"use {', '.join(labels[:20])}")
             value = [value.get(name) for name in labels]
         numbers = value if isinstance(value, list) and len(value) == len(labels) else [None]
-        if any(isinstance(n, bool) or not isinstance(n, (int, float)) or not np.isfinite(n) for n in numbers):
+        if any(isinstance(n, bool) or not isinstance(n, (int, float)) or not abs(n) <= LARGEST for n in numbers):
             what = f"soft labels {shown(value)}, not a finite number for each of {len(labels)} labels"
-            raise InputError(what, None, "give a mapping with every label, or a list in the labels' order")
+            remedy = f"give a mapping with every label, or a list in the labels' order; none beyond {LARGEST:g}"
+            raise InputError(what, None, remedy)
         return np.array(numbers, dtype=np.float64)
 
     def are_probabilities(self, values: np.ndarray) -> bool:

@@ -8,9 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from .kind import Kind, said_truncated
+from .learning import LARGEST
 from .metrics import METRICS, Scored
-
-_LARGEST = 1e15  # its square is far from float32's end
 
 
 @dataclass(frozen=True)
@@ -45,8 +44,8 @@ class Regression(Kind):
             score = math.nan
         if not math.isfinite(score):
             raise InputError(f"label {shown(name)} is not a number", None, "give a score, or list the task's labels")
-        if abs(score) > _LARGEST:
-            raise InputError(f"label {shown(name)} is beyond {_LARGEST:g}", None, "scale the scores, to about 1")
+        if abs(score) > LARGEST:
+            raise InputError(f"label {shown(name)} is beyond {LARGEST:g}", None, "scale the scores, to about 1")
         return score
 
     def parse_soft(self, value, labels):
@@ -56,7 +55,7 @@ class Regression(Kind):
         number = value[0] if isinstance(value, list) and len(value) == 1 else value
         if isinstance(number, bool) or not isinstance(number, (int, float)):
             raise InputError(f"the soft label {shown(value)} is no number", None, "give a score")
-        return np.array([self.parse_label(repr(float(number)), labels)])
+        return np.array([self.parse_label(repr(number), labels)])
 
     def soft_values(self, logits, labels):
         return float(f"{float(logits[0]):.9g}")

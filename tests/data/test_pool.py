@@ -91,6 +91,15 @@ def test_a_pair_in_the_pool_is_the_same_row_only_if_both_texts_are(tmp_path):
     assert [row.content for row in data.pool.rows] == [("一", "六")]
 
 
+def test_a_text_with_a_label_is_no_pair(tmp_path):
+    """Two columns are the texts of a pair only if neither is another column's name."""
+    rows = "a\tb\tlabel\n好\t很好\tpos\n坏\t很坏\tneg\n"
+    for name, text in (("train", rows), ("dev", rows.replace("好", "良")), ("pool", "a\tlabel\n新的\tpos\n")):
+        (tmp_path / f"{name}.tsv").write_text(text, encoding="utf-8")
+    with pytest.raises(InputError, match="(?s)pool.tsv:1.*no column 'b'"):
+        read(tmp_path, columns={"text": "a", "text_b": "b", "label": "label"}, unlabelled=str(tmp_path / "pool.tsv"))
+
+
 def test_words_of_a_tagger_pool_are_cut_as_at_prediction(tmp_path):
     (tmp_path / "train.conll").write_text("王 B-PER\n明 I-PER\n来 O\n\n他 O\n去 O\n", encoding="utf-8")
     (tmp_path / "dev.conll").write_text("张 B-PER\n三 I-PER\n", encoding="utf-8")
@@ -136,6 +145,33 @@ def test_without_a_teacher_rows_that_teach_nothing_are_left_out_and_said(tmp_pat
     assert "1 of 3 rows have no label and no soft labels: they are left out" in str(data.notes[-1])
 
 
+def test_without_a_teacher_a_pool_that_teaches_nothing_is_refused(tmp_path):
+    (tmp_path / "pool.txt").write_text("新的\n", encoding="utf-8")
+    rows = [{"text": "一", "label": "pos", "soft_labels": [0.5, 0.5]}]
+    with pytest.raises(InputError, match="no row is left that teaches something"):
+        soft_rows(tmp_path, rows, teacher=False, unlabelled=str(tmp_path / "pool.txt"))
+
+
+@pytest.mark.parametrize("labels", [[], ["pos", "neg"]])
+def test_a_dev_split_for_which_no_labelled_row_is_left_is_refused(tmp_path, labels):
+    rows = [{"text": f"{i}", "soft_labels": [0.5, 0.5]} for i in range(5)]
+    rows += [{"text": label, "label": label} for label in labels]
+    with pytest.raises(InputError, match="no row can be held out"):
+        soft_rows(tmp_path, rows, teacher=False, dev=None, dev_from_train=0.2)
+
+
+def test_a_batch_of_one_row_has_no_share_of_the_pool():
+    raw = {
+        "output_dir": "run",
+        "task": {"name": "t", "labels": LABELS},
+        "data": {"train": "t", "dev": "d", "unlabelled": "p", "unlabelled_ratio": 0.5},
+        "teacher": {"model": "ernie-3.0-medium-zh"},
+        "stages": [{"stage": "task_specific", "training": {"max_steps": 1, "per_device_train_batch_size": 1}}],
+    }
+    with pytest.raises(InputError, match="a share of every batch, and 1 row has none"):
+        load_config(None, (), raw)
+
+
 def test_logits_are_taken_as_they_are_and_aliases_name_labels(tmp_path):
     given = [{"text": "一", "soft_labels": {"good": 3.5, "neg": -1}}, {"text": "二", "soft_labels": [2, 0.5]}]
     data = soft_rows(tmp_path, given, label_aliases={"good": "pos"})
@@ -161,6 +197,8 @@ def test_probabilities_and_logits_in_one_run_are_an_error_that_names_the_line(tm
         ([0.5], "not a finite number"),
         ([0.5, True], "not a finite number"),
         ([0.5, "0.5"], "not a finite number"),
+        ([10**400, 0], "not a finite number"),
+        ([1e39, 0], "not a finite number.*none beyond 1e\\+15"),  # which float32 cannot hold
         ("0.5 0.5", "not JSON"),
         ('{"pos": 0.5, "pos": 0.5}', "given twice"),
     ],
@@ -202,8 +240,9 @@ def test_the_soft_label_of_a_regression_is_a_number(tmp_path):
     data = soft_rows(tmp_path, given, task={"kind": "regression", "labels": None})
     assert [row.soft for row in data.train] == [(2.25,), (0.5,)]
     assert SCORES.soft_values(np.array([1 / 3], dtype=np.float32), ["score"]) == pytest.approx(1 / 3, abs=1e-7)
-    with pytest.raises(InputError, match="is no number"):
-        soft_rows(tmp_path, [{"text": "一", "soft_labels": {"a": 1}}], task={"kind": "regression", "labels": None})
+    for value, what in (({"a": 1}, "is no number"), (10**400, "is not a number")):
+        with pytest.raises(InputError, match=what):
+            soft_rows(tmp_path, [{"text": "一", "soft_labels": value}], task={"kind": "regression", "labels": None})
 
 
 def test_tags_have_no_soft_labels_in_files(tmp_path):
