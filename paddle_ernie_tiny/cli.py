@@ -225,7 +225,7 @@ def predict(
 ) -> None:
     """Labels and probabilities of one text, or of a file."""
     if output is not None:
-        require_writable(output)
+        require_writable(output, input)
     import_paddle()
     from .deploy.answers import predict_rows
 

@@ -150,9 +150,14 @@ def sync(path: str | os.PathLike) -> None:
         os.close(handle)
 
 
-def require_writable(path: str | os.PathLike) -> None:
-    """Raises InputError if no file can be written there: to be found out before the work, not after it."""
+def require_writable(path: str | os.PathLike, source: str | os.PathLike | None = None) -> None:
+    """Raises InputError if no file can be written there: to be found out before the work, not after it.
+
+    source: the file whose rows are read; a regular one is not written over.
+    """
     path = Path(path)
+    if source is not None and path.is_file() and Path(source).is_file() and path.samefile(source):
+        raise InputError("this is the file that is read", str(path), "give another name")
     if path.is_dir():
         raise InputError("this is a folder, not a file", str(path), "give the name of a file")
     if not path.parent.is_dir():

@@ -116,7 +116,7 @@ def predict_rows(
     if (text is None) == (file is None):
         raise InputError("give a text or --input FILE, not both", "predict", "see predict --help")
     if output is not None:
-        require_writable(output)
+        require_writable(output, file)
     if file is not None:
         file = Path("/dev/stdin") if str(file) == "-" else file
         require_file(file)

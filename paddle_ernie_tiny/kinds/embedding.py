@@ -126,9 +126,8 @@ class SentenceEmbedding(Kind):
         scored = [row for row in train if isinstance(row.label, float) and row.text_c is None]
         for row in scored:
             if not low <= row.label <= high:
-                what = (
-                    f"a score of {row.label:g} on line {row.line}; similarities are said to be from {low:g} to {high:g}"
-                )
+                said = f"similarities are said to be from {low:g} to {high:g}"
+                what = f"a score of {row.label:g} on line {row.line}; {said}"
                 remedy = "set task.settings.lowest_score and highest_score to the range of the scores"
                 raise InputError(what, where, remedy)
 
@@ -138,11 +137,12 @@ class SentenceEmbedding(Kind):
         if any(row.text_c is not None for row in rows):
             what = "triples are for training alone: a model is scored on pairs"
             raise InputError(what, where, "give scored pairs, or queries with their documents")
-        found = isinstance(rows[0].label, int)
-        if found != (metric != "spearman"):
-            have = "queries with their documents" if found else "pairs with scores"
-            fitting = ("recall_at_1, recall_at_10 or mrr_at_10") if found else "spearman"
-            raise InputError(f"metric {metric} does not score {have}", where, f"set task.metric to {fitting}")
+        found = metric != "spearman"
+        if others := sum(isinstance(row.label, int) != found for row in rows):
+            have = "pairs with scores" if found else "queries with their documents"
+            fitting = "spearman" if found else "recall_at_1, recall_at_10 or mrr_at_10"
+            what = f"metric {metric} does not score {have}, as {others} of {len(rows)} rows are"
+            raise InputError(what, where, f"set task.metric to {fitting}, or leave them out")
 
     def encode(self, tokenizer, examples, max_length, long_text="truncate", beside=None):
         from ..data.rows import EncodedRows

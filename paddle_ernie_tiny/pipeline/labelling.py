@@ -72,7 +72,7 @@ def label(
     Returns the number of rows. Raises InputError(s), also for a kind of task whose rows have no soft labels in files.
     """
     if output is not None:
-        require_writable(output)
+        require_writable(output, file)
     path = Path("/dev/stdin") if str(file) == "-" else Path(file)
     require_file(path)
     labeller = labeller_of(Path(model), max_length_tokens, threads)
@@ -82,12 +82,12 @@ def label(
     given = {"text": text, "text_b": text_b, "label": label_column}
     columns: dict[str, Any] = {key: column_of(name) for key, name in given.items() if name is not None}
     table = replace(labeller.table, **columns)
-    rows = _rows_of(path, labeller, table)
+    rows, labels = _rows_of(path, labeller, table)
     lines = []
     with tqdm(total=len(rows), desc="labelling", unit="row", disable=None, leave=False) as bar:
         for start in range(0, len(rows), _BLOCK * batch_size):
             block = rows[start : start + _BLOCK * batch_size]
-            lines += _lines_of(block, labeller, table, batch_size)
+            lines += _lines_of(block, labels[start : start + len(block)], labeller, table, batch_size)
             bar.update(len(block))
     if output is None:
         with growing_text(None) as write:
@@ -97,15 +97,23 @@ def label(
     return len(rows)
 
 
-def _rows_of(path: Path, labeller: Labeller, table: TableFormat) -> list[RawRow]:
-    problems = Problems()
+def _rows_of(path: Path, labeller: Labeller, table: TableFormat) -> tuple[list[RawRow], list[Any]]:
+    """The rows, and the label of each as JSON has it."""
+    problems, labels, reading = Problems(), list[Any](), labeller.kind.label_cells(len(labeller.labels))
     rows = list(labeller.kind.raw_rows(path, table, labeller.labels, labeller.unit, problems))
+    for row in rows:
+        try:
+            labels.append(reading.written(row.label))
+        except InputError as error:
+            problems.add(error.what, f"{path}:{row.line}", error.remedy)
     say(problems)
-    problems.finish(len(rows), str(path))
-    return rows
+    problems.finish(len(labels), str(path))
+    return rows, labels
 
 
-def _lines_of(rows: list[RawRow], labeller: Labeller, table: TableFormat, batch_size: int) -> list[str]:
+def _lines_of(
+    rows: list[RawRow], labels: list[Any], labeller: Labeller, table: TableFormat, batch_size: int
+) -> list[str]:
     """The rows with their soft labels, as lines; fields have the names of the table's columns, if these have names."""
     pairs = [row.text_b or "" for row in rows] if table.text_b is not None else None
     texts = [labeller.kind.split(row.text, labeller.unit) for row in rows]
@@ -113,9 +121,9 @@ def _lines_of(rows: list[RawRow], labeller: Labeller, table: TableFormat, batch_
     require_finite(np.concatenate(outputs), "the model")
     keys = (("text", table.text), ("text_b", table.text_b), ("label", table.label))
     names = {key: column if isinstance(column, str) else key for key, column in keys}
-    lines, reading = [], labeller.kind.label_cells(len(labeller.labels))
-    for row, logits in zip(rows, outputs, strict=True):
-        given = {"text": row.text, "text_b": row.text_b, "label": reading.written(row.label)}
+    lines = []
+    for row, label_names, logits in zip(rows, labels, outputs, strict=True):
+        given = {"text": row.text, "text_b": row.text_b, "label": label_names}
         fields = {names[key]: value for key, value in given.items() if value is not None}
         fields[SOFT] = labeller.kind.soft_values(logits[0], labeller.labels)
         lines.append(json.dumps(fields, ensure_ascii=False) + "\n")

@@ -105,6 +105,19 @@ def test_label_leaves_no_file_where_a_row_is_refused(finished, tmp_path):
     done = ernie_tiny("label", finished.root / "bundle", tmp_path / "texts.jsonl", "--output", tmp_path / "out.jsonl")
     assert done.returncode == 2 and "texts.jsonl:2" in done.stderr
     assert not list(tmp_path.glob("out*"))
+    (tmp_path / "texts.jsonl").write_text('{"text": "好"}\n{"text": "坏", "label": ["a", "b"]}\n', encoding="utf-8")
+    done = ernie_tiny("label", finished.root / "bundle", tmp_path / "texts.jsonl")
+    assert done.returncode == 2 and "texts.jsonl:2: 2 labels in one row" in done.stderr and not done.stdout
+
+
+def test_the_file_that_is_read_is_not_written_over(finished, tmp_path):
+    file = tmp_path / "texts.txt"
+    file.write_text("好\n", encoding="utf-8")
+    (tmp_path / "other.txt").symlink_to(file)
+    for command in (("label", finished.root / "bundle", file), ("predict", finished.root / "bundle", "--input", file)):
+        done = ernie_tiny(*command, "--output", tmp_path / "other.txt")
+        assert done.returncode == 2 and "this is the file that is read" in done.stderr
+    assert file.read_text(encoding="utf-8") == "好\n"
 
 
 def test_a_tagger_gives_no_soft_labels_in_files(tagger, tmp_path):

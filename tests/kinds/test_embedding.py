@@ -241,6 +241,14 @@ def test_a_metric_fits_the_rows_that_it_scores(row, metric, said):
         KIND.check_scored_rows([row], metric, "data.dev")
 
 
+@pytest.mark.parametrize("metric", ["spearman", "mrr_at_10"])
+def test_rows_of_two_sorts_are_not_one_split(metric):
+    rows = [Example("a", "b", 1.0, 1), Example("c", "d", 3, 1)]
+    for order in (rows, rows[::-1]):
+        with pytest.raises(InputError, match=f"metric {metric} does not score .*, as 1 of 2 rows are"):
+            KIND.check_scored_rows(order, metric, "data.dev")
+
+
 def test_each_text_is_a_sequence_of_its_own():
     tokenizer = WordPieceTokenizer(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *"abcdef"])
     kind = KIND.with_settings({"highest_score": 5.0})
