@@ -335,16 +335,14 @@ class SentenceEmbedding(Kind):
 
     def breakdown(self, scored):
         """The errors of the cosines from the scores, scaled to 0 to 1; of searched documents every metric."""
-        if isinstance(scored, FoundDocuments):
-            return scored.breakdown
-        return of_scores(Scored.of(scored.predictions, self._scaled(scored.targets)))
+        found = isinstance(scored, FoundDocuments)
+        return scored.breakdown if found else of_scores(Scored.of(scored.predictions, self._scaled(scored.targets)))
 
     def errors(self, scored):
         return scored.misses if isinstance(scored, FoundDocuments) else super().errors(scored)
 
     def error_of(self, output, gold):
-        """Of a pair the difference of its cosine from its score, scaled to 0 to 1."""
-        return abs(float(cosines(*output[:2])) - self._scaled(gold))
+        return abs(float(cosines(*output[:2])) - self._scaled(gold))  # of a pair; see `errors`
 
     def named(self, output, gold, labels):
         cosine = f"cosine {float(cosines(*output[:2])):.4f}"
