@@ -9,6 +9,7 @@ import numpy as np
 
 from .metrics import confusion, softmax
 from .scored import Scored
+from .uncertainty import interval
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -72,13 +73,23 @@ def of_scores(scored: Scored) -> dict[str, Any]:
     return {**values, "labels": [], "confusion": None, "one_answer": None if one is None else f"{one:.4g}"}
 
 
+def of_metrics(scored: Scored, metrics: Sequence[str], part: str = "") -> list[dict[str, Any]]:
+    """Each metric with its interval, of all rows or of a named part of them."""
+    bounds = {metric: interval(metric, scored) for metric in metrics}
+    rows = len(scored.gold)
+    return [
+        {"name": part + metric, "rows": rows, "score": of.score, "interval": [of.low, of.high]}
+        for metric, of in bounds.items()
+    ]
+
+
 def worst_rows(kind: Kind, scored: Scored, examples: Sequence[Any], count: int = _WORST_ROWS) -> list[dict[str, Any]]:
     """The wrong rows of which the model was surest: line, texts (cut), gold and answer, and by how much it is wrong.
 
     examples: the rows, with `line` and `content`. by: the probability of the wrong label; of a tagger the number of
     words with a wrong tag; of a score the difference.
     """
-    wrong = [kind.error_of(output, gold) for output, gold in zip(scored.outputs, scored.gold)]  # noqa: B905
+    wrong = kind.errors(scored)
     order = sorted((i for i, by in enumerate(wrong) if by > 0), key=lambda i: -wrong[i])[:count]
     rows = []
     for i in order:

@@ -15,6 +15,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from .breakdown import of_scores
 from .kind import Kind, said_truncated
 from .learning import SCORE
 from .metrics import METRICS
@@ -326,24 +327,23 @@ class SentenceEmbedding(Kind):
         return vector_fidelity(own, teacher)
 
     def scores(self, metric, scored):
-        shown = ("recall_at_1", "recall_at_10", "mrr_at_10") if isinstance(scored, FoundDocuments) else ()
-        return {name: METRICS[name](scored) for name in dict.fromkeys((metric, *shown))}
+        return {name: METRICS[name](scored) for name in dict.fromkeys((metric, *scored.shown))}
 
     def in_short(self, logits: np.ndarray, labels: Sequence[str]) -> dict[str, float]:
         """The mean cosine of two texts, of vectors [texts, width]."""
         return {"mean cosine of two texts": mean_cosine(logits)}
 
     def breakdown(self, scored):
-        """The errors of the cosines: from the scores, scaled to 0 to 1, or from 1 for a query's document."""
-        from .breakdown import of_scores
+        """The errors of the cosines from the scores, scaled to 0 to 1; of searched documents every metric."""
+        found = isinstance(scored, FoundDocuments)
+        return scored.breakdown if found else of_scores(Scored.of(scored.predictions, self._scaled(scored.targets)))
 
-        right = self._scaled(scored.targets) if not isinstance(scored, FoundDocuments) else np.ones(len(scored.gold))
-        return of_scores(Scored.of(scored.predictions, right))
+    def errors(self, scored):
+        return scored.misses if isinstance(scored, FoundDocuments) else super().errors(scored)
 
     def error_of(self, output, gold):
-        """Of a pair the difference of its cosine from its score, scaled to 0 to 1; of a document 1 - cosine."""
-        return abs(float(cosines(*output[:2])) - (self._scaled(gold) if isinstance(gold, float) else 1.0))
+        return abs(float(cosines(*output[:2])) - self._scaled(gold))  # of a pair; see `errors`
 
     def named(self, output, gold, labels):
-        known = f"{gold:.4g}" if isinstance(gold, float) else "its document"
-        return f"cosine {float(cosines(*output[:2])):.4f}", known
+        cosine = f"cosine {float(cosines(*output[:2])):.4f}"
+        return (cosine, f"{gold:.4g}") if isinstance(gold, float) else ("another document", f"its document, {cosine}")

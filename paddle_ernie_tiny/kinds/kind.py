@@ -197,7 +197,7 @@ class Kind(Learning):
         return np.array([missing if e.label is None else e.label for e in examples], dtype=dtype)
 
     def findings(self, splits: dict[str, Examples], labels: Sequence[str]) -> list[Finding]:
-        """What preflight says of the labels of the splits "train", "dev" and "test": how many, and which are rare."""
+        """What preflight says of the labels of the splits (no "test" if that is dev): how many, and which are rare."""
         from ..errors import Finding
 
         counts = Counter(labels[label] for example in splits["train"] for label in self.label_ids(example))

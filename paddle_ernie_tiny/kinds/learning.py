@@ -194,6 +194,10 @@ class Learning:
 
         return by_label(scored)
 
+    def errors(self, scored: Scored) -> Sequence[float] | np.ndarray:
+        """How wrong each row's answer is, 0 if it is right: [rows]."""
+        return [self.error_of(output, gold) for output, gold in zip(scored.outputs, scored.gold)]  # noqa: B905
+
     def error_of(self, output: np.ndarray, gold: Any) -> float:
         """How wrong a row's answer is, 0 if it is right: here the probability of the wrong label."""
         from .breakdown import label_error
@@ -262,6 +266,11 @@ class Learning:
     def fit(self, dev: Scored) -> dict[str, Any]:
         """Settings that are learnt from a model's answers to the dev split, such as a threshold."""
         return {}
+
+    @property
+    def learns_from_dev(self) -> bool:
+        """Does `fit` find settings, such as thresholds?"""
+        return type(self).fit is not Learning.fit
 
     def fitted(self, dev: Callable[[], Scored]) -> Self:
         """The same kind with what it learns from the dev split; `dev` is not asked if it learns nothing there."""

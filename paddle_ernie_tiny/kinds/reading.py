@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from ..data.windows import by_row
-from .breakdown import by_label
+from .breakdown import by_label, of_metrics
 from .kind import Kind, Row, said_truncated
 from .metrics import fidelity, softmax
 from .reading_scores import (
@@ -32,7 +32,6 @@ from .reading_scores import (
     windows_of,
 )
 from .scored import Scored
-from .uncertainty import interval
 
 _MOST_CHARACTERS = 1 << 16  # of a context that are looked at, so that memory stays bounded
 
@@ -325,12 +324,7 @@ class Reading(Kind):
             found |= {"labels": found["labels"][1:], "confusion": None}
         elif scored.targets.any():
             parts["answerable, "] = scored.take(scored.targets == 1)
-        values = []
-        for name, part in parts.items():
-            for metric in self.shown_metrics:
-                bounds = interval(metric, part)
-                row = {"name": name + metric, "rows": len(part.gold), "score": bounds.score}
-                values.append({**row, "interval": [bounds.low, bounds.high]})
+        values = [row for name, part in parts.items() for row in of_metrics(part, self.shown_metrics, name)]
         nothing = "no answer" if not given.any() else None
         return {**found, "one_answer": nothing, "scores": values}
 

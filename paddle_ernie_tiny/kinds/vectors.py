@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from .breakdown import of_metrics
 from .metrics import METRICS, Metric, share_of_sums
 from .ngrams import TextModel
 from .scored import Scored
@@ -19,6 +20,8 @@ _NEAREST = 10  # documents that are looked at for each query
 
 class ScoredPairs(Scored):
     """Vectors of pairs, each row's [2, width], and their gold scores. The answers are their cosines."""
+
+    shown: tuple[str, ...] = ()  # metrics, beside the task's
 
     @cached_property
     def predictions(self) -> np.ndarray:
@@ -44,6 +47,8 @@ class FoundDocuments(ScoredPairs):
     part of the rows.
     """
 
+    shown = ("recall_at_1", "recall_at_10", "mrr_at_10")
+
     @cached_property
     def nearest(self) -> np.ndarray:
         """The numbers of the documents nearest to each row's query, at most 10, -1 behind them: int64 [rows, 10]."""
@@ -60,6 +65,25 @@ class FoundDocuments(ScoredPairs):
         """The rank of each row's document for its query, from 1; 0: not among the nearest: int64 [rows]."""
         hits = self.nearest == self.targets[:, None]
         return np.where(hits.any(axis=1), hits.argmax(axis=1) + 1, 0)
+
+    @property
+    def breakdown(self) -> dict[str, Any]:
+        """Every metric of the search with its interval; one_answer: all similarities are the same."""
+        one = "one similarity" if np.ptp(self.predictions) < 1e-6 else None
+        return {"labels": [], "confusion": None, "one_answer": one, "scores": of_metrics(self, self.shown)}
+
+    @cached_property
+    def misses(self) -> np.ndarray:
+        """By how much another document is nearer to each row's query than its own; 0: the nearest is right: [rows].
+
+        Of all rows together, not of a part.
+        """
+        queries, documents = map(_unit, self.sides)
+        numbers, first = np.unique(self.targets, return_index=True)
+        best = documents[first[np.searchsorted(numbers, self.nearest[:, 0])]]
+        known = set(zip(self.queries, self.targets))  # noqa: B905 (Python 3.9)
+        right = [pair in known for pair in zip(self.queries, self.nearest[:, 0])]  # noqa: B905
+        return np.where(right, 0.0, (queries * best).sum(-1) - self.predictions)
 
     @cached_property
     def queries(self) -> np.ndarray:

@@ -77,7 +77,7 @@ def tokenizer_findings(context: RunContext) -> list[Finding]:
 def data_findings(context: RunContext) -> list[Finding]:
     """Labels, repetitions, contradictions and lengths of the labelled data."""
     data = context.data
-    splits = {"train": data.labelled, "dev": data.dev, "test": data.test}
+    splits = {**data.splits, "train": data.labelled}
     labels = data.kind.findings(splits, data.labels) if data.labelled else []
     tokens = [finding for name in data.splits for finding in split_tokens(context, name)]
     rows = [*_repetitions(data), *_contradictions(data), *_leaks(data)]

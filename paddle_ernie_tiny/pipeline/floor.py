@@ -157,7 +157,7 @@ def _of_floor(context: RunContext) -> list[Finding]:
         f"{facts['low']:.{digits}f} to {facts['high']:.{digits}f}) on {facts['rows']} rows, after "
         f"{facts['seconds']:.0f} s of training on {facts['trained_rows']}{of} rows; "
         f"{facts['texts_per_second']:,.0f} texts/s on one thread, {facts['mb']} MB; "
-        "a teacher that is not above it is not worth distilling"
+        f"a {_taught(context)} that is not above it is not worth {'distilling' if context.config.teacher else 'having'}"
     )
     found = [Finding("note", "floor", what, "data.train")]
     given = context.config.teacher
@@ -165,6 +165,11 @@ def _of_floor(context: RunContext) -> list[Finding]:
     if known and not known["pays"]:
         found.append(Finding("warning", "floor", f"measured before: {known['sentence']}", "teacher"))
     return found
+
+
+def _taught(context: RunContext) -> str:
+    """The model that has to be worth its cost."""
+    return "teacher" if context.config.teacher else "student"
 
 
 def _measured(teacher: Path) -> dict[str, Any] | None:
@@ -177,7 +182,7 @@ def split_findings(context: RunContext) -> list[Finding]:
     if could_tell(context.metric, gold):
         return []
     rows, where = len(data.test), "data.dev" if data.test_is_dev else "data.test"
-    what = f"{rows} rows are too few or too lopsided to tell a teacher from chance by {context.metric}"
+    what = f"{rows} rows are too few or too lopsided to tell a {_taught(context)} from chance by {context.metric}"
     enough = enough_rows(context.metric, gold)
     remedy = "add rows with other labels" if enough is None else f"about {enough} rows like these would do"
     if enough and data.kind.has_labels and not data.kind.by_token:

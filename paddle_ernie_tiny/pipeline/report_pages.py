@@ -56,7 +56,8 @@ def write_pages(report: dict[str, Any], folder: Path) -> Path:
         "pictures": {name: figure and _url(_png(figure)) for name, figure in figures.items()},
         "benchmark": [_url(picture.read_bytes()) for picture in sorted((folder / "benchmark").glob("*.png"))],
         # what is computed for reading only
-        "unit": kind_named(report["kind"], "report.json").unit_name,
+        "kind": (kind := kind_named(report["kind"], "report.json")),
+        "unit": kind.unit_name,
         "speed": tables(report["benchmark"]) if report.get("benchmark") else [],
         "fewer": report["teacher"].get("params", 0) / report["student"]["params"],  # 0: there is no teacher
         "theirs": report["teacher"].get("breakdown") or defaultdict(lambda: None),
@@ -85,7 +86,7 @@ def _of_pool(pool: dict[str, Any] | None) -> str:
     if pool is None:
         return ""
     removed = ", ".join(f"{name} {count}" for name, count in pool["removed"].items())
-    share = f"{pool['ratio']:.0%} of every batch" if pool["ratio"] else "as many of a batch as of all rows"
+    share = f"{pool['ratio']:.0%} of every batch" if pool["ratio"] else "in every batch as large a share as of all rows"
     left = f" {sum(pool['removed'].values())} more were left out, as their text occurs elsewhere ({removed})." * bool(
         removed
     )

@@ -28,7 +28,7 @@ def print_summary(report_file: Path) -> None:
         if baseline["score"] is not None:
             rows.append((f"baseline{of}", baseline, fidelity["baseline"]["agreement"], None))
         for stage in own["stages"]:
-            if stage["score_kind"] != "classifier":
+            if stage["score_kind"] != "classifier" and stage["score"] is not None:
                 rows.append((f"  {stage['name']} (probe)", stage, None, "dim"))
         rows.append((f"student{of}", student, fidelity["student"]["agreement"], "bold"))
     headings = ("weights", "score (95 % interval)", "of teacher", "agrees")

@@ -12,6 +12,7 @@ from paddle_ernie_tiny.data.tables import TableFormat
 from paddle_ernie_tiny.data.tokenization import WordPieceTokenizer
 from paddle_ernie_tiny.errors import InputError
 from paddle_ernie_tiny.kinds import KINDS, Row, Vector, Window
+from paddle_ernie_tiny.kinds.breakdown import worst_rows
 from paddle_ernie_tiny.kinds.metrics import METRICS, metrics_of
 from paddle_ernie_tiny.kinds.uncertainty import against_chance, could_tell, enough_rows, interval
 from paddle_ernie_tiny.kinds.vectors import cosines, vector_fidelity
@@ -112,6 +113,17 @@ def test_recall_and_reciprocal_rank_by_hand():
     assert METRICS["recall_at_1"](scored) == pytest.approx((1 + 0 + 0.5) / 3)
     assert METRICS["recall_at_10"](scored) == 1
     assert METRICS["mrr_at_10"](scored) == pytest.approx((1 + 0.5 + 1) / 3)
+
+
+def test_a_search_errs_where_another_document_is_nearer():
+    scored = found(ROWS, [0, 1, 2, 3], [0, 1, 2, 2])
+    shown = {row["name"]: row["score"] for row in KIND.breakdown(scored)["scores"]}
+    assert shown == {name: METRICS[name](scored) for name in ("recall_at_1", "recall_at_10", "mrr_at_10")}
+    nearer = 1 / 1.25**0.5 - 0.2 / 1.04**0.5  # (0, 1) to (0.5, 1) and to (1, 0.2)
+    assert scored.misses == pytest.approx([0, nearer, 0, 0]), "the last one's nearest is right for its query too"
+    (worst,) = worst_rows(KIND, scored, [Example("q", "d", 0, line) for line in (2, 3, 4, 5)])
+    assert (worst["line"], worst["answer"]) == (3, "another document") and worst["by"] == round(nearer, 4)
+    assert worst["gold"] == "its document, cosine 0.1961"
 
 
 def test_reciprocal_ranks_are_scikit_learn_s():

@@ -169,3 +169,9 @@ def test_flops_of_a_run_count_evaluation_copies_and_repeated_stages():
     made.data.train[:4] = [Example("字" * 12, None, i % 2, i) for i in range(4)]
     config.task.long_text, config.seed = "windows", 1
     assert run_flops(made)["task_specific"] == pytest.approx(2 * 12 * step)
+
+
+def test_a_dev_split_that_is_also_the_test_split_is_told_of_once():
+    rows = [("问", "文", -1, 2), ("题", "章", -1, 3)]
+    said = found(context(rows, rows, "embedding", (), 64, "spearman"), "rows")
+    assert {finding.where for finding in said} == {"data.train", "data.dev"}

@@ -73,3 +73,11 @@ def test_a_small_split_is_said_beforehand_with_what_would_do(context, trained_he
     constant = np.eye(2)[np.zeros(8, dtype=int)]
     judged = judged_teacher(context, Scored.of(constant, gold_answers(context).gold, context.data.labels))
     assert judged["chance"]["verdict"] == "unknown" and "the run goes on" in judged["chance"]["sentence"]
+
+
+def test_without_a_teacher_the_student_is_what_is_judged(project_root, monkeypatch, trained_here):
+    monkeypatch.chdir(project_root)
+    config = load_config("examples/own_task/soft_labels.yaml", [])
+    said = [f.what for f in floor_findings({"": RunContext(config, load_task_data(config), None, {})})]
+    assert "tell a student from chance" in said[0] and "a student that is not above it is not worth having" in said[1]
+    assert not any("teacher" in what for what in said)

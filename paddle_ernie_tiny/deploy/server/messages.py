@@ -190,7 +190,7 @@ def _problem(error: ErrorDetails, models: str) -> Problem:
         case "missing", ("model",):
             what, remedy = "this server has several models", f"name one of {models}"
         case "literal_error", _ if isinstance(value, str):
-            code, what, remedy = "unknown_model", "there is no model of this name", f"known: {models}"
+            code, what, remedy = "unknown_model", "no model of this name answers here", f"known here: {models}"
         case (("missing" | "extra_forbidden"), ("text",)):
             where, what, remedy = "body", "give exactly one of text and texts", "texts takes a list"
         case ("missing", _) | ("model_type", ("texts", _)):
