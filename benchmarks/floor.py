@@ -20,8 +20,8 @@ from threadpoolctl import threadpool_limits
 from paddle_ernie_tiny.data.tables import TableFormat
 from paddle_ernie_tiny.files import write_json
 from paddle_ernie_tiny.kinds import KINDS
-from paddle_ernie_tiny.kinds.scored import Scored
-from paddle_ernie_tiny.kinds.uncertainty import interval, right_answers
+from paddle_ernie_tiny.kinds.scored import Scored, right_answers
+from paddle_ernie_tiny.kinds.uncertainty import interval
 from paddle_ernie_tiny.machine import describe_machine
 
 DEMO = Path(__file__).resolve().parents[1] / "examples" / "data"
