@@ -12,7 +12,7 @@ import math
 import os
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +57,12 @@ class CardSubject:
     max_length_tokens: int | None = None
     long_text: str = "truncate"
     scored: tuple[str, float, int] | None = None  # the metric's own value (name, value, dev rows) of another precision
+
+    @property
+    def settings(self) -> dict[str, str]:
+        """The settings of a bundle's kind of task, with what was learnt on dev, as JSON; transformers knows none."""
+        given = {} if self.form == "transformers" else asdict(self.kind.settings)
+        return {name: json.dumps(value, ensure_ascii=False) for name, value in given.items() if value is not None}
 
 
 def facts_of(checkpoint: str | os.PathLike) -> Facts | None:

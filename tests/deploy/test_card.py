@@ -11,6 +11,7 @@ from markdown_it import MarkdownIt
 from pydantic import ValidationError
 
 from paddle_ernie_tiny.config.card_settings import CardSettings
+from paddle_ernie_tiny.deploy.bundle import read_manifest
 from paddle_ernie_tiny.deploy.card import CardSubject, _card, _derived, facts_of, write_transformers_card
 from paddle_ernie_tiny.kinds import KINDS
 
@@ -184,6 +185,14 @@ def test_the_card_of_every_kind_of_bundle_is_in_its_manifest(bundles):
         assert "README.md" in manifest["files"] and header_of(card)["library_name"] == "paddle_ernie_tiny", name
         assert ("two texts" in card) == manifest["task_type"].startswith("pair_")
         assert str(folder.parent) not in card
+        assert ("Settings of the kind of task" in card) == bool(read_manifest(folder).kind.settings.__dict__), name
+
+
+def test_a_bundles_card_has_what_was_learnt_on_dev():
+    kind = KINDS["multi_label"].with_settings({"thresholds": 0.375})
+    card = _card(None, a_subject(kind=kind))
+    assert "with what was learnt on dev: " in card and "`thresholds: 0.375`" in card
+    assert "Settings of the kind" not in _card(None, a_subject(kind=kind, form="transformers"))
 
 
 @pytest.mark.parametrize(

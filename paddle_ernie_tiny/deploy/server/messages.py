@@ -194,9 +194,9 @@ def _problem(error: ErrorDetails, models: str) -> Problem:
         case (("missing" | "extra_forbidden"), ("text",)):
             where, what, remedy = "body", "give exactly one of text and texts", "texts takes a list"
         case ("missing", _) | ("model_type", ("texts", _)):
-            what, remedy = "this model compares two texts", "give text and text_b"
+            what, remedy = "this model takes two texts", "give text and text_b"
         case "extra_forbidden", _:
-            what, remedy = "unknown key", "known: model, text, texts, and text_b where a model compares two texts"
+            what, remedy = "unknown key", "known: model, text, texts, and text_b where a model takes two texts"
         case "too_short", _:
             what, remedy = "expected a list of texts, got an empty list", "give at least one text"
         case "too_long", _:

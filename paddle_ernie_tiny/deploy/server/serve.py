@@ -200,7 +200,7 @@ def _add_predictions(app: FastAPI, service: ServerContext) -> dict[str, Any]:
         **documented_body(shapes),
     )
     async def predict(request: Request, response: Response) -> dict[str, Any]:
-        """`text` is one row and `texts` many; where a model compares two texts, a row is `text` and `text_b`.
+        """`text` is one row and `texts` many; where a model takes two texts, a row is `text` and `text_b`.
 
         `model` may be left out where there is one. Rows of different clients are computed together.
         """
