@@ -23,7 +23,8 @@ _OTHER_LENGTH = 2.0  # times as long, or as short, as the training rows
 
 def answers_in_short(context: RunContext, model: Any, side: Side, batch_size: int = 64) -> dict[str, Any]:
     """What a model answers to a sample of the training rows and of the pool, by "train" and "unlabelled"."""
-    kind, data, answers = context.data.kind, context.data, answers_to_samples(context, model, side, batch_size)
+    kind, data = context.fitted_kind(model, side, batch_size), context.data
+    answers = answers_to_samples(context, model, side, batch_size)
     short = {name: kind.in_short(logits, data.labels) for name, logits in answers.items()}
     return {name: {"answers": len(answers[name]), **facts} for name, facts in short.items()}
 
@@ -38,14 +39,20 @@ def answers_to_samples(context: RunContext, model: Any, side: Side, batch_size: 
 
 
 def agreement_on_samples(context: RunContext, student: Any, batch_size: int) -> dict[str, Any]:
-    """How close a student's answers to both samples are to its teacher's: see `Kind.fidelity`."""
+    """How close a student's answers to both samples are to its teacher's, each by what it learnt on dev.
+
+    See `Kind.fidelity`.
+    """
     teacher = context.load_teacher("finetuned")
     given = answers_to_samples(context, teacher, "teacher", batch_size)
     own = answers_to_samples(context, student, "student", batch_size)
     # two tokenizers may cut a tagger's row after different words
     same = {name: logits for name, logits in own.items() if len(logits) == len(given[name])}
-    kind = context.data.kind
-    return {name: kind.fidelity(kind.compared(own), kind.compared(given[name])) for name, own in same.items()}
+    ours, theirs = (
+        context.fitted_kind(student, "student", batch_size),
+        context.fitted_kind(teacher, "teacher", batch_size),
+    )
+    return {name: ours.fidelity(ours.compared(own), theirs.compared(given[name])) for name, own in same.items()}
 
 
 def mixture(context: RunContext, index: int, rows: EncodedRows) -> Mixture | None:
