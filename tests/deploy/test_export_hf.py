@@ -22,7 +22,13 @@ REFUSED = {
     "a pooler without tanh": ("bert", SENTENCE_HEAD, {"pool_act": "relu"}, "pool_act is 'relu'"),
     "another task id": ("ernie", SENTENCE_HEAD, {"task_id": 2}, "task_id is 2"),
     "ELECTRA's head": ("electra", SENTENCE_HEAD, {"hidden_act": "relu"}, "hidden_act is 'relu'"),
-    "questions": ("bert", "", {"architectures": ["BertForQuestionAnswering"]}, "head of BertForQuestionAnswering"),
+    "choices": ("bert", "", {"architectures": ["BertForMultipleChoice"]}, "head of BertForMultipleChoice"),
+    "no head for questions": (
+        "bert",
+        "",
+        {"architectures": ["BertForQuestionAnswering"]},
+        "2 head weights are missing",
+    ),
     "no head": ("bert", "", {"architectures": ["BertForTokenClassification"]}, "2 head weights are missing"),
     "a head without a class": ("bert", SENTENCE_HEAD, {"architectures": None}, "the weights hold a classifier, which"),
     "one of several labels": (
