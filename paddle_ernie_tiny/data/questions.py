@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -41,6 +41,7 @@ class Question:
     text_b: str
     answers: tuple[tuple[str, int | None], ...] | None
     line: int
+    soft: ClassVar[None] = None  # files give no soft labels to places
 
     @property
     def label(self) -> Gold | None:

@@ -47,6 +47,7 @@ class TokenExample:
     line: int
     unit: str | None = None
     text_b: ClassVar[None] = None  # no field: rows that were kept on disk have none
+    soft: ClassVar[None] = None  # files give no soft labels to tags
 
     @property
     def text(self) -> list[str]:
@@ -71,7 +72,7 @@ def text_key(row: Example | TokenExample) -> tuple[str, ...]:
 
 def soft_labels_of(examples: Sequence[Any]) -> np.ndarray | None:
     """The rows' soft labels from files, float32 [rows, labels], NaN in rows without one; None: no row has one."""
-    given = [getattr(example, "soft", None) for example in examples]
+    given = [example.soft for example in examples]
     count = next((len(soft) for soft in given if soft is not None), None)
     if count is None:
         return None

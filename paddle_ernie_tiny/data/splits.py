@@ -154,7 +154,7 @@ def _require_labels(
 
 def _taught(rows: Any, split: str, problems: Problems) -> Any:
     """The rows that teach something in a run without a teacher; the others are left out, and counted."""
-    kept = [row for row in rows if row.label is not None or getattr(row, "soft", None) is not None]
+    kept = [row for row in rows if row.label is not None or row.soft is not None]
     if len(kept) < len(rows):
         what = f"{len(rows) - len(kept)} of {len(rows)} rows have no label and no soft labels: they are left out"
         problems.note("warning", f"{what}, as there is no teacher", f"data.{split}")

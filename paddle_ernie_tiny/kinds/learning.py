@@ -72,6 +72,7 @@ class Learning:
         return (SCORE,)
 
     hard_symbol: ClassVar[str] = "CE(labels, student)"
+    weights_symbol: ClassVar[str] = ", weighted by class"  # behind it, where labels have weights
 
     def labelled(self, labels: Tensor) -> Tensor:
         """Which labels are there: bool, shaped as `labels`."""

@@ -69,6 +69,7 @@ class MultiLabel(Classification):
     problem_type = "multi_label_classification"
     label_columns = True
     pipeline_options = ", top_k=None"
+    weights_symbol = ", positives weighted"
     class_weights_remedy = "give the weights of positives in task.settings.positive_weights"
     hard_symbol = "BCE(labels, student)"
     soft_symbols = {

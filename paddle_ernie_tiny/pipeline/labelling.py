@@ -29,6 +29,7 @@ from ..extensions import kind_named, load_extensions
 from ..files import growing_text, require_writable, write_text
 from ..kinds import Kind
 from ..models.build import load_classifier, load_tokenizer, resolve_model
+from ..stages import STAGES
 from ..training.inference import predict_outputs
 from .report import read_resolved
 from .step import FINAL, RunFolder
@@ -141,6 +142,10 @@ def labeller_of(model: Path, max_length_tokens: int | None = None, threads: int 
     given = RunFolder(model)
     roots = [model, *model.absolute().parents[:4]]
     root = next((root for root in roots if RunFolder(root).resolved.is_file()), None)
+    stage = STAGES.get(model.absolute().parent.name.partition("-")[2])
+    if root is not None and stage is not None and not stage.label_terms:
+        what = f"the classifier of this model is not trained: the stage {stage.name} has no label terms"
+        raise InputError(what, str(model), "give the last stage's final/, the bundle, or the run for its teacher")
     if root is None:
         kind, labels = classifier_in(model)
         length, reading, table = max_length_tokens or MAX_LENGTH_TOKENS, kind.long_texts[0], TableFormat(label=1)

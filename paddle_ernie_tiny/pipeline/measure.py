@@ -40,13 +40,13 @@ def dev_score(context: RunContext, model: Any, side: Side, settings: TrainingSet
 
 
 def measure_classifier(
-    context: RunContext, model_folder: Path, step: Path, side: Side, settings: TrainingSettings | None
+    context: RunContext, model: Any, step: Path, side: Side, settings: TrainingSettings | None
 ) -> dict[str, Any]:
     """Scores a trained model on the test split and keeps its logits in `predictions.npz`, one line per answer.
 
     Batches are as large as its training's `settings` say. A teacher is also judged against chance and the floor.
     """
-    model, batch_size = context.load_classifier(model_folder), settings.per_device_eval_batch_size if settings else 64
+    batch_size = settings.per_device_eval_batch_size if settings else 64
     kind = context.fitted_kind(model, side, batch_size)
     outputs = context.predict(model, "test", side, batch_size, kind)
     arrays = kind.arrays(outputs)

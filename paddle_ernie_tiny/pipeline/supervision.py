@@ -98,10 +98,10 @@ def _soft_findings(context: RunContext) -> list[Finding]:
 def soft_facts(context: RunContext) -> dict[str, Any]:
     """Of soft labels from files: how many rows have them, what they are, and how many training rows have a label."""
     data = context.data
-    given = [getattr(row, "soft", None) is not None for row in data.train]
-    pool = sum(getattr(row, "soft", None) is not None for row in data.pool.rows) if data.pool else 0
+    given = sum(row.soft is not None for row in data.train)
+    pool = sum(row.soft is not None for row in data.pool.rows) if data.pool else 0
     values = data.soft.found if data.soft else None
-    return {"rows": sum(given) + pool, "unlabelled": pool, "values": values, "labelled": len(data.labelled)}
+    return {"rows": given + pool, "unlabelled": pool, "values": values, "labelled": len(data.labelled)}
 
 
 def _pool_findings(context: RunContext) -> list[Finding]:

@@ -237,7 +237,7 @@ class HardLabel(Term):
 
     @property
     def symbol(self):
-        return self.pair.kind.hard_symbol + (", weighted by class" if self.pair.class_weights else "")
+        return self.pair.kind.hard_symbol + (self.pair.kind.weights_symbol if self.pair.class_weights else "")
 
     def needs(self, side):
         return Needs(logits=side == "student")

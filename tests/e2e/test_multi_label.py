@@ -70,7 +70,7 @@ def test_the_report(topics, report, rows):
     splits, names, _ = rows
     assert report["kind"] == "multi_label" and report["metric"] == "micro_f1" and report["labels"] == sorted(names)
     assert "T^2 BCE(teacher, student; T=2)" in report["stages"][-1]["equation"]
-    assert "BCE(labels, student), weighted by class" in report["stages"][-1]["equation"]
+    assert "BCE(labels, student), positives weighted" in report["stages"][-1]["equation"]
     assert [stage["score_kind"] for stage in report["stages"]] == ["linear probe"] * 3 + ["classifier"]
     assert 0 < report["fidelity"]["student"]["agreement"] <= 1 and report["fidelity"]["student"]["kl"] > 0
     assert report["teacher"]["chance"]["constant"] < report["floor"]["score"] <= 1

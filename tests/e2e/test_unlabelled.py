@@ -100,6 +100,15 @@ def test_label_asks_a_run_for_its_teacher_or_the_folder_of_a_model(finished, mod
     assert all(sum(row["soft_labels"].values()) == pytest.approx(1) for row in rows)
 
 
+def test_a_stage_whose_classifier_is_not_trained_gives_no_labels(finished, tmp_path):
+    (tmp_path / "texts.txt").write_text("房间很宽敞\n", encoding="utf-8")
+    stages = sorted((finished.root / "stages").iterdir())
+    untrained = next(stage for stage in stages if not stage.name.endswith("task_specific"))
+    done = ernie_tiny("label", untrained / "final", tmp_path / "texts.txt")
+    assert done.returncode == 2 and "the classifier of this model is not trained: the stage" in done.stderr
+    assert ernie_tiny("label", stages[-1] / "final", tmp_path / "texts.txt").returncode == 0
+
+
 def test_label_leaves_no_file_where_a_row_is_refused(finished, tmp_path):
     (tmp_path / "texts.jsonl").write_text('{"text": "好"}\n{"text": ""}\n', encoding="utf-8")
     done = ernie_tiny("label", finished.root / "bundle", tmp_path / "texts.jsonl", "--output", tmp_path / "out.jsonl")

@@ -106,9 +106,10 @@ class ClassifierStep(Step):
 
     def measure(self) -> dict[str, Any]:
         context, pool = self.context, self.context.data.pool
-        measured = measure_classifier(context, self.product, self.folder, self.side, self.settings)
+        model = context.load_classifier(self.product)
+        measured = measure_classifier(context, model, self.folder, self.side, self.settings)
         if pool is not None and self.side == "teacher":
-            answers = answers_in_short(context, context.load_classifier(self.product), "teacher")
+            answers = answers_in_short(context, model, "teacher")
             measured["unlabelled"] = {"fingerprint": pool.fingerprint, **answers}
         return measured
 

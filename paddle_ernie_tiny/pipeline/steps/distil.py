@@ -173,10 +173,10 @@ class Distil(Step):
     def measure(self) -> dict[str, Any]:
         training = self.settings.training
         if self.stage.label_terms:
-            measured = measure_classifier(self.context, self.product, self.folder, "student", training)
+            student = self.context.load_classifier(self.product)
+            measured = measure_classifier(self.context, student, self.folder, "student", training)
             measured["score_kind"] = "classifier"
             if self.context.data.pool is not None and self.context.config.teacher is not None:
-                student = self.context.load_classifier(self.product)
                 near = agreement_on_samples(self.context, student, training.per_device_eval_batch_size)
                 measured["unlabelled"] = near
         else:  # without labels there is no classifier to score
