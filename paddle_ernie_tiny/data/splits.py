@@ -57,7 +57,7 @@ class TaskData:
         if self.soft is None:
             return ""
         rows = [*self.train, *(self.pool.rows if self.pool else ())]
-        return text_sha256(*(repr((row.content, row.soft)) for row in rows if isinstance(row, Example)))[:16]
+        return text_sha256(*(repr((row.content, row.soft)) for row in rows))[:16]
 
     @property
     def splits(self) -> dict[str, Examples]:
