@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from .config import RunConfig, load_config
+from .defaults import AUTO
 from .deploy.predictor import Predictor
 from .errors import InputError
 from .files import read_json
@@ -28,12 +29,12 @@ class Distilled:
     bundle: Path | None
     students: dict[str, Distilled] = field(default_factory=dict)
 
-    def predictor(self, threads: int = 1) -> Predictor:
+    def predictor(self, threads: int = 1, engine: str = AUTO) -> Predictor:
         """The exported student, loaded. Raises InputError for a run with several students."""
         if self.bundle is None:
             names = ", ".join(self.students)
             raise InputError(f"the run has several students: {names}", str(self.folder), "ask one of .students")
-        return Predictor(self.bundle, threads=threads)
+        return Predictor(self.bundle, threads=threads, engine=engine)
 
 
 def distil(

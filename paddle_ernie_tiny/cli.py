@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import io
 import json
 import os
-import signal
 import sys
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated
 
 import typer
 from typer import Argument, Option
@@ -16,14 +14,32 @@ from typer import Argument, Option
 import paddle_ernie_tiny as et
 
 from .benchmark.request import BenchRequest
-from .cli_options import DEBUG, fail, require_utf8, with_homes, with_options
-from .defaults import BATCH_SIZE, CALIBRATION_ROWS, EXPORT_TOLERANCE, MAX_DROP_POINTS, MAX_LENGTH_TOKENS
+from .cli_options import (
+    BatchSize,
+    Bundle,
+    Config,
+    EngineName,
+    EngineNames,
+    LabelColumn,
+    Overrides,
+    Rows,
+    SecondColumn,
+    TextColumn,
+    Threads,
+    Tolerance,
+    fail,
+    run_verb,
+    split,
+    with_homes,
+    with_options,
+)
+from .defaults import AUTO, BATCH_SIZE, CALIBRATION_ROWS, EXPORT_TOLERANCE, MAX_DROP_POINTS, MAX_LENGTH_TOKENS
 from .deploy.server.options import ServeOptions, named_bundles
-from .distributed import check_launcher, processes
-from .errors import ErnieTinyError, InputError, explained
+from .distributed import processes
+from .errors import InputError
 from .files import require_writable
-from .machine import has_vnni, import_paddle
-from .watch import interrupted, is_stopping, leave_signals, release_signals, stop_on_signals
+from .machine import has_vnni, import_paddle, tune_process
+from .watch import interrupted, leave_signals, release_signals, stop_on_signals
 
 app = typer.Typer(
     add_completion=False,
@@ -31,16 +47,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Four-stage distillation of BERT and ERNIE models (ERNIE-Tiny, arXiv 2106.02241).",
 )
-Config = Annotated[Path, Argument(help="YAML file of the run, such as configs/demo.yaml")]
-Overrides = Annotated[list[str] | None, Argument(help="key.sub=value; overrides the file")]
-Bundle = Annotated[Path, Argument(help="bundle folder")]
-Rows = Annotated[Path, Option(help="rows to compare on: one per line (pairs: tab between), or any data file")]
-Tolerance = Annotated[float, Option(help="largest allowed difference of logits")]
-BatchSize = Annotated[int, Option(min=1, help="rows per forward pass")]
-Threads = Annotated[int, Option(min=1, help="CPU threads per forward pass")]
-TextColumn = Annotated[str | None, Option(help="column of the text; default: as in training")]
-SecondColumn = Annotated[str | None, Option(help="column of the second text")]
-LabelColumn = Annotated[str | None, Option("--label", help="column of the label")]
 
 
 @app.command()
@@ -115,11 +121,13 @@ def export(
     text: Annotated[str | None, Option(help="column of the text; default: one text or pair per line")] = None,
     text_b: Annotated[str | None, Option(help="column of the second text")] = None,
     long_text: Annotated[str | None, Option(help="truncate, head_tail or windows, as in training")] = None,
+    engines: EngineNames = "paddle",
 ) -> None:
     """Export a classifier to a static-graph bundle; nothing is written if the graphs differ."""
     import_paddle()
     names = None if labels is None else [name.strip() for name in labels.split(",")]
-    parity = et.export(checkpoint, out, input, tolerance, max_length, task, names, text, text_b, long_text)
+    how = tolerance, max_length, task, names, text, text_b, long_text, split(engines)
+    parity = et.export(checkpoint, out, input, *how)
     typer.echo(f"{out}: exported, logits differ by at most {parity['max_abs_diff']:.2e} on {parity['rows']} rows")
 
 
@@ -183,12 +191,12 @@ def onnx(
     out: Annotated[Path, Argument(help="folder to write: model.onnx, tokenizer, manifest")],
     input: Rows,
     tolerance: Tolerance = EXPORT_TOLERANCE,
+    engines: EngineNames = "onnxruntime",
 ) -> None:
-    """Convert a bundle to ONNX; nothing is written if ONNX Runtime answers differently."""
-    import_paddle()
-    from .deploy.export import onnx as convert_bundle
+    """Convert a bundle to ONNX; nothing is written if an engine answers differently."""
+    from .deploy.onnx_graph import onnx as convert_bundle
 
-    parity = convert_bundle(bundle, out, input, tolerance)
+    parity = convert_bundle(bundle, out, input, tolerance, split(engines))
     typer.echo(f"{out}: ONNX, logits differ by at most {parity['max_abs_diff']:.2e} on {parity['rows']} rows")
 
 
@@ -222,14 +230,16 @@ def predict(
     threads: Threads = 1,
     device: Annotated[str, Option(help="cpu or gpu")] = "cpu",
     precision: Annotated[str | None, Option(help="bf16 on a CPU, fp16 on a GPU; default: the bundle's own")] = None,
+    engine: EngineName = AUTO,
 ) -> None:
     """Labels and probabilities of one text, or of a file."""
     if output is not None:
         require_writable(output, input)
-    import_paddle()
+    tune_process()
     from .deploy.answers import predict_rows
 
-    predict_rows(bundle, text, text_b, input, output, format, top, batch_size, device, threads, precision)
+    how = batch_size, device, threads, precision, engine
+    predict_rows(bundle, text, text_b, input, output, format, top, *how)
 
 
 @app.command()
@@ -241,12 +251,13 @@ def evaluate(
     label_column: LabelColumn = None,
     batch_size: BatchSize = BATCH_SIZE,
     threads: Threads = 1,
+    engine: EngineName = AUTO,
 ) -> None:
     """Task metrics of a bundle on a labelled file, as JSON; tables of each label go to standard error."""
+    tune_process()
     from .deploy.row_files import print_evaluation
 
-    import_paddle()
-    print_evaluation(et.evaluate(bundle, file, text, text_b, label_column, batch_size, threads))
+    print_evaluation(et.evaluate(bundle, file, text, text_b, label_column, batch_size, threads, engine))
 
 
 @app.command()
@@ -276,7 +287,7 @@ def serve(
 ) -> None:
     """Answer over HTTP: /v1/predict, a page to try texts at /, /openapi.json, /metrics."""
     named = named_bundles(bundles)
-    import_paddle()
+    tune_process()
     leave_signals()
     from .deploy.server.serve import serve as run_server
 
@@ -307,42 +318,8 @@ def main() -> None:
     """Entry point: exit code 0 done, 2 wrong input, 1 anything else, 130 after Ctrl-C, 143 after SIGTERM."""
     try:
         stop_on_signals()
-        _run_verb()
+        run_verb(app)
     except KeyboardInterrupt:
         fail(interrupted())
     finally:
         release_signals()
-
-
-def _run_verb() -> NoReturn:
-    try:
-        _set_output_encoding()
-        check_launcher()
-        require_utf8(sys.argv[1:])
-        code = app(standalone_mode=False)
-        if code == 128 + signal.SIGINT:  # what Typer makes of a KeyboardInterrupt
-            raise KeyboardInterrupt
-        sys.exit(code if isinstance(code, int) else 0)
-    except ModuleNotFoundError as error:
-        remedy = "install the toolkit with its cpu or gpu extra (the extra serving is for predict, evaluate and serve)"
-        fail(InputError(f"the package {error.name!r} is not installed", remedy=remedy))
-    except Exception as error:
-        # Typer brings classes of its own for wrong usage and for leaving; they differ between its versions.
-        if hasattr(error, "show") and hasattr(error, "exit_code"):
-            error.show()
-            sys.exit(2)
-        # what other versions make of Ctrl-C, and what an extension makes of it that is just being loaded
-        if type(error).__name__ == "Abort" or (isinstance(error, ImportError) and is_stopping()):
-            raise KeyboardInterrupt from None
-        if type(error).__name__ == "Exit":
-            sys.exit(getattr(error, "exit_code", 0))
-        if DEBUG and not isinstance(error, ErnieTinyError):
-            raise
-        fail(explained(error))
-
-
-def _set_output_encoding() -> None:
-    """Output is UTF-8 in files and pipes, and in a terminal's own encoding there; what it lacks is escaped."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(encoding=None if stream.isatty() else "utf-8", errors="backslashreplace")

@@ -5,7 +5,9 @@ from __future__ import annotations
 import dataclasses
 import functools
 import inspect
+import io
 import os
+import signal
 import sys
 import traceback
 import typing
@@ -15,11 +17,27 @@ from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
 import typer
+from typer import Argument, Option
 
-from .distributed import let_main_fail_first
-from .errors import ErnieTinyError, InputError, Interrupted
+from .distributed import check_launcher, let_main_fail_first
+from .engines import NAMES, ON_CPU
+from .errors import ErnieTinyError, InputError, Interrupted, explained
+from .watch import is_stopping
 
 DEBUG = os.environ.get("ERNIE_TINY_DEBUG") == "1"
+# what several verbs take
+Config = Annotated[Path, Argument(help="YAML file of the run, such as configs/demo.yaml")]
+Overrides = Annotated[list[str] | None, Argument(help="key.sub=value; overrides the file")]
+Bundle = Annotated[Path, Argument(help="bundle folder")]
+Rows = Annotated[Path, Option(help="rows to compare on: one per line (pairs: tab between), or any data file")]
+Tolerance = Annotated[float, Option(help="largest allowed difference of logits")]
+BatchSize = Annotated[int, Option(min=1, help="rows per forward pass")]
+Threads = Annotated[int, Option(min=1, help="CPU threads per forward pass")]
+EngineName = Annotated[str, Option(help=f"{NAMES}; auto: the fastest here, measured once")]
+EngineNames = Annotated[str, Option("--engine", help=f"what it is to run in, comma-separated: {', '.join(ON_CPU)}")]
+TextColumn = Annotated[str | None, Option(help="column of the text; default: as in training")]
+SecondColumn = Annotated[str | None, Option(help="column of the second text")]
+LabelColumn = Annotated[str | None, Option("--label", help="column of the label")]
 
 
 def with_options(settings: type, parameter: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
@@ -66,12 +84,16 @@ def _option(field: dataclasses.Field, hint: Any) -> inspect.Parameter:
     return inspect.Parameter(field.name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
 
 
+def split(text: str) -> list[str]:
+    """ "a, b" as its parts."""
+    return [part.strip() for part in text.split(",") if part.strip()]
+
+
 def _split(text: str, hint: Any, name: str) -> list[Any]:
     """ "1,32" as the list of the field's type. Raises InputError for what is not a number."""
-    parts = [part.strip() for part in text.split(",") if part.strip()]
     (item,) = typing.get_args(hint)
     try:
-        return [item(part) for part in parts]
+        return [item(part) for part in split(text)]
     except ValueError:
         raise InputError(f"not a list of numbers: {text!r}", name, "such as 1,32") from None
 
@@ -98,6 +120,38 @@ def require_utf8(arguments: list[str]) -> None:
         except UnicodeEncodeError:
             remedy = "set the terminal to UTF-8, or put the text into a UTF-8 file"
             raise InputError("an argument is not UTF-8", repr(argument), remedy) from None
+
+
+def set_output_encoding() -> None:
+    """Output is UTF-8 in files and pipes, and in a terminal's own encoding there; what it lacks is escaped."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(encoding=None if stream.isatty() else "utf-8", errors="backslashreplace")
+
+
+def run_verb(app: typer.Typer) -> NoReturn:
+    """Runs the verb of the command line and ends the process with its exit code. Raises KeyboardInterrupt."""
+    try:
+        set_output_encoding()
+        check_launcher()
+        require_utf8(sys.argv[1:])
+        code = app(standalone_mode=False)
+        if code == 128 + signal.SIGINT:  # what Typer makes of a KeyboardInterrupt
+            raise KeyboardInterrupt
+        sys.exit(code if isinstance(code, int) else 0)
+    except Exception as error:
+        # Typer brings classes of its own for wrong usage and for leaving; they differ between its versions.
+        if hasattr(error, "show") and hasattr(error, "exit_code"):
+            error.show()
+            sys.exit(2)
+        # what other versions make of Ctrl-C, and what an extension makes of it that is just being loaded
+        if type(error).__name__ == "Abort" or (isinstance(error, ImportError) and is_stopping()):
+            raise KeyboardInterrupt from None
+        if type(error).__name__ == "Exit":
+            sys.exit(getattr(error, "exit_code", 0))
+        if DEBUG and not isinstance(error, ErnieTinyError | ModuleNotFoundError):
+            raise
+        fail(explained(error))
 
 
 def fail(error: ErnieTinyError) -> NoReturn:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import numpy as np
 
 MODEL_STEM, ONNX_FILE = "model", "model.onnx"  # files of a bundle: Paddle's graph and weights, and the ONNX graph
+PADDLE_FILES = tuple(f"{MODEL_STEM}.{end}" for end in ("pdmodel", "pdiparams"))
 
 
 class Engine(Protocol):
@@ -61,6 +62,9 @@ class PaddleEngine(Engine):
 
 def open_paddle(folder: Path, device: str, threads: int, precision: str) -> PaddleEngine:
     """Paddle Inference with oneDNN (CPU), or on a GPU. Raises InputError for a GPU where this Paddle has none."""
+    from .machine import import_paddle
+
+    import_paddle()
     from paddle import inference
 
     return PaddleEngine(inference.create_predictor(paddle_config(folder, device, threads, precision)))
@@ -68,6 +72,9 @@ def open_paddle(folder: Path, device: str, threads: int, precision: str) -> Padd
 
 def open_paddle_tensorrt(folder: Path, device: str, threads: int, precision: str) -> PaddleEngine:
     """Paddle Inference with its TensorRT subgraphs in half precision; needs a GPU and a Paddle built with TensorRT."""
+    from .machine import import_paddle
+
+    import_paddle()
     from paddle import inference
 
     if device != "gpu":
@@ -142,14 +149,15 @@ class OnnxRuntimeEngine(Engine):
 
 
 class OpenVinoEngine(Engine):
-    """OpenVINO, tuned for latency, in float32 (on CPUs with bfloat16 units its own default is lower)."""
+    """OpenVINO, tuned for latency, in float32 unless bf16 is asked for, which on some CPUs is its own default."""
 
     def __init__(self, folder: Path, device: str, threads: int, precision: str = "fp32"):
         import openvino
 
         if device == "gpu":
             raise InputError("OpenVINO is measured on the CPU only", "--engine openvino", "leave out --device gpu")
-        settings = {"INFERENCE_NUM_THREADS": threads, "PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"}
+        hint = "bf16" if precision == "bf16" else "f32"
+        settings = {"INFERENCE_NUM_THREADS": threads, "PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": hint}
         self._model = openvino.compile_model(str(folder / ONNX_FILE), "CPU", settings)
         self._request = self._model.create_infer_request()
 
@@ -168,30 +176,53 @@ class EngineRow:
     """One row of `ENGINES`. open: (folder, device, threads, precision) -> engine; library: the package that runs it."""
 
     name: str
-    open: Callable[[Path, str, int, str], Engine]
+    title: str
     library: str
+    open: Callable[[Path, str, int, str], Engine]
+    extra: str = "serving"  # of this package, which installs it
     reads_onnx: bool = False  # does it run `model.onnx`, not Paddle's own format?
     needs_gpu: bool = False
+    has_bf16: bool = False  # on a CPU
 
     @property
-    def packages(self) -> tuple[str, ...]:
-        """The packages beside Paddle that it needs: the converter, and its library."""
-        return ("paddle2onnx", self.library) if self.reads_onnx else ()
+    def installed(self) -> bool:
+        """Is its library there?"""
+        return find_spec(self.library) is not None
 
-    def require_packages(self, where: str, extra: str) -> None:
-        """Raises InputError, naming the option or verb `where`, if a package is missing; `extra` installs them."""
-        for package in self.packages:
+    def require_packages(self, where: str, extra: str, convert: bool = True) -> None:
+        """Raises InputError, naming the option or verb `where`, if a package is missing; `extra` installs them.
+
+        convert: is the bundle's graph to be converted for it, too?
+        """
+        for package in (*(CONVERTER if self.reads_onnx and convert else ()), self.library):
             if find_spec(package) is None:
                 what = f"the package {package!r} is not installed; {self.name} needs it"
                 raise InputError(what, where, f"pip install 'paddle-ernie-tiny[{extra}]'")
 
+    def check_precision(self, precision: str, device: str) -> None:
+        """Raises InputError for bf16 on a CPU where the engine or the CPU has none."""
+        if precision != "bf16" or device != "cpu":
+            return
+        if not self.has_bf16:
+            able = " or ".join(name for name, row in ENGINES.items() if row.has_bf16)
+            raise InputError(f"{self.name} has no bf16 on a CPU", "precision bf16", f"use --engine {able}")
+        from .machine import has_bf16  # here, so that `--help` can list engines without what that imports
 
+        if not has_bf16():
+            what = "this CPU has no instructions for bfloat16 (AVX512_BF16 or AMX)"
+            raise InputError(what, "precision bf16", "leave it out, or quantize the bundle")
+
+
+CONVERTER = ("paddle2onnx",)
 ENGINES: dict[str, EngineRow] = {
     row.name: row
     for row in (
-        EngineRow("paddle", open_paddle, "paddle"),
-        EngineRow("onnxruntime", OnnxRuntimeEngine, "onnxruntime", reads_onnx=True),
-        EngineRow("openvino", OpenVinoEngine, "openvino", reads_onnx=True),
-        EngineRow("paddle-tensorrt", open_paddle_tensorrt, "paddle", needs_gpu=True),
+        EngineRow("paddle", "Paddle Inference", "paddle", open_paddle, has_bf16=True),
+        EngineRow("onnxruntime", "ONNX Runtime", "onnxruntime", OnnxRuntimeEngine, "serving-onnx", reads_onnx=True),
+        EngineRow("openvino", "OpenVINO", "openvino", OpenVinoEngine, "bench", reads_onnx=True, has_bf16=True),
+        EngineRow("paddle-tensorrt", "Paddle Inference with TensorRT", "paddle", open_paddle_tensorrt, needs_gpu=True),
     )
 }
+NAMES = ", ".join(ENGINES)
+ON_CPU = tuple(name for name, row in ENGINES.items() if not row.needs_gpu)
+IN_ONNX = tuple(name for name, row in ENGINES.items() if row.reads_onnx)

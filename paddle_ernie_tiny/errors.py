@@ -203,6 +203,7 @@ _REFUSALS: dict[int, tuple[str, str, bool]] = {
     errno.ELOOP: ("links that lead to each other", _PLACE, True),
 }
 _OUT_OF_MEMORY = re.compile(r"out of memory|bad_alloc|cannot allocate memory|ResourceExhausted", re.IGNORECASE)
+_EXTRAS = "install the toolkit with its cpu or gpu extra (serving and serving-onnx are for predict and serve)"
 _SMALLER = "use smaller batches (per_device_train_batch_size, --batch-size), or a machine with more of it"
 
 
@@ -224,10 +225,12 @@ def explained(error: BaseException) -> ErnieTinyError:
     """Any exception as an error of the toolkit: what the system refused, with the path and the remedy.
 
     Full disks, lacking permissions, missing files and exhausted memory, of whatever library, are explained here and
-    nowhere else. What is not known is named by its class, with exit code 1.
+    nowhere else, as are packages that are not installed. What is not known is named by its class, with exit code 1.
     """
     if isinstance(error, ErnieTinyError):
         return error
+    if isinstance(error, ModuleNotFoundError):
+        return InputError(f"the package {error.name!r} is not installed", remedy=_EXTRAS)
     if isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and _OUT_OF_MEMORY.search(str(error))):
         detail = str(error).strip().partition("\n")[0]
         return ErnieTinyError("the memory is used up" + (f": {detail}" if detail else ""), remedy=_SMALLER)

@@ -12,6 +12,7 @@ import select
 import shutil
 import signal
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -167,6 +168,12 @@ def require_writable(path: str | os.PathLike, source: str | os.PathLike | None =
             raise InputError("no permission to write there", str(path), "choose another place")
         return
     require_folder(Path(os.path.realpath(path)).parent)  # a new file takes the old one's place
+
+
+def cache_folder() -> Path:
+    """The toolkit's folder of caches: of the user, or in the system's temporary folder for one without a home."""
+    folder = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+    return Path(tempfile.gettempdir() if folder.startswith("~") else folder, "paddle_ernie_tiny")
 
 
 def require_folder(folder: Path) -> None:

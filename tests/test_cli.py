@@ -78,14 +78,14 @@ def test_a_terminal_gets_its_own_encoding_and_escapes_for_what_it_lacks(monkeypa
         def isatty(self):
             return True
 
-    from paddle_ernie_tiny.cli import _set_output_encoding
+    from paddle_ernie_tiny.cli_options import set_output_encoding
     from paddle_ernie_tiny.deploy.answers import AnswerLines
     from paddle_ernie_tiny.files import growing_text
     from paddle_ernie_tiny.kinds import KINDS
 
     screen = Terminal(io.BytesIO(), encoding="gbk")
     monkeypatch.setattr(sys, "stdout", screen)
-    _set_output_encoding()
+    set_output_encoding()
     print("房间 é 😀")
     answers = [{"text": "房间"}, {"text": "é 😀"}]
     predictor = SimpleNamespace(kind=KINDS["classification"], labels=["a", "b"], manifest=SimpleNamespace(pair=False))

@@ -25,8 +25,8 @@ seals
 sections
 stages
 defaults
-engines
 machine
+engines
 processes
 watch
 distributed

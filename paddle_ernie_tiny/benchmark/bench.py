@@ -15,16 +15,18 @@ from pathlib import Path
 
 import psutil
 
+from ..defaults import AUTO
 from ..deploy.bundle import read_manifest
+from ..deploy.engine_choice import open_fastest
 from ..deploy.row_files import evaluate
-from ..engines import ENGINES
+from ..engines import CONVERTER, ENGINES
 from ..errors import ErnieTinyError, InputError
 from ..files import require_folder, require_writable, write_json
 from ..machine import cpu_flags, describe_machine, git_commit, versions
 from ..processes import in_child
 from .request import BenchRequest, Record, Say
 from .results import write_folder
-from .subjects import POSITIONS, PRECISIONS, Subject, onnx_folder, resolve
+from .subjects import POSITIONS, PRECISIONS, Subject, onnx_engines, onnx_folder, resolve
 from .texts import measure_texts, read_columns
 from .turns import Candidate, Turn, inputs, latency, own_process, take_turns, time_model, times_as_fast
 
@@ -49,11 +51,12 @@ def bench(request: BenchRequest, json_file: Path | None = None, out: Path | None
         require_folder(out)
     _check(request)
     texts = request.texts if request.text is None else read_columns(request.text, request.columns, request.models[0])
-    named = [resolve(name, request.precisions, request.cache, say) for name in request.models]
+    engines = onnx_engines(request.engines)
+    named = [resolve(name, request.precisions, request.cache, say, engines) for name in request.models]
     subjects = list(dict.fromkeys(subject for found in named for subject in found))
     usual = subjects[0]
     if texts is not None and usual.random:  # a shape as it is written, without the toolkit's shortcuts
-        (usual,) = resolve(f"{usual.name}@fp32@plain", [], request.cache, say)
+        (usual,) = resolve(f"{usual.name}@fp32@plain", [], request.cache, say, [])
     pipelines = [("usual", usual), *(("toolkit", subject) for subject in subjects)]
     environment = describe_environment()
     records = measure_models(request, subjects, say) if request.bare else []
@@ -105,7 +108,7 @@ def describe_environment() -> Record:
         "instruction_sets": [name for name in _INSTRUCTION_SETS if name in cpu_flags()],
         "versions": {
             **values["versions"],
-            **versions(sorted({name for row in ENGINES.values() for name in row.packages})),
+            **versions(sorted({*CONVERTER, *(row.library for row in ENGINES.values())})),
         },
         "git_commit": git_commit(),
         "load_average": list(psutil.getloadavg()),
@@ -155,17 +158,21 @@ def _time(batch: int, length: int, seconds: float, candidate: Candidate, _round:
 def load(request: BenchRequest, subjects: list[Subject], threads: int, stack: ExitStack, say: Say) -> list[Candidate]:
     """Every model loaded in every engine that can read it, each in its own process, which `stack` ends."""
     running = []
-    for subject, engine in product(subjects, [ENGINES[name] for name in request.engines]):
+    for subject, name in product(subjects, request.engines):
         folder = subject.folder
-        if engine.reads_onnx:
+        if name != AUTO and ENGINES[name].reads_onnx and name not in read_manifest(folder).runs_in:
             if subject.precision != "fp32":
-                say(f"{subject.label} is left out of {engine.name}: only fp32 graphs are converted")
+                say(f"{subject.label} is left out of {name}: its bundle was not compared there")
                 continue
             folder = onnx_folder(subject, request.cache)
-        how = (threads, engine.library, engine.open, folder, request.device, threads, subject.precision)
-        ask, loaded = stack.enter_context(own_process(f"{subject.label} in {engine.name}", *how))
+        library, open_it = ("numpy", open_fastest) if name == AUTO else (ENGINES[name].library, ENGINES[name].open)
+        how = (threads, library, open_it, folder, request.device, threads, subject.precision)
+        if name == AUTO:
+            with own_process(f"the choice of {subject.label}'s engine", *how):
+                pass  # measured and kept, if it was not before: the process below opens the fastest alone
+        ask, loaded = stack.enter_context(own_process(f"{subject.label} in {name}", *how))
         loaded["first_call_ms"] = ask(time_model, subject.tokens, 1, 16).samples_ms[0]
-        running.append(Candidate(subject, engine.name, ask, loaded))
+        running.append(Candidate(subject, name, ask, loaded))
     return running
 
 

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from ..defaults import BENCH_ENGINES, BENCH_LENGTHS, BENCH_ROUNDS, BENCH_SECONDS, BENCH_THREADS, option
-from ..engines import ENGINES
+from ..engines import NAMES
+from ..files import cache_folder
 
 Say = Callable[[str], None]
 Texts = tuple[list[str], list[str] | None]  # the rows of a data set; second texts for pairs
@@ -19,12 +18,6 @@ Record = dict[str, Any]  # JSON values
 
 def _list(help: str, default: tuple[Any, ...], option: str, commas: bool = True) -> Any:
     return field(default_factory=lambda: [*default], metadata={"help": help, "option": option, "commas": commas})
-
-
-def _caches() -> str:
-    """The user's folder of caches; the system's temporary folder for a user without a home."""
-    folder = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
-    return tempfile.gettempdir() if folder.startswith("~") else folder
 
 
 @dataclass
@@ -43,7 +36,7 @@ class BenchRequest:
     lengths: list[int] = _list("tokens per text, comma-separated", BENCH_LENGTHS, "--length")
     threads: list[int] = _list("CPU threads, comma-separated", BENCH_THREADS, "--threads")
     precisions: list[str] = _list("precisions of the shapes, comma-separated: fp32, int8", ("fp32",), "--precision")
-    engines: list[str] = _list(f"inference engines, comma-separated: {', '.join(ENGINES)}", BENCH_ENGINES, "--engine")
+    engines: list[str] = _list(f"engines, comma-separated: {NAMES}, auto", BENCH_ENGINES, "--engine")
     device: str = option("cpu or gpu", "cpu")
     seconds: float = option("seconds to measure each model in each setting", BENCH_SECONDS, min=0.05)
     rounds: int = option("turns of each model in each setting", BENCH_ROUNDS, min=1)
@@ -53,7 +46,7 @@ class BenchRequest:
     bare: bool = option("measure the models alone: token ids to logits", True)
     profile: bool = option("also show which operations take the time", False)
     cache: Path = field(
-        default_factory=lambda: Path(_caches(), "paddle_ernie_tiny/bench"),
+        default_factory=lambda: cache_folder() / "bench",
         metadata={"help": "keeps exported shapes (default: in the user's cache folder)"},
     )
     texts: Texts | None = None  # instead of the file `text`

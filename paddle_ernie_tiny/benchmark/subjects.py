@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import tempfile
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -12,9 +13,9 @@ import numpy as np
 
 from ..data.tokenization import read_tokenizer
 from ..data.vocabulary import SPECIAL_TOKENS, read_vocabulary
-from ..defaults import MAX_LENGTH_TOKENS
+from ..defaults import AUTO, MAX_LENGTH_TOKENS
 from ..deploy.bundle import MANIFEST, read_manifest
-from ..engines import MODEL_STEM, ONNX_FILE
+from ..engines import ENGINES, ONNX_FILE, PADDLE_FILES
 from ..errors import ErnieTinyError, InputError
 from ..files import sha256
 from ..machine import versions
@@ -133,10 +134,22 @@ class Subject:
         }
 
 
-def resolve(specification: str, precisions: list[str], cache: Path, say: Say = print) -> list[Subject]:
+def onnx_engines(engines: list[str]) -> list[str]:
+    """Those of the engines that need model.onnx; "auto" has all of them that are installed here."""
+    return [
+        name
+        for name, row in ENGINES.items()
+        if row.reads_onnx and (name in engines or AUTO in engines and row.installed)
+    ]
+
+
+def resolve(
+    specification: str, precisions: list[str], cache: Path, say: Say = print, engines: Sequence[str] = ()
+) -> list[Subject]:
     """The models that one `--model` means: NAME_OR_BUNDLE[@fp32|@int8][@plain].
 
-    A shape is exported in each of `precisions` (or in the one after @); a bundle has one already. @plain exports
+    A shape is exported in each of `precisions` (or in the one after @), for Paddle and `engines`; a bundle is exported
+    already. @plain exports
     the model as it is written, without what deploy/graph.py leaves out. Raises InputError for what is neither.
     """
     name, *marks = os.path.expanduser(specification).split("@")
@@ -150,19 +163,20 @@ def resolve(specification: str, precisions: list[str], cache: Path, say: Say = p
     shape = parse_shape(name)
     asked = [mark for mark in marks if mark in PRECISIONS] or precisions
     graph = "plain" if "plain" in marks else "served"
-    return [_random(name.lower(), shape, precision, graph, cache, say) for precision in asked]
+    return [_random(name.lower(), shape, precision, graph, (cache, engines, say)) for precision in asked]
 
 
 def _bundle(folder: Path) -> Subject:
     manifest = read_manifest(folder)
     size = dict(manifest.architecture)
+    graph = PADDLE_FILES if PADDLE_FILES[0] in manifest.files else (ONNX_FILE,)
     return Subject(
         name=folder.resolve().name,
         folder=folder,
         precision=manifest.precision,
         graph=size.pop("graph", "plain"),
         parameters=manifest.parameters,
-        file_mb=sum((folder / f"{MODEL_STEM}{end}").stat().st_size for end in (".pdmodel", ".pdiparams")) / 1e6,
+        file_mb=sum((folder / name).stat().st_size for name in graph if name in manifest.files) / 1e6,
         shape=Shape(**size, labels=len(manifest.labels)) if size else None,
         tokens=read_tokenizer(folder).vocab_size,
     )
@@ -170,7 +184,7 @@ def _bundle(folder: Path) -> Subject:
 
 def onnx_folder(subject: Subject, cache: Path) -> Path:
     """A folder in `cache` with the graph as ONNX, converted once. Raises ErnieTinyError when paddle2onnx cannot."""
-    from ..deploy.export import convert
+    from ..deploy.onnx_graph import convert
 
     folder = cache / "onnx" / f"{subject.name}-{sha256(subject.folder / MANIFEST)[:12]}"
     temporary = folder / f"{ONNX_FILE}.tmp"
@@ -185,28 +199,30 @@ def onnx_folder(subject: Subject, cache: Path) -> Path:
     return folder
 
 
-def _random(name: str, shape: Shape, precision: str, graph: str, cache: Path, say: Say) -> Subject:
+def _random(name: str, shape: Shape, precision: str, graph: str, where: tuple[Path, Sequence[str], Say]) -> Subject:
     """The shape's bundle with random weights from the cache; exported now if it is not there."""
     from .. import deploy
+
+    cache, engines, say = where
 
     # a name that changes with Paddle and the code that exports: older exports are then not used any more
     paddle_version = "-".join(versions(("paddlepaddle", "paddlepaddle-gpu")).values())
     code = sha256(*sorted(Path(deploy.__file__).parent.glob("*.py")), __file__)[:8]
-    folder = cache / f"{name}-{graph}-{precision}-{paddle_version}-{code}"
+    folder = cache / "-".join([name, graph, precision, *engines, paddle_version, code])
     if not (folder / MANIFEST).is_file():
         say(f"exporting {name} ({graph} graph, {precision}) with random weights to {folder}")
         cache.mkdir(parents=True, exist_ok=True)
         if precision == "int8":
-            _quantise(_random(name, shape, "fp32", graph, cache, say).folder, folder)
+            _quantise(_random(name, shape, "fp32", graph, where).folder, folder)
         else:
-            _export(shape, graph, folder)
+            _export(shape, graph, engines, folder)
     subject = _bundle(folder)
     if subject.parameters != parameters(shape):
         raise AssertionError(f"{name}: {subject.parameters} weights exported, {parameters(shape)} counted")
     return replace(subject, name=name, random=True)
 
 
-def _export(shape: Shape, graph: str, folder: Path) -> None:
+def _export(shape: Shape, graph: str, engines: Sequence[str], folder: Path) -> None:
     import paddle
     from paddlenlp.utils.log import logger
 
@@ -235,6 +251,7 @@ def _export(shape: Shape, graph: str, folder: Path) -> None:
             texts=[text[:n] for n in (4, 30, 126)],
             table={"text": 0, "label": 1},
             graph=graph,
+            engines=("paddle", *engines),
         )
         export_bundle(request)
 

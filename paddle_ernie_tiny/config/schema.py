@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from .. import defaults
-from ..engines import ENGINES
+from ..engines import ON_CPU
 from ..kinds import KINDS, LONG_TEXTS, Kind
 from ..kinds.metrics import metrics_of
 from ..sections import Fraction, PathName, PositiveInt, Section, Weight, checked_fields, key
@@ -22,9 +22,6 @@ from .data_settings import DataSettings, Label
 from .objective_settings import ObjectiveSettings
 from .student_settings import ModelShape, StudentSettings
 from .training_settings import TrainingSettings
-
-_CPU_ENGINES = tuple(name for name, row in ENGINES.items() if not row.needs_gpu)
-
 
 ClassWeight = Annotated[float, Field(gt=0, le=1e6)]
 
@@ -149,6 +146,9 @@ class ExportSettings(Section):
 
     rows: PositiveInt = key(defaults.EXPORT_ROWS, "evaluation rows on which both graphs are compared")
     tolerance: Annotated[float, Field(gt=0, le=1e6)] = key(defaults.EXPORT_TOLERANCE, "largest difference of logits")
+    engines: list[Literal[ON_CPU]] = key(  # type: ignore[valid-type]
+        ["paddle"], "what the bundle is to run in; with others than paddle it also holds model.onnx", min_length=1
+    )
     int8: Int8Settings | None = key(None, "also make bundle-int8/; null: no")
 
 
@@ -158,7 +158,7 @@ class BenchmarkSettings(Section):
     batches: list[PositiveInt] = key([1, 32], "batch sizes", min_length=1)
     lengths: list[Annotated[int, Field(gt=0, le=512)]] = key([128], "tokens per text", min_length=1)
     threads: list[PositiveInt] = key([1], "CPU threads", min_length=1)
-    engines: list[Literal[_CPU_ENGINES]] = Field(["paddle"], min_length=1)  # type: ignore[valid-type]
+    engines: list[Literal[ON_CPU]] = Field(["paddle"], min_length=1)  # type: ignore[valid-type]
     seconds: Annotated[float, Field(gt=0, le=86_400)] = key(defaults.BENCH_SECONDS, "per model and setting")
     rounds: PositiveInt = key(defaults.BENCH_ROUNDS, "turns that the models take in each setting")
     text: bool = key(True, "also from text to label, on the test split")

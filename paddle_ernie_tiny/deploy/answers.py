@@ -13,7 +13,7 @@ from typing import Any
 
 from ..data.formats import require_file
 from ..data.raw_rows import RawRow
-from ..defaults import BATCH_SIZE
+from ..defaults import AUTO, BATCH_SIZE
 from ..errors import InputError, Problems
 from ..files import growing_text, part_of, require_writable
 from ..text_rule import require_text
@@ -108,6 +108,7 @@ def predict_rows(
     device: str = "cpu",
     threads: int = 1,
     precision: str | None = None,
+    engine: str = AUTO,
 ) -> None:
     """Writes the answers to one text (or pair), or to a file's rows ("-": standard input), to a file or the screen.
 
@@ -123,7 +124,7 @@ def predict_rows(
     for given in (text, text_b):
         if given is not None:
             require_text(given, "predict")
-    predictor = Predictor(bundle, device, threads, precision)
+    predictor = Predictor(bundle, device, threads, precision, engine)
     lines = AnswerLines(predictor, form, top, (sys.stdout.encoding or "utf-8") if output is None else "utf-8")
     if file is not None:
         predict_file(predictor, file, output, lines, batch_size)

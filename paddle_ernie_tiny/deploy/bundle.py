@@ -13,6 +13,7 @@ from pydantic.dataclasses import dataclass
 from pydantic_core import from_json
 
 from ..data.tables import TableFormat
+from ..engines import IN_ONNX, MODEL_STEM, ONNX_FILE
 from ..errors import InputError
 from ..extensions import kind_named
 from ..files import sha256, sync, write_text
@@ -54,7 +55,7 @@ def _file_name(value: str) -> str:
 
 
 Name = Annotated[str, AfterValidator(_name)]
-
+Parity = dict[str, Annotated[float, Field(allow_inf_nan=False)] | None]
 
 _INPUTS = [{"name": name, "dtype": "int64", "shape": [-1, -1]} for name in ("input_ids", "token_type_ids")]
 
@@ -76,11 +77,13 @@ class Manifest:
     inputs: list[dict[str, Any]]  # name, dtype, shape (-1: any)
     outputs: list[dict[str, Any]]
     # rows, max_abs_diff, label_agreement, tolerance; of int8 against fp32, and both metrics
-    parity: dict[str, Annotated[float, Field(allow_inf_nan=False)] | None]
+    parity: Parity
     # layout of the data it was trained on: defaults of `evaluate`
     table: Annotated[dict[str, Any], AfterValidator(_table)]
     versions: dict[str, str]
     format_version: Literal[1] = 1
+    # the same figures of each engine that runs model.onnx; only these may, and each was compared with the bundle
+    engines: dict[Literal[IN_ONNX], Parity] = field(default_factory=dict)  # type: ignore[valid-type]
     architecture: Annotated[dict[str, Any], AfterValidator(_architecture)] = field(default_factory=dict)
     quantization: dict[str, Any] | None = None  # of int8: how it was made, and what was left in fp32
     unit: Annotated[str, Field(pattern="^(character|mixed|word)$")] | None = None  # of token classification
@@ -104,6 +107,14 @@ class Manifest:
     def kind(self) -> Kind:
         """The kind of task with its settings. Raises InputError for one that is not known here."""
         return kind_named(self.task_type.removeprefix("pair_"), "task_type in manifest.json", self.settings)
+
+    @property
+    def runs_in(self) -> list[str]:
+        """The engines that it was compared in, Paddle's own first where the bundle has a graph for it."""
+        own = ["paddle"] if f"{MODEL_STEM}.pdmodel" in self.files else []
+        if ONNX_FILE not in self.files:
+            return own
+        return own + (list(self.engines) or ["onnxruntime"])  # an older `onnx` wrote its figures into `parity` alone
 
     @model_validator(mode="after")
     def _fits_together(self) -> Manifest:
@@ -143,8 +154,8 @@ def write_manifest(folder: Path, manifest: Manifest) -> None:
     write_text(folder / MANIFEST, json.dumps(asdict(manifest), ensure_ascii=False, indent=2) + "\n")
 
 
-def read_manifest(folder: str | os.PathLike) -> Manifest:
-    """Reads a bundle's manifest and verifies every file against it.
+def read_manifest(folder: str | os.PathLike, strangers: bool = False) -> Manifest:
+    """Reads a bundle's manifest and verifies every file against it; with `strangers` other files may be there, too.
 
     Raises InputError when the folder is no bundle, its format is unknown, a field makes no sense, or a file is
     missing, altered or not the bundle's own.
@@ -161,7 +172,7 @@ def read_manifest(folder: str | os.PathLike) -> Manifest:
         if sha256(file) != digest:
             what = "the file was altered after export (its SHA-256 differs from the manifest's)"
             raise InputError(what, str(file), _REMEDY)
-    for file in sorted(folder.iterdir()):  # hidden ones apart: nothing reads those
+    for file in () if strangers else sorted(folder.iterdir()):  # hidden ones apart: nothing reads those
         if file.name not in manifest.files and file.name != MANIFEST and not file.name.startswith("."):
             raise InputError("not a file of this bundle: the manifest does not name it", str(file), "take it out")
     return manifest

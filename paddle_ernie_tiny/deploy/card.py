@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from .. import __version__
-from ..engines import MODEL_STEM, ONNX_FILE
+from ..engines import ENGINES, ONNX_FILE, PADDLE_FILES
 from ..files import write_text
 from ..kinds import Kind
 from ..seals import read_seal
@@ -112,15 +112,17 @@ def write_transformers_card(
 
 
 def _subject_of(folder: Path, manifest: Manifest) -> CardSubject:
-    graphs = [file for file in folder.iterdir() if file.name.startswith(f"{MODEL_STEM}.")]
-    form = "onnx" if folder / ONNX_FILE in graphs else "bundle"
+    own = [folder / name for name in PADDLE_FILES if (folder / name).is_file()]
+    form, graphs = ("bundle", own) if own else ("onnx", [folder / ONNX_FILE])
     parity, scored, checks = manifest.parity, None, []
     if "metric_int8" in parity:
         scored = (manifest.metric, float(parity["metric_int8"] or 0), int(parity["rows"] or 0))
         checks.append(_int8_sentence(manifest))
-    elif parity:
-        pair = ("ONNX Runtime", "Paddle Inference") if form == "onnx" else ("Paddle Inference", "the trained model")
-        checks.append(_agreement(*pair, manifest.kind, parity))
+    elif parity and form == "bundle":
+        checks.append(_agreement("Paddle Inference", "the trained model", manifest.kind, parity))
+    if manifest.precision == "fp32":
+        for name, figures in (manifest.engines or ({"onnxruntime": parity} if form == "onnx" else {})).items():
+            checks.append(_agreement(ENGINES[name].title, "Paddle Inference", manifest.kind, figures))
     return CardSubject(
         form,
         manifest.kind,

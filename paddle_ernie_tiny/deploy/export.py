@@ -1,4 +1,4 @@
-"""Exports a checkpoint to a bundle, and a bundle to ONNX: kept only if the answers before and after agree.
+"""Exports a checkpoint to a bundle: kept only if the answers before and after agree.
 
 Graphs are made in a process of their own: `.pdmodel` needs `FLAGS_enable_pir_api=0` before Paddle is imported, and
 what is compared should be what a fresh process sees.
@@ -7,29 +7,28 @@ what is compared should be what a fresh process sees.
 from __future__ import annotations
 
 import os
-import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from importlib import metadata
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from .. import __version__
 from ..data.rows import EncodedRows
 from ..data.tokenization import read_tokenizer
 from ..defaults import EXPORT_TOLERANCE, MAX_LENGTH_TOKENS
-from ..engines import ENGINES, MODEL_STEM, ONNX_FILE, OnnxRuntimeEngine
-from ..errors import ErnieTinyError, GateError, InputError
+from ..engines import MODEL_STEM
+from ..errors import InputError
 from ..extensions import kind_named
 from ..files import new_folder
 from ..kinds import KINDS, Kind
 from ..kinds.metrics import metrics_of
 from ..processes import in_child
-from .bundle import MANIFEST, SIZES, Manifest, read_manifest, write_manifest
+from .bundle import MANIFEST, SIZES, Manifest, write_manifest
 from .card import Facts, describe_bundle, facts_of
+from .onnx_graph import add_onnx, require_engines
+from .parity import parity_of, require_parity
 from .predictor import Predictor
-from .row_files import read_rows, read_texts
+from .row_files import read_texts
 
 OLD_FORMAT = {"FLAGS_enable_pir_api": "0"}  # Paddle then writes model.pdmodel, which Serving and CPU int8 need
 
@@ -54,6 +53,7 @@ class ExportRequest:
     graph: str = "served"  # graph.py; "plain": the model as it is written, for comparison
     facts: Facts | None = None  # for the card: what a finished run knows of the model
     settings: dict[str, Any] = field(default_factory=dict)  # of the kind of task, with what it learnt from dev
+    engines: Sequence[str] = ("paddle",)  # what the bundle is to run in; with others it also holds model.onnx
 
     @property
     def kind_of_task(self) -> Kind:
@@ -64,46 +64,22 @@ class ExportRequest:
 def export_bundle(request: ExportRequest) -> dict[str, Any]:
     """Writes the bundle atomically and returns its parity figures.
 
-    Raises GateError when the static graph's logits differ from the dynamic one's by more than the
-    tolerance; `request.out` is then left as it was. Raises ErnieTinyError when the child process fails.
+    Raises GateError when the static graph's logits differ from the dynamic one's by more than the tolerance, or those
+    of another engine from Paddle Inference's; `request.out` is then left as it was. Raises InputError for engines that
+    are not installed, ErnieTinyError when the child process fails.
     """
     if not request.texts:
         raise InputError("the parity gate needs at least one row", "export", "give real texts of the task")
     possible = request.kind_of_task.long_texts
     if request.long_text not in (None, *possible):
         raise InputError(f"long_text is {request.long_text!r}", "export", f"use {', '.join(possible)}")
-    out = Path(request.out)
+    out, others = Path(request.out), require_engines(request.engines, "export")
     with new_folder(out, marker=MANIFEST) as folder:
         parity = in_child("export", _write_bundle, request, folder, environment=OLD_FORMAT)
         require_parity(parity, out, "static and dynamic graph", "exported")
+        if others:
+            add_onnx(folder, others, request.texts, request.texts_b, request.tolerance, out)
     return parity
-
-
-def parity_of(
-    one: list[np.ndarray], other: list[np.ndarray], tolerance: float, kind: Kind | None = None
-) -> dict[str, Any]:
-    """How far two graphs' outputs are apart: each row's logits [answers, labels] of both, for a kind of task."""
-    first, second = np.concatenate(one), np.concatenate(other)
-    agreed = kind and kind.agreement(first, second)
-    return {
-        "rows": len(one),
-        "max_abs_diff": float(np.abs(first - second).max()),
-        # a regressor has one output: its argmax is always the same
-        "label_agreement": float((first.argmax(-1) == second.argmax(-1)).mean()) if agreed is None else agreed,
-        "tolerance": tolerance,
-    }
-
-
-def require_parity(parity: dict[str, Any], out: Path, compared: str, verb: str) -> None:
-    """Raises GateError if logits differ by more than the tolerance, or are not numbers."""
-    if parity["max_abs_diff"] <= parity["tolerance"]:
-        return
-    raise GateError(
-        f"logits of {compared} differ by up to {parity['max_abs_diff']:.3g} on {parity['rows']} rows, "
-        f"the tolerance is {parity['tolerance']:g}; nothing was {verb}",
-        str(out),
-        f"raise the tolerance only if the labels agree: label agreement is {parity['label_agreement']:.4f}",
-    )
 
 
 def export(
@@ -117,12 +93,14 @@ def export(
     text: str | None = None,
     text_b: str | None = None,
     long_text: str | None = None,
+    engines: Sequence[str] = ("paddle",),
 ) -> dict[str, Any]:
     """Exports a folder of a fine-tuned model, such as a stage's `final/`, to the bundle `out`.
 
     Labels and kind of task come from its configuration; `labels` names those that have no names there, in id order.
     `rows` is a text file with one row per line (a tab between the texts of a pair), or any data file, whose columns
     `text` and `text_b` name. `long_text`: as `task.long_text` of its training; None: what is usual for its kind.
+    `engines`: what the bundle is to run in, as `export.engines`; with others than Paddle it holds model.onnx too.
     Returns the parity figures. Raises InputError, and GateError as `export_bundle` does.
     """
     from ..models.architectures import check_room
@@ -155,6 +133,7 @@ def export(
             tolerance=tolerance,
             table={"format": "auto", "header": "auto", "text": 0, "text_b": 1 if pair else None, "label": 1 + pair},
             facts=facts_of(folder),
+            engines=engines,
         )
     )
 
@@ -264,78 +243,3 @@ def strip_call_stacks(program_file: Path) -> None:
             del operator.attrs[:]
             operator.attrs.extend(kept)
     program_file.write_bytes(program.SerializeToString())
-
-
-def export_onnx(
-    bundle: str | os.PathLike,
-    out: str | os.PathLike,
-    texts: list[Any],
-    texts_b: list[str] | None = None,
-    tolerance: float = EXPORT_TOLERANCE,
-) -> dict[str, Any]:
-    """Writes a folder with model.onnx, tokenizer and manifest, and returns its parity figures.
-
-    `texts` are real rows, as `Kind.tokenize` takes them, on which both engines are compared. Batch and length are
-    dynamic. Feed inputs by name: their order is the converter's. Raises GateError when ONNX Runtime's logits differ
-    from Paddle Inference's by more than the tolerance, InputError for an int8 bundle or if a package is missing.
-    """
-    bundle, out = Path(bundle), Path(out)
-    manifest = read_manifest(bundle)
-    if manifest.precision != "fp32":
-        raise InputError(f"the bundle is {manifest.precision}", str(bundle), "give the fp32 bundle")
-    if not texts:
-        raise InputError("the parity gate needs at least one row", "onnx", "give real texts of the task")
-    ENGINES["onnxruntime"].require_packages("onnx", "onnx")
-    if out.resolve() == bundle.resolve():
-        raise InputError("the ONNX folder would replace the bundle", str(out), "choose another folder")
-    with new_folder(out, marker=MANIFEST) as folder:
-        parity = in_child("onnx", _write_onnx, bundle, folder, texts, texts_b, tolerance)
-        require_parity(parity, out, "ONNX Runtime and Paddle Inference", "written")
-    return parity
-
-
-def onnx(
-    bundle: str | os.PathLike, out: str | os.PathLike, rows: str | os.PathLike, tolerance: float = EXPORT_TOLERANCE
-) -> dict[str, Any]:
-    """As `export_onnx`, with rows from a file, as `ernie-tiny predict` reads them."""
-    manifest = read_manifest(bundle)
-    texts, texts_b = read_rows(manifest, Path(rows))
-    split = [manifest.kind.split(text, manifest.unit) for text in texts]
-    return export_onnx(bundle, out, split, texts_b, tolerance)
-
-
-def convert(bundle: Path, target: Path) -> None:
-    """Writes the bundle's graph as an ONNX file, batch and length dynamic. Call it in a child process: paddle2onnx
-    changes Paddle's global state."""
-    import paddle2onnx
-
-    stem = bundle / MODEL_STEM
-    # its default optimize_tool, polygraphy, installs packages while it runs
-    paddle2onnx.export(f"{stem}.pdmodel", f"{stem}.pdiparams", str(target), opset_version=17, optimize_tool="None")
-
-
-def _write_onnx(
-    bundle: Path, folder: Path, texts: list[Any], texts_b: list[str] | None, tolerance: float
-) -> dict[str, Any]:
-    """In the child process: writes the folder's files, and compares both engines."""
-    import onnxruntime
-    import paddle
-
-    convert(bundle, folder / ONNX_FILE)
-    engine, served = OnnxRuntimeEngine(folder, "cpu", 1), Predictor(bundle)
-    manifest, converted = served.manifest, Predictor(bundle, engine=engine)
-    expected = sorted(entry["name"] for entry in manifest.inputs)
-    if sorted(engine.input_names) != expected:
-        raise ErnieTinyError(f"the converted graph takes {engine.input_names}, the bundle {expected}", str(bundle))
-    own, other = (predictor.outputs(texts, texts_b, batch_size=8) for predictor in (served, converted))
-    for name in manifest.files:
-        if not name.startswith(f"{MODEL_STEM}."):
-            shutil.copy2(bundle / name, folder / name)
-    manifest.parity = parity_of(own, other, tolerance, manifest.kind)
-    manifest.versions |= {
-        "paddlepaddle": paddle.__version__,
-        "paddle2onnx": metadata.version("paddle2onnx"),
-        "onnxruntime": onnxruntime.__version__,
-    }
-    describe_bundle(folder, manifest)
-    return manifest.parity

@@ -13,14 +13,14 @@ import numpy as np
 from ..data.text_tokenizer import Encoded
 from ..data.tokenization import batches_by_length, pad_batch, read_tokenizer
 from ..data.windows import by_row
-from ..defaults import BATCH_SIZE
-from ..engines import MODEL_STEM, Engine, open_paddle
+from ..defaults import AUTO, BATCH_SIZE
+from ..engines import Engine
 from ..errors import InputError
 from ..kinds import Row, Window
-from ..machine import has_bf16
 from ..text_rule import require_text
 from .bundle import Manifest, read_manifest
-from .program import check_program, loading, require_finite, try_engine
+from .engine_choice import open_engine
+from .program import loading, require_finite, try_engine
 
 
 class Predictor:
@@ -32,7 +32,8 @@ class Predictor:
         threads: CPU threads per forward pass.
         precision: None: the bundle's own. An fp32 bundle also runs in "bf16" on a CPU that has it, or in "fp16"
             on a GPU; int8 is made by `ernie-tiny quantize`, in a bundle of its own.
-        engine: one that is open already, instead of Paddle Inference on the bundle's graph.
+        engine: one of ENGINES by name, in which the bundle was compared; "auto": the fastest of them here, which is
+            measured on first use where there are several; or one that is open already.
 
     One instance is for one thread at a time; each further thread takes a `clone()`.
     Raises InputError when the bundle is incomplete or altered, does not run in that way, or its model does not fit
@@ -45,7 +46,7 @@ class Predictor:
         device: str = "cpu",
         threads: int = 1,
         precision: str | None = None,
-        engine: Engine | None = None,
+        engine: str | Engine = AUTO,
     ):
         self.folder = folder = Path(bundle)
         self.manifest: Manifest = read_manifest(folder)
@@ -54,10 +55,12 @@ class Predictor:
         if "tokenizer.json" not in self.manifest.files:  # what it knows of case is nowhere else
             raise InputError("the manifest names no tokenizer.json", str(bundle), "export the bundle again")
         self.tokenizer = read_tokenizer(folder)
-        if engine is None and (folder / f"{MODEL_STEM}.pdmodel").is_file():
-            check_program(folder, self.manifest)
         with loading(folder):
-            self._engine = engine or open_paddle(folder, device, threads, self.precision)
+            self.engine: str  # its name
+            if isinstance(engine, str):
+                self.engine, self._engine = open_engine(folder, self.manifest, engine, device, threads, self.precision)
+            else:
+                self.engine, self._engine = type(engine).__name__, engine
         try_engine(self._engine, self.tokenizer, self.manifest, folder)
 
     def clone(self) -> Predictor:
@@ -159,7 +162,4 @@ def _checked_precision(manifest: Manifest, where: str, device: str, precision: s
     if chosen not in possible:
         remedy = f"use {' or '.join(possible)}" + (", or quantize the bundle first" if chosen == "int8" else "")
         raise InputError(f"this {manifest.precision} bundle does not run in {chosen!r} on a {device}", where, remedy)
-    if chosen == "bf16" and not has_bf16():
-        what = "this CPU has no instructions for bfloat16 (AVX512_BF16 or AMX)"
-        raise InputError(what, "precision bf16", "leave it out, or quantize the bundle")
     return chosen

@@ -152,7 +152,7 @@ def _write(quantizer: Quantizer, folder: Path, request: QuantizeRequest, keep_fp
         if not name.startswith(f"{MODEL_STEM}."):
             shutil.copy2(Path(request.bundle) / name, folder / name)
     quantizer.write(folder, keep_fp32)
-    manifest.precision = "int8"
+    manifest.precision, manifest.engines = "int8", {}
     manifest.versions = {**manifest.versions, "quantized_with_paddlepaddle": paddle.__version__}
     manifest.quantization = {
         "method": "post-training, static; weights a scale per output channel, activations a scale per tensor",

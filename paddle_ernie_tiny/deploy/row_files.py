@@ -17,7 +17,7 @@ from ..data.decoding import first_text
 from ..data.formats import FORMATS, names_no_format
 from ..data.raw_rows import RawRow, open_raw, rows_of
 from ..data.tables import TableFormat
-from ..defaults import BATCH_SIZE
+from ..defaults import AUTO, BATCH_SIZE
 from ..errors import Problems
 from ..kinds import KINDS
 from ..kinds.uncertainty import interval
@@ -144,6 +144,7 @@ def evaluate(
     label: str | None = None,
     batch_size: int = BATCH_SIZE,
     threads: int = 1,
+    engine: str = AUTO,
 ) -> dict[str, Any]:
     """Metrics of a bundle on a labelled file: the number of rows, the task's metric, and those usually read beside it.
 
@@ -151,7 +152,7 @@ def evaluate(
     text, text_b, label: columns by name or position; those of the training data if they are not given.
     Raises InputError that names file and line.
     """
-    predictor = Predictor(bundle, threads=threads)
+    predictor = Predictor(bundle, threads=threads, engine=engine)
     rows = read_labelled(predictor.manifest, Path(file), text, text_b, label)
     outputs = predictor.outputs(rows.texts, rows.texts_b, batch_size)
     require_finite(np.concatenate(outputs), str(bundle))

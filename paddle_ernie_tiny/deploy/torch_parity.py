@@ -17,7 +17,7 @@ from ..files import at
 from ..models.architectures import MASKED_LM
 from ..models.build import load_classifier, load_encoder, load_masked_lm
 from ..processes import run_python
-from .export import parity_of, require_parity
+from .parity import parity_of, require_parity
 from .torch_answers import CANNOT_IMPORT
 from .torch_folder import Leaving
 

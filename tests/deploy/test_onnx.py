@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from paddle_ernie_tiny.deploy.bundle import read_manifest
-from paddle_ernie_tiny.deploy.export import export_onnx
+from paddle_ernie_tiny.deploy.onnx_graph import export_onnx
 from paddle_ernie_tiny.deploy.predictor import Predictor
 from paddle_ernie_tiny.engines import open_paddle
 from paddle_ernie_tiny.errors import GateError, InputError
@@ -29,8 +29,10 @@ def test_a_converted_bundle_answers_alike(name, request, tmp_path):
         np.testing.assert_allclose(
             session.run(None, feeds)[0], open_paddle(bundle.folder, "cpu", 1, "fp32")(*feeds.values()), atol=1e-4
         )
-    with pytest.raises(InputError, match="no model.pdmodel in this bundle"):
-        Predictor(out)
+    predictor = Predictor(out)
+    assert predictor.engine == "onnxruntime"
+    with pytest.raises(InputError, match="not compared in paddle, only in onnxruntime"):
+        Predictor(out, engine="paddle")
 
 
 def test_logits_beyond_the_tolerance_are_refused(classifier, tmp_path):

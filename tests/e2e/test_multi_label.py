@@ -11,7 +11,7 @@ import yaml
 from sklearn.metrics import accuracy_score, average_precision_score, f1_score
 
 from paddle_ernie_tiny.deploy.bundle import read_manifest
-from paddle_ernie_tiny.deploy.export import onnx
+from paddle_ernie_tiny.deploy.onnx_graph import onnx
 from paddle_ernie_tiny.deploy.predictor import Predictor
 from paddle_ernie_tiny.kinds import Labels
 from paddle_ernie_tiny.paddle_serving.serving_folder import export_paddle_serving

@@ -59,7 +59,7 @@ class BundleQueue:
 
     def __init__(self, name: str, bundle: Path, options: ServeOptions, metrics: Metrics):
         self._name, self._options, self._metrics = name, options, metrics
-        self.predictor = Predictor(bundle, threads=options.threads)
+        self.predictor = Predictor(bundle, threads=options.threads, engine=options.engine)
         text = ["预热 warm-up"]
         self.predictor.predict(text, text if self.predictor.manifest.pair else None)
         self._rate = 50.0  # windows per second, a moving average; the first guess only shapes the first Retry-After

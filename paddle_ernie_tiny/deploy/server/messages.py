@@ -236,6 +236,7 @@ class ServedModel(BaseModel):
     max_length_tokens: int = Field(description="what a forward pass takes; `long_text` says what becomes of the rest")
     long_text: Literal[LONG_TEXTS] = Field(description=_LONG_TEXT)  # type: ignore[valid-type]
     precision: str
+    engine: str = Field(description="what runs it; by rows per call where several do")
     parameters: int
 
 

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ...defaults import option
+from ...defaults import AUTO, option
+from ...engines import ON_CPU
 from ...errors import InputError
 
 
@@ -21,6 +22,7 @@ class ServeOptions:
     host: str = option("address to listen on; 0.0.0.0 for all", "127.0.0.1")
     port: int = option("0: any free one; the log says which", 8000, min=0, max=65535)
     threads: int = option("CPU threads per forward pass", 1, min=1)
+    engine: str = option(f"{', '.join(ON_CPU)}; auto: the fastest here, measured once", AUTO)
     batch_size: int = option("maximum rows per forward pass", 16, min=1)
     max_wait_ms: float = option("how long a row waits for others, when idle", 2.0, min=0)
     queue_rows: int = option("rows, of long ones their windows, that may wait for a bundle; then 429", 512, min=1)

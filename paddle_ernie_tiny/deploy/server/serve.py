@@ -96,7 +96,9 @@ class _Server(uvicorn.Server):
             listener.listen(BACKLOG)  # uvicorn's `backlog` is also how many it accepts at once
             host, port = listener.getsockname()[:2]
             url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
-            log.info("listening", extra={"url": url, "models": list(self._service.queues), "seconds": seconds})
+            engines = {name: queue.predictor.engine for name, queue in self._service.queues.items()}
+            models = {"models": list(engines), "engines": engines}
+            log.info("listening", extra={"url": url, **models, "seconds": seconds})
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """On the first signal begins to drain, on a second one ends."""
@@ -215,12 +217,18 @@ def _add_predictions(app: FastAPI, service: ServerContext) -> dict[str, Any]:
     async def models() -> Models:
         return Models(
             models=[
-                ServedModel(**{**vars(manifest), "name": name, "long_text": manifest.reading})
-                for name, manifest in manifests.items()
+                ServedModel(**{**vars(queue.predictor.manifest), **_served(name, queue)})
+                for name, queue in service.queues.items()
             ]
         )
 
     return found["$defs"]
+
+
+def _served(name: str, queue: BundleQueue) -> dict[str, str]:
+    """What a manifest does not say of a model."""
+    predictor = queue.predictor
+    return {"name": name, "long_text": predictor.manifest.reading, "engine": predictor.engine}
 
 
 class Embeddings(BaseModel):

@@ -88,6 +88,7 @@ def export_request(context: RunContext, checkpoint: Path, out: Path, settings: d
         max_length_tokens=config.task.max_length_tokens,
         long_text=config.task.long_text,
         tolerance=config.export.tolerance,
+        engines=config.export.engines,
         table={key: value for key, value in asdict(data.table).items() if key != SOFT},
     )
 
