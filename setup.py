@@ -9,7 +9,7 @@ ROOT = Path(__file__).resolve().parent
 README = ROOT / "README.md"
 PACKAGE = (ROOT / "paddle_ernie_tiny" / "__init__.py").read_text(encoding="utf-8")
 
-# What prediction, evaluation and the HTTP server import, beside Paddle: no PaddleNLP, no training code.
+# What prediction and the HTTP server import, beside an engine: no PaddleNLP, no training code.
 SERVING = [
     "fastapi>=0.115",
     "jinja2",  # the model card of a bundle that `quantize` or `onnx` makes
@@ -19,13 +19,11 @@ SERVING = [
     "pydantic>=2,<3",
     "pyyaml",
     "rich",
-    "scikit-learn",
-    "scipy",
-    "seqeval",
     "tokenizers",
     "typer",
     "uvicorn>=0.34,<1",  # its server class is subclassed
 ]
+SCORING = ["scikit-learn", "scipy", "seqeval"]  # metrics and intervals: nearly as large as SERVING and an engine
 TRAINING = [
     "paddlenlp==2.8.1",  # the last stable release; 3.0 is a pre-release with many more dependencies
     "jieba",
@@ -73,10 +71,12 @@ setup(
     # Paddle is an extra, so that the CPU build and the GPU build satisfy the toolkit alike.
     # 3.1 is the newest that still writes the .pdmodel that Paddle Serving and CPU int8 need.
     extras_require={
-        "cpu": ["paddlepaddle>=3.1,<3.2"] + TRAINING + BOUNDS,
+        "cpu": ["paddlepaddle>=3.1,<3.2"] + SCORING + TRAINING + BOUNDS,
         # Paddle's GPU builds of 3.x are in its own package index, not on PyPI: install one first
-        "gpu": ["paddlepaddle-gpu>=3.1,<3.2"] + TRAINING + BOUNDS,
-        "serving": ["paddlepaddle>=3.1,<3.2"],
+        "gpu": ["paddlepaddle-gpu>=3.1,<3.2"] + SCORING + TRAINING + BOUNDS,
+        "serving": ["paddlepaddle>=3.1,<3.2"] + SCORING,
+        "serving-onnx": ["onnxruntime>=1.20"],  # predict and serve without Paddle; NumPy 2 is allowed
+        "evaluate": SCORING,
         # other engines: `ernie-tiny onnx` checks its parity there, `ernie-tiny bench` compares with them
         "onnx": ["onnxruntime>=1.20", "paddle2onnx>=2.1"],
         "bench": ["onnxruntime>=1.20", "openvino>=2025.0", "paddle2onnx>=2.1"],

@@ -79,19 +79,21 @@ class TestLock:
 
     def test_either_paddle_satisfies_the_toolkit(self, metadata):
         extras = metadata["extras_require"]
-        assert set(extras) == {"cpu", "gpu", "serving", "onnx", "bench", "dev"}
+        assert set(extras) == {"cpu", "gpu", "serving", "serving-onnx", "evaluate", "onnx", "bench", "dev"}
         assert not [line for line in metadata["install_requires"] if line.startswith("paddle")]
         cpu, gpu = Requirement(extras["cpu"][0]), Requirement(extras["gpu"][0])
         assert (cpu.name, gpu.name) == ("paddlepaddle", "paddlepaddle-gpu")
         assert cpu.specifier == gpu.specifier
         assert extras["cpu"][1:] == extras["gpu"][1:]
-        assert extras["serving"] == extras["cpu"][:1], "prediction takes Paddle and nothing of the training"
+        assert extras["serving"] == [extras["cpu"][0], *extras["evaluate"]], "Paddle, scores, nothing of the training"
+        assert [Requirement(line).name for line in extras["serving-onnx"]] == ["onnxruntime"], "and no Paddle"
 
     def test_what_serves_needs_nothing_of_the_training(self, metadata):
         """The base requirements leave NumPy 2 open; what PaddleNLP cannot have is bound where PaddleNLP is."""
         base = {canonicalize_name(r.name): r.specifier for r in map(Requirement, metadata["install_requires"])}
         assert {"psutil", "pyyaml", "pydantic", "numpy", "tokenizers", "uvicorn"} <= set(base)
         assert not {"paddlenlp", "datasets", "visualdl", "tqdm", "matplotlib"} & set(base)
+        assert not {"scikit-learn", "scipy", "seqeval"} & set(base), "predict and serve compute no scores"
         assert "jinja2" in base, "quantize and onnx write a model card, and both run where a bundle is served"
         assert base["numpy"].contains("2.3.0") and base["numpy"].contains("1.26.4")
         assert base["uvicorn"].contains("0.34.0") and not base["uvicorn"].contains("1.0.0"), "its class is subclassed"
