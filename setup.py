@@ -75,7 +75,9 @@ setup(
         # Paddle's GPU builds of 3.x are in its own package index, not on PyPI: install one first
         "gpu": ["paddlepaddle-gpu>=3.1,<3.2"] + SCORING + TRAINING + BOUNDS,
         "serving": ["paddlepaddle>=3.1,<3.2"] + SCORING,
-        "serving-onnx": ["onnxruntime>=1.20"],  # predict and serve without Paddle; NumPy 2 is allowed
+        # predict and serve without Paddle; NumPy 2 is allowed
+        "serving-onnx": ["onnxruntime>=1.20"],
+        "serving-openvino": ["openvino>=2025.0"],
         "evaluate": SCORING,
         # other engines: `ernie-tiny onnx` checks its parity there, `ernie-tiny bench` compares with them
         "onnx": ["onnxruntime>=1.20", "paddle2onnx>=2.1"],

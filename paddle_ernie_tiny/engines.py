@@ -219,7 +219,9 @@ ENGINES: dict[str, EngineRow] = {
     for row in (
         EngineRow("paddle", "Paddle Inference", "paddle", open_paddle, has_bf16=True),
         EngineRow("onnxruntime", "ONNX Runtime", "onnxruntime", OnnxRuntimeEngine, "serving-onnx", reads_onnx=True),
-        EngineRow("openvino", "OpenVINO", "openvino", OpenVinoEngine, "bench", reads_onnx=True, has_bf16=True),
+        EngineRow(
+            "openvino", "OpenVINO", "openvino", OpenVinoEngine, "serving-openvino", reads_onnx=True, has_bf16=True
+        ),
         EngineRow("paddle-tensorrt", "Paddle Inference with TensorRT", "paddle", open_paddle_tensorrt, needs_gpu=True),
     )
 }

@@ -79,14 +79,16 @@ class TestLock:
 
     def test_either_paddle_satisfies_the_toolkit(self, metadata):
         extras = metadata["extras_require"]
-        assert set(extras) == {"cpu", "gpu", "serving", "serving-onnx", "evaluate", "onnx", "bench", "dev"}
+        serving = {"serving", "serving-onnx", "serving-openvino"}
+        assert set(extras) == {"cpu", "gpu", "onnx", "bench", "dev", *serving, "evaluate"}
         assert not [line for line in metadata["install_requires"] if line.startswith("paddle")]
         cpu, gpu = Requirement(extras["cpu"][0]), Requirement(extras["gpu"][0])
         assert (cpu.name, gpu.name) == ("paddlepaddle", "paddlepaddle-gpu")
         assert cpu.specifier == gpu.specifier
         assert extras["cpu"][1:] == extras["gpu"][1:]
         assert extras["serving"] == [extras["cpu"][0], *extras["evaluate"]], "Paddle, scores, nothing of the training"
-        assert [Requirement(line).name for line in extras["serving-onnx"]] == ["onnxruntime"], "and no Paddle"
+        for extra, engine in (("serving-onnx", "onnxruntime"), ("serving-openvino", "openvino")):
+            assert [Requirement(line).name for line in extras[extra]] == [engine], "and no Paddle"
 
     def test_what_serves_needs_nothing_of_the_training(self, metadata):
         """The base requirements leave NumPy 2 open; what PaddleNLP cannot have is bound where PaddleNLP is."""

@@ -50,7 +50,11 @@ def topics(unstarted, rows, tmp_path_factory):
     run.config["stages"][-1] |= {"training": training(60, learning_rate=1e-2), "teacher_signals": "cached"}
     run.config["objective"] = {"soft_label": {"temperature": 2.0}}
     run.config["augmentation"] = {"copies_per_row": 1, "candidates": 3}
-    run.config["export"] = {"rows": 8, "int8": {"calibration_rows": 20, "max_drop_points": 20}}
+    run.config["export"] = {
+        "rows": 8,
+        "engines": ["paddle", "onnxruntime"],
+        "int8": {"calibration_rows": 20, "max_drop_points": 20},
+    }
     run.write()
     done = ernie_tiny("run", run.file)
     assert done.returncode == 0, done.stdout + done.stderr
