@@ -158,7 +158,7 @@ class BenchmarkSettings(Section):
     batches: list[PositiveInt] = key([1, 32], "batch sizes", min_length=1)
     lengths: list[Annotated[int, Field(gt=0, le=512)]] = key([128], "tokens per text", min_length=1)
     threads: list[PositiveInt] = key([1], "CPU threads", min_length=1)
-    engines: list[Literal[ON_CPU]] = Field(["paddle"], min_length=1)  # type: ignore[valid-type]
+    engines: list[Literal[(*ON_CPU, defaults.AUTO)]] = Field(["paddle"], min_length=1)  # type: ignore[valid-type]
     seconds: Annotated[float, Field(gt=0, le=86_400)] = key(defaults.BENCH_SECONDS, "per model and setting")
     rounds: PositiveInt = key(defaults.BENCH_ROUNDS, "turns that the models take in each setting")
     text: bool = key(True, "also from text to label, on the test split")

@@ -73,7 +73,7 @@ def export_bundle(request: ExportRequest) -> dict[str, Any]:
     possible = request.kind_of_task.long_texts
     if request.long_text not in (None, *possible):
         raise InputError(f"long_text is {request.long_text!r}", "export", f"use {', '.join(possible)}")
-    out, others = Path(request.out), require_engines(request.engines, "export")
+    out, others = Path(request.out), require_engines(request.engines, "export, engines")
     with new_folder(out, marker=MANIFEST) as folder:
         parity = in_child("export", _write_bundle, request, folder, environment=OLD_FORMAT)
         require_parity(parity, out, "static and dynamic graph", "exported")

@@ -30,7 +30,7 @@ def require_engines(names: Sequence[str], where: str) -> list[str]:
     """
     for name in names:
         if name not in ON_CPU:
-            raise InputError(f"unknown engine {name!r}", f"{where}, engines", f"use {', '.join(ON_CPU)}")
+            raise InputError(f"unknown engine {name!r}", where, f"use {', '.join(ON_CPU)}")
         if name in IN_ONNX:
             ENGINES[name].require_packages(where, "bench")
     return [name for name in dict.fromkeys(names) if name in IN_ONNX]
@@ -99,9 +99,9 @@ def export_onnx(
         raise InputError(f"the bundle is {manifest.precision}", str(bundle), "give the fp32 bundle")
     if not texts:
         raise InputError("the parity gate needs at least one row", "onnx", "give real texts of the task")
-    others = require_engines(engines, "onnx")
+    others = require_engines(engines, "--engine")
     if not others:
-        raise InputError("no engine that runs ONNX", "onnx, engines", f"use {' or '.join(IN_ONNX)}")
+        raise InputError("no engine that runs ONNX", "--engine", f"use {' or '.join(IN_ONNX)}")
     if out.resolve() == bundle.resolve():
         raise InputError("the ONNX folder would replace the bundle", str(out), "choose another folder")
     with new_folder(out, marker=MANIFEST) as folder:

@@ -10,6 +10,8 @@ from ..config import RunConfig
 from ..data.corpus import corpus_files
 from ..data.splits import TaskData, load_task_data
 from ..data.tokenization import read_tokenizer
+from ..defaults import AUTO
+from ..deploy.onnx_graph import require_engines
 from ..errors import InputError, InputErrors, explained
 from ..files import free_bytes, require_folder
 from ..models.architectures import MASKED_LM, check_room, default_labels, is_of_kind, label_names
@@ -46,6 +48,7 @@ def preflight(config: RunConfig, say: Callable[[str], None] = print) -> dict[str
 
     if attempt(find_device, config.device) == "cpu":
         attempt(_check_precision, config)
+    attempt(_check_engines, config)
     if config.general_corpus is not None:
         attempt(corpus_files, config.general_corpus.path)
     given, pretrain = config.teacher, config.teacher and config.teacher.pretrain
@@ -101,6 +104,12 @@ def _with_outputs(config: RunConfig, teacher: dict | None) -> RunConfig:
     more = config.task.configured_kind.settings_for(teacher["hidden_size"]) if teacher else {}
     task = config.task.model_copy(update={"settings": {**config.task.settings, **more}})
     return config.model_copy(update={"task": task}) if more else config
+
+
+def _check_engines(config: RunConfig) -> None:
+    require_engines(config.export.engines, "export.engines")
+    measured = config.benchmark.engines if config.benchmark else []
+    require_engines([name for name in measured if name != AUTO], "benchmark.engines")
 
 
 def _check_precision(config: RunConfig) -> None:

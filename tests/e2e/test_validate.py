@@ -111,3 +111,10 @@ def test_a_finetuned_teacher_from_a_folder_needs_no_training(finished, tmp_path)
     earlier = json.loads((finished.root / "report.json").read_text(encoding="utf-8"))
     assert report["teacher"]["score"] == pytest.approx(earlier["teacher"]["score"])
     assert report["baseline"]["score"] is None and len(report["stages"]) == 2
+
+
+@pytest.mark.parametrize("override", ["export.engines=[paddle,onnxruntime]", "benchmark={engines: [onnxruntime]}"])
+def test_an_engine_that_is_not_installed_is_found_first(unstarted, override):
+    done = ernie_tiny("validate", unstarted.file, override, blocked=("onnxruntime",))
+    assert done.returncode == 2 and "'onnxruntime' is not installed" in done.stderr
+    assert override.partition("=")[0] in done.stderr and "paddle-ernie-tiny[bench]" in done.stderr
