@@ -3,7 +3,8 @@ PYTHON ?= $(shell sh tools/find_python.sh)
 ARGS ?=
 TEXT ?=
 COLUMN ?= text_a
-BENCH_OUT ?= docs/results/speed
+MACHINE ?= this-machine
+BENCH_OUT ?= docs/results/speed/$(MACHINE)
 LOCK_ARGS ?=
 .DEFAULT_GOAL := help
 .PHONY: help setup demo quick test faults lint bench wheel lock clean
@@ -37,11 +38,12 @@ faults: setup ## kills, signals, damage, full disks and hostile input, in about 
 # three engines; then the graphs with and without the toolkit's shortcut, and the profile; then text to label, with
 # turns that are long enough for the whole of a small data set.
 BENCH = .venv/bin/ernie-tiny bench $(ARGS)
+ENGINES = paddle,onnxruntime,openvino,auto
 SERVED = --model bert-base@fp32 --model 4l-312h@fp32 --model 4l-312h@int8
-bench: setup ## the table of speeds, into docs/results/speed; TEXT=a tsv (COLUMN=text_a) adds text to label
+bench: setup ## the table of speeds, into docs/results/speed/MACHINE; TEXT=a tsv (COLUMN=text_a) adds text to label
 	@test -z "$(TEXT)" || test -f "$(TEXT)" || { echo "no such file: TEXT=$(TEXT)" >&2; exit 2; }
 	@test -n "$(TEXT)" || echo "text to label is left out; for it: make bench TEXT=path/to/test.tsv" >&2
-	$(BENCH) $(SERVED) --batch 1,32 --seconds 8 --rounds 8 --engine paddle,onnxruntime,openvino --out $(BENCH_OUT)/engines
+	$(BENCH) $(SERVED) --batch 1,8,32 --seconds 8 --rounds 8 --engine $(ENGINES) --out $(BENCH_OUT)/engines
 	$(BENCH) --model bert-base@fp32@plain --model 4l-312h@fp32@plain $(SERVED) --batch 1 --seconds 8 --rounds 8 --profile \
 	  --out $(BENCH_OUT)/graphs
 	$(if $(TEXT),$(BENCH) $(SERVED) --no-bare --seconds 90 --rounds 5 --text "$(TEXT)" --column $(COLUMN) --out $(BENCH_OUT)/text)
