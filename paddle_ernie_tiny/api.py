@@ -29,7 +29,7 @@ class Distilled:
     bundle: Path | None
     students: dict[str, Distilled] = field(default_factory=dict)
 
-    def predictor(self, threads: int = 1, engine: str = AUTO) -> Predictor:
+    def predictor(self, threads: int | str = 1, engine: str = AUTO) -> Predictor:
         """The exported student, loaded. Raises InputError for a run with several students."""
         if self.bundle is None:
             names = ", ".join(self.students)

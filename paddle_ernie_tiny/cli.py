@@ -153,7 +153,7 @@ def export_serving(
     out: Annotated[Path, Argument(help="the folder to write; its README.md says how to start it")],
     http_port: Annotated[int, Option(min=1024, max=65535, help="port of the HTTP gateway")] = 9292,
     rpc_port: Annotated[int, Option(min=1024, max=65535, help="port of gRPC")] = 9293,
-    threads: Threads = 1,
+    threads: Annotated[int, Option(min=1, help="CPU threads per forward pass, on the machine that serves")] = 1,
 ) -> None:
     """Write a bundle as a folder for Paddle Serving 0.9 (unmaintained; `serve` is the first choice)."""
     import_paddle()
@@ -227,7 +227,7 @@ def predict(
     format: Annotated[str, Option(help="of the answers: jsonl, csv or tsv")] = "jsonl",
     top: Annotated[int | None, Option(min=1, help="give only so many labels, the most likely ones")] = None,
     batch_size: BatchSize = BATCH_SIZE,
-    threads: Threads = 1,
+    threads: Threads = AUTO,
     device: Annotated[str, Option(help="cpu or gpu")] = "cpu",
     precision: Annotated[str | None, Option(help="bf16 on a CPU, fp16 on a GPU; default: the bundle's own")] = None,
     engine: EngineName = AUTO,
@@ -250,7 +250,7 @@ def evaluate(
     text_b: SecondColumn = None,
     label_column: LabelColumn = None,
     batch_size: BatchSize = BATCH_SIZE,
-    threads: Threads = 1,
+    threads: Threads = AUTO,
     engine: EngineName = AUTO,
 ) -> None:
     """Task metrics of a bundle on a labelled file, as JSON; tables of each label go to standard error."""
@@ -270,7 +270,7 @@ def label(
     label_column: LabelColumn = None,
     max_length: Annotated[int | None, Option(min=4, help="tokens per row, of a model outside of a run")] = None,
     batch_size: BatchSize = BATCH_SIZE,
-    threads: Threads = 1,
+    threads: Threads = AUTO,
 ) -> None:
     """Write a file's rows with a model's probabilities, for data.columns.soft_labels."""
     import_paddle()

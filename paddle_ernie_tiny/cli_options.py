@@ -19,12 +19,24 @@ from typing import Annotated, Any, NoReturn
 import typer
 from typer import Argument, Option
 
+from .defaults import AUTO_THREADS
 from .distributed import check_launcher, let_main_fail_first
 from .engines import NAMES, ON_CPU
 from .errors import ErnieTinyError, InputError, Interrupted, explained
+from .machine import thread_count
 from .watch import is_stopping
 
 DEBUG = os.environ.get("ERNIE_TINY_DEBUG") == "1"
+
+
+def threads_typed(text: str) -> int:
+    """What is typed as `--threads`, as `thread_count` takes it. Raises Typer's error for wrong usage."""
+    try:
+        return thread_count(text)
+    except InputError as error:
+        raise typer.BadParameter(f"{error.what}; {error.remedy}") from None
+
+
 # what several verbs take
 Config = Annotated[Path, Argument(help="YAML file of the run, such as configs/demo.yaml")]
 Overrides = Annotated[list[str] | None, Argument(help="key.sub=value; overrides the file")]
@@ -32,7 +44,7 @@ Bundle = Annotated[Path, Argument(help="bundle folder")]
 Rows = Annotated[Path, Option(help="rows to compare on: one per line (pairs: tab between), or any data file")]
 Tolerance = Annotated[float, Option(help="largest allowed difference of logits")]
 BatchSize = Annotated[int, Option(min=1, help="rows per forward pass")]
-Threads = Annotated[int, Option(min=1, help="CPU threads per forward pass")]
+Threads = Annotated[Any, Option(parser=threads_typed, metavar="NUMBER|auto", help=f"CPU threads; {AUTO_THREADS}")]
 EngineName = Annotated[str, Option(help=f"{NAMES}; auto: the fastest here, measured once")]
 EngineNames = Annotated[str, Option("--engine", help=f"what it is to run in, comma-separated: {', '.join(ON_CPU)}")]
 TextColumn = Annotated[str | None, Option(help="column of the text; default: as in training")]
@@ -43,8 +55,8 @@ LabelColumn = Annotated[str | None, Option("--label", help="column of the label"
 def with_options(settings: type, parameter: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Decorates a verb whose argument `parameter` is a `settings` object: each field with a "help" is an option.
 
-    A field's metadata may also say "option" (its name), "min", "max", "envvar", and "commas": a list that is typed as
-    one text.
+    A field's metadata may also say "option" (its name), "min", "max", "envvar", "metavar", and "commas": a list that is
+    typed as one text. A field that may be a number or a word is handed on as it is typed.
     """
     hints = typing.get_type_hints(settings)
     fields = {field.name: field for field in dataclasses.fields(settings) if "help" in field.metadata}
@@ -71,7 +83,7 @@ def with_options(settings: type, parameter: str) -> Callable[[Callable[..., None
 
 def _option(field: dataclasses.Field, hint: Any) -> inspect.Parameter:
     known, default = field.metadata, field.default
-    bounds = {key: known[key] for key in ("min", "max", "envvar") if key in known}
+    bounds = {key: known[key] for key in ("min", "max", "envvar", "metavar") if key in known}
     if known.get("commas"):
         assert field.default_factory is not dataclasses.MISSING, "a list's default is made by a function"
         hint, default = str, ",".join(map(str, field.default_factory()))
@@ -79,6 +91,8 @@ def _option(field: dataclasses.Field, hint: Any) -> inspect.Parameter:
         default = inspect.Parameter.empty  # required
     elif default is dataclasses.MISSING:
         hint, default = hint | None, None  # its own default is made when the object is
+    elif hint == int | str:
+        hint, default = str, str(default)
     names = [known["option"]] if "option" in known else []
     annotation = Annotated[hint, typer.Option(*names, help=known["help"], **bounds)]
     return inspect.Parameter(field.name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)

@@ -15,6 +15,7 @@ BENCH_LENGTHS = (128,)  # tokens per text
 BENCH_THREADS = (1,)  # CPU threads
 AUTO = "auto"  # the fastest engine of those that a bundle was compared in
 BENCH_ENGINES = ("paddle",)  # inference engines
+AUTO_THREADS = "auto: every core that this process may use, and that its CPU quota pays for"  # for help texts
 
 
 def option(help: str, default: Any = MISSING, **more: Any) -> Any:

@@ -8,6 +8,7 @@ import functools
 import io
 import os
 import platform
+import re
 import signal
 import subprocess
 import sys
@@ -58,9 +59,85 @@ def has_bf16() -> bool:
     return not {"avx512_bf16", "amx_bf16"}.isdisjoint(cpu_flags())
 
 
+def cpu_quota(root: Path = Path("/")) -> float | None:
+    """Cores' worth of time that this process's control groups may use, such as 1.5; None: no limit that can be read.
+
+    The lowest limit of its own group and of those above it that are mounted: `cpu.max` in version 2 of Linux's control
+    groups, `cpu.cfs_quota_us` over `cpu.cfs_period_us` in version 1. root: the folder that holds /proc and the mounts.
+    """
+    own: dict[str, str] = {}  # by the kind of file system, the path of its group
+    for line in _lines(root / "proc/self/cgroup"):
+        _, controllers, path = [*line.split(":", 2), "", ""][:3]
+        if not controllers or "cpu" in controllers.split(","):
+            own["cgroup" if controllers else "cgroup2"] = path
+    limits = []
+    for line in _lines(root / "proc/self/mountinfo"):
+        mount, _, system = line.partition(" - ")
+        kind, options = system.split(" ")[0], system.split(" ")[-1].split(",")
+        if kind not in own or (kind == "cgroup" and "cpu" not in options):
+            continue
+        top, point = (
+            re.sub(r"\\([0-7]{3})", lambda code: chr(int(code[1], 8)), path) for path in mount.split(" ")[3:5]
+        )
+        below = os.path.relpath(own[kind], top)
+        # in a container the group may be one that its mount does not show: then the mount's own is the nearest
+        names = [] if below == "." or below.startswith("..") else below.split("/")
+        limits += [_group_limit(Path(f"{root}/{point}", *names[:count])) for count in range(len(names) + 1)]
+    return min((limit for limit in limits if limit is not None), default=None)
+
+
+def _lines(file: Path) -> list[str]:
+    try:
+        return file.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return []
+
+
+def _group_limit(group: Path) -> float | None:
+    """Cores that one control group allows; None: as many as there are, or its files do not say."""
+    texts = _lines(group / "cpu.max") or _lines(group / "cpu.cfs_quota_us") + _lines(group / "cpu.cfs_period_us")
+    try:
+        quota, period = " ".join(texts).split()
+        cores = int(quota) / int(period)
+    except (ValueError, ZeroDivisionError):  # "max" is no number
+        return None
+    return cores if cores > 0 else None
+
+
 def cpu_cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """Cores that this process may use: those that it may run on, at most as many as its CPU quota pays for.
+
+    A quota is rounded down, to at least 1. With more threads than it pays for, the system stops some of them for the
+    rest of every period, and at the end of each parallel loop the others wait for those.
+    """
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    quota = cpu_quota()
+    return cores if quota is None else max(1, min(cores, int(quota)))
+
+
+def thread_count(threads: int | str, sharing: int = 1) -> int:
+    """The number that `--threads` asks for; "auto": every core of `cpu_cores`, divided among so many that share them.
+
+    The user's own OMP_NUM_THREADS, a number that fits, is taken in place of the cores.
+    Raises InputError for what is neither "auto" nor a whole number from 1, and for more than `_most_threads`.
+    """
+    most = _most_threads()
+    number = _whole(str(threads))
+    if threads == "auto":
+        wanted = _whole(os.environ.get("OMP_NUM_THREADS", ""))
+        return max(1, (wanted if 1 <= wanted <= most else cpu_cores()) // sharing)
+    if not 1 <= number <= most:
+        remedy = f"give auto, or a whole number from 1 to {most}"
+        raise InputError(f"not a number of threads that fits: {str(threads)[:50]!r}", "--threads", remedy)
+    return number
+
+
+def _whole(text: str) -> int:
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 10 else -1
+
+
+def _most_threads() -> int:
+    return max(64, 4 * (os.cpu_count() or 1))  # thousands of threads end in an error of the system
 
 
 def available_memory() -> int:
@@ -71,10 +148,10 @@ def available_memory() -> int:
 def number_from(variable: str, default: int, least: int = 1) -> int:
     """A whole number from the environment; `default` if the variable is not set or empty. Raises InputError."""
     text = os.environ.get(variable) or str(default)
-    if not (text.isascii() and text.isdigit() and len(text) < 10) or int(text) < least:
+    if _whole(text) < least:
         remedy = f"set it to a whole number from {least}, or unset it"
         raise InputError(f"not a number that fits: {text[:50]!r}", f"environment variable {variable}", remedy)
-    return int(text)
+    return _whole(text)
 
 
 def versions(packages: tuple[str, ...] | list[str] = _PACKAGES) -> dict[str, str]:
@@ -89,10 +166,12 @@ def versions(packages: tuple[str, ...] | list[str] = _PACKAGES) -> dict[str, str
 
 
 def describe_machine() -> dict:
-    """CPU, cores, threads, system and versions."""
+    """CPU, cores, the CPU quota if there is one, threads, system and versions."""
+    quota = cpu_quota()
     return {
         "cpu": cpu_name(),
         "cores": cpu_cores(),
+        **({} if quota is None else {"cpu_quota": round(quota, 2)}),
         "threads": os.environ.get("OMP_NUM_THREADS", ""),
         "system": f"{platform.system()} {platform.machine()}",
         "versions": versions(),
@@ -112,7 +191,7 @@ def git_commit() -> str | None:
 def tune_process() -> None:
     """Chooses CPU threads, GEMM kernels and malloc behaviour, unless the user's environment already does.
 
-    - Paddle starts with one GEMM thread; here it gets every core this process may use.
+    - Paddle starts with one GEMM thread; here it gets every core this process may use (`cpu_cores`).
     - Paddle's bundled MKL falls back to slow kernels on CPUs that are not Intel's. `MKL_DEBUG_CPU_TYPE`
       names the kernels to use: 7 for AVX-512, 5 for AVX2 (measured: 2 to 5 times the GEMM speed).
     - glibc returns large buffers to the system after each step and faults them in again in the next; here it keeps
@@ -130,7 +209,7 @@ def tune_process() -> None:
     sharing = number_from("PADDLE_LOCAL_SIZE", 1)  # processes of a distributed run on this machine
     if "," not in os.environ.get("OMP_NUM_THREADS", ""):  # a list is OpenMP's own: threads of nested levels
         usual = max(1, cpu_cores() // sharing)
-        threads, most = number_from("OMP_NUM_THREADS", usual), max(64, 4 * (os.cpu_count() or 1))
+        threads, most = number_from("OMP_NUM_THREADS", usual), _most_threads()
         if threads > most:
             print(f"OMP_NUM_THREADS={threads} is more than {most}: {usual} threads are used", file=sys.stderr)
         os.environ["OMP_NUM_THREADS"] = str(threads if threads <= most else usual)

@@ -24,7 +24,16 @@ def test_help_exits_0(arguments):
     assert done.returncode == 0 and "Usage" in done.stdout
 
 
-@pytest.mark.parametrize("arguments", [["nope"], ["run"], ["predict", "b", "--threads", "0"], ["run", "c", "--no"]])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["nope"],
+        ["run"],
+        ["predict", "b", "--threads", "0"],
+        ["evaluate", "b", "f", "--threads", "all"],
+        ["run", "c", "--no"],
+    ],
+)
 def test_wrong_usage_exits_2_without_a_traceback(arguments):
     done = call(*arguments)
     assert done.returncode == 2

@@ -69,10 +69,96 @@ def test_other_systems(cpuinfo, text, flags, vnni):
 
 
 def test_cores_are_those_that_this_process_may_use(monkeypatch):
+    monkeypatch.setattr(machine, "cpu_quota", lambda: None)
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 3}, raising=False)
     assert machine.cpu_cores() == 2
     monkeypatch.delattr(os, "sched_getaffinity")
     assert machine.cpu_cores() == (os.cpu_count() or 1)
+
+
+@pytest.mark.parametrize("quota, cores", [(None, 4), (0.5, 1), (1.0, 1), (1.5, 1), (2.0, 2), (3.9, 3), (8.0, 4)])
+def test_a_quota_is_rounded_down_to_cores_but_never_to_none(monkeypatch, quota, cores):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1, 2, 3}, raising=False)
+    monkeypatch.setattr(machine, "cpu_quota", lambda: quota)
+    assert machine.cpu_cores() == cores
+
+
+V2 = "31 23 0:27 / /sys/fs/cgroup rw,nosuid shared:9 - cgroup2 cgroup2 rw,nsdelegate\n"
+V1 = "33 23 0:29 {top} /sys/fs/cgroup/cpu,cpuacct rw - cgroup cgroup rw,cpu,cpuacct\n"
+MEMORY = "34 23 0:30 / /sys/fs/cgroup/memory rw - cgroup cgroup rw,memory\n"
+SPACE = "31 23 0:27 / /my\\040groups rw - cgroup2 cgroup2 rw\n"
+CFS = "sys/fs/cgroup/cpu,cpuacct"
+
+
+def cfs(folder, quota, period=100000):
+    """A group's files in version 1."""
+    return {f"{folder}/cpu.cfs_quota_us": f"{quota}\n", f"{folder}/cpu.cfs_period_us": f"{period}\n"}
+
+
+@pytest.mark.parametrize(
+    ("groups", "mounts", "files", "quota"),
+    [
+        ("0::/\n", V2, {"sys/fs/cgroup/cpu.max": "150000 100000\n"}, 1.5),
+        ("0::/\n", V2, {"sys/fs/cgroup/cpu.max": "max 100000\n"}, None),
+        ("0::/\n", V2, {}, None),  # the root of the machine's groups has no such file
+        ("0::/a/b\n", V2, {"sys/fs/cgroup/a/b/cpu.max": "25000 50000"}, 0.5),
+        (  # the lowest counts, wherever it is
+            "0::/a/b\n",
+            V2,
+            {"sys/fs/cgroup/a/b/cpu.max": "400000 100000", "sys/fs/cgroup/a/cpu.max": "200000 100000"},
+            2.0,
+        ),
+        ("0::/a/b\n", V2, {"sys/fs/cgroup/a/b/cpu.max": "max 100000", "sys/fs/cgroup/a/cpu.max": "300000 100000"}, 3.0),
+        ("0::/a\n", V2, {"sys/fs/cgroup/other/cpu.max": "100000 100000"}, None),
+        ("0::/../other\n", V2, {"sys/fs/cgroup/cpu.max": "100000 100000"}, 1.0),
+        ("0::/a\n", SPACE, {"my groups/a/cpu.max": "100000 100000"}, 1.0),
+        ("4:memory:/m\n3:cpu,cpuacct:/a\n", MEMORY + V1.format(top="/"), cfs(f"{CFS}/a", 250000), 2.5),
+        ("3:cpu,cpuacct:/a/b\n", V1.format(top="/"), cfs(f"{CFS}/a/b", -1) | cfs(f"{CFS}/a", 50000, 25000), 2.0),
+        ("3:cpu,cpuacct:/a\n", V1.format(top="/"), cfs(f"{CFS}/a", -1), None),
+        ("3:cpu,cpuacct:/docker/1\n", V1.format(top="/docker/1"), cfs(CFS, 100000), 1.0),  # in a container
+        ("3:cpu,cpuacct:/other\n", V1.format(top="/docker/1"), cfs(CFS, 100000), 1.0),
+        (  # both versions at once, the controller with the first
+            "3:cpu,cpuacct:/a\n0::/a\n",
+            V2.replace("cgroup rw", "cgroup/unified rw") + V1.format(top="/"),
+            cfs(f"{CFS}/a", 200000),
+            2.0,
+        ),
+        ("0::/\n", V2, {"sys/fs/cgroup/cpu.max": "none of ours\n"}, None),
+        ("0::/\n", V2, {"sys/fs/cgroup/cpu.max": "100000 0\n"}, None),
+        ("not a line\n", "nor this\n", {}, None),
+        (None, None, {}, None),  # no Linux
+    ],
+)
+def test_the_quota_is_that_of_the_control_groups(tmp_path, groups, mounts, files, quota):
+    for name, text in {"proc/self/cgroup": groups, "proc/self/mountinfo": mounts, **files}.items():
+        if text is not None:
+            (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / name).write_text(text)
+    assert machine.cpu_quota(tmp_path) == quota
+
+
+@pytest.mark.parametrize(
+    "given, sharing, count", [("auto", 1, 5), ("auto", 2, 2), ("auto", 9, 1), (3, 1, 3), ("7", 2, 7)]
+)
+def test_threads_are_a_number_or_every_core_shared_out(monkeypatch, given, sharing, count):
+    monkeypatch.setattr(machine, "cpu_cores", lambda: 5)
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    assert machine.thread_count(given, sharing) == count
+
+
+@pytest.mark.parametrize("own, count", [("3", 3), ("12", 12), ("", 5), ("2,1", 5), ("5000", 5)])
+def test_the_users_own_number_of_threads_stays(monkeypatch, own, count):
+    monkeypatch.setattr(machine, "cpu_cores", lambda: 5)
+    monkeypatch.setenv("OMP_NUM_THREADS", own)
+    assert machine.thread_count("auto") == count and machine.thread_count(2) == 2
+
+
+@pytest.mark.parametrize("given", [0, -1, 1.5, True, None, "", "many", "AUTO", "1,2", "\u0662", 65, "9" * 5000])
+def test_what_is_no_number_of_threads_is_refused(monkeypatch, given):
+    monkeypatch.setattr(os, "cpu_count", lambda: 16)
+    with pytest.raises(InputError, match=r"--threads.*\n.*auto, or a whole number from 1 to 64") as raised:
+        machine.thread_count(given)
+    assert len(str(raised.value)) < 300
 
 
 def test_memory_is_in_bytes():
@@ -88,9 +174,12 @@ def test_versions_are_of_what_is_installed():
 
 def test_a_result_tells_what_it_was_measured_with(monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    monkeypatch.setattr(machine, "cpu_quota", lambda: None)
     found = machine.describe_machine()
     assert set(found) == {"cpu", "cores", "threads", "system", "versions"}
     assert found["cpu"] and found["cores"] >= 1 and found["threads"] == "3" and found["versions"]["numpy"]
+    monkeypatch.setattr(machine, "cpu_quota", lambda: 1.5)
+    assert machine.describe_machine().keys() - found.keys() == {"cpu_quota"}
 
 
 def test_the_commit_is_that_of_the_checkout(monkeypatch):

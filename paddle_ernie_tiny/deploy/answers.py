@@ -106,7 +106,7 @@ def predict_rows(
     top: int | None = None,
     batch_size: int = BATCH_SIZE,
     device: str = "cpu",
-    threads: int = 1,
+    threads: int | str = 1,
     precision: str | None = None,
     engine: str = AUTO,
 ) -> None:

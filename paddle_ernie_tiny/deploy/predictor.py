@@ -17,6 +17,7 @@ from ..defaults import AUTO, BATCH_SIZE
 from ..engines import Engine
 from ..errors import InputError
 from ..kinds import Row, Window
+from ..machine import thread_count
 from ..text_rule import require_text
 from .bundle import Manifest, read_manifest
 from .engine_choice import open_engine
@@ -29,7 +30,7 @@ class Predictor:
     Args:
         bundle: the folder; its manifest is verified first.
         device: "cpu" or "gpu".
-        threads: CPU threads per forward pass.
+        threads: CPU threads per forward pass; "auto": every core that this process may use.
         precision: None: the bundle's own. An fp32 bundle also runs in "bf16" on a CPU that has it, or in "fp16"
             on a GPU; int8 is made by `ernie-tiny quantize`, in a bundle of its own.
         engine: one of ENGINES by name, in which the bundle was compared; "auto": the fastest of them here, which is
@@ -44,7 +45,7 @@ class Predictor:
         self,
         bundle: str | os.PathLike,
         device: str = "cpu",
-        threads: int = 1,
+        threads: int | str = 1,
         precision: str | None = None,
         engine: str | Engine = AUTO,
     ):
@@ -58,7 +59,8 @@ class Predictor:
         with loading(folder):
             self.engine: str  # its name
             if isinstance(engine, str):
-                self.engine, self._engine = open_engine(folder, self.manifest, engine, device, threads, self.precision)
+                how = engine, device, thread_count(threads), self.precision
+                self.engine, self._engine = open_engine(folder, self.manifest, *how)
             else:
                 self.engine, self._engine = type(engine).__name__, engine
         try_engine(self._engine, self.tokenizer, self.manifest, folder)

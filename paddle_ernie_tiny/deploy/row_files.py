@@ -143,7 +143,7 @@ def evaluate(
     text_b: str | None = None,
     label: str | None = None,
     batch_size: int = BATCH_SIZE,
-    threads: int = 1,
+    threads: int | str = AUTO,
     engine: str = AUTO,
 ) -> dict[str, Any]:
     """Metrics of a bundle on a labelled file: the number of rows, the task's metric, and those usually read beside it.

@@ -18,7 +18,7 @@ from ..data.raw_rows import RawRow
 from ..data.rows import EncodedRows
 from ..data.tables import SOFT, TableFormat
 from ..data.task_files import layout_of
-from ..defaults import BATCH_SIZE, MAX_LENGTH_TOKENS
+from ..defaults import AUTO, BATCH_SIZE, MAX_LENGTH_TOKENS
 from ..deploy.bundle import MANIFEST
 from ..deploy.export import classifier_in
 from ..deploy.predictor import Predictor
@@ -58,7 +58,7 @@ def label(
     label_column: str | None = None,
     max_length_tokens: int | None = None,
     batch_size: int = BATCH_SIZE,
-    threads: int = 1,
+    threads: int | str = AUTO,
 ) -> int:
     """Writes JSON lines: each row's text or texts, its label if it has one, and the model's `soft_labels`.
 
@@ -131,7 +131,7 @@ def _lines_of(
     return lines
 
 
-def labeller_of(model: Path, max_length_tokens: int | None = None, threads: int = 1) -> Labeller:
+def labeller_of(model: Path, max_length_tokens: int | None = None, threads: int | str = 1) -> Labeller:
     """The model that is meant, loaded: a bundle, a run's teacher, or a model folder. Raises InputError for none."""
     if (model / MANIFEST).is_file():
         predictor = Predictor(model, threads=threads)

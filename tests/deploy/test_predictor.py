@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 
 from paddle_ernie_tiny import machine
+from paddle_ernie_tiny.deploy import predictor as predictor_module
 from paddle_ernie_tiny.deploy.bundle import read_manifest, write_manifest
+from paddle_ernie_tiny.deploy.engine_choice import open_engine
 from paddle_ernie_tiny.deploy.export import export
 from paddle_ernie_tiny.deploy.predictor import Predictor
 from paddle_ernie_tiny.errors import InputError
@@ -52,12 +54,22 @@ def test_more_cpu_threads_change_nothing(classifier):
     np.testing.assert_allclose(one.logits(classifier.texts), two.logits(classifier.texts), atol=1e-5)
 
 
+@pytest.mark.parametrize("given, count", [("auto", 5), (3, 3)])
+def test_auto_threads_are_every_core(classifier, monkeypatch, given, count):
+    asked = []
+    monkeypatch.setenv("OMP_NUM_THREADS", "5")
+    monkeypatch.setattr(predictor_module, "open_engine", lambda *how: asked.append(how) or open_engine(*how))
+    Predictor(classifier.folder, threads=given)
+    assert [how[4] for how in asked] == [count]
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
         ({"device": "tpu"}, "unknown device 'tpu'"),
         ({"precision": "int8"}, "does not run in 'int8' on a cpu.*\n.*quantize the bundle first"),
         ({"precision": "fp16"}, "does not run in 'fp16' on a cpu"),
+        ({"threads": "all"}, "--threads: not a number of threads that fits: 'all'"),
         ({"device": "gpu", "precision": "bf16"}, "does not run in 'bf16' on a gpu"),
     ],
 )

@@ -135,6 +135,13 @@ def test_logs_are_json_without_the_users_texts(one_model):
     assert "secret" not in written and "秘密" not in written and "\\u79d8" not in written
 
 
+def test_bundles_share_the_cores(bundles, tmp_path):
+    models = [f"{name}={bundles['classification']}" for name in ("a", "b")]
+    with serving(tmp_path, *models, "--threads", "auto", OMP_NUM_THREADS="5") as server:
+        assert [entry["threads"] for entry in server.logs() if entry["event"] == "listening"] == [2]
+        assert server.ask(body={"text": TEXT, "model": "b"}).status == 200
+
+
 def test_an_api_key_guards_the_models_but_not_the_probes(bundles, tmp_path):
     with serving(tmp_path, bundles["classification"], ERNIE_TINY_API_KEY="k3y") as server:
         for given in ({}, {"Authorization": "Bearer k3y2"}, {"Authorization": "k3y"}, {"Authorization": "Bearer \xff"}):
@@ -212,6 +219,7 @@ def test_a_drain_answers_what_is_under_way_and_exits_0(bundles, tmp_path):
         (["no-such-folder"], "not a bundle"),
         (["{bundle}", "{bundle}"], "two bundles are called"),
         (["{bundle}", "--queue-rows", "8"], "--max-texts"),
+        (["{bundle}", "--threads", "all"], "error: --threads: not a number of threads"),
         (["{bundle}", "--host", "192.0.2.1"], "cannot listen there"),
         ([], "Missing argument"),
     ],

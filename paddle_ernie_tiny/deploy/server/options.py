@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ...defaults import AUTO, option
+from ...defaults import AUTO, AUTO_THREADS, option
 from ...engines import ON_CPU
 from ...errors import InputError
+from ...machine import thread_count
 
 
 @dataclass(frozen=True)
@@ -21,7 +22,9 @@ class ServeOptions:
 
     host: str = option("address to listen on; 0.0.0.0 for all", "127.0.0.1")
     port: int = option("0: any free one; the log says which", 8000, min=0, max=65535)
-    threads: int = option("CPU threads per forward pass", 1, min=1)
+    threads: int | str = option(
+        f"CPU threads per forward pass; {AUTO_THREADS}, divided among the bundles", 1, metavar="NUMBER|auto"
+    )
     engine: str = option(f"{', '.join(ON_CPU)}; auto: the fastest here, measured once", AUTO)
     batch_size: int = option("maximum rows per forward pass", 16, min=1)
     max_wait_ms: float = option("how long a row waits for others, when idle", 2.0, min=0)
@@ -37,6 +40,7 @@ class ServeOptions:
     api_key: str | None = option("clients send it as 'Authorization: Bearer KEY'", None, envvar="ERNIE_TINY_API_KEY")
 
     def __post_init__(self):
+        thread_count(self.threads)
         if self.max_texts > self.queue_rows:
             what = f"a request may hold {self.max_texts} texts but the queue only {self.queue_rows}"
             raise InputError(what, "--max-texts", "raise --queue-rows or lower --max-texts")

@@ -11,7 +11,7 @@ import socket
 import sys
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.resources import files
 from pathlib import Path
 from types import FrameType
@@ -27,6 +27,7 @@ from starlette.exceptions import HTTPException
 
 from ... import __version__
 from ...errors import InputError
+from ...machine import thread_count
 from ..row_files import answer_rows
 from . import messages
 from .bundle_queue import BundleQueue
@@ -43,12 +44,14 @@ PAGE = {"": "text/html", "page.css": "text/css", "page.js": "text/javascript", "
 def serve(bundles: dict[str, Path], options: ServeOptions) -> None:
     """Loads the bundles, then answers HTTP until SIGTERM or SIGINT; returns when every request is answered.
 
+    Bundles compute at the same time, so that with `threads` "auto" each gets its share of the cores.
     On the signal /readyz turns 503; `drain_seconds` later no more connections are taken, and the server ends as soon
     as the last request has its answer. A second signal ends it at once.
 
     Raises InputError when a bundle cannot be served or the address cannot be used.
     """
     start = time.perf_counter()
+    options = replace(options, threads=thread_count(options.threads, len(bundles)))
     handler = logging.StreamHandler(sys.stdout)  # for all logging of this process
     handler.setFormatter(JsonFormatter())
     logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
@@ -97,8 +100,8 @@ class _Server(uvicorn.Server):
             host, port = listener.getsockname()[:2]
             url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
             engines = {name: queue.predictor.engine for name, queue in self._service.queues.items()}
-            models = {"models": list(engines), "engines": engines}
-            log.info("listening", extra={"url": url, **models, "seconds": seconds})
+            served = {"models": list(engines), "engines": engines, "threads": self._service.options.threads}
+            log.info("listening", extra={"url": url, **served, "seconds": seconds})
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """On the first signal begins to drain, on a second one ends."""
