@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 MODEL_STEM, ONNX_FILE = "model", "model.onnx"  # files of a bundle: Paddle's graph and weights, and the ONNX graph
 PADDLE_FILES = tuple(f"{MODEL_STEM}.{end}" for end in ("pdmodel", "pdiparams"))
+_SHAPES = 64  # that oneDNN stays prepared for; Paddle's own 10 are fewer than the lengths of texts
 
 
 class Engine(Protocol):
@@ -115,6 +116,7 @@ def paddle_config(folder: Path, device: str, threads: int, precision: str) -> An
         return config
     config.disable_gpu()
     config.enable_mkldnn()
+    config.set_mkldnn_cache_capacity(_SHAPES)
     config.set_cpu_math_library_num_threads(threads)
     if precision == "int8":
         config.enable_mkldnn_int8({"fc"})  # what was calibrated: other kinds lose accuracy, or speed

@@ -202,9 +202,12 @@ def pad_batch(rows: Sequence[Sequence[int]], pad_id: int, multiple_of: int = 1) 
 
 
 def batches_by_length(rows: list[list[int]], batch_size: int) -> list[np.ndarray]:
-    """Indices of the rows, shortest first, `batch_size` at a time."""
+    """Indices of the rows, longest first, `batch_size` at a time.
+
+    The buffers of the first batch then have room for all that follow; from short to long every batch needs new ones.
+    """
     order = np.argsort([len(row) for row in rows], kind="stable")
-    return [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
+    return [order[start : start + batch_size] for start in range(0, len(order), batch_size)][::-1]
 
 
 def train_vocabulary(lines: Iterable[str], size: int, lowercase: bool = True) -> WordPieceTokenizer:

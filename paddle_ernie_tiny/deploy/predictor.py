@@ -23,6 +23,8 @@ from .bundle import Manifest, read_manifest
 from .engine_choice import open_engine
 from .program import loading, require_finite, try_engine
 
+_MULTIPLE = 4  # lengths are rounded up to it: an engine prepares itself again for every shape
+
 
 class Predictor:
     """A loaded bundle.
@@ -88,7 +90,9 @@ class Predictor:
         windows = [window for row in rows for window in row.windows]
         answers: list[Any] = [None] * len(windows)
         for indices in batches_by_length([window.input_ids for window in windows], batch_size):
-            for index, answer in zip(indices, self.answer([windows[i] for i in indices]), strict=True):
+            batch = [windows[i] for i in indices]
+            length = self._length([window.input_ids for window in batch])
+            for index, answer in zip(indices, self.answer(batch, length), strict=True):
                 answers[index] = answer
         following = iter(answers)
         return [self.decode(row, [next(following) for _ in row.windows]) for row in rows]
@@ -128,7 +132,7 @@ class Predictor:
             self._check_pairs(texts_b)
         encoded, places = self.tokenize(texts, texts_b)
         answers: list[Any] = [None] * len(encoded.input_ids)
-        for indices, ids, types in self.feeds(encoded, batch_size):
+        for indices, ids, types in self.feeds(encoded, batch_size, rounded=True):
             for index, output in zip(indices, self._engine(ids, types), strict=True):
                 answers[index] = self.kind.answers(output, None if places is None else places[index])
         return list(by_row(encoded.rows, answers, self.kind.whole))
@@ -138,11 +142,21 @@ class Predictor:
         how = self.manifest.max_length_tokens, self.manifest.reading
         return self.kind.tokenize(self.tokenizer, texts, texts_b, *how)
 
-    def feeds(self, encoded: Encoded, batch_size: int) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-        """Batches of windows of similar length: their indices, padded ids and token types, int64 [batch, length]."""
+    def feeds(
+        self, encoded: Encoded, batch_size: int, rounded: bool = False
+    ) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+        """Batches of windows of similar length: their indices, padded ids and token types, int64 [batch, length].
+
+        They are padded to the longest of a batch, or with `rounded` to one of the lengths that `predict` uses.
+        """
         for indices in batches_by_length(encoded.input_ids, batch_size):
             ids, types = ([column[i] for i in indices] for column in (encoded.input_ids, encoded.token_type_ids))
-            yield indices, pad_batch(ids, self.tokenizer.pad_id), pad_batch(types, 0)
+            length = self._length(ids) if rounded else 1
+            yield indices, pad_batch(ids, self.tokenizer.pad_id, length), pad_batch(types, 0, length)
+
+    def _length(self, rows: list[list[int]]) -> int:
+        longest = max(map(len, rows))
+        return min(-(-longest // _MULTIPLE) * _MULTIPLE, self.manifest.max_length_tokens)
 
     def score(self, outputs: list[np.ndarray], gold: list[Any], texts: list[Any]) -> dict[str, float]:
         """The task's metric first, then what is usually read beside it, of outputs [answers, labels] of each row."""

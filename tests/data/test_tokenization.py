@@ -8,7 +8,7 @@ import sys
 import numpy as np
 import pytest
 
-from paddle_ernie_tiny.data.tokenization import WordPieceTokenizer, pad_batch, train_vocabulary
+from paddle_ernie_tiny.data.tokenization import WordPieceTokenizer, batches_by_length, pad_batch, train_vocabulary
 from paddle_ernie_tiny.errors import InputError
 
 SPECIALS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
@@ -223,6 +223,13 @@ class TestEncode:
             WordPieceTokenizer(["a"])
         with pytest.raises(ValueError, match="every token once"):
             WordPieceTokenizer([*SPECIALS, "a", "a"])
+
+
+def test_the_longest_batch_comes_first():
+    """Its buffers have room for those that follow; rows of one length keep their order."""
+    rows = [[1] * length for length in (2, 5, 1, 5, 3)]
+    assert [batch.tolist() for batch in batches_by_length(rows, 2)] == [[3], [4, 1], [2, 0]]
+    assert batches_by_length([], 2) == []
 
 
 def test_pad_batch():

@@ -54,6 +54,23 @@ def test_more_cpu_threads_change_nothing(classifier):
     np.testing.assert_allclose(one.logits(classifier.texts), two.logits(classifier.texts), atol=1e-5)
 
 
+def test_texts_are_padded_to_few_lengths_and_the_longest_come_first(classifier):
+    """A row has two more tokens than its text; this bundle takes 32 of them."""
+    texts = ["天" * length for length in (1, 30, 29, 9, 11, 2, 5, 22)]
+    engine, shapes = Predictor(classifier.folder)._engine, []
+    predictor = Predictor(classifier.folder, engine=lambda ids, types: shapes.append(ids.shape) or engine(ids, types))
+    shapes.clear()  # one row is tried when it is opened
+    answers = predictor.predict(texts, batch_size=2)
+    logits, expected = predictor.logits(texts, batch_size=2), predictor.logits(texts, batch_size=1)
+    assert shapes[:4] == shapes[4:8] == [(2, 32), (2, 24), (2, 12), (2, 4)]
+    np.testing.assert_allclose(logits, expected, atol=1e-5)
+    assert [answer.label for answer in answers] == [predictor.labels[best] for best in expected.argmax(axis=1)]
+    predictor.manifest.max_length_tokens = 31  # no multiple of 4
+    shapes.clear()
+    predictor.predict(texts[:2])
+    assert shapes == [(2, 31)]
+
+
 @pytest.mark.parametrize("given, count", [("auto", 5), (3, 3)])
 def test_auto_threads_are_every_core(classifier, monkeypatch, given, count):
     asked = []
