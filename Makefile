@@ -46,7 +46,7 @@ bench: setup ## the table of speeds, into docs/results/speed/MACHINE; TEXT=a tsv
 	$(BENCH) $(SERVED) --batch 1,8,32 --seconds 8 --rounds 8 --engine $(ENGINES) --out $(BENCH_OUT)/engines
 	$(BENCH) --model bert-base@fp32@plain --model 4l-312h@fp32@plain $(SERVED) --batch 1 --seconds 8 --rounds 8 --profile \
 	  --out $(BENCH_OUT)/graphs
-	$(if $(TEXT),$(BENCH) $(SERVED) --no-bare --seconds 90 --rounds 5 --text "$(TEXT)" --column $(COLUMN) --out $(BENCH_OUT)/text)
+	$(if $(TEXT),$(BENCH) $(SERVED) --no-bare --seconds 90 --rounds 5 --engine $(ENGINES) --text "$(TEXT)" --column $(COLUMN) --out $(BENCH_OUT)/text)
 
 lint: setup ## ruff (lint and format) and mypy
 	.venv/bin/ruff check .

@@ -57,10 +57,9 @@ def bench(request: BenchRequest, json_file: Path | None = None, out: Path | None
     usual = subjects[0]
     if texts is not None and usual.random:  # a shape as it is written, without the toolkit's shortcuts
         (usual,) = resolve(f"{usual.name}@fp32@plain", [], request.cache, say, [])
-    pipelines = [("usual", usual), *(("toolkit", subject) for subject in subjects)]
     environment = describe_environment()
     records = measure_models(request, subjects, say) if request.bare else []
-    text = measure_texts(request, pipelines, texts, say) if texts is not None else []
+    text = measure_texts(request, usual, subjects, texts, say) if texts is not None else []
     profiles = []
     if request.profile:
         say(f"profiles of {len(subjects)} model(s)")

@@ -49,7 +49,8 @@ def _speed_and_accuracy(result: Record) -> Figure | None:
     if not measured and result["records"]:
         keys, first = ("engine", "threads", "batch", "length"), result["records"][0]
         measured = [r for r in result["records"] if all(r[key] == first[key] for key in keys)]
-    speeds = {_label(r): r["items_per_second"] for r in measured}
+    in_order = sorted(measured, key=lambda r: r["items_per_second"])
+    speeds = {_label(r): r["items_per_second"] for r in in_order}  # of each the fastest engine
     scored = [m for m in result["models"] if m.get("score") is not None and _label(m) in speeds]
     if not scored:
         return None
@@ -109,7 +110,7 @@ def _latency(records: list[Record]) -> Figure:
 def _text_to_label(records: list[Record]) -> Figure:
     """Where a text's time goes in each pipeline, as shares, with its throughput."""
     shares = [{part: 100 * share for part, share in r["share"].items()} for r in records]
-    names = [f"{r['pipeline']}: {_label(r)}\n{r['items_per_second']:.1f} texts/s" for r in records]
+    names = [f"{r['pipeline']}: {_label(r)}, {r['engine']}\n{r['items_per_second']:.1f} texts/s" for r in records]
     return _bars(names, shares, _PARTS, "share of the time from text to label, %")
 
 

@@ -12,16 +12,18 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from functools import partial
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ..defaults import BATCH_SIZE, MAX_LENGTH_TOKENS
+from ..defaults import AUTO, BATCH_SIZE, MAX_LENGTH_TOKENS
 from ..deploy.bundle import MANIFEST, read_manifest
+from ..deploy.engine_choice import open_engine
 from ..deploy.predictor import Predictor
 from ..deploy.row_files import read_rows, read_texts
-from ..engines import Engine, open_paddle
+from ..engines import ENGINES, Engine
 from ..errors import InputError
 from ..kinds.metrics import softmax
 from .request import BenchRequest, Record, Say, Texts
@@ -46,32 +48,48 @@ def read_columns(file: Path, columns: list[str], bundle: str | None = None) -> T
     return read_texts(file, *columns)
 
 
-def measure_texts(request: BenchRequest, chosen: list[tuple[str, Subject]], texts: Texts, say: Say) -> list[Record]:
-    """A record for each number of threads and each pipeline and subject in `chosen`; the first is the reference."""
+def measure_texts(
+    request: BenchRequest, usual: Subject, subjects: list[Subject], texts: Texts, say: Say
+) -> list[Record]:
+    """A record for each number of threads, and each subject in each engine that its bundle was compared in.
+
+    The first is the reference: the usual pipeline around `usual`, in Paddle.
+    """
+    chosen = [("usual", "paddle", usual)]
+    for subject, engine in product(subjects, request.engines):
+        if engine == AUTO or engine in read_manifest(subject.folder).runs_in:
+            chosen.append(("toolkit", engine, subject))
+        else:
+            say(f"{subject.label} is left out of {engine} from text to label: its bundle was not compared there")
     records = []
     for threads in request.threads:
         setting = {"device": request.device, "threads": threads, "batch": BATCH_SIZE}
         with ExitStack() as stack:
             running = []
-            for name, subject in chosen:
-                how = (threads, "paddle", TextPipeline, name, subject.folder, request.device, threads, texts)
-                ask, loaded = stack.enter_context(own_process(f"{name} pipeline of {subject.label}", *how))
+            for name, engine, subject in chosen:
+                library = "numpy" if engine == AUTO else ENGINES[engine].library
+                how = (threads, library, TextPipeline, name, subject.folder, request.device, threads, texts, engine)
+                ask, loaded = stack.enter_context(own_process(f"{name} pipeline of {subject.label} in {engine}", *how))
                 ask(TextPipeline.prepare, request.seconds / request.rounds)
-                running.append(Candidate(subject, name, ask, loaded))
+                running.append(Candidate(subject, engine, ask, loaded))
             say(f"text to label, {len(texts[0])} rows, {threads} thread(s): {len(running)} pipelines take turns")
             turns = take_turns(request.rounds, running, lambda each, number: each.ask(TextPipeline.time, number))
-        records += [_record(each, own, turns[0], setting) for each, own in zip(running, turns, strict=True)]
+        for (name, *_), each, own in zip(chosen, running, turns, strict=True):
+            records.append(_record(name, each, own, turns[0], setting))
     return records
 
 
-def _record(candidate: Candidate, turns: list[TextTurn], reference: list[TextTurn], setting: Record) -> Record:
+def _record(
+    pipeline: str, candidate: Candidate, turns: list[TextTurn], reference: list[TextTurn], setting: Record
+) -> Record:
     """Rows per second and where a row's time goes; `rest`: what is neither tokenizer nor model."""
     rows, seconds = sum(turn.rows for turn in turns), sum(turn.seconds for turn in turns)
     parts = {"tokenise": sum(turn.tokenise for turn in turns), "model": sum(turn.model for turn in turns)}
     parts["rest"] = seconds - sum(parts.values())
     per_row = [[[turn.seconds / turn.rows] for turn in each] for each in (reference, turns)]
     return {
-        "pipeline": candidate.runs_in,
+        "pipeline": pipeline,
+        "engine": candidate.runs_in,
         **candidate.subject.identity,
         **setting,
         "rows": rows,
@@ -104,12 +122,14 @@ class TextTurn:
 class TextPipeline:
     """In its process: a way from text to label around a bundle, and the rows that it answers, in one drawn order."""
 
-    def __init__(self, name: str, bundle: Path, device: str, threads: int, texts: Texts):
+    def __init__(self, name: str, bundle: Path, device: str, threads: int, texts: Texts, engine: str = "paddle"):
         self.texts, self.least_batches = texts, _LEAST_BATCHES[name]
         self.order = np.random.default_rng(_SEED).permutation(len(texts[0]))
         self.rows_per_turn = min(len(self.order), BATCH_SIZE)
         self.stopwatch = {"tokenise": 0.0, "model": 0.0}
-        engine = self._timed(open_paddle(bundle, device, threads, read_manifest(bundle).precision), "model")
+        manifest = read_manifest(bundle)
+        opened = open_engine(bundle, manifest, engine, device, threads, manifest.precision)[1]
+        model = self._timed(opened, "model")
         if name == "usual":
             from paddlenlp.transformers import BertTokenizer, RobertaBPETokenizer
             from paddlenlp.utils.log import logger
@@ -118,9 +138,9 @@ class TextPipeline:
             pieces, pairs = bundle / "vocab.txt", [str(bundle / name) for name in ("vocab.json", "merges.txt")]
             theirs = BertTokenizer(str(pieces)) if pieces.is_file() else RobertaBPETokenizer(*pairs)
             tokenise = self._timed(theirs, "tokenise")
-            self.answer: Callable[..., list[Any]] = partial(_answer_as_usual, tokenise, engine)
+            self.answer: Callable[..., list[Any]] = partial(_answer_as_usual, tokenise, model)
         else:
-            predictor = Predictor(bundle, device, threads, engine=engine)
+            predictor = Predictor(bundle, device, threads, engine=model)
             tokenizer, self.answer = predictor.tokenizer, predictor.predict
             for method in ("encode", "encode_words"):
                 setattr(tokenizer, method, self._timed(getattr(tokenizer, method), "tokenise"))
