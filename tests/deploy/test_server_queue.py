@@ -19,7 +19,7 @@ class ToldPredictor:
     """Answers a text with itself in upper case, its windows by commas; waits in a text "wait", fails at a text "fail"
     or "bad row"."""
 
-    def __init__(self, bundle, threads):
+    def __init__(self, bundle, threads, engine):
         self.manifest = SimpleNamespace(pair=False, max_length_tokens=16)
         self.batches, self.go_on = [], threading.Event()
 
