@@ -53,10 +53,8 @@ def preflight(config: RunConfig, say: Callable[[str], None] = print) -> dict[str
         attempt(corpus_files, config.general_corpus.path)
     given, pretrain = config.teacher, config.teacher and config.teacher.pretrain
     source = attempt(resolve_model, given.model) if given and not pretrain else None
-    teacher: Any = None  # its configuration
-    if pretrain:
-        teacher = {**pretrain.shape.model_dump(), "vocab_size": pretrain.vocab_size}
-    elif source is not None:
+    teacher: Any = pretrain and {**pretrain.shape.model_dump(), "vocab_size": pretrain.vocab_size}  # its configuration
+    if source is not None:
         attempt(load_tokenizer, source)
         teacher = attempt(read_model_config, source)
     data = attempt(load_task_data, config := _with_outputs(config, teacher))
