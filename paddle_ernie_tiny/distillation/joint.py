@@ -47,6 +47,11 @@ class JointDistillation(DistillationTrainer):
         self.record(recorded)
         return sum(losses[1:], losses[0])
 
+    @property
+    def students(self) -> list[DistilledStudent]:
+        """All that learn from the teacher here."""
+        return list(self.model.students.values())
+
     def create_optimizer(self, lr_scheduler: Any = None) -> Any:
         """PaddleNLP's AdamW, with the gradients of each student clipped alone."""
         optimizer = super().create_optimizer(lr_scheduler)

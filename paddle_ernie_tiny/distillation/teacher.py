@@ -3,48 +3,37 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import paddle
-from paddle.static import InputSpec
 
 from ..data.rows import EncodedRows
 from ..models.build import base_model
 from ..models.capture import Capture
 from ..terms import Captured, Needs
 from .signal_files import open_signals
-
-INPUTS: dict[str, Any] = {"input_ids": "int64", "token_type_ids": "int64", "attention_mask": "float32"}
+from .teacher_engine import INPUTS, Answers, compiled, in_paddle_inference
 
 
 class Teacher:
     """A frozen model and what is needed of it; always in eval mode, never a gradient.
 
-    With `static_graph` its forward pass is compiled at the first batch; one graph serves all batch sizes and lengths.
-    With a `cache` it is asked about each row once; all answers come from there, rounded to half precision, so that it
-    makes no difference when a row was asked about.
+    engine: what runs its forward pass, made when it is first asked: the "dynamic" graph, a "static" one, or Paddle
+    "inference"; one graph serves all batch sizes and lengths. With a `cache` it is asked about each row once; all
+    answers come from there, rounded to half precision, so that it makes no difference when a row was asked about.
     """
 
-    def __init__(self, model: Any, needs: Needs, static_graph: bool = False, cache: SignalCache | None = None):
+    def __init__(self, model: Any, needs: Needs, engine: str = "dynamic", cache: SignalCache | None = None):
         model.eval()
         for parameter in model.parameters():
             parameter.stop_gradient = True
-        self.model, self.needs, self.cache = model, needs, cache
+        self.model, self.needs, self.cache, self.engine = model, needs, cache, engine
         self.pad_id: int = model.config.pad_token_id
         self._capture = Capture(model, needs)
-        self._forward_pass: Callable[..., list[paddle.Tensor]] = self._answers
-        if static_graph:
-            specs = [InputSpec([None, None], dtype, name) for name, dtype in INPUTS.items()]
-            plain = self._answers
-
-            def answers(input_ids, token_type_ids, attention_mask):  # of methods, Paddle compiles a layer's alone
-                return plain(input_ids, token_type_ids, attention_mask)
-
-            self._forward_pass = paddle.jit.to_static(answers, input_spec=specs, full_graph=True)
+        self._open: dict[str, Answers] = {"dynamic": self._answers}
 
     def __call__(self, inputs: dict[str, paddle.Tensor], rows: paddle.Tensor | None = None) -> Captured:
         """What was needed of one batch: input_ids and token_type_ids int64, attention_mask float32 [batch, length].
@@ -60,7 +49,10 @@ class Teacher:
 
     @paddle.no_grad()
     def _ask(self, inputs: dict[str, paddle.Tensor]) -> Captured:
-        answers = self._forward_pass(*(inputs[name] for name in INPUTS))
+        if self.engine not in self._open:
+            make = compiled if self.engine == "static" else in_paddle_inference
+            self._open[self.engine] = make(self.model, self._answers)
+        answers = self._open[self.engine](*(inputs[name] for name in INPUTS))
         captured = Captured(logits=answers.pop(0) if self.needs.logits else None)
         for (part, layer), value in zip(self.needs.states, answers, strict=True):
             getattr(captured, part)[layer] = value
@@ -88,7 +80,7 @@ class NoTeacher(Teacher):
     """In the place of a teacher where the soft labels are those of files: it answers nothing."""
 
     def __init__(self) -> None:
-        self.model, self.needs, self.cache, self.pad_id = None, Needs(), None, 0
+        self.model, self.needs, self.cache, self.engine, self.pad_id = None, Needs(), None, "dynamic", 0
 
     def __call__(self, inputs: dict[str, paddle.Tensor], rows: paddle.Tensor | None = None) -> Captured:
         return Captured()

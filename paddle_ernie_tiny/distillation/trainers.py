@@ -17,6 +17,8 @@ from ..training.trainer import ToolkitTrainer, Training
 from .students import DistilledStudent
 from .teacher import INPUTS, Teacher
 
+PARITY = 1e-4  # of a term's value: how far an engine's may be from the dynamic graph's
+
 
 class DistillationTrainer(ToolkitTrainer):
     """One training step: the teacher's forward pass, the student's, named terms, their weighted sum."""
@@ -64,6 +66,47 @@ class DistillationTrainer(ToolkitTrainer):
         values, loss = self.student_loss(model, teacher, inputs, labels)
         self.record(values)
         return loss
+
+    def try_teacher(self) -> dict[str, Any]:
+        """Asks the teacher about the first rows in its engine and in the dynamic graph, before training.
+
+        If the value of a term differs by more than `PARITY` of it, or the engine cannot run, the dynamic graph is used,
+        and that is printed. Returns what the stage records: the engine, and the largest difference or why not.
+        """
+        teacher, wanted = self.teacher, self.teacher.engine
+        if wanted == "dynamic" or (teacher.cache is not None and teacher.cache.filled.all()):
+            return {"engine": "dynamic" if wanted == "dynamic" else "none: all signals are on the disk"}
+        size = min(self.args.per_device_train_batch_size, len(self.train_dataset))
+        batch = self.make_batch([self.train_dataset[row] for row in range(size)])
+        values = {}
+        try:
+            for teacher.engine in ("dynamic", wanted):
+                values[teacher.engine] = self._first_values(batch)
+            apart = np.max(np.abs(values[wanted] / values["dynamic"] - 1.0))
+            if apart <= PARITY:  # not so if it is no number
+                return {"engine": wanted, "largest_difference": float(f"{apart:.1e}")}
+            why = f"its losses are up to {apart:.1e} from the dynamic graph's, {PARITY:g} of them is allowed"
+        except (RuntimeError, ValueError, OSError, LookupError, TypeError) as error:  # Paddle's classes follow no rule
+            why = f"{type(error).__name__}: {(str(error).strip() or 'no message').splitlines()[0][:200]}"
+        teacher.engine = "dynamic"
+        print(f"  teacher: the dynamic graph is used; the engine {wanted} was refused: {why}", flush=True)
+        return {"engine": "dynamic", "refused": f"{wanted}: {why}"}
+
+    @paddle.no_grad()
+    def _first_values(self, batch: dict[str, np.ndarray]) -> np.ndarray:
+        """The terms' values on a batch, float [terms]: dropout off, and a cache not asked."""
+        self.model.eval()
+        inputs: dict[str, Any] = {**{name: paddle.to_tensor(value) for name, value in batch.items()}, "rows": None}
+        labels, answers = inputs.pop("labels", None), self.ask_teacher(inputs)
+        mask = inputs["attention_mask"]
+        found = [student.objective(student(**inputs), answers, mask, labels) for student in self.students]
+        values = np.array([float(value) for each in found for value in each.values()])
+        return np.maximum(values, 1e-6)  # a term may be 0
+
+    @property
+    def students(self) -> list[DistilledStudent]:
+        """All that learn from the teacher here."""
+        return [self.model]
 
     def student_loss(
         self, student: DistilledStudent, teacher: Captured, inputs: dict[str, Tensor], labels: Tensor | None
