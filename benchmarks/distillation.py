@@ -185,7 +185,7 @@ def measure_teacher(args) -> dict:
 
     inputs, _ = _batch(args)
     objective, _, model = pair("task_specific", "4l-312h")
-    dynamic, static = (Teacher(model, objective.needs("teacher"), static_graph) for static_graph in (False, True))
+    dynamic, static = (Teacher(model, objective.needs("teacher"), engine) for engine in ("dynamic", "static"))
     seconds = alternate({"dynamic": lambda: dynamic(inputs), "static": lambda: static(inputs)}, args.rounds)
     return {
         "seconds": rounded(seconds),

@@ -144,9 +144,10 @@ def serve(folder: Path) -> None:
         if (name, size) not in owned:
             owned = {key: own for key, own in owned.items() if key[1] == size}
             owned[name, size] = Own(folder, name, size)
-        start = time.perf_counter()
+        start, cpu = time.perf_counter(), time.process_time()
         losses = owned[name, size].step()
-        print(json.dumps({"seconds": time.perf_counter() - start, "losses": losses}), flush=True)
+        took = {"seconds": time.perf_counter() - start, "cpu_seconds": time.process_time() - cpu}
+        print(json.dumps({**took, "losses": losses}), flush=True)
 
 
 class Side:
@@ -193,18 +194,25 @@ def measure(folder: Path, args) -> dict:
 
 def compared(turns: list[dict[str, Any]]) -> dict:
     """Medians of all rounds but the first, ratios of the faster peer, and differences of the losses."""
-    seconds = {name: [turn[name]["seconds"] for turn in turns[1:]] for name in turns[0]}
+
+    def of(what: str) -> dict[str, np.ndarray]:
+        return {name: np.array([turn[name][what] for turn in turns[1:]]) for name in turns[0]}
+
+    def medians(values: dict[str, np.ndarray]) -> dict[str, float]:
+        return {name: round(float(np.median(value)), 3) for name, value in values.items()}
+
+    seconds, cpu = of("seconds"), of("cpu_seconds")
     peer = min(PEER, key=lambda name: np.median(seconds[name]))
-    ratios = {name: np.median(np.divide(seconds[name], seconds[peer])) for name in OWN}
     apart = {}
     for name in (*OWN[1:], *PEER):
         pairs = [(turn["dynamic"]["losses"], turn[name]["losses"]) for turn in turns]
         relative = [[abs(other[term] / value - 1.0) for term, value in first.items()] for first, other in pairs]
         apart[name] = {"first step": float(f"{max(relative[0]):.1e}"), "all": float(f"{np.max(relative):.1e}")}
     return {
-        "seconds": {name: round(float(np.median(values)), 3) for name, values in seconds.items()},
+        "seconds": medians(seconds),
+        "cpu_seconds": medians(cpu),
         "peer": peer,
-        "ratio_to_peer": {name: round(float(value), 3) for name, value in ratios.items()},
+        "ratio_to_peer": medians({name: seconds[name] / seconds[peer] for name in OWN}),
         "losses": {name: round(value, 6) for name, value in turns[0]["dynamic"]["losses"].items()},
         "largest_relative_difference_of_losses_to_dynamic": apart,
     }

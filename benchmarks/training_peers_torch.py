@@ -115,16 +115,18 @@ def main() -> None:
     for name, value in (-3, 1 << 30), (-1, 1 << 30):  # malloc keeps its memory, as in this toolkit's processes
         ctypes.CDLL("libc.so.6").mallopt(name, value)
     torch.set_num_threads(threads)
-    batches, peers = load_file(str(folder / "batches.safetensors")), {}
+    batches = load_file(str(folder / "batches.safetensors"))
+    peers: dict[tuple[str, int], Peer] = {}
     for line in sys.stdin:
         asked = json.loads(line)
         size, how = asked["batch"], asked["name"]
         if (how, size) not in peers:
-            peers.clear()
+            peers = {key: peer for key, peer in peers.items() if key[1] == size}
             peers[how, size] = Peer(folder, how)
-        start = time.perf_counter()
+        start, cpu = time.perf_counter(), time.process_time()
         losses = peers[how, size].step(batches["ids"][:size], batches["labels"][:size])
-        print(json.dumps({"seconds": time.perf_counter() - start, "losses": losses}), flush=True)
+        took = {"seconds": time.perf_counter() - start, "cpu_seconds": time.process_time() - cpu}
+        print(json.dumps({**took, "losses": losses}), flush=True)
 
 
 if __name__ == "__main__":

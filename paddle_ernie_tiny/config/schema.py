@@ -116,7 +116,11 @@ class TeacherSettings(Section):
     pretrain: PretrainSettings | None = None
     finetune: TrainingSettings | None = key(None, "null: the model is fine-tuned already")
     check_above_chance: bool = key(True, "stop if the teacher does no better than chance")
-    static_graph: bool = key(False, "compile the teacher's forward pass in the stages; same answers, a slower start")
+    engine: Literal["auto", "dynamic", "static", "inference"] = key(
+        "auto",
+        "of the forward pass in the stages: Paddle's dynamic graph, the same compiled to a static one, or Paddle "
+        "Inference with oneDNN on the CPU; auto: inference on the CPU in stages that are long enough, else dynamic",
+    )
     hidden_dropout_prob: Fraction | None = key(None, "in fine-tuning; default: the model's own")
     attention_probs_dropout_prob: Fraction | None = key(None, "in fine-tuning; default: the model's own")
 
@@ -169,10 +173,11 @@ class StageSettings(Section):
 
     stage: Literal[tuple(STAGES)]  # type: ignore[valid-type]
     training: TrainingSettings
-    teacher_signals: Literal["online", "cached"] = key(
-        "online",
-        "cached: the teacher answers each row once, later passes read its answers from disk; preflight says how much "
-        "space that takes",
+    teacher_signals: Literal["auto", "online", "cached"] = key(
+        "auto",
+        "cached: the teacher answers each row once, later passes read its answers from disk, rounded to half "
+        "precision; preflight says how much space that takes; auto: cached on task data on the CPU where that saves "
+        "work and takes at most a quarter of the free space, else online",
     )
     objective: ObjectiveSettings | None = key(None, "its keys replace those of the run's objective for this stage")
 

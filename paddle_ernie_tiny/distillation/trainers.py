@@ -10,6 +10,7 @@ import paddle
 from paddle import Tensor, nn
 
 from ..data.rows import EncodedRows
+from ..distributed import is_main
 from ..stages import STAGES, Stage
 from ..terms import Captured
 from ..training.batches import NumberedRows, collate, input_batches
@@ -84,6 +85,10 @@ class DistillationTrainer(ToolkitTrainer):
                 values[teacher.engine] = self._first_values(batch)
             apart = np.max(np.abs(values[wanted] / values["dynamic"] - 1.0))
             if apart <= PARITY:  # not so if it is no number
+                if is_main():
+                    print(
+                        f"  teacher: engine {wanted}, its losses within {apart:.0e} of the dynamic graph's", flush=True
+                    )
                 return {"engine": wanted, "largest_difference": float(f"{apart:.1e}")}
             why = f"its losses are up to {apart:.1e} from the dynamic graph's, {PARITY:g} of them is allowed"
         except (RuntimeError, ValueError, OSError, LookupError, TypeError) as error:  # Paddle's classes follow no rule

@@ -1,11 +1,10 @@
-"""What preflight finds and does not refuse in the data, and by rough estimates of passes and cached signals."""
+"""What preflight finds and does not refuse in the data, and by a rough estimate of the passes over it."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
 from itertools import islice
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,12 +16,9 @@ from ..data.splits import TaskData
 from ..data.text_tokenizer import TextTokenizer
 from ..data.windows import windows
 from ..errors import Finding, InputError
-from ..files import free_bytes
 from ..models.weights import has_masked_lm_head
-from ..terms import Needs
 from ..terms.term import Side
 from .context import RunContext
-from .step import fingerprint
 
 _SAMPLE = 2000  # lines or rows that are looked at
 _MANY_PASSES = 20
@@ -243,7 +239,7 @@ def corpus_findings(context: RunContext) -> list[Finding]:
     config = context.config
     if config.general_corpus is None:
         return []
-    files, lines = corpus_files(config.general_corpus.path), _corpus_lines(context)
+    files, lines = corpus_files(config.general_corpus.path), corpus_lines(context)
     what = f"about {lines:,} lines in {len(files)} file{'s' * (len(files) > 1)}, {context.corpus_bytes / 1e6:.1f} MB"
     findings = [found("corpus", what, "general_corpus")]
     if context.teacher_source is not None:
@@ -252,71 +248,20 @@ def corpus_findings(context: RunContext) -> list[Finding]:
         findings += vocabulary_findings(context.tokenizers["teacher"], ids, sum(map(len, sample)), "general_corpus")
     for index, settings in enumerate(config.stages):
         if context.is_general(index):
-            passes = _passes(settings.training, lines)
+            passes = passes_over(settings.training, lines)
             what, where = f"{passes:.3g} passes over the general corpus", f"stages[{index}] ({settings.stage})"
             remedy = "give more text, or fewer steps: the model would memorise it"
             findings.append(found("corpus", what, where, passes > _MANY_PASSES, remedy))
     return findings
 
 
-def _corpus_lines(context: RunContext) -> int:
+def corpus_lines(context: RunContext) -> int:
+    """Lines of the general corpus, by an estimate."""
     sample = [len(line.encode()) + 1 for line in islice(read_lines(context.corpus_settings.path), _SAMPLE)]
     return max(1, round(len(sample) * context.corpus_bytes / max(1, sum(sample))))
 
 
-def _passes(training: TrainingSettings, rows: int) -> float:
+def passes_over(training: TrainingSettings, rows: int) -> float:
+    """How often a training sees each of so many rows."""
     batch = training.per_device_train_batch_size * training.gradient_accumulation_steps
     return training.num_train_epochs or (training.max_steps or 0) * batch / rows
-
-
-def signals_findings(contexts: dict[str, RunContext]) -> list[Finding]:
-    """What cached signals will take on disk, by an estimate of the tokens, and whether they are worth it.
-
-    Raises InputError if they do not fit on the disk.
-    """
-    context = next(iter(contexts.values()))
-    sizes, findings = {}, []
-    for index, settings in enumerate(context.config.stages):
-        if settings.teacher_signals == "online":
-            continue
-        stage, (tokens, passes) = context.stage(index), _tokens(context, index)
-        each = [student.planned_objectives()[index].needs("teacher") for student in contexts.values()]
-        # students that are trained together share theirs
-        for needs in [Needs.union(each)] if context.is_general(index) else each:
-            layout = context.signal_layout(stage, needs, (context.teacher or {})["hidden_size"])
-            size = tokens * layout.bytes_per_token
-            sizes[stage.data, stage.teacher, fingerprint(layout.as_key())] = size
-            once, remedy = passes <= 1, "set teacher_signals: online, unless a later stage or run reads them"
-            what = (
-                f"cached teacher signals: {layout.bytes_per_token / 1000:.1f} kB per token, about {tokens:,.0f} "
-                f"tokens, {size / 1e9:.1f} GB; {passes:.3g} passes over them{': none is read twice' if once else ''}"
-            )
-            findings.append(found("signals", what, f"stages[{index}] ({settings.stage})", once, remedy))
-    need = sum(sizes.values())
-    free, folder = free_bytes(Path(context.config.signals_folder or context.folder.shared))
-    if need > free:
-        what = f"cached teacher signals would take about {need / 1e9:.1f} GB, {free / 1e9:.1f} GB are free"
-        raise InputError(what, str(folder), "make room, name another signals_folder, or set teacher_signals: online")
-    return findings
-
-
-def _tokens(context: RunContext, index: int) -> tuple[float, float]:
-    """About how many tokens the stage asks the teacher about, and how often it goes over them."""
-    config, train = context.config, context.data.train
-    if context.is_general(index):
-        # about three bytes per Chinese character, and a token per character
-        tokens, rows = context.corpus_bytes / 3, _corpus_lines(context)
-    else:
-        picked = np.random.default_rng(config.seed).permutation(len(train))[:_SAMPLE]
-        length = np.mean([min(config.task.max_length_tokens, 3 + characters(train[i])) for i in picked])
-        rows = round(len(train) * windows_per_row(context, train, "teacher"))
-        rows *= 1 + (config.augmentation.copies_per_row if config.augmentation else 0)
-        tokens = float(length * rows)
-        if context.data.pool:
-            pool = context.data.pool.rows
-            sample = sample_of(context, pool)
-            length = np.mean([min(config.task.max_length_tokens, 3 + characters(row)) for row in sample])
-            rows += round(len(pool) * windows_per_row(context, pool, "teacher"))
-            tokens += float(length * len(pool))
-    passes = _passes(config.stages[index].training, rows)
-    return tokens * min(1.0, passes), passes

@@ -21,11 +21,12 @@ from ..models.weights import has_masked_lm_head
 from ..stages import STAGES
 from .context import RunContext
 from .estimates import resource_findings
-from .findings import corpus_findings, data_findings, model_findings, signals_findings, tokenizer_findings
+from .findings import corpus_findings, data_findings, model_findings, tokenizer_findings
 from .floor import floor_findings
 from .launch import find_device
 from .step import RunFolder
 from .supervision import supervision_findings
+from .teacher_signals import signals_findings
 
 _FREE_BYTES = 2 << 30
 
@@ -46,8 +47,7 @@ def preflight(config: RunConfig, say: Callable[[str], None] = print) -> dict[str
             errors.append(error)
         return None
 
-    if attempt(find_device, config.device) == "cpu":
-        attempt(_check_precision, config)
+    attempt(_check_device, config, attempt(find_device, config.device))
     attempt(_check_engines, config)
     if config.general_corpus is not None:
         attempt(corpus_files, config.general_corpus.path)
@@ -108,6 +108,13 @@ def _check_engines(config: RunConfig) -> None:
     require_engines(config.export.engines, "export.engines")
     measured = config.benchmark.engines if config.benchmark else []
     require_engines([name for name in measured if name != AUTO], "benchmark.engines")
+
+
+def _check_device(config: RunConfig, device: str | None) -> None:
+    if device == "gpu" and config.teacher and config.teacher.engine == "inference":
+        raise InputError("this engine is for CPUs", "teacher.engine", "use auto, dynamic or static on a GPU")
+    if device == "cpu":
+        _check_precision(config)
 
 
 def _check_precision(config: RunConfig) -> None:

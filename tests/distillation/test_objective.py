@@ -103,15 +103,17 @@ def test_captured_q_and_k_give_the_models_own_attention(family):
     np.testing.assert_allclose(own.numpy(), output.attentions[1].numpy(), atol=1e-6)
 
 
+@pytest.mark.parametrize("engine", ["static", "inference"])
 @pytest.mark.parametrize("logits", [True, False])
-def test_a_compiled_teacher_gives_the_states_of_the_plain_one(logits):
+def test_a_teacher_s_graph_gives_the_states_of_the_plain_one(logits, engine):
     needs = Needs(hidden=(0, 2), attention=(1, 3), parts=("query", "value"), logits=logits)
     model = classifier(3, 16, 4)
     plain = Teacher(model, needs)
-    batches = [batch(), batch(padding=3)]  # one graph for several lengths
+    few = {name: values[:1] for name, values in batch(padding=1).items()}
+    batches = [batch(), batch(padding=3), few, batch()]  # one graph for several batch sizes and lengths
     expected = [plain(inputs) for inputs in batches]
     plain.release()
-    compiled = Teacher(model, needs, static_graph=True)
+    compiled = Teacher(model, needs, engine)
     for inputs, states in zip(batches, expected, strict=True):
         own = compiled(inputs)
         assert (own.logits is None) == (not logits)

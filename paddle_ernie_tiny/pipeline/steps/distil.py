@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from ..context import RunContext
 from ..measure import LATENT_SPLITS, dev_score, latent_settings, latent_terms, linear_probe, measure_classifier
 from ..step import FINAL, Step, fingerprint, identity
 from ..supervision import agreement_on_samples, mixture, soft_facts
+from ..teacher_signals import engine_of, signals_of
 
 
 def train(trainer: ToolkitTrainer) -> dict[str, Any]:
@@ -46,6 +48,11 @@ class Distil(Step):
         super().__init__(context, context.stage_folder(index), context.config.stages[index])
         self.index, self.name, self.stage = index, name, context.stage(index)
 
+    @cached_property
+    def signals(self) -> str:
+        """The stage's `teacher_signals`, "online" or "cached"."""
+        return signals_of(self.context, self.index) if self.context.config.teacher else "online"
+
     def run(self) -> dict[str, Any]:
         context = self.context
         model = context.load_teacher(self.stage.teacher) if context.config.teacher else None
@@ -55,7 +62,9 @@ class Distil(Step):
         teacher = self.teacher(model, student.objective.needs("teacher"))
         trainer = TRAINERS[self.stage.name](student, teacher, self.training(self.folder, score))
         self.announce(student)
+        asked = {"teacher": {"signals": self.signals, **trainer.try_teacher()}} if context.config.teacher else {}
         result = {**train(trainer), "objective": student.objective.equation(), "tokenizers": context.tokenizer_facts()}
+        result |= asked
         teacher.sync()
         if not self.stage.is_general and context.config.augmentation is not None:
             made = context.augmented
@@ -102,8 +111,9 @@ class Distil(Step):
         if config.teacher is None:
             return NoTeacher()
         rows = context.stage_rows(self.index, "teacher")
-        if self.settings.teacher_signals == "online":
-            return Teacher(model, needs, config.teacher.static_graph)
+        engine = engine_of(context, self.index, self.signals)
+        if self.signals == "online":
+            return Teacher(model, needs, engine)
         layout = context.signal_layout(stage, needs, model.config.hidden_size)
         base = Path(config.signals_folder or context.folder.prepared("signals"))
         # one of each process's own: what a row is rounded to depends a little on the batch in which it was asked for
@@ -124,7 +134,7 @@ class Distil(Step):
             print(f"  teacher signals: made again; {folder}: {what}", flush=True)
             shutil.rmtree(folder)
             cache = SignalCache(folder, key, layout, lengths)
-        return Teacher(model, layout.needs, config.teacher.static_graph, cache)
+        return Teacher(model, layout.needs, engine, cache)
 
     def save(self, student: DistilledStudent) -> None:
         """Writes the student's model folder, with its projections for the next stage."""
@@ -145,7 +155,7 @@ class Distil(Step):
             "labels": context.data.labels,
             "student": config.student.model_dump(mode="json"),
             "training": self.settings.training.decisive(),
-            "teacher_signals": self.settings.teacher_signals,
+            "teacher_signals": self.signals,
             # only what this stage uses: a new temperature does not make a latent stage stale
             "objective": objective.model_dump(mode="json", exclude=unused),
             "upstream": upstream,

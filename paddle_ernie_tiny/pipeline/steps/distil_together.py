@@ -54,7 +54,8 @@ class DistilStudents(Step):
         teacher = first.teacher(model, Needs.union(s.objective.needs("teacher") for s in students.values()))
         for name, step in steps.items():
             step.announce(students[name], f"{name}: ")
-        trained = train(JointDistillation(students, teacher, first.training(self.folder)))
+        trainer = JointDistillation(students, teacher, first.training(self.folder))
+        trained = {"teacher": {"signals": first.signals, **trainer.try_teacher()}, **train(trainer)}
         teacher.sync()
         for name, step in steps.items():
             step.save(students[name])
