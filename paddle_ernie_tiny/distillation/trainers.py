@@ -19,6 +19,7 @@ from .students import DistilledStudent
 from .teacher import INPUTS, Teacher
 
 PARITY = 1e-4  # of a term's value: how far an engine's may be from the dynamic graph's
+SMALL = 0.01  # smaller values are compared as this one: what is left of float32 is noise
 
 
 class DistillationTrainer(ToolkitTrainer):
@@ -83,12 +84,11 @@ class DistillationTrainer(ToolkitTrainer):
         try:
             for teacher.engine in ("dynamic", wanted):
                 values[teacher.engine] = self._first_values(batch)
-            apart = np.max(np.abs(values[wanted] / values["dynamic"] - 1.0))
+            difference = np.abs(values[wanted] - values["dynamic"])
+            apart = np.max(difference / np.maximum(values["dynamic"], SMALL))
             if apart <= PARITY:  # not so if it is no number
                 if is_main():
-                    print(
-                        f"  teacher: engine {wanted}, its losses within {apart:.0e} of the dynamic graph's", flush=True
-                    )
+                    print(f"  teacher: engine {wanted}; its losses are the dynamic graph's to {apart:.0e}", flush=True)
                 return {"engine": wanted, "largest_difference": float(f"{apart:.1e}")}
             why = f"its losses are up to {apart:.1e} from the dynamic graph's, {PARITY:g} of them is allowed"
         except (RuntimeError, ValueError, OSError, LookupError, TypeError) as error:  # Paddle's classes follow no rule
@@ -105,8 +105,7 @@ class DistillationTrainer(ToolkitTrainer):
         labels, answers = inputs.pop("labels", None), self.ask_teacher(inputs)
         mask = inputs["attention_mask"]
         found = [student.objective(student(**inputs), answers, mask, labels) for student in self.students]
-        values = np.array([float(value) for each in found for value in each.values()])
-        return np.maximum(values, 1e-6)  # a term may be 0
+        return np.array([float(value) for each in found for value in each.values()])
 
     @property
     def students(self) -> list[DistilledStudent]:

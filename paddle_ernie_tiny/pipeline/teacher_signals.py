@@ -105,7 +105,7 @@ def _pays(context: RunContext, index: int) -> bool:
     if context.config.teacher is None or context.is_general(index) or processes() > 1 or _on_gpu(context):
         return False
     tokens, passes = _tokens(context, index)
-    return _work(context, tokens * (passes - 1)) >= WORTH
+    return passes > 1 and _work(context, tokens * (passes - 1)) >= WORTH
 
 
 def _fits(context: RunContext, index: int) -> bool:
