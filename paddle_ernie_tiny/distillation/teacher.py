@@ -160,12 +160,11 @@ class SignalCache:
 
     def read(self, rows: np.ndarray) -> Captured:
         """Logits and states of rows, padded with zeros to the longest, float32."""
-        states, width = Captured(), self.layout.width
-        if self.layout.needs.states:
-            table = self._files.states.read(rows)
-            for number, (part, layer) in enumerate(self.layout.needs.states):
-                values = table[:, :, number * width : (number + 1) * width].astype(np.float32)
-                getattr(states, part)[layer] = paddle.to_tensor(values)
+        states, wanted = Captured(), self.layout.needs.states
+        if wanted:
+            parts = paddle.to_tensor(self._files.states.read(rows)).split(len(wanted), axis=-1)
+            for (part, layer), values in zip(wanted, parts, strict=True):
+                getattr(states, part)[layer] = values.astype("float32")
         if self.layout.logits:
             answers = self._files.logits.read(rows)
             states.logits = paddle.to_tensor(answers if self.layout.by_token else answers[:, 0])

@@ -25,9 +25,10 @@ def head_scores(left: Tensor, right: Tensor, heads: int) -> Tensor:
     batch, length, width = left.shape
     if width % heads:
         raise ValueError(f"width {width} cannot be split into {heads} heads")
-    split = [projected.reshape([batch, length, heads, width // heads]) for projected in (left, right)]
+    scaled = left / math.sqrt(width // heads)  # the scores themselves are many more numbers
+    split = [projected.reshape([batch, length, heads, width // heads]) for projected in (scaled, right)]
     # einsum, because matmul of transposed views takes Paddle's CPU kernels six times as long
-    return cast(Tensor, paddle.einsum("bqhd,bkhd->bhqk", *split)).astype("float32") / math.sqrt(width // heads)
+    return cast(Tensor, paddle.einsum("bqhd,bkhd->bhqk", *split)).astype("float32")
 
 
 def distribution_kl(student_scores: Tensor, teacher_scores: Tensor, mask: Tensor) -> Tensor:
@@ -36,10 +37,13 @@ def distribution_kl(student_scores: Tensor, teacher_scores: Tensor, mask: Tensor
     student_scores, teacher_scores: [batch, heads, query, key], before softmax. Returns a scalar.
     """
     mask, shape = mask.astype("float32"), student_scores.shape
-    # An outer product, because adding [batch, 1, 1, key] takes Paddle's CPU kernels 20 times as long.
-    hidden = ((1.0 - mask) * _MASKED).reshape([shape[0], 1, 1, shape[3]]).expand([-1, shape[1], 1, -1])
-    hide = paddle.matmul(paddle.ones([*shape[:3], 1]), hidden)
-    row = _RowKL.apply(student_scores.astype("float32") + hide, teacher_scores.astype("float32") + hide)
+    student, teacher = student_scores.astype("float32"), teacher_scores.astype("float32")
+    if not (mask.place.is_cpu_place() and bool(mask.all())):  # a GPU would have to be waited for
+        # An outer product, because adding [batch, 1, 1, key] takes Paddle's CPU kernels 20 times as long.
+        hidden = ((1.0 - mask) * _MASKED).reshape([shape[0], 1, 1, shape[3]]).expand([-1, shape[1], 1, -1])
+        hide = paddle.matmul(paddle.ones([*shape[:3], 1]), hidden)
+        student, teacher = student + hide, teacher + hide
+    row = _RowKL.apply(student, teacher)
     queries = mask.unsqueeze(1)
     return (row * queries).sum() / (queries.sum() * shape[1])
 
