@@ -209,6 +209,17 @@ def test_a_number_of_threads_that_no_machine_has_is_lowered_and_said(monkeypatch
     assert said in printed and bool(said) == bool(printed)
 
 
+@pytest.mark.parametrize(("given", "gpu", "used"), [(None, False, "0"), ("1", False, "1"), (None, True, None)])
+def test_transposes_are_real_on_the_cpu_unless_the_user_says_otherwise(monkeypatch, given, gpu, used):
+    flag = "FLAGS_use_stride_kernel"
+    monkeypatch.setattr(machine, "versions", lambda packages: dict.fromkeys(packages, "3.1.1") if gpu else {})
+    monkeypatch.delenv(flag, raising=False)
+    if given is not None:
+        monkeypatch.setenv(flag, given)
+    machine.tune_process()
+    assert os.environ.get(flag) == used
+
+
 @pytest.mark.parametrize("variable", ["OMP_NUM_THREADS", "PADDLE_LOCAL_SIZE"])
 @pytest.mark.parametrize("value", ["abc", "0", "-3", "1.5", "\u0662", "9" * 5000])
 def test_variables_that_are_no_numbers_are_refused(monkeypatch, variable, value):
