@@ -15,10 +15,11 @@ import sys
 import time
 from pathlib import Path
 
+import safetensors.torch
 import torch
-import torch.nn.functional as F
-from safetensors.torch import load_file
-from transformers import BertConfig, BertForSequenceClassification
+import transformers
+
+F = torch.nn.functional
 
 
 class Side:
@@ -26,9 +27,9 @@ class Side:
 
     def __init__(self, shape: dict, weights: Path, layers: list[int], how: str):
         implementation = "eager" if how == "attentions" else "sdpa"
-        config = BertConfig(**shape, attn_implementation=implementation)
-        self.model, self.layers, self.how = BertForSequenceClassification(config), layers, how
-        self.model.load_state_dict(load_file(str(weights)), strict=True)
+        config = transformers.BertConfig(**shape, attn_implementation=implementation)
+        self.model, self.layers, self.how = transformers.BertForSequenceClassification(config), layers, how
+        self.model.load_state_dict(safetensors.torch.load_file(str(weights)), strict=True)
         self.kept: dict[tuple[str, int], torch.Tensor] = {}
         if how == "hooks":
             for layer in layers:
@@ -80,7 +81,7 @@ class Peer:
         self.student = Side(facts["student"], folder / "student.safetensors", list(map(int, facts["layers"])), how)
         self.teacher.model.eval().requires_grad_(False)
         self.student.model.train()
-        projections = load_file(str(folder / "projections.safetensors"))
+        projections = safetensors.torch.load_file(str(folder / "projections.safetensors"))
         self.projections = torch.nn.ParameterList(projections[str(layer)] for layer in (0, *self.student.layers))
         self.parameters = [*self.student.model.parameters(), *self.projections]
         how_fast = {"lr": facts["learning_rate"], "weight_decay": facts["weight_decay"], "fused": True}
@@ -115,7 +116,7 @@ def main() -> None:
     for name, value in (-3, 1 << 30), (-1, 1 << 30):  # malloc keeps its memory, as in this toolkit's processes
         ctypes.CDLL("libc.so.6").mallopt(name, value)
     torch.set_num_threads(threads)
-    batches = load_file(str(folder / "batches.safetensors"))
+    batches = safetensors.torch.load_file(str(folder / "batches.safetensors"))
     peers: dict[tuple[str, int], Peer] = {}
     for line in sys.stdin:
         asked = json.loads(line)
