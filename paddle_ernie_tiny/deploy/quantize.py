@@ -14,8 +14,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from ..defaults import CALIBRATION_ROWS, MAX_DROP_POINTS
 from ..engines import ENGINES, IN_ONNX, ON_CPU, ONNX_FILE, PADDLE_FILES, require_installed
 from ..errors import GateError, InputError
@@ -93,8 +91,8 @@ def quantize(
 ) -> dict[str, Any]:
     """As `quantize_bundle`, from files in the layout of the training data.
 
-    `calibrate` is a training file, of which `rows` rows are used, labels or not (None for bf16, which needs none); `dev`
-    has labels, and is scored.
+    `calibrate` is a training file, of which `rows` rows are used, labels or not (None for bf16, which needs none);
+    `dev` has labels, and is scored.
     """
     if calibrate is None and precision == "int8":
         raise InputError("int8 needs training rows", "--calibrate", "give a training file: --calibrate train.tsv")
@@ -124,15 +122,12 @@ def _engines(manifest: Manifest, request: QuantizeRequest) -> list[str]:
 
 
 def _refused(metric: str, found: Found, request: QuantizeRequest, engines: int) -> GateError:
-    made, passed = (
-        found.made,
-        [name for name, f in found.figures.items() if drop_of(f, np.inf) <= request.max_drop_points],
-    )
-    missed = [name for name in found.figures if name not in passed]
+    made = found.made
+    missed = {name: f for name, f in found.figures.items() if drop_of(f) > request.max_drop_points}
     falls = " and ".join(
-        f"from {found.figures[name]['metric_fp32']:.4f} to {found.figures[name][f'metric_{request.precision}']:.4f}, "
-        f"{found.figures[name]['drop_points']:.2f} points, in {name}"
-        for name in missed
+        f"from {figures['metric_fp32']:.4f} to {figures[f'metric_{request.precision}']:.4f}, "
+        f"{figures['drop_points']:.2f} points, in {name}"
+        for name, figures in missed.items()
     )
     tries = len(made["tried"])
     what = (
@@ -148,5 +143,5 @@ def _refused(metric: str, found: Found, request: QuantizeRequest, engines: int) 
         options = " ".join(f"--keep-fp32 {name}" for name in worst)
         remedy = f"leave the most sensitive parts in fp32: {options}, or use --auto"
     if engines > len(missed):
-        remedy += f"; or name other engines than {' and '.join(missed)}"
+        remedy += f"; or leave out of --engine: {', '.join(missed)}"
     return GateError(what, request.out, remedy)
