@@ -220,7 +220,7 @@ def require_installed(packages: Iterable[str], who: str, where: str, extra: str)
             raise InputError(what, where, f"pip install 'paddle-ernie-tiny[{extra}]'")
 
 
-CONVERTER = ("paddle2onnx",)
+CONVERTER, QDQ_PACKAGES = ("paddle2onnx",), ("onnx", "onnxruntime")  # to make model.onnx, and int8 of it
 ENGINES: dict[str, EngineRow] = {
     row.name: row
     for row in (

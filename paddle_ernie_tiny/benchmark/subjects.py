@@ -280,5 +280,5 @@ def _quantise(bundle: Path, folder: Path, precision: str) -> None:
     characters = [token for token in read_vocabulary(bundle / "vocab.txt") if len(token) == 1]
     texts = ["".join(rng.choice(characters, length)) for length in rng.integers(20, MAX_LENGTH_TOKENS - 2, 40)]
     rows = LabelledRows(texts, None, rng.integers(0, LABELS, len(texts)).tolist())
-    how = {"max_drop_points": 100.0, "auto": False, "precision": precision}
-    quantize_bundle(QuantizeRequest(str(bundle), str(folder), calibration=rows, dev=rows, **how))
+    request = QuantizeRequest(str(bundle), str(folder), rows, rows, max_drop_points=100.0, auto=False)
+    quantize_bundle(replace(request, precision=precision))

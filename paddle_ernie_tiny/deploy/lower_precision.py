@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from ..engines import ENGINES, IN_ONNX, ONNX_FILE, PADDLE_FILES
+from ..engines import ENGINES, IN_ONNX, ONNX_FILE, PADDLE_FILES, QDQ_PACKAGES
 from ..errors import InputError
 from ..machine import has_vnni, versions
 from .bundle import Parity, read_manifest, write_manifest
@@ -26,7 +26,7 @@ METHODS = {
     "int8": "post-training, static; weights a scale per output channel, activations a scale per tensor",
     "bf16": "linear layers in bfloat16; the graph is that of fp32",
 }
-PACKAGES = {"paddle": ("paddlepaddle", "paddlepaddle-gpu"), "onnx": ("onnx", "onnxruntime")}
+_PACKAGES = {"paddle": ("paddlepaddle", "paddlepaddle-gpu"), "onnx": QDQ_PACKAGES}
 
 
 class Quantizer(Protocol):
@@ -88,7 +88,7 @@ def make(request: QuantizeRequest, engines: list[str], fp32_onnx: Path, folder: 
     manifest.parity = figures[engines[0]]
     manifest.engines = {name: values for name, values in figures.items() if name in IN_ONNX}
     if request.precision == "int8":
-        packages = [name for graph in found for name in PACKAGES[graph]]
+        packages = [name for graph in found for name in _PACKAGES[graph]]
         manifest.versions |= {f"quantized_with_{k}": v for k, v in versions(packages).items() if k in packages}
     manifest.quantization = {**(manifest.quantization or {}), **found[first].made}
     manifest.quantization |= {graph: found[graph].made for graph in others}

@@ -84,10 +84,11 @@ class _Rewritten:
         scales = _scales(self._constants[table], axis=1)
         self._constant(f"{table}_int8", np.rint(self._constants[table] / scales).astype(np.int8))
         self._constant(f"{table}_scale", scales)
-        self._add("Gather", [f"{table}_int8", ids], f"{out}_int8")
-        self._add("Gather", [f"{table}_scale", ids], f"{out}_scale")
-        self._add("Cast", [f"{out}_int8"], f"{out}_float", to=1)  # float32
-        self._add("Mul", [f"{out}_float", f"{out}_scale"], out)
+        rows, factors = f"{table}_rows", f"{table}_row_scales"
+        self._add("Gather", [f"{table}_int8", ids], rows)
+        self._add("Gather", [f"{table}_scale", ids], factors)
+        self._add("Cast", [rows], f"{rows}_float", to=1)  # float32
+        self._add("Mul", [f"{rows}_float", factors], out)
 
     def multiply(self, node: Any, values: Range, rank: int) -> None:
         """A product of uint8 and int8. Of rows (rank 2) a Gemm with the bias, which ONNX Runtime makes of it anyway."""

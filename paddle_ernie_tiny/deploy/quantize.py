@@ -15,13 +15,13 @@ from pathlib import Path
 from typing import Any
 
 from ..defaults import CALIBRATION_ROWS, MAX_DROP_POINTS
-from ..engines import ENGINES, IN_ONNX, ON_CPU, ONNX_FILE, PADDLE_FILES, require_installed
+from ..engines import ENGINES, IN_ONNX, ON_CPU, ONNX_FILE, PADDLE_FILES, QDQ_PACKAGES, require_installed
 from ..errors import GateError, InputError
 from ..files import new_folder
 from ..processes import in_child
 from .bundle import MANIFEST, Manifest, read_manifest
 from .export import OLD_FORMAT
-from .lower_precision import METHODS, PACKAGES, Found, drop_of, make
+from .lower_precision import METHODS, Found, drop_of, make
 from .onnx_graph import convert
 from .row_files import LabelledRows, read_labelled, read_units
 
@@ -117,7 +117,7 @@ def _engines(manifest: Manifest, request: QuantizeRequest) -> list[str]:
         row.require_packages("quantize", "bench", convert=needs_own)
         row.check_precision(request.precision, "cpu")
         if row.reads_onnx and request.precision == "int8":
-            require_installed(PACKAGES["onnx"], f"int8 for {name}", "quantize", "bench")
+            require_installed(QDQ_PACKAGES, f"int8 for {name}", "quantize", "bench")
     return sorted(dict.fromkeys(names), key=lambda name: name in IN_ONNX)
 
 
