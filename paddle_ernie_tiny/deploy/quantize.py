@@ -108,16 +108,16 @@ def _engines(manifest: Manifest, request: QuantizeRequest) -> list[str]:
     names, own = request.engines or able or manifest.runs_in, PADDLE_FILES[0] in manifest.files
     for name in names:
         if name not in ON_CPU:
-            raise InputError(f"unknown engine {name!r}", "quantize, engines", f"use {', '.join(ON_CPU)}")
+            raise InputError(f"unknown engine {name!r}", "--engine", f"use {', '.join(ON_CPU)}")
         needs_own = name not in IN_ONNX or ONNX_FILE not in manifest.files
         if needs_own and not own:
             what = f"no {PADDLE_FILES[0]} in this bundle, which is needed for {name}"
             raise InputError(what, request.bundle, "give the bundle that it was made from, or other engines")
         row = ENGINES[name]
-        row.require_packages("quantize", "bench", convert=needs_own)
+        row.require_packages("--engine", "bench", convert=needs_own)
         row.check_precision(request.precision, "cpu")
         if row.reads_onnx and request.precision == "int8":
-            require_installed(QDQ_PACKAGES, f"int8 for {name}", "quantize", "bench")
+            require_installed(QDQ_PACKAGES, f"int8 for {name}", "--engine", "bench")
     return sorted(dict.fromkeys(names), key=lambda name: name in IN_ONNX)
 
 
