@@ -50,8 +50,7 @@ def preflight(config: RunConfig, say: Callable[[str], None] = print) -> dict[str
     if attempt(find_device, config.device) == "cpu":
         attempt(_check_precision, config)
     attempt(_check_engines, config)
-    if config.general_corpus is not None:
-        attempt(corpus_files, config.general_corpus.path)
+    _ = config.general_corpus and attempt(corpus_files, config.general_corpus.path)
     given, pretrain = config.teacher, config.teacher and config.teacher.pretrain
     source = attempt(resolve_model, given.model) if given and not pretrain else None
     teacher: Any = pretrain and {**pretrain.shape.model_dump(), "vocab_size": pretrain.vocab_size}  # its configuration
