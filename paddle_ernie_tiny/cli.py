@@ -166,22 +166,30 @@ def export_serving(
 @app.command()
 def quantize(
     bundle: Annotated[Path, Argument(help="fp32 bundle")],
-    out: Annotated[Path, Argument(help="the int8 bundle to write")],
-    calibrate: Annotated[Path, Option(help="training file; scales of activations are taken from its rows")],
-    dev: Annotated[Path, Option(help="labelled file on which int8 is compared with fp32")],
+    out: Annotated[Path, Argument(help="the int8 or bf16 bundle to write")],
+    dev: Annotated[Path, Option(help="labelled file on which it is compared with fp32")],
+    calibrate: Annotated[
+        Path | None, Option(help="for int8: training file; scales of activations are taken from its rows")
+    ] = None,
     rows: Annotated[int, Option(min=1, help="calibration rows, spread over the file")] = CALIBRATION_ROWS,
-    max_drop: Annotated[float, Option(min=0, help="points of the metric that int8 may lose")] = MAX_DROP_POINTS,
+    max_drop: Annotated[float, Option(min=0, help="points of the metric that it may lose")] = MAX_DROP_POINTS,
     auto: Annotated[bool, Option(help="leave parts in fp32, the most sensitive first, until the gate passes")] = True,
     keep_fp32: Annotated[
         list[str] | None, Option(help="a part that stays in fp32, such as encoder.layers.0.attention; repeatable")
     ] = None,
+    engines: Annotated[str | None, Option("--engine", help="as in export; default: the fp32 bundle's")] = None,
+    precision: Annotated[str, Option(help="int8, or bf16 on a CPU that has it")] = "int8",
 ) -> None:
-    """Make an int8 bundle for CPUs; nothing is written if the task's metric falls too far."""
-    import_paddle()
-    parity = et.quantize(bundle, out, calibrate, dev, rows, max_drop, auto, keep_fp32)
-    scores = f"metric {parity['metric_int8']:.4f} against {parity['metric_fp32']:.4f} in fp32"
-    typer.echo(f"{out}: int8, {scores} on {parity['rows']} rows")
-    if not has_vnni():
+    """Make an int8 or bf16 bundle for CPUs; nothing is written if the task's metric falls too far in an engine."""
+    tune_process()
+    named = split(engines) if engines else None
+    et.quantize(bundle, out, calibrate, dev, rows, max_drop, auto, keep_fp32, named, precision)
+    from .deploy.bundle import read_manifest
+
+    for name, parity in read_manifest(out).figures.items():
+        scores = f"metric {parity[f'metric_{precision}']:.4f} against {parity['metric_fp32']:.4f} in fp32"
+        typer.echo(f"{out}: {precision}, {scores} on {parity['rows']:.0f} rows, in {name}")
+    if precision == "int8" and not has_vnni():
         typer.echo("note: this CPU has no VNNI instructions; here int8 saves space, not time", err=True)
 
 

@@ -6,7 +6,7 @@ Every call copies its input in and its output out, so a GPU has finished when it
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -196,10 +196,7 @@ class EngineRow:
 
         convert: is the bundle's graph to be converted for it, too?
         """
-        for package in (*(CONVERTER if self.reads_onnx and convert else ()), self.library):
-            if find_spec(package) is None:
-                what = f"the package {package!r} is not installed; {self.name} needs it"
-                raise InputError(what, where, f"pip install 'paddle-ernie-tiny[{extra}]'")
+        require_installed((*(CONVERTER if self.reads_onnx and convert else ()), self.library), self.name, where, extra)
 
     def check_precision(self, precision: str, device: str) -> None:
         """Raises InputError for bf16 on a CPU where the engine or the CPU has none."""
@@ -212,10 +209,18 @@ class EngineRow:
 
         if not has_bf16():
             what = "this CPU has no instructions for bfloat16 (AVX512_BF16 or AMX)"
-            raise InputError(what, "precision bf16", "leave it out, or quantize the bundle")
+            raise InputError(what, "precision bf16", "serve the fp32 bundle, or quantize the bundle to int8")
 
 
-CONVERTER = ("paddle2onnx",)
+def require_installed(packages: Iterable[str], who: str, where: str, extra: str) -> None:
+    """Raises InputError, naming the option or verb `where`, if a package that `who` needs is missing."""
+    for package in packages:
+        if find_spec(package) is None:
+            what = f"the package {package!r} is not installed; {who} needs it"
+            raise InputError(what, where, f"pip install 'paddle-ernie-tiny[{extra}]'")
+
+
+CONVERTER, QDQ_PACKAGES = ("paddle2onnx",), ("onnx", "onnxruntime")  # to make model.onnx, and int8 of it
 ENGINES: dict[str, EngineRow] = {
     row.name: row
     for row in (

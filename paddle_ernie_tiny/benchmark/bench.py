@@ -82,8 +82,10 @@ def bench(request: BenchRequest, json_file: Path | None = None, out: Path | None
 
 def _check(request: BenchRequest) -> None:
     for name in request.engines:
+        if name == AUTO:
+            continue
         if name not in ENGINES:
-            raise InputError(f"unknown engine {name!r}", "--engine", f"choose from {', '.join(ENGINES)}")
+            raise InputError(f"unknown engine {name!r}", "--engine", f"choose from {', '.join((*ENGINES, AUTO))}")
         ENGINES[name].require_packages("--engine", "bench")
     lists = {"--batch": request.batches, "--length": request.lengths, "--threads": request.threads}
     for option, values in lists.items():

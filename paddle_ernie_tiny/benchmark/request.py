@@ -29,13 +29,16 @@ class BenchRequest:
 
     models: list[str] = option(
         "bundle folder, or a shape with random weights: bert-base, 4l-312h, 6l-768h, 3l-192h-12heads-768ffn; "
-        "@fp32, @int8 and @plain (the graph without the toolkit's shortcuts) may follow; the first is the reference",
+        "@fp32, @int8, @bf16 and @plain (the graph without the toolkit's shortcuts) may follow; the first is the "
+        "reference",
         option="--model",
     )
     batches: list[int] = _list("batch sizes, comma-separated", (1,), "--batch")
     lengths: list[int] = _list("tokens per text, comma-separated", BENCH_LENGTHS, "--length")
     threads: list[int] = _list("CPU threads, comma-separated", BENCH_THREADS, "--threads")
-    precisions: list[str] = _list("precisions of the shapes, comma-separated: fp32, int8", ("fp32",), "--precision")
+    precisions: list[str] = _list(
+        "precisions of the shapes, comma-separated: fp32, int8, bf16", ("fp32",), "--precision"
+    )
     engines: list[str] = _list(f"engines, comma-separated: {NAMES}, auto", BENCH_ENGINES, "--engine")
     device: str = option("cpu or gpu", "cpu")
     seconds: float = option("seconds to measure each model in each setting", BENCH_SECONDS, min=0.05)

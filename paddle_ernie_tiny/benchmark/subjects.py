@@ -22,7 +22,7 @@ from ..machine import versions
 from ..processes import in_child
 from .request import Record, Say
 
-PRECISIONS = ("fp32", "int8")
+PRECISIONS = ("fp32", "int8", "bf16")
 VOCABULARY = 21_128  # of BERT-base Chinese
 POSITIONS, TOKEN_TYPES, LABELS = 512, 2, 2
 _NAME = re.compile(r"(\d+)l-(\d+)h(?:-(\d+)heads)?(?:-(\d+)ffn)?")
@@ -146,7 +146,7 @@ def onnx_engines(engines: list[str]) -> list[str]:
 def resolve(
     specification: str, precisions: list[str], cache: Path, say: Say = print, engines: Sequence[str] = ()
 ) -> list[Subject]:
-    """The models that one `--model` means: NAME_OR_BUNDLE[@fp32|@int8][@plain].
+    """The models that one `--model` means: NAME_OR_BUNDLE[@fp32|@int8|@bf16][@plain].
 
     A shape is exported in each of `precisions` (or in the one after @), for Paddle and `engines`; a bundle is exported
     already. @plain exports
@@ -155,7 +155,7 @@ def resolve(
     name, *marks = os.path.expanduser(specification).split("@")
     unknown = [mark for mark in marks if mark not in (*PRECISIONS, "plain")]
     if unknown:
-        raise InputError(f"unknown mark @{unknown[0]}", f"--model {specification}", "use @fp32, @int8 or @plain")
+        raise InputError(f"unknown mark @{unknown[0]}", f"--model {specification}", "use @fp32, @int8, @bf16 or @plain")
     if (Path(name) / MANIFEST).is_file():
         if marks:
             raise InputError("a bundle is exported already", f"--model {specification}", f"leave out @{marks[0]}")
@@ -212,10 +212,10 @@ def _random(name: str, shape: Shape, precision: str, graph: str, where: tuple[Pa
     if not (folder / MANIFEST).is_file():
         say(f"exporting {name} ({graph} graph, {precision}) with random weights to {folder}")
         cache.mkdir(parents=True, exist_ok=True)
-        if precision == "int8":
-            _quantise(_random(name, shape, "fp32", graph, where).folder, folder)
-        else:
+        if precision == "fp32":
             _export(shape, graph, engines, folder)
+        else:
+            _quantise(_random(name, shape, "fp32", graph, where).folder, folder, precision)
     subject = _bundle(folder)
     if subject.parameters != parameters(shape):
         raise AssertionError(f"{name}: {subject.parameters} weights exported, {parameters(shape)} counted")
@@ -271,8 +271,8 @@ def vocabulary(size: int) -> list[str]:
     return tokens[:size]
 
 
-def _quantise(bundle: Path, folder: Path) -> None:
-    """int8 as `ernie-tiny quantize` makes it; a gate on accuracy means nothing for random weights."""
+def _quantise(bundle: Path, folder: Path, precision: str) -> None:
+    """int8 or bf16 as `ernie-tiny quantize` makes it; a gate on accuracy means nothing for random weights."""
     from ..deploy.quantize import QuantizeRequest, quantize_bundle
     from ..deploy.row_files import LabelledRows
 
@@ -280,5 +280,5 @@ def _quantise(bundle: Path, folder: Path) -> None:
     characters = [token for token in read_vocabulary(bundle / "vocab.txt") if len(token) == 1]
     texts = ["".join(rng.choice(characters, length)) for length in rng.integers(20, MAX_LENGTH_TOKENS - 2, 40)]
     rows = LabelledRows(texts, None, rng.integers(0, LABELS, len(texts)).tolist())
-    request = QuantizeRequest(str(bundle), str(folder), calibration=rows, dev=rows, max_drop_points=100.0, auto=False)
-    quantize_bundle(request)
+    request = QuantizeRequest(str(bundle), str(folder), rows, rows, max_drop_points=100.0, auto=False)
+    quantize_bundle(replace(request, precision=precision))

@@ -137,7 +137,7 @@ ModelPart = Annotated[str, Field(pattern=r"^(embeddings|head|encoder\.layers\.\d
 
 
 class Int8Settings(Section):
-    """An int8 bundle beside the fp32 one, for CPUs: calibrated on training rows, gated on the dev split."""
+    """An int8 bundle beside the fp32 one, for its engines: calibrated on training rows, gated on the dev split."""
 
     calibration_rows: PositiveInt = key(defaults.CALIBRATION_ROWS, "training rows that give the scales of activations")
     max_drop_points: Weight = key(defaults.MAX_DROP_POINTS, "hundredths of the metric that int8 may lose at most")

@@ -72,11 +72,11 @@ class Manifest:
     labels: Annotated[list[Name], Field(min_length=1)]  # in the logits' order; of a regression, its output's name
     max_length_tokens: Annotated[int, Field(ge=4, le=65_536)]  # [CLS], both [SEP] of a pair, and room for a token
     metric: Name
-    precision: Literal["fp32", "int8"]
+    precision: Literal["fp32", "int8", "bf16"]
     parameters: Annotated[int, Field(ge=1, lt=10**13)]
     inputs: list[dict[str, Any]]  # name, dtype, shape (-1: any)
     outputs: list[dict[str, Any]]
-    # rows, max_abs_diff, label_agreement, tolerance; of int8 against fp32, and both metrics
+    # rows, max_abs_diff, label_agreement, tolerance; of int8 and bf16 against fp32, and both metrics
     parity: Parity
     # layout of the data it was trained on: defaults of `evaluate`
     table: Annotated[dict[str, Any], AfterValidator(_table)]
@@ -85,7 +85,7 @@ class Manifest:
     # the same figures of each engine that runs model.onnx; only these may, and each was compared with the bundle
     engines: dict[Literal[IN_ONNX], Parity] = field(default_factory=dict)  # type: ignore[valid-type]
     architecture: Annotated[dict[str, Any], AfterValidator(_architecture)] = field(default_factory=dict)
-    quantization: dict[str, Any] | None = None  # of int8: how it was made, and what was left in fp32
+    quantization: dict[str, Any] | None = None  # of int8 and bf16: how it was made, and what was left in fp32
     unit: Annotated[str, Field(pattern="^(character|mixed|word)$")] | None = None  # of token classification
     settings: dict[str, Any] = field(default_factory=dict)  # of the kind of task, with what it learnt from dev
     long_text: Literal[LONG_TEXTS] | None = None  # type: ignore[valid-type]  # None: by an older version
@@ -116,6 +116,11 @@ class Manifest:
             return own
         return own + (list(self.engines) or ["onnxruntime"])  # an older `onnx` wrote its figures into `parity` alone
 
+    @property
+    def figures(self) -> dict[str, Parity]:
+        """`parity` by engine: that of the first one, and of each other one that runs model.onnx."""
+        return {**dict.fromkeys(self.runs_in[:1], self.parity), **self.engines}
+
     @model_validator(mode="after")
     def _fits_together(self) -> Manifest:
         kind = self.kind
@@ -128,7 +133,7 @@ class Manifest:
             raise ValueError(f"task_type: a row of {kind.name} is one text")
         if kind.needs_pair and not self.pair:
             raise ValueError(f"task_type: a row of {kind.name} is two texts")
-        if (self.precision == "int8") != (self.quantization is not None):
+        if (self.precision == "fp32") != (self.quantization is None):
             raise ValueError(f"precision is {self.precision}, but quantization is {self.quantization!r:.40}")
         if bool(kind.units) != (self.unit is not None):
             raise ValueError(f"unit is {self.unit!r} for a {kind.name} task")

@@ -31,6 +31,7 @@ _HEADER = re.compile(r"\A---\n(.*?\n)---\n", re.DOTALL)
 _MARKUP = re.compile(r"[\\`*_{}\[\]<>#|!~&$^]|:(?=//)|(?<=[Ww]{3})\.")
 _PLAIN = re.compile(r"[^\s`|\x00-\x1f\x7f-\x9f]+( [^\s`|\x00-\x1f\x7f-\x9f]+)*")  # is safe between backticks
 _MOST_LABELS = 50
+_NOTHING = "nothing that can have int8"
 # the library that loads it, and its tags
 _FORMS = {
     "bundle": ("paddle_ernie_tiny", "paddlepaddle"),
@@ -115,9 +116,9 @@ def _subject_of(folder: Path, manifest: Manifest) -> CardSubject:
     own = [folder / name for name in PADDLE_FILES if (folder / name).is_file()]
     form, graphs = ("bundle", own) if own else ("onnx", [folder / ONNX_FILE])
     parity, scored, checks = manifest.parity, None, []
-    if "metric_int8" in parity:
-        scored = (manifest.metric, float(parity["metric_int8"] or 0), int(parity["rows"] or 0))
-        checks.append(_int8_sentence(manifest))
+    if manifest.precision != "fp32":
+        scored = (manifest.metric, float(parity[f"metric_{manifest.precision}"] or 0), int(parity["rows"] or 0))
+        checks += _lower_sentences(manifest)
     elif parity and form == "bundle":
         checks.append(_agreement("Paddle Inference", "the trained model", manifest.kind, parity))
     if manifest.precision == "fp32":
@@ -147,17 +148,25 @@ def _agreement(one: str, other: str, kind: Kind, parity: dict[str, Any]) -> str:
     return f"Logits of {one} differ from those of {other} {figures}{agreed}."
 
 
-def _int8_sentence(manifest: Manifest) -> str:
-    parity, made = manifest.parity, manifest.quantization or {}
-    left = ", ".join(made.get("fp32") or []) or "nothing that can have int8"
-    agreed = parity.get("label_agreement")
-    return (
-        f"int8: {manifest.metric} {parity['metric_int8']:.4f} against {parity['metric_fp32']:.4f} in fp32 on "
-        f"{parity['rows']:.0f} dev rows (it may lose {parity['max_drop_points']:g} points)"
-        + ("" if agreed is None else f"; labels agree on {agreed:.2%}")
-        + f". Left in fp32: {left}. Calibrated on {made.get('calibration_rows')} rows, compared on a CPU "
-        f"{'with' if made.get('gated_on_vnni') else 'without'} VNNI; kernels of other CPUs round differently."
-    )
+def _lower_sentences(manifest: Manifest) -> list[str]:
+    """How int8 or bf16 was compared with fp32 in each engine, and what is left in fp32."""
+    found, made, own = [], manifest.quantization or {}, f"metric_{manifest.precision}"
+    for name, parity in manifest.figures.items():
+        agreed = parity.get("label_agreement")
+        found.append(
+            f"{manifest.precision} in {ENGINES[name].title}: {manifest.metric} {parity[own]:.4f} against "
+            f"{parity['metric_fp32']:.4f} in fp32 on {parity['rows']:.0f} dev rows "
+            f"(it may lose {parity['max_drop_points']:g} points)"
+            + ("." if agreed is None else f"; labels agree on {agreed:.2%}.")
+        )
+    if manifest.precision == "int8":
+        left = [", ".join(graph.get("fp32") or []) or _NOTHING for graph in (made, made.get("onnx") or made)]
+        found.append(
+            f"Left in fp32: {left[0]}{f' (of {ONNX_FILE}: {left[1]})' if left[0] != left[1] else ''}. Calibrated on "
+            f"{made.get('calibration_rows')} rows, compared on a CPU "
+            f"{'with' if made.get('gated_on_vnni') else 'without'} VNNI; kernels of other CPUs round differently."
+        )
+    return found
 
 
 # --- the header ----------------------------------------------------------------------------------------------------
@@ -186,10 +195,10 @@ def _results(facts: Facts, subject: CardSubject) -> Iterator[dict[str, Any]]:
 
 
 def _of_form(values: dict[str, Any], subject: CardSubject) -> dict[str, Any]:
-    """The header for this form of the model: its library and tags, and of int8 its own score in the place of fp32's."""
+    """The header for this form of the model: its library and tags, and of int8 and bf16 their own score, not fp32's."""
     library, *named = _FORMS[subject.form]
     tags = [tag for tag in values.get("tags", []) if tag not in _FORM_TAGS] + named
-    tags += ["int8"] * (subject.precision == "int8")
+    tags += [subject.precision] * (subject.precision != "fp32")
     values = {**values, "tags": [*dict.fromkeys(tags)], "library_name": library}
     if subject.scored and "model-index" in values:
         (model,) = values["model-index"]

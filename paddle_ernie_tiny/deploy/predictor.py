@@ -33,8 +33,8 @@ class Predictor:
         bundle: the folder; its manifest is verified first.
         device: "cpu" or "gpu".
         threads: CPU threads per forward pass; "auto": every core that this process may use.
-        precision: None: the bundle's own. An fp32 bundle also runs in "bf16" on a CPU that has it, or in "fp16"
-            on a GPU; int8 is made by `ernie-tiny quantize`, in a bundle of its own.
+        precision: None: the bundle's own. An fp32 bundle also runs in "fp16" on a GPU; int8 and bf16 are made by
+            `ernie-tiny quantize`, in bundles of their own.
         engine: one of ENGINES by name, in which the bundle was compared; "auto": the fastest of them here, which is
             measured on first use where there are several; or one that is open already.
 
@@ -171,11 +171,15 @@ class Predictor:
 def _checked_precision(manifest: Manifest, where: str, device: str, precision: str | None) -> str:
     if device not in ("cpu", "gpu"):
         raise InputError(f"unknown device {device!r}", "device", "use cpu or gpu")
-    chosen = precision or manifest.precision
-    possible = ["int8"] if manifest.precision == "int8" else ["fp32", "bf16" if device == "cpu" else "fp16"]
-    if manifest.precision == "int8" and device == "gpu":
-        raise InputError("the int8 bundle is for CPUs", where, "use the fp32 bundle with device gpu, precision fp16")
+    own = manifest.precision
+    chosen = precision or own
+    if own != "fp32" and device == "gpu":
+        raise InputError(f"the {own} bundle is for CPUs", where, "use the fp32 bundle with device gpu, precision fp16")
+    possible = [own] if device == "cpu" else ["fp32", "fp16"]
     if chosen not in possible:
-        remedy = f"use {' or '.join(possible)}" + (", or quantize the bundle first" if chosen == "int8" else "")
-        raise InputError(f"this {manifest.precision} bundle does not run in {chosen!r} on a {device}", where, remedy)
+        remedy = f"use {' or '.join(possible)}"
+        if own == "fp32" and chosen in ("int8", "bf16"):  # nothing has checked what it costs
+            rows = "--dev dev.tsv" if chosen == "bf16" else "--calibrate train.tsv --dev dev.tsv"
+            remedy += f", or quantize the bundle first: ernie-tiny quantize {where} OUT --precision {chosen} {rows}"
+        raise InputError(f"this {own} bundle does not run in {chosen!r} on a {device}", where, remedy)
     return chosen

@@ -13,16 +13,14 @@ import paddle
 from paddle.static.quantization import PostTrainingQuantization
 
 from ..engines import MODEL_STEM
-from ..errors import ErnieTinyError
 from .export import strip_call_stacks
+from .parts import EMBEDDINGS, parts_of_products
 
-EMBEDDINGS = "embeddings"
-HEAD = "head"
 _MATMUL = "matmul_v2"  # what the export writes for every matrix product
 _NOTE_A_SCALE = {"quantize_linear", "dequantize_linear"}  # a pair of them stands for a scale; the engine drops them
 
 
-class Quantizer:
+class PaddleQuantizer:
     """Writes int8 versions of an fp32 bundle's program.
 
     Args:
@@ -75,36 +73,22 @@ class Quantizer:
 
 
 def parts_of(program: Any) -> tuple[dict[str, list[str]], list[str]]:
-    """Part to the weights of its matrix products; and the tensors of the products that have none.
+    """The parts (see parts.py) with their weights; and the tensors of the products that have no weights to quantise.
 
-    A layer of the encoder has one softmax and six products with weights: query, key, value and output; two of the
-    feed-forward network. Key and value of a last layer that answers for the first token alone (graph.py) have
-    weights of rank 3, and stay in fp32 as well: they are hardly any work. Raises ErnieTinyError for another graph.
+    Raises ErnieTinyError for another graph than an encoder's.
     """
     block = program.global_block()
-    layers = sum(op.type == "softmax" for op in block.ops)
-    of_products: list[str] = []  # the part of each product with weights, in the program's order
-    for layer in range(layers):
-        of_products += [f"encoder.layers.{layer}.attention"] * 4 + [f"encoder.layers.{layer}.feed_forward"] * 2
-    parts: dict[str, list[str]] = {name: [] for name in (EMBEDDINGS, *of_products, HEAD)}
-    number, part, without_weights = 0, HEAD, []
+    products, without_weights = [], []
     for op in block.ops:
         if op.type != _MATMUL:
             continue
         names = [*op.input("X"), *op.input("Y")]
-        weights = [name for name in names if block.var(name).persistable]
+        weights = {name: block.var(name).shape for name in names if block.var(name).persistable}
         if weights:
-            part = of_products[number] if number < len(of_products) else HEAD
-            number += 1
-        if not weights or any(len(block.var(name).shape) != 2 for name in weights):  # a product a head (graph.py)
+            products.append(weights)
+        if not weights or any(len(shape) != 2 for shape in weights.values()):  # a product a head (graph.py)
             without_weights += names
-        else:
-            parts[part] += weights
-    if not layers or number < len(of_products):
-        raise ErnieTinyError(f"not the graph of an encoder: {layers} softmax, {number} products with weights")
-    if not parts[HEAD]:  # of sentence vectors as wide as the states
-        del parts[HEAD]
-    return parts, without_weights
+    return parts_of_products(sum(op.type == "softmax" for op in block.ops), products), without_weights
 
 
 def keep_scales(program: Any, weights: set[str]) -> None:

@@ -12,6 +12,7 @@ from ..data.splits import TaskData, load_task_data
 from ..data.tokenization import read_tokenizer
 from ..defaults import AUTO
 from ..deploy.onnx_graph import require_engines
+from ..engines import QDQ_PACKAGES, require_installed
 from ..errors import InputError, InputErrors, explained
 from ..files import free_bytes, require_folder
 from ..models.architectures import MASKED_LM, check_room, default_labels, is_of_kind, label_names
@@ -49,8 +50,7 @@ def preflight(config: RunConfig, say: Callable[[str], None] = print) -> dict[str
 
     attempt(_check_device, config, attempt(find_device, config.device))
     attempt(_check_engines, config)
-    if config.general_corpus is not None:
-        attempt(corpus_files, config.general_corpus.path)
+    _ = config.general_corpus and attempt(corpus_files, config.general_corpus.path)
     given, pretrain = config.teacher, config.teacher and config.teacher.pretrain
     source = attempt(resolve_model, given.model) if given and not pretrain else None
     teacher: Any = pretrain and {**pretrain.shape.model_dump(), "vocab_size": pretrain.vocab_size}  # its configuration
@@ -105,7 +105,8 @@ def _with_outputs(config: RunConfig, teacher: dict | None) -> RunConfig:
 
 
 def _check_engines(config: RunConfig) -> None:
-    require_engines(config.export.engines, "export.engines")
+    if require_engines(config.export.engines, "export.engines") and config.export.int8 is not None:
+        require_installed(QDQ_PACKAGES, "export.int8", "export.engines", "bench")
     measured = config.benchmark.engines if config.benchmark else []
     require_engines([name for name in measured if name != AUTO], "benchmark.engines")
 

@@ -14,7 +14,7 @@ import numpy as np
 import yaml
 
 from ..deploy.bundle import MANIFEST
-from ..engines import MODEL_STEM
+from ..engines import MODEL_STEM, PADDLE_FILES
 from ..errors import InputError
 from ..extensions import kind_named, load_extensions
 from ..files import read_json, write_json
@@ -192,11 +192,19 @@ def _megabytes(bundle: Path, digits: int, pattern: str = "*") -> float:
 
 
 def _int8(folder: RunFolder) -> Values:
-    """What int8 cost against the fp32 bundle on the dev split, and the size of its files."""
+    """What int8 cost against the fp32 bundle on the dev split, in each engine, and the size of its files."""
     bundle = folder.int8_bundle
     manifest = _read(bundle / MANIFEST, "the int8 bundle is missing")
-    left = manifest["quantization"]["fp32"]
-    return {"bundle": bundle.name, **manifest["parity"], "left_in_fp32": left, "mb": _megabytes(bundle, 1)}
+    made, parity = manifest["quantization"], manifest["parity"]
+    engines = {"paddle": parity} if PADDLE_FILES[0] in manifest["files"] else {}
+    return {
+        "bundle": bundle.name,
+        **parity,
+        "engines": {**engines, **manifest.get("engines", {})},
+        "left_in_fp32": made["fp32"],
+        "left_in_fp32_of_onnx": made.get("onnx", made)["fp32"],
+        "mb": _megabytes(bundle, 1),
+    }
 
 
 def _benchmark(folder: RunFolder) -> Values:

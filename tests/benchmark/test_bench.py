@@ -11,6 +11,8 @@ from operator import methodcaller
 import numpy as np
 import pytest
 
+from paddle_ernie_tiny.machine import has_bf16
+
 SMALL, SMALLER = "2l-48h-4heads-500vocab", "1l-24h-4heads-400vocab"
 KEYS = {"model", "engine", "device", "precision", "threads", "batch", "length", "latency_ms", "items_per_second"}
 KEYS |= {"rss_mb", "times_as_fast", "load_seconds", "first_call_ms", "parameters", "file_mb", "gflop", "rounds_ms"}
@@ -109,6 +111,32 @@ def test_every_engine_gives_the_same_logits(result, folder, engine):
             ours, theirs = own.ask(call), peer.ask(call)
             assert ours.shape == (3, 2)
             np.testing.assert_allclose(ours, theirs, atol=1e-4)
+
+
+@pytest.mark.slow
+def test_int8_and_bf16_are_measured_in_every_engine_that_has_them(folder):
+    for module in ("paddle2onnx", "onnxruntime", "openvino"):
+        if importlib.util.find_spec(module) is None:
+            pytest.skip(f"{module} is not installed")
+    bf16 = ("--model", f"{SMALLER}@bf16") if has_bf16() else ()
+    done = bench(
+        *(
+            "--model",
+            f"{SMALLER}@fp32",
+            "--model",
+            f"{SMALLER}@int8",
+            *bf16,
+            "--engine",
+            "paddle,onnxruntime,openvino,auto",
+        ),
+        *("--length", 12, "--seconds", 0.1, "--rounds", 1, "--cache", folder / "cache", "--json", folder / "int8.json"),
+    )
+    assert done.returncode == 0, done.stderr
+    records = json.loads((folder / "int8.json").read_text(encoding="utf-8"))["records"]
+    measured = {name: [r["engine"] for r in records if r["precision"] == name] for name in ("fp32", "int8", "bf16")}
+    every = ["paddle", "onnxruntime", "openvino", "auto"]
+    assert measured == {"fp32": every, "int8": every, "bf16": ["paddle", "openvino", "auto"] if bf16 else []}
+    assert ("bf16 is left out of onnxruntime: its bundle was not compared there" in done.stderr) == bool(bf16)
 
 
 @pytest.mark.slow

@@ -83,7 +83,7 @@ SENSE = [
     ("max_length_tokens", 10**9, "max_length_tokens: Input should be less than or equal to 65536"),
     ("max_length_tokens", "8", "max_length_tokens: Input should be a valid integer"),
     ("max_length_tokens", True, "max_length_tokens: Input should be a valid integer"),
-    ("precision", "fp64", "precision: Input should be 'fp32' or 'int8'"),
+    ("precision", "fp64", "precision: Input should be 'fp32', 'int8' or 'bf16'"),
     ("precision", "int8", "precision is int8, but quantization is None"),
     ("metric", "nonsense", "metric 'nonsense' does not score classification"),
     ("parameters", None, "parameters: Input should be a valid integer"),

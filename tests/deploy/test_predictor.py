@@ -12,7 +12,8 @@ from paddle_ernie_tiny.deploy.bundle import read_manifest, write_manifest
 from paddle_ernie_tiny.deploy.engine_choice import open_engine
 from paddle_ernie_tiny.deploy.export import export
 from paddle_ernie_tiny.deploy.predictor import Predictor
-from paddle_ernie_tiny.errors import InputError
+from paddle_ernie_tiny.deploy.quantize import QuantizeRequest, quantize_bundle
+from paddle_ernie_tiny.errors import GateError, InputError
 from paddle_ernie_tiny.machine import has_bf16
 
 from ..bundles import CHARACTERS
@@ -88,6 +89,10 @@ def test_auto_threads_are_every_core(classifier, monkeypatch, given, count):
         ({"precision": "fp16"}, "does not run in 'fp16' on a cpu"),
         ({"threads": "all"}, "--threads: not a number of threads that fits: 'all'"),
         ({"device": "gpu", "precision": "bf16"}, "does not run in 'bf16' on a gpu"),
+        (
+            {"precision": "bf16"},
+            "does not run in 'bf16' on a cpu.*\n.*ernie-tiny quantize .* OUT --precision bf16 --dev",
+        ),
     ],
 )
 def test_what_bundle_and_device_do_not_have_together_is_refused(classifier, options, message):
@@ -95,21 +100,59 @@ def test_what_bundle_and_device_do_not_have_together_is_refused(classifier, opti
         Predictor(classifier.folder, **options)
 
 
-def test_bf16_rounds_the_logits_where_the_cpu_has_it(classifier, tagger):
-    if not has_bf16():
-        pytest.skip("this CPU has no bfloat16 instructions")
+def bf16_of(bundle, out, **options):
+    """A bf16 bundle; of random weights, whose answers hang by a thread, whatever it costs."""
+    options = {"max_drop_points": 100.0, "precision": "bf16", **options}
+    quantize_bundle(QuantizeRequest(str(bundle.folder), str(out), None, bundle.rows(), **options))
+    return read_manifest(out)
+
+
+@pytest.mark.skipif(not has_bf16(), reason="this CPU has no bfloat16 instructions")
+def test_bf16_rounds_the_logits_where_the_cpu_has_it(classifier, tagger, tmp_path):
     for made in (classifier, tagger):
-        plain, rounded = (
-            np.concatenate(Predictor(made.folder, precision=p).outputs(made.texts)) for p in ("fp32", "bf16")
-        )
+        out = tmp_path / made.folder.parent.name
+        manifest = bf16_of(made, out)
+        assert (manifest.precision, manifest.runs_in) == ("bf16", ["paddle"]) and Predictor(out).precision == "bf16"
+        assert manifest.files["model.pdmodel"] == read_manifest(made.folder).files["model.pdmodel"]
+        assert manifest.parity["metric_fp32"] == 1.0 and manifest.parity["rows"] == 48
+        plain, rounded = (np.concatenate(Predictor(folder).outputs(made.texts)) for folder in (made.folder, out))
         difference = np.abs(plain - rounded).max()
         assert 0 < difference < 0.05 * np.abs(plain).max() + 0.01  # bfloat16 has 8 bits: 0.4 % of each number
+        assert manifest.parity["max_abs_diff"] == pytest.approx(difference, rel=1e-3)
 
 
-def test_bf16_is_refused_on_a_cpu_without_it(classifier, monkeypatch):
+@pytest.mark.skipif(not has_bf16(), reason="this CPU has no bfloat16 instructions")
+def test_bf16_is_gated_in_every_engine_that_has_it(classifier, tmp_path):
+    for package in ("paddle2onnx", "openvino"):
+        pytest.importorskip(package)
+    manifest = bf16_of(classifier, tmp_path / "bf16", engines=["openvino", "paddle"])
+    assert manifest.runs_in == ["paddle", "openvino"] and list(manifest.figures) == ["paddle", "openvino"]
+    assert 0 < manifest.figures["openvino"]["max_abs_diff"] < 1
+    assert "bf16 in OpenVINO: accuracy " in (tmp_path / "bf16" / "README.md").read_text(encoding="utf-8")
+    with pytest.raises(GateError, match=r"points, in paddle \(allowed: -1\)"):
+        bf16_of(classifier, tmp_path / "refused", max_drop_points=-1.0, engines=["paddle"])
+    with pytest.raises(InputError, match="onnxruntime has no bf16 on a CPU"):
+        bf16_of(classifier, tmp_path / "refused", engines=["onnxruntime"])
+    with pytest.raises(InputError, match="no part 'head'.*\n.*none can stay in fp32"):
+        bf16_of(classifier, tmp_path / "refused", keep_fp32=["head"])
+    assert not (tmp_path / "refused").exists()
+
+
+def test_bf16_is_refused_on_a_cpu_without_it(classifier, tmp_path, monkeypatch):
     monkeypatch.setattr(machine, "cpu_flags", lambda: frozenset({"avx2"}))
     with pytest.raises(InputError, match="no instructions for bfloat16.*\n.*quantize the bundle"):
-        Predictor(classifier.folder, precision="bf16")
+        bf16_of(classifier, tmp_path / "bf16")
+    made = tmp_path / "made-elsewhere"
+    shutil.copytree(classifier.folder, made)
+    manifest = read_manifest(made)
+    manifest.precision, manifest.quantization = "bf16", {"method": "bf16"}
+    write_manifest(made, manifest)
+    with pytest.raises(InputError, match="no instructions for bfloat16.*\n.*serve the fp32 bundle"):
+        Predictor(made)
+    with pytest.raises(InputError, match="the bf16 bundle is for CPUs"):
+        Predictor(made, device="gpu")
+    with pytest.raises(InputError, match="this bf16 bundle does not run in 'fp32'"):
+        Predictor(made, precision="fp32")
 
 
 def test_a_gpu_where_paddle_has_none_is_refused(classifier):

@@ -2,6 +2,8 @@
 
 import json
 
+import pytest
+
 from paddle_ernie_tiny.pipeline.verify import verify
 
 from .conftest import ernie_tiny
@@ -30,3 +32,26 @@ def test_int8_is_added_to_a_finished_run_and_a_part_that_is_not_there_is_refused
     run.write()
     refused = ernie_tiny("run", run.file)
     assert refused.returncode == 2 and "in a student of 1 layers" in refused.stderr
+
+
+def test_int8_is_made_for_every_engine_of_the_export(finished, tmp_path):
+    for package in ("paddle2onnx", "onnxruntime"):
+        pytest.importorskip(package)
+    run = finished.copy(tmp_path / "run")
+    run.config["export"] |= {
+        "engines": ["paddle", "onnxruntime"],
+        "int8": {"calibration_rows": 16, "max_drop_points": 100.0},
+    }
+    run.write()
+    done = ernie_tiny("run", run.file)
+    assert done.returncode == 0, done.stdout + done.stderr
+    int8 = json.loads((run.root / "report.json").read_text(encoding="utf-8"))["int8"]
+    manifest = json.loads((run.root / "bundle-int8" / "manifest.json").read_text(encoding="utf-8"))
+    assert list(int8["engines"]) == ["paddle", "onnxruntime"] and int8["engines"]["paddle"] == manifest["parity"]
+    assert int8["engines"]["onnxruntime"] == manifest["engines"]["onnxruntime"]
+    page = (run.root / "report.md").read_text(encoding="utf-8")
+    assert " in paddle, " in page and " in onnxruntime, against " in page
+    for engine in ("paddle", "onnxruntime"):
+        evaluated = ernie_tiny("evaluate", run.root / "bundle-int8", run.folder / "dev.tsv", "--engine", engine)
+        assert json.loads(evaluated.stdout)["accuracy"] == int8["engines"][engine]["metric_int8"]
+    assert not verify(run.root, lambda line: None)

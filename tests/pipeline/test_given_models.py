@@ -66,6 +66,14 @@ def refused(check, *overrides):
     return str(raised.value)
 
 
+def test_what_int8_of_an_engine_needs_is_looked_for_before_training(check, monkeypatch):
+    monkeypatch.setattr("paddle_ernie_tiny.engines.find_spec", lambda name: None if name == "onnx" else True)
+    check("export.engines=[paddle,onnxruntime]")
+    check("export.int8={}")
+    message = refused(check, "export.engines=[paddle,onnxruntime]", "export.int8={}")
+    assert "export.engines: the package 'onnx' is not installed; export.int8 needs it" in message
+
+
 def edit(folder, **changes):
     values = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     (folder / "config.json").write_text(json.dumps({**values, **changes}), encoding="utf-8")

@@ -115,7 +115,7 @@ class Quantise(DeliverStep):
 
     def run(self) -> dict[str, Any]:
         bundle, dev = self.context.folder.bundle, LabelledRows.of(self.context.data.dev)
-        how = self.settings.model_dump(exclude={"calibration_rows"})
+        how = {**self.settings.model_dump(exclude={"calibration_rows"}), "engines": self.context.config.export.engines}
         return quantize_bundle(QuantizeRequest(str(bundle), str(self.product.parent), self.calibration, dev, **how))
 
 

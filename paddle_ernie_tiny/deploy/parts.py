@@ -1,0 +1,33 @@
+"""The parts of an encoder that can be in int8, or stay in fp32: found by the order of a graph's matrix products."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from ..errors import ErnieTinyError
+
+EMBEDDINGS = "embeddings"
+HEAD = "head"
+
+
+def parts_of_products(layers: int, products: Sequence[Mapping[str, Sequence[int]]]) -> dict[str, list[str]]:
+    """Part to the weights of its matrix products: "embeddings", "encoder.layers.0.attention",
+    "encoder.layers.0.feed_forward", ..., "head" (pooler and classifier).
+
+    layers: of the encoder, each with a softmax. products: of each product with weights, in the graph's order, the names
+    and shapes of those. A layer has six: query, key, value and output; two of the feed-forward network. Key and value
+    of a last layer that answers for the first token alone (graph.py) have weights of rank 3, and stay in fp32: they
+    are hardly any work. Raises ErnieTinyError for another graph.
+    """
+    of_products: list[str] = []  # the part of each product of the encoder
+    for layer in range(layers):
+        of_products += [f"encoder.layers.{layer}.attention"] * 4 + [f"encoder.layers.{layer}.feed_forward"] * 2
+    if not layers or len(products) < len(of_products):
+        raise ErnieTinyError(f"not the graph of an encoder: {layers} softmax, {len(products)} products with weights")
+    parts: dict[str, list[str]] = {name: [] for name in (EMBEDDINGS, *of_products, HEAD)}
+    for number, weights in enumerate(products):
+        if all(len(shape) == 2 for shape in weights.values()):
+            parts[of_products[number] if number < len(of_products) else HEAD] += weights
+    if not parts[HEAD]:  # of sentence vectors as wide as the states
+        del parts[HEAD]
+    return parts
