@@ -100,7 +100,8 @@ class SmallBundle:
         return LabelledRows(self.texts[:count], pairs, self.gold[:count])
 
 
-def make_bundle(root: Path, kind: str, pairs: bool = False) -> SmallBundle:
+def make_bundle(root: Path, kind: str, pairs: bool = False, largest: float | None = None) -> SmallBundle:
+    """largest: random weights beyond it are cut to it."""
     import paddle
 
     from paddle_ernie_tiny.config import ModelShape
@@ -118,7 +119,8 @@ def make_bundle(root: Path, kind: str, pairs: bool = False) -> SmallBundle:
     model = load_classifier(root / "pretrained", labels, KINDS_OF_TASK[kind], new_head=True)
     for weight in model.parameters():  # the usual start, 0.02, leaves all answers alike
         if len(weight.shape) == 2:
-            weight.set_value(paddle.randn(weight.shape) * 0.2)
+            values = paddle.randn(weight.shape) * 0.2
+            weight.set_value(values if largest is None else values.clip(-largest, largest))
     save_model(model, WordPieceTokenizer(TOKENS), root / "final")
     rng = np.random.default_rng(0)
     texts = ["".join(rng.choice(list(CHARACTERS), rng.integers(3, 12))) for _ in range(48)]

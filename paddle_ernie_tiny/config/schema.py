@@ -136,6 +136,12 @@ class TeacherSettings(Section):
 ModelPart = Annotated[str, Field(pattern=r"^(embeddings|head|encoder\.layers\.\d+\.(attention|feed_forward))$")]
 
 
+class QuantisationAwareSettings(Section):
+    """A training after the last stage, with its teacher and terms, in which the student computes as in int8."""
+
+    training: TrainingSettings
+
+
 class Int8Settings(Section):
     """An int8 bundle beside the fp32 one, for its engines: calibrated on training rows, gated on the dev split."""
 
@@ -143,6 +149,9 @@ class Int8Settings(Section):
     max_drop_points: Weight = key(defaults.MAX_DROP_POINTS, "hundredths of the metric that int8 may lose at most")
     auto: bool = key(True, "leave parts in fp32, the most sensitive first, until the gate passes")
     keep_fp32: list[ModelPart] = key([], "parts in fp32 from the start, such as encoder.layers.0.attention")
+    quantization_aware: QuantisationAwareSettings | None = key(
+        None, "train the student for int8 if it loses more than that without; null: it is then refused"
+    )
 
 
 class ExportSettings(Section):
@@ -247,6 +256,11 @@ class RunConfig(Section):
         if start.vocabulary is not None and start.folder is not None:
             raise ValueError("student.init.folder brings its vocabulary: leave student.init.vocabulary out")
 
+    @property
+    def quantization_aware(self) -> QuantisationAwareSettings | None:
+        """The training for int8; None: there is none."""
+        return None if self.export.int8 is None else self.export.int8.quantization_aware
+
     def stage_objective(self, index: int) -> ObjectiveSettings:
         """The objective's settings of stage `index`: its own if it has some, else the run's."""
         return self.stages[index].objective or self.objective
@@ -278,10 +292,12 @@ class RunConfig(Section):
         for where, training in unscored.items():
             if training.early_stopping is not None:
                 raise ValueError(f"{where}.training.early_stopping: this training has no dev score; leave it out")
-        for index, stage in enumerate(self.stages):
-            mixed = self.data.unlabelled_ratio is not None and not STAGES[stage.stage].is_general
-            if mixed and stage.training.per_device_train_batch_size == 1:
-                where = f"stages[{index}].training.per_device_train_batch_size"
+        on_task = {f"stages[{i}]": s.training for i, s in enumerate(self.stages) if not STAGES[s.stage].is_general}
+        if self.quantization_aware is not None:
+            on_task["export.int8.quantization_aware"] = self.quantization_aware.training
+        for where, training in on_task.items():
+            if self.data.unlabelled_ratio is not None and training.per_device_train_batch_size == 1:
+                where += ".training.per_device_train_batch_size"
                 raise ValueError(f"{where}: data.unlabelled_ratio is a share of every batch, and 1 row has none")
         if not self.student.sized:
             return self  # checked again once its sizes are known

@@ -166,6 +166,8 @@ def _lower_sentences(manifest: Manifest) -> list[str]:
             f"{made.get('calibration_rows')} rows, compared on a CPU "
             f"{'with' if made.get('gated_on_vnni') else 'without'} VNNI; kernels of other CPUs round differently."
         )
+    if aware := made.get("quantization_aware"):
+        found.append(f"It was trained for int8 in {aware['steps']} steps, on from the student in fp32.")
     return found
 
 

@@ -68,12 +68,14 @@ def make(request: QuantizeRequest, engines: list[str], fp32_onnx: Path, folder: 
     fp32 = read_manifest(request.bundle)
     installed = [name for name in fp32.runs_in if ENGINES[name].installed]
     served = Predictor(request.bundle, engine=(installed or fp32.runs_in)[0])
-    answers = served.outputs(request.dev.texts, request.dev.texts_b)
+    reference = Predictor(request.reference, engine=served.engine) if request.reference else served
+    answers = reference.outputs(request.dev.texts, request.dev.texts_b)
+    known = answers, _metric(reference, answers, request.dev)
     found: dict[str, Found] = {}
     for graph in _GRAPHS:
         if names := [name for name in engines if (name in IN_ONNX) == (graph == "onnx")]:
             quantizer = _quantizer(graph, request, served, fp32_onnx)
-            found[graph] = _search(quantizer, names, request, served, answers, folder / graph)
+            found[graph] = _search(quantizer, names, request, served, known, folder / graph)
             if not found[graph].passed:
                 return found[graph]
     first, *others = found
@@ -117,12 +119,12 @@ def _search(
     engines: list[str],
     request: QuantizeRequest,
     served: Predictor,
-    fp32: list[np.ndarray],
+    fp32: tuple[list[np.ndarray], float],
     folder: Path,
 ) -> Found:
     """A bundle of one graph in `folder`: every part in int8, or with `auto` as many as the gate of every engine allows.
 
-    fp32: the answers of `served` to the dev rows.
+    fp32: the answers to the dev rows that int8 is compared with, and their metric.
     """
     unknown = [name for name in request.keep_fp32 if name not in quantizer.parts]
     if unknown:
@@ -162,18 +164,23 @@ def _write(quantizer: Quantizer, engines: list[str], folder: Path, request: Quan
     manifest.precision = request.precision  # type: ignore[assignment]
     manifest.engines = {name: {} for name in engines if name in IN_ONNX}
     manifest.quantization = {"method": METHODS[request.precision]}
+    if request.aware is not None:
+        trained = METHODS[request.precision].replace("post-training", "quantisation-aware training")
+        manifest.quantization = {"method": trained, "quantization_aware": request.aware}
     if request.calibration is not None and quantizer.parts:
         # kernels for other CPUs differ, in speed and in rounding
         manifest.quantization |= {"calibration_rows": len(request.calibration.texts), "gated_on_vnni": has_vnni()}
     write_manifest(folder, manifest)
 
 
-def _figures(folder: Path, engine: str, request: QuantizeRequest, served: Predictor, fp32: list[np.ndarray]) -> Parity:
+def _figures(
+    folder: Path, engine: str, request: QuantizeRequest, served: Predictor, fp32: tuple[list[np.ndarray], float]
+) -> Parity:
     """What the bundle in `folder` costs in an engine, on the dev rows."""
     dev = request.dev
     answers = Predictor(folder, engine=engine).outputs(dev.texts, dev.texts_b)
-    before, after = (_metric(served, outputs, dev) for outputs in (fp32, answers))
-    one, other = np.concatenate(fp32), np.concatenate(answers)
+    before, after = fp32[1], _metric(served, answers, dev)
+    one, other = np.concatenate(fp32[0]), np.concatenate(answers)
     return {
         "rows": len(dev.texts),
         "metric_fp32": before,

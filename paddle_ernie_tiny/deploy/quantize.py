@@ -19,7 +19,7 @@ from ..engines import ENGINES, IN_ONNX, ON_CPU, ONNX_FILE, PADDLE_FILES, QDQ_PAC
 from ..errors import GateError, InputError
 from ..files import new_folder
 from ..processes import in_child
-from .bundle import MANIFEST, Manifest, read_manifest
+from .bundle import MANIFEST, Manifest, Parity, read_manifest
 from .export import OLD_FORMAT
 from .lower_precision import METHODS, Found, drop_of, make
 from .onnx_graph import convert
@@ -39,16 +39,25 @@ class QuantizeRequest:
     keep_fp32: list[str] = field(default_factory=list)  # parts that are left out from the start
     engines: list[str] | None = None  # what it is to run in; None: the engines of the fp32 bundle
     precision: str = "int8"  # or "bf16"
+    reference: str | None = None  # the fp32 bundle whose metric may not fall; None: the one that is quantised
+    aware: dict[str, Any] | None = None  # of a bundle that was trained with fake quantisation: how, for the manifest
+
+
+class MetricRefused(GateError):
+    """A lower precision costs more of the metric than it may: in words, and the figures of the first engine."""
+
+    sentence: str
+    parity: Parity
 
 
 def quantize_bundle(request: QuantizeRequest) -> dict[str, Any]:
     """Writes the bundle atomically and returns the parity figures of its first engine (see `Manifest.parity`).
 
     It is made for the engines asked for, each of which is scored on the dev rows by the Predictor that serves it; of an
-    fp32 bundle without model.onnx the graph is converted first. Raises GateError when the metric falls by more than
-    `max_drop_points` in one of them, with the figures and the parts that int8 harms most; nothing is then published.
-    Raises InputError for a bundle that is not fp32, rows that are too few, an unknown part, or an engine that is not
-    installed or, for bf16, that does not have it on this CPU.
+    fp32 bundle without model.onnx the graph is converted first. Raises MetricRefused (a GateError) when the metric
+    falls by more than `max_drop_points` in one of them, with the figures and the parts that int8 harms most; nothing is
+    then published. Raises InputError for a bundle that is not fp32, rows that are too few, an unknown part, or an engine
+    that is not installed or, for bf16, that does not have it on this CPU.
     """
     manifest, bundle = read_manifest(request.bundle), Path(request.bundle)
     if manifest.precision != "fp32":
@@ -121,7 +130,7 @@ def _engines(manifest: Manifest, request: QuantizeRequest) -> list[str]:
     return sorted(dict.fromkeys(names), key=lambda name: name in IN_ONNX)
 
 
-def _refused(metric: str, found: Found, request: QuantizeRequest, engines: int) -> GateError:
+def _refused(metric: str, found: Found, request: QuantizeRequest, engines: int) -> MetricRefused:
     made = found.made
     missed = {name: f for name, f in found.figures.items() if drop_of(f) > request.max_drop_points}
     falls = " and ".join(
@@ -130,18 +139,19 @@ def _refused(metric: str, found: Found, request: QuantizeRequest, engines: int) 
         for name, figures in missed.items()
     )
     tries = len(made["tried"])
-    what = (
-        f"{metric} on {len(request.dev.texts)} dev rows falls {falls} (allowed: {request.max_drop_points:g})"
-        + (f", the last of {tries} attempts, each with more parts in fp32" if tries > 1 else "")
-        + "; nothing was written"
+    sentence = f"{metric} on {len(request.dev.texts)} dev rows falls {falls} (allowed: {request.max_drop_points:g})" + (
+        f", the last of {tries} attempts, each with more parts in fp32" if tries > 1 else ""
     )
     remedy = "serve the fp32 bundle"
     if request.precision == "int8":
-        remedy += ", or give more calibration rows; int8 may need training that knows of it"
+        remedy += ", give more calibration rows, or train the student for int8 in its run "
+        remedy += "(export.int8.quantization_aware)"
     worst = [name for name in made["sensitivity"] if name not in request.keep_fp32][:3]
     if not request.auto and worst:
         options = " ".join(f"--keep-fp32 {name}" for name in worst)
         remedy = f"leave the most sensitive parts in fp32: {options}, or use --auto"
     if engines > len(missed):
         remedy += f"; or leave out of --engine: {', '.join(missed)}"
-    return GateError(what, request.out, remedy)
+    refused = MetricRefused(f"{sentence}; nothing was written", request.out, remedy)
+    refused.sentence, refused.parity = sentence, next(iter(missed.values()))
+    return refused

@@ -39,6 +39,8 @@ class PaddleQuantizer:
         with paddle.static.scope_guard(paddle.static.Scope()):
             program, self._feeds, _ = paddle.static.load_inference_model(str(bundle / MODEL_STEM), self._executor)
             self.parts, self._without_weights = parts_of(program)
+            named = {name for weights in self.parts.values() for name in weights}
+            self._weights = {name: _value(name) for name in named}
 
     def write(self, folder: Path, keep_fp32: list[str]) -> None:
         """Writes `model.pdmodel` and `model.pdiparams` into `folder`, with the named parts in fp32."""
@@ -60,6 +62,9 @@ class PaddleQuantizer:
             block = program.global_block()
             if EMBEDDINGS not in keep_fp32:
                 quantize_table(program)
+            for part, weights in self.parts.items():
+                for name in weights if part not in keep_fp32 else ():
+                    one_scale_if_square(self._weights[name], name)
             keep_scales(program, {name for part in self.parts if part not in keep_fp32 for name in self.parts[part]})
             paddle.static.save_inference_model(
                 str(folder / MODEL_STEM),
@@ -116,16 +121,30 @@ def keep_scales(program: Any, weights: set[str]) -> None:
             op._rename_input(name, origin(name))
 
 
+def one_scale_if_square(weights: np.ndarray, name: str) -> None:
+    """Stores square weights, fp32 [in, out], in int8 with one scale for all output channels, in the current scope.
+
+    Paddle's engine reads the scales of square weights as those of input channels, which changes the weights by the
+    ratios of the scales; of others it tells the channels by their number.
+    """
+    if weights.shape[0] != weights.shape[1]:
+        return
+    scope, largest = paddle.static.global_scope(), float(np.abs(weights).max()) or 1.0
+    scales = scope.find_var(f"{name}@scale").get_tensor()
+    scales.set(np.full(scales.shape(), largest, np.float32), paddle.CPUPlace())
+    scope.find_var(name).get_tensor().set(np.rint(weights * (127 / largest)).astype(np.int8), paddle.CPUPlace())
+
+
 def quantize_table(program: Any) -> None:
     """Stores the largest embedding table as int8 rows with one scale each, and multiplies what is looked up.
 
     row = int8 row * scale, scale = largest absolute value of the row / 127. Changes `program` and the current scope.
     """
-    block, scope = program.global_block(), paddle.static.global_scope()
+    block = program.global_block()
     lookups = [(index, op) for index, op in enumerate(block.ops) if op.type == "lookup_table_v2"]
     index, op = max(lookups, key=lambda found: block.var(found[1].input("W")[0]).shape[0])
     name, out = op.input("W")[0], op.output("Out")[0]
-    table = np.array(scope.find_var(name).get_tensor())
+    table = _value(name)
     scales = np.abs(table).max(axis=1, keepdims=True) / 127
     scales[scales == 0] = 1  # a row of zeros, as that of [PAD]
     _constant(block, f"{name}.int8", np.rint(table / scales).astype(np.int8))
@@ -143,6 +162,10 @@ def quantize_table(program: Any) -> None:
     ]
     for offset, (operator, inputs, target, attributes) in enumerate(inserted):
         block._insert_op(index + offset, type=operator, inputs=inputs, outputs={"Out": [target]}, attrs=attributes)
+
+
+def _value(name: str) -> np.ndarray:
+    return np.array(paddle.static.global_scope().find_var(name).get_tensor())
 
 
 def _constant(block, name: str, value: np.ndarray) -> None:

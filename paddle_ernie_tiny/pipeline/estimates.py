@@ -33,7 +33,7 @@ def resource_findings(context: RunContext) -> list[Finding]:
     if context.teacher is not None:
         teacher = _weights(context.teacher, context.teacher["vocab_size"])
     trained = [teacher] * (config.teacher is not None and bool(config.teacher.pretrain) + bool(config.teacher.finetune))
-    trained += [student] * (bool(config.baseline) + len(config.stages))
+    trained += [student] * (bool(config.baseline) + len(config.stages) + bool(config.quantization_aware))
     # finished models; and, of the largest, checkpoints of weights and two AdamW moments
     need = _BYTES * (sum(trained) + 3 * _CHECKPOINTS * max(trained)) + context.corpus_bytes
     free, _ = free_bytes(Path(config.output_dir))
@@ -108,6 +108,11 @@ def run_flops(context: RunContext) -> dict[str, float]:
         scored = times * dev if stage.label_terms else min(train, PROBE_TRAIN_ROWS)
         latent = len(latent_settings(context)) * len(LATENT_SPLITS) * LATENT_ROWS * (1 + (index == 0))
         measuring += over(scored + test, student) + over(latent, student, teacher)
+    if config.quantization_aware is not None:  # if it is needed
+        own = length, train * (1 + copies) + pool
+        measuring += over(
+            add("quantization_aware", config.quantization_aware.training, own, student, teacher) * dev, student
+        )
     return {**flops, "evaluation and measuring": measuring}
 
 

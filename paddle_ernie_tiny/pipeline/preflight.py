@@ -120,6 +120,8 @@ def _check_device(config: RunConfig, device: str | None) -> None:
 
 def _check_precision(config: RunConfig) -> None:
     trainings = {f"stages.{stage.stage}.training": stage.training for stage in config.stages}
+    if config.quantization_aware is not None:
+        trainings["export.int8.quantization_aware.training"] = config.quantization_aware.training
     if config.baseline is not None:
         trainings["baseline"] = config.baseline
     if config.teacher and config.teacher.finetune is not None:

@@ -203,6 +203,7 @@ def _int8(folder: RunFolder) -> Values:
         "engines": {**engines, **manifest.get("engines", {})},
         "left_in_fp32": made["fp32"],
         "left_in_fp32_of_onnx": made.get("onnx", made)["fp32"],
+        "quantization_aware": made.get("quantization_aware"),
         "mb": _megabytes(bundle, 1),
     }
 
@@ -310,11 +311,16 @@ def _training(folder: RunFolder, config: Values, stages: Stages) -> list[Values]
         ("finetune", folder.finetuned, (config["teacher"] or {}).get("finetune")),
         ("baseline", folder.baseline, config["baseline"]),
         *((stage.name, stage, settings) for stage, settings in stages),
+        (
+            "quantization_aware",
+            folder.quantization_aware,
+            (config["export"].get("int8") or {}).get("quantization_aware"),
+        ),
     ]
     curves = []
     for name, step, settings in steps:
-        if settings:
-            result = _recorded(step / DONE, "the run is not finished")["result"]
+        result = _recorded(step / DONE, "the run is not finished")["result"] if settings else {}
+        if "history" in result:  # int8 that was good without training has none
             points = [
                 {key: value for key, value in entry.items() if key == "step" or key.endswith(("loss", "dev_score"))}
                 for entry in result["history"]

@@ -33,6 +33,7 @@ from .steps.classifiers import Baseline, FinetuneTeacher, GivenTeacher, Pretrain
 from .steps.deliver import Benchmark, Card, Export, Quantise
 from .steps.distil import Distil
 from .steps.distil_together import DistilStudents
+from .steps.quantization_aware import QuantisationAware
 
 
 def run(
@@ -138,6 +139,8 @@ def plan(contexts: dict[str, RunContext]) -> list[Step]:
     for context in contexts.values():
         folder = context.folder
         steps.append(Export(context, folder.record("export"), config.export, folder.bundle / MANIFEST))
+        if config.quantization_aware is not None:
+            steps.append(QuantisationAware(context))
         if config.export.int8 is not None:
             product = folder.int8_bundle / MANIFEST
             steps.append(Quantise(context, folder.record("quantize"), config.export.int8, product))

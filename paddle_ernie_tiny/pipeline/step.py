@@ -44,6 +44,7 @@ class RunFolder:
         self.given = self.shared / "teacher" / "given"
         self.start = root / "start"  # without a teacher: what a student that starts at random is made from
         self.baseline = root / "baseline"
+        self.quantization_aware = root / "stages" / "quantization_aware"  # the last stage again
         # products after training; the records of their steps are elsewhere, see `record`
         self.bundle = root / "bundle"
         self.int8_bundle = root / "bundle-int8"

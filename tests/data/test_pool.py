@@ -168,7 +168,11 @@ def test_a_batch_of_one_row_has_no_share_of_the_pool():
         "teacher": {"model": "ernie-3.0-medium-zh"},
         "stages": [{"stage": "task_specific", "training": {"max_steps": 1, "per_device_train_batch_size": 1}}],
     }
-    with pytest.raises(InputError, match="a share of every batch, and 1 row has none"):
+    with pytest.raises(InputError, match=r"stages\[0\].*a share of every batch, and 1 row has none"):
+        load_config(None, (), raw)
+    training, raw["stages"] = raw["stages"][0]["training"], [{"stage": "task_specific", "training": {"max_steps": 1}}]
+    raw["export"] = {"int8": {"quantization_aware": {"training": training}}}
+    with pytest.raises(InputError, match="export.int8.quantization_aware.*a share of every batch, and 1 row has none"):
         load_config(None, (), raw)
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from paddle_ernie_tiny.pipeline.verify import verify
 
-from .conftest import ernie_tiny
+from .conftest import ernie_tiny, training
 
 
 def test_int8_is_added_to_a_finished_run_and_a_part_that_is_not_there_is_refused(finished, tmp_path):
@@ -27,6 +27,16 @@ def test_int8_is_added_to_a_finished_run_and_a_part_that_is_not_there_is_refused
     assert "README.md" in manifest["files"] and not verify(run.root, lambda line: None)
     evaluated = ernie_tiny("evaluate", run.root / "bundle-int8", run.folder / "dev.tsv")
     assert json.loads(evaluated.stdout)["accuracy"] == manifest["parity"]["metric_int8"]
+
+    # as it passes the gate, there is nothing to train for
+    run.config["export"]["int8"]["quantization_aware"] = {"training": training(5)}
+    run.write()
+    done = ernie_tiny("run", run.file)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "quantization_aware: done" in done.stdout and "quantisation-aware training" not in done.stdout
+    untrained = run.report
+    assert untrained["int8"] == report and "quantization_aware" not in [c["name"] for c in untrained["training"]]
+    assert not verify(run.root, lambda line: None)
 
     run.config["export"]["int8"] = {"keep_fp32": ["encoder.layers.1.attention"]}
     run.write()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -17,14 +17,15 @@ from ...data.tables import SOFT
 from ...deploy.bundle import MANIFEST, read_manifest
 from ...deploy.card import CARD, describe_bundle
 from ...deploy.export import ExportRequest, export_bundle
-from ...deploy.quantize import QuantizeRequest, quantize_bundle
+from ...deploy.quantize import MetricRefused, QuantizeRequest, quantize_bundle
 from ...deploy.row_files import LabelledRows
+from ...errors import GateError
 from ...files import new_folder
 from ...models.weights import model_fingerprint
 from ...seals import read_seal
 from ..card_facts import card_facts
 from ..context import RunContext
-from ..step import FINAL, METRICS, Step, fingerprint, identity, seal_again
+from ..step import DONE, FINAL, METRICS, Step, fingerprint, identity, seal_again
 
 
 def bundles_of(context: RunContext) -> dict[str, Path]:
@@ -105,18 +106,48 @@ class Quantise(DeliverStep):
         return LabelledRows.of(self.context.data.train).spread(self.settings.calibration_rows)
 
     def inputs(self) -> dict[str, Any]:
+        aware = self.context.folder.quantization_aware
+        trained = {} if self.settings.quantization_aware is None else {"quantization_aware": identity(aware)}
         return {
-            "int8": self.settings.model_dump(mode="json"),
+            "int8": self.settings.model_dump(mode="json", exclude={"quantization_aware"}),
             "rows": fingerprint([self.calibration.texts, self.calibration.texts_b]),
             "dev": self.context.data.fingerprints["dev"],
             "metric": self.context.config.task.metric,
-            "upstream": {"export": identity(self.context.folder.record("export"))},
+            "upstream": {"export": identity(self.context.folder.record("export")), **trained},
         }
 
-    def run(self) -> dict[str, Any]:
+    def request(self, out: Path) -> QuantizeRequest:
+        """Post-training quantisation of the student's bundle."""
         bundle, dev = self.context.folder.bundle, LabelledRows.of(self.context.data.dev)
-        how = {**self.settings.model_dump(exclude={"calibration_rows"}), "engines": self.context.config.export.engines}
-        return quantize_bundle(QuantizeRequest(str(bundle), str(self.product.parent), self.calibration, dev, **how))
+        how = self.settings.model_dump(exclude={"calibration_rows", "quantization_aware"})
+        how["engines"] = self.context.config.export.engines
+        return QuantizeRequest(str(bundle), str(out), self.calibration, dev, **how)
+
+    def run(self) -> dict[str, Any]:
+        request, aware = self.request(self.product.parent), self.context.folder.quantization_aware
+        if self.settings.quantization_aware is None:
+            return quantize_bundle(request)
+        if (aware / FINAL / MANIFEST).is_file():  # post-training quantisation was enough, and made it
+            with new_folder(self.product.parent, marker=MANIFEST) as folder:
+                shutil.copytree(aware / FINAL, folder, dirs_exist_ok=True)
+            return read_manifest(self.product.parent).parity
+        return self._of_trained(request, aware)
+
+    def _of_trained(self, request: QuantizeRequest, aware: Path) -> dict[str, Any]:
+        """int8 of the student that was trained for it, by the same gate: the student's own bundle is the reference."""
+        trained, fp32 = (read_seal(aware / DONE) or {})["result"], self.folder / "fp32"
+        export_bundle(export_request(self.context, aware / FINAL, fp32, trained["kind_settings"]))
+        how = {key: trained[key] for key in ("steps", "training", "post_training")}
+        request = replace(request, bundle=str(fp32), reference=request.bundle, aware=how)
+        try:
+            return quantize_bundle(request)
+        except MetricRefused as refused:
+            what = f"without training for int8: {trained['post_training']['refused']}; after {trained['steps']} steps "
+            what += f"of quantisation-aware training: {refused.what}"
+            remedy = "give export.int8.quantization_aware.training more steps or another learning rate, leave parts in "
+            raise GateError(what, request.out, remedy + "fp32 (export.int8.keep_fp32), or serve fp32") from None
+        finally:
+            shutil.rmtree(fp32, ignore_errors=True)
 
 
 class Benchmark(DeliverStep):

@@ -170,7 +170,7 @@ class Distil(Step):
             upstream["masked language model"] = context.teacher_identity("pretrained")
         return {**values, **context.stage_inputs()}
 
-    def measure_inputs(self) -> dict[str, Any]:
+    def measure_inputs(self) -> dict[str, Any] | None:
         context, pairs = self.context, latent_settings(self.context)
         on_corpus = any(map(context.is_general, range(len(context.config.stages))))
         return {
