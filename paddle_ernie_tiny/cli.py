@@ -237,7 +237,7 @@ def predict(
     batch_size: BatchSize = BATCH_SIZE,
     threads: Threads = AUTO,
     device: Annotated[str, Option(help="cpu or gpu")] = "cpu",
-    precision: Annotated[str | None, Option(help="bf16 on a CPU, fp16 on a GPU; default: the bundle's own")] = None,
+    precision: Annotated[str | None, Option(help="fp16 on a GPU; default: the bundle's own")] = None,
     engine: EngineName = AUTO,
 ) -> None:
     """Labels and probabilities of one text, or of a file."""

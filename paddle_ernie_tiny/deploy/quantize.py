@@ -56,8 +56,8 @@ def quantize_bundle(request: QuantizeRequest) -> dict[str, Any]:
     It is made for the engines asked for, each of which is scored on the dev rows by the Predictor that serves it; of an
     fp32 bundle without model.onnx the graph is converted first. Raises MetricRefused (a GateError) when the metric
     falls by more than `max_drop_points` in one of them, with the figures and the parts that int8 harms most; nothing is
-    then published. Raises InputError for a bundle that is not fp32, rows that are too few, an unknown part, or an engine
-    that is not installed or, for bf16, that does not have it on this CPU.
+    then published. Raises InputError for a bundle that is not fp32, rows that are too few, an unknown part, or an
+    engine that is not installed or, for bf16, that does not have it on this CPU.
     """
     manifest, bundle = read_manifest(request.bundle), Path(request.bundle)
     if manifest.precision != "fp32":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import shutil
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
@@ -74,7 +75,11 @@ def run(
             if number == last:
                 say(f"stopped after {until}, as --until asks")
                 return None
-        return write_report(folder.root, say) if is_main() else None
+        if not is_main():
+            return None
+        if config.signals_folder is None and all(stage.teacher_signals != "cached" for stage in config.stages):
+            shutil.rmtree(folder.prepared("signals"), ignore_errors=True)  # gigabytes that nobody asked to keep
+        return write_report(folder.root, say)
 
 
 def _carry_out(step: Step, place: str, say: Callable[[str], None]) -> None:
