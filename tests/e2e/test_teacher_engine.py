@@ -9,6 +9,8 @@ from safetensors.numpy import load_file
 
 from paddle_ernie_tiny.seals import read_seal
 
+from .conftest import ernie_tiny
+
 STAGES = [f"stages/{n}" for n in ("1-general", "2-general_enhanced", "3-task_adaptive", "4-task_specific")]
 STAGE = STAGES[-1]
 OVERRIDES = [f"stages.task_specific.training.{key}" for key in ("max_steps=30", "save_steps=10")]
@@ -54,6 +56,10 @@ def test_a_killed_stage_ends_the_same_though_the_disk_has_filled_up(finished, tm
     done = run(whole.file, 0.0, 0)  # a finished stage does not run again
     assert done.returncode == 0 and "re-running" not in done.stdout, done.stdout
     assert read_seal(whole.root / STAGE / "done.json")["id"] == records[0]["id"]
+    assert any((whole.root / "data" / "signals").iterdir())
+    done = ernie_tiny("run", whole.file, *OVERRIDES)
+    assert done.returncode == 0 and "re-running" not in done.stdout, done.stdout + done.stderr
+    assert not (whole.root / "data" / "signals").exists(), "nobody asked to keep them"
 
 
 def test_general_stages_and_several_students_ask_the_same_engine(unstarted, tmp_path):
