@@ -141,21 +141,17 @@ def _room(context: RunContext) -> float:
 
 def _tokens(context: RunContext, index: int) -> tuple[float, float]:
     """About how many tokens the stage's rows have, and how often it goes over them."""
-    config, train = context.config, context.data.train
+    config, data = context.config, context.data
     if context.is_general(index):
         # about three bytes per Chinese character, and a token per character
         tokens, rows = context.corpus_bytes / 3, corpus_lines(context)
     else:
-        sample = sample_of(context, train)
-        length = np.mean([min(config.task.max_length_tokens, 3 + characters(row)) for row in sample])
-        rows = round(len(train) * windows_per_row(context, train, "teacher"))
-        rows *= 1 + (config.augmentation.copies_per_row if config.augmentation else 0)
-        tokens = float(length * rows)
-        if context.data.pool:
-            pool = context.data.pool.rows
-            sample = sample_of(context, pool)
-            length = np.mean([min(config.task.max_length_tokens, 3 + characters(row)) for row in sample])
-            rows += round(len(pool) * windows_per_row(context, pool, "teacher"))
-            tokens += float(length * len(pool))
-    passes = passes_over(config.stages[index].training, rows)
-    return tokens, passes
+        tokens, rows = 0.0, 0
+        copies = 1 + (config.augmentation.copies_per_row if config.augmentation else 0)
+        for part, times in ((data.train, copies), (data.pool.rows if data.pool else [], 1)):
+            if not part:
+                continue
+            lengths = [min(config.task.max_length_tokens, 3 + characters(row)) for row in sample_of(context, part)]
+            count = times * round(len(part) * windows_per_row(context, part, "teacher"))
+            tokens, rows = tokens + float(np.mean(lengths) * count), rows + count
+    return tokens, passes_over(config.stages[index].training, rows)
