@@ -114,16 +114,21 @@ def paddle_config(folder: Path, device: str, threads: int, precision: str) -> An
         half = inference.PrecisionType.Half if precision == "fp16" else inference.PrecisionType.Float32
         config.enable_use_gpu(256, 0, half)
         return config
-    config.disable_gpu()
-    config.enable_mkldnn()
-    config.set_mkldnn_cache_capacity(_SHAPES)
-    config.set_cpu_math_library_num_threads(threads)
+    use_onednn(config, _SHAPES, threads)
     if precision == "int8":
         config.enable_mkldnn_int8({"fc"})  # what was calibrated: other kinds lose accuracy, or speed
     elif precision == "bf16":
         config.enable_mkldnn_bfloat16()
         config.set_bfloat16_op({"fc"})  # with attention's products in bf16 too, Paddle's fused_matmul fails
     return config
+
+
+def use_onednn(config: Any, shapes: int, threads: int) -> None:
+    """Has Paddle Inference compute on the CPU with oneDNN, which stays prepared for so many shapes of a batch."""
+    config.disable_gpu()
+    config.enable_mkldnn()
+    config.set_mkldnn_cache_capacity(shapes)
+    config.set_cpu_math_library_num_threads(threads)
 
 
 class OnnxRuntimeEngine(Engine):
@@ -157,7 +162,7 @@ class OpenVinoEngine(Engine):
         import openvino
 
         if device == "gpu":
-            raise InputError("OpenVINO is measured on the CPU only", "--engine openvino", "leave out --device gpu")
+            raise InputError("OpenVINO runs on the CPU only here", "--engine openvino", "leave out --device gpu")
         hint = "bf16" if precision == "bf16" else "f32"
         settings = {"INFERENCE_NUM_THREADS": threads, "PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": hint}
         self._model = openvino.compile_model(str(folder / ONNX_FILE), "CPU", settings)
@@ -199,7 +204,9 @@ class EngineRow:
         require_installed((*(CONVERTER if self.reads_onnx and convert else ()), self.library), self.name, where, extra)
 
     def check_precision(self, precision: str, device: str) -> None:
-        """Raises InputError for bf16 on a CPU where the engine or the CPU has none."""
+        """Raises InputError for bf16 on a CPU where the engine or the CPU has none, and for model.onnx in fp16."""
+        if precision == "fp16" and self.reads_onnx:
+            raise InputError(f"{self.name} has no fp16", "precision fp16", "use --engine paddle on a GPU")
         if precision != "bf16" or device != "cpu":
             return
         if not self.has_bf16:

@@ -16,7 +16,7 @@ import paddle
 from paddle import Tensor
 from paddle.static import InputSpec
 
-from ..engines import MODEL_STEM
+from ..engines import MODEL_STEM, use_onednn
 
 Answers = Callable[[Tensor, Tensor, Tensor], list[Tensor]]
 INPUTS: dict[str, Any] = {"input_ids": "int64", "token_type_ids": "int64", "attention_mask": "float32"}
@@ -51,10 +51,7 @@ def in_paddle_inference(model: Any, answers: Answers) -> Answers:
         config.disable_glog_info()
         config.enable_new_ir(graph.suffix == ".json")
         config.enable_new_executor(graph.suffix == ".json")
-        config.disable_gpu()
-        config.enable_mkldnn()
-        config.set_mkldnn_cache_capacity(_SHAPES)
-        config.set_cpu_math_library_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1").split(",")[0]))
+        use_onednn(config, _SHAPES, int(os.environ.get("OMP_NUM_THREADS", "1").split(",")[0]))
         predictor = inference.create_predictor(config)
     names = predictor.get_input_names()
 

@@ -16,7 +16,8 @@ from ..terms import Captured
 from ..training.batches import NumberedRows, collate, input_batches
 from ..training.trainer import ToolkitTrainer, Training
 from .students import DistilledStudent
-from .teacher import INPUTS, Teacher
+from .teacher import Teacher
+from .teacher_engine import INPUTS
 
 PARITY = 1e-4  # of a term's value: how far an engine's may be from the dynamic graph's
 SMALL = 0.01  # smaller values are compared as this one: what is left of float32 is noise
