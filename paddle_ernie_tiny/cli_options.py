@@ -67,7 +67,7 @@ def with_options(settings: type, parameter: str) -> Callable[[Callable[..., None
             values = {name: given.pop(name) for name in fields}
             for name, field in fields.items():
                 if field.metadata.get("commas"):
-                    values[name] = _split(values[name], hints[name], name)
+                    values[name] = _items(values[name], hints[name], name)
             options = settings(**{name: value for name, value in values.items() if value is not None})
             verb(**given, **{parameter: options})
 
@@ -103,7 +103,7 @@ def split(text: str) -> list[str]:
     return [part.strip() for part in text.split(",") if part.strip()]
 
 
-def _split(text: str, hint: Any, name: str) -> list[Any]:
+def _items(text: str, hint: Any, name: str) -> list[Any]:
     """ "1,32" as the list of the field's type. Raises InputError for what is not a number."""
     (item,) = typing.get_args(hint)
     try:

@@ -13,7 +13,7 @@ BENCH_SECONDS = 10.0  # to measure each model in each setting
 BENCH_ROUNDS = 5  # turns that the models take in each setting
 BENCH_LENGTHS = (128,)  # tokens per text
 BENCH_THREADS = (1,)  # CPU threads
-AUTO = "auto"  # the fastest engine of those that a bundle was compared in
+AUTO = "auto"  # of engines the fastest that a bundle was compared in, of threads every core
 BENCH_ENGINES = ("paddle",)  # inference engines
 AUTO_THREADS = "auto: every core that this process may use, and that its CPU quota pays for"  # for help texts
 

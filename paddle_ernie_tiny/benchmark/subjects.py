@@ -149,8 +149,8 @@ def resolve(
     """The models that one `--model` means: NAME_OR_BUNDLE[@fp32|@int8|@bf16][@plain].
 
     A shape is exported in each of `precisions` (or in the one after @), for Paddle and `engines`; a bundle is exported
-    already. @plain exports
-    the model as it is written, without what deploy/graph.py leaves out. Raises InputError for what is neither.
+    already. @plain exports the model as it is written, without what deploy/graph.py leaves out. Raises InputError for
+    what is neither.
     """
     name, *marks = os.path.expanduser(specification).split("@")
     unknown = [mark for mark in marks if mark not in (*PRECISIONS, "plain")]

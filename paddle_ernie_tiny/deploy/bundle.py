@@ -13,7 +13,7 @@ from pydantic.dataclasses import dataclass
 from pydantic_core import from_json
 
 from ..data.tables import TableFormat
-from ..engines import IN_ONNX, MODEL_STEM, ONNX_FILE
+from ..engines import IN_ONNX, ONNX_FILE, PADDLE_FILES
 from ..errors import InputError
 from ..extensions import kind_named
 from ..files import sha256, sync, write_text
@@ -111,7 +111,7 @@ class Manifest:
     @property
     def runs_in(self) -> list[str]:
         """The engines that it was compared in, Paddle's own first where the bundle has a graph for it."""
-        own = ["paddle"] if f"{MODEL_STEM}.pdmodel" in self.files else []
+        own = ["paddle"] if PADDLE_FILES[0] in self.files else []
         if ONNX_FILE not in self.files:
             return own
         return own + (list(self.engines) or ["onnxruntime"])  # an older `onnx` wrote its figures into `parity` alone

@@ -93,6 +93,8 @@ def candidates(folder: Path, manifest: Manifest, name: str, device: str, precisi
         if graph not in manifest.runs_in:
             what = f"this bundle was not compared in {name}, only in {', '.join(manifest.runs_in)}"
             remedy = f"make one that was: ernie-tiny onnx BUNDLE OUT --engine {name}"
+            if manifest.precision != "fp32":
+                remedy = f"quantize the fp32 bundle again: ernie-tiny quantize ... --engine {name}"
             raise InputError(what, str(folder), remedy if ENGINES[name].reads_onnx else "leave the engine out")
         ENGINES[name].require_packages("engine", ENGINES[name].extra, convert=False)
         ENGINES[name].check_precision(precision, device)
@@ -101,10 +103,9 @@ def candidates(folder: Path, manifest: Manifest, name: str, device: str, precisi
     if not installed:
         needed = " or ".join(ENGINES[each].library for each in manifest.runs_in)
         raise InputError(f"no engine that runs this bundle is installed ({needed})", str(folder), f"install {needed}")
-    if device == "gpu":
-        return installed[:1]
-    able = [each for each in installed if precision != "bf16" or ENGINES[each].has_bf16] or installed[:1]
-    ENGINES[able[0]].check_precision(precision, device)
+    able = installed if device == "cpu" else installed[:1]
+    for each in able:
+        ENGINES[each].check_precision(precision, device)
     return able
 
 

@@ -113,7 +113,7 @@ def _check_engines(config: RunConfig) -> None:
 
 def _check_device(config: RunConfig, device: str | None) -> None:
     if device == "gpu" and config.teacher and config.teacher.engine == "inference":
-        raise InputError("this engine is for CPUs", "teacher.engine", "use auto, dynamic or static on a GPU")
+        raise InputError("inference is for CPUs, the device is a GPU", "teacher.engine", "use auto, dynamic or static")
     if device == "cpu":
         _check_precision(config)
 

@@ -202,6 +202,6 @@ def test_a_users_mistake_crosses_as_it_is(tmp_path):
     from paddle_ernie_tiny.engines import OpenVinoEngine
     from paddle_ernie_tiny.errors import InputError
 
-    with pytest.raises(InputError, match="OpenVINO is measured on the CPU only"):
+    with pytest.raises(InputError, match="OpenVINO runs on the CPU only here"):
         with own_process("a model", 1, "json", OpenVinoEngine, tmp_path, "gpu", 1, "fp32"):
             pass

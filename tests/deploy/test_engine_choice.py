@@ -103,7 +103,7 @@ def test_auto_measures_once_says_so_and_keeps_it(everywhere, classifier, caches,
     for damaged in ("", "[]", '{"choice": {}}', '{"choice": {"1": "another"}}', '{"choice": {"0": "paddle"}}'):
         file.write_text(damaged)
         Predictor(everywhere)
-        assert json.loads(file.read_text())["choice"], damaged
+        assert set(json.loads(file.read_text())["choice"]) == {"1", "8", "32"}, damaged
 
 
 def test_auto_opens_what_the_choice_says_by_the_number_of_rows(everywhere, classifier, monkeypatch):
@@ -139,6 +139,12 @@ def test_engines_that_do_not_run_it_are_refused(everywhere, classifier, tmp_path
         Predictor(classifier.folder, engine="openvino")
     assert "ernie-tiny onnx BUNDLE OUT --engine openvino" in str(refused.value)
     assert Predictor(classifier.folder).engine == "paddle"
+    with pytest.raises(InputError, match="openvino has no fp16"):  # nor does it answer in fp32 instead
+        Predictor(everywhere, "gpu", precision="fp16", engine="openvino")
+    manifest = read_manifest(classifier.folder)
+    manifest.precision = "int8"
+    with pytest.raises(InputError, match="not compared in openvino.*\n.*quantize the fp32 bundle again.*openvino"):
+        engine_choice.candidates(classifier.folder, manifest, "openvino", "cpu", "int8")
     with pytest.raises(GateError, match="logits of ONNX Runtime and Paddle Inference differ"):
         export_onnx(classifier.folder, tmp_path / "onnx", classifier.texts, None, 1e-12, IN_ONNX)
     with pytest.raises(InputError, match="unknown engine 'tensorflow'"):
