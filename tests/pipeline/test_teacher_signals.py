@@ -1,11 +1,15 @@
 """What `auto` is: the engine of the teacher and whether its signals are cached, by the work of a stage and the disk."""
 
+from types import SimpleNamespace
+
 import pytest
 
 from paddle_ernie_tiny.config import load_config
 from paddle_ernie_tiny.data.splits import load_task_data
+from paddle_ernie_tiny.errors import InputError
 from paddle_ernie_tiny.pipeline import teacher_signals as module
 from paddle_ernie_tiny.pipeline.context import RunContext
+from paddle_ernie_tiny.pipeline.preflight import _check_device
 from paddle_ernie_tiny.pipeline.step import INPUTS
 from paddle_ernie_tiny.pipeline.teacher_signals import engine_of, signals_findings, signals_of
 from paddle_ernie_tiny.seals import write_seal
@@ -56,6 +60,20 @@ def test_work_decides(context, monkeypatch):
     assert chosen(made)[2:] == [("online", "inference"), ("cached", "dynamic")]
     monkeypatch.setattr(module, "WORTH", 0.5 * tokens * WEIGHTS)
     assert chosen(made)[2:] == [("cached", "inference"), ("cached", "inference")]
+
+
+def test_text_without_labels_counts_as_the_training_rows_do(context, monkeypatch):
+    made = context()
+    tokens, passes = module._tokens(made, 3)
+    monkeypatch.setattr(module, "windows_per_row", lambda *_: 2.0)
+    monkeypatch.setattr(made.data, "pool", SimpleNamespace(rows=made.data.train))
+    # the same rows again, and each of two windows
+    assert module._tokens(made, 3) == (pytest.approx(4 * tokens), passes / 4)
+
+
+def test_paddle_inference_is_not_for_a_gpu(context):
+    with pytest.raises(InputError, match=r"teacher\.engine: inference is for CPUs"):
+        _check_device(context("teacher.engine=inference").config, "gpu")
 
 
 @pytest.fixture
