@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Sequence
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ from ..defaults import EXPORT_TOLERANCE
 from ..engines import ENGINES, IN_ONNX, MODEL_STEM, ON_CPU, ONNX_FILE, PADDLE_FILES
 from ..errors import InputError
 from ..files import new_folder
+from ..machine import versions
 from ..processes import in_child
 from .bundle import MANIFEST, read_manifest, write_manifest
 from .card import describe_bundle
@@ -52,7 +52,7 @@ def add_onnx(
     for name, parity in manifest.engines.items():
         require_parity(parity, out, f"{ENGINES[name].title} and Paddle Inference", "written")
     packages = ("paddle2onnx", *(ENGINES[name].library for name in engines))
-    manifest.versions |= {package: metadata.version(package) for package in packages}
+    manifest.versions |= {name: found for name, found in versions(packages).items() if name in packages}
     describe_bundle(folder, manifest)
     return manifest.engines
 
