@@ -13,7 +13,8 @@ import numpy as np
 
 from ..engines import ONNX_FILE
 from ..errors import ErnieTinyError
-from .parts import EMBEDDINGS, parts_of_products
+from ..models.architectures import EMBEDDINGS
+from .parts import parts_of_products
 
 Range = tuple[float, float]  # of an activation: the smallest and the largest value that int8 tells apart
 

@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from ..errors import ErnieTinyError
-
-EMBEDDINGS = "embeddings"
-HEAD = "head"
+from ..models.architectures import EMBEDDINGS, HEAD
 
 
 def parts_of_products(layers: int, products: Sequence[Mapping[str, Sequence[int]]]) -> dict[str, list[str]]:

@@ -13,8 +13,9 @@ import paddle
 from paddle.static.quantization import PostTrainingQuantization
 
 from ..engines import MODEL_STEM
+from ..models.architectures import EMBEDDINGS
 from .export import strip_call_stacks
-from .parts import EMBEDDINGS, parts_of_products
+from .parts import parts_of_products
 
 _MATMUL = "matmul_v2"  # what the export writes for every matrix product
 _NOTE_A_SCALE = {"quantize_linear", "dequantize_linear"}  # a pair of them stands for a scale; the engine drops them

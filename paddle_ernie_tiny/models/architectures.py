@@ -19,6 +19,7 @@ from ..text_rule import is_blank, refused_character
 
 MASKED_LM = "ForMaskedLM"
 SENTENCE_HEAD, TOKEN_HEAD = "ForSequenceClassification", "ForTokenClassification"
+EMBEDDINGS, HEAD = "embeddings", "head"  # of int8: the parts of a model beside those of its encoder's layers
 READING_HEAD, READING_LABELS = "ForQuestionAnswering", ["start", "end"]  # the token head with two outputs
 
 _SEVERAL = "multi_label_classification"  # problem_type of a model that gives a row several labels

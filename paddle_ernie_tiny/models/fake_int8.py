@@ -14,9 +14,9 @@ import paddle
 from paddle import Tensor, nn
 
 from ..distributed import processes, sum_over_all
+from .architectures import EMBEDDINGS, HEAD
 from .build import base_model
 
-EMBEDDINGS, HEAD = "embeddings", "head"
 _LARGEST = 127  # int8 from -127 to 127: the grid is symmetric
 _KEPT = 0.9  # of the moving average of an input's largest value, per batch
 _SCALE = "input_scale"
