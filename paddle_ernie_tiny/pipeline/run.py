@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fcntl
-import shutil
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
@@ -35,6 +34,7 @@ from .steps.deliver import Benchmark, Card, Export, Quantise
 from .steps.distil import Distil
 from .steps.distil_together import DistilStudents
 from .steps.quantization_aware import QuantisationAware
+from .teacher_signals import remove_signals
 
 
 def run(
@@ -77,8 +77,7 @@ def run(
                 return None
         if not is_main():
             return None
-        if config.signals_folder is None and all(stage.teacher_signals != "cached" for stage in config.stages):
-            shutil.rmtree(folder.prepared("signals"), ignore_errors=True)  # gigabytes that nobody asked to keep
+        remove_signals(config, folder)
         return write_report(folder.root, say)
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from ..config import RunConfig
 from ..data.rows import characters
 from ..distributed import processes
 from ..errors import Finding, InputError
@@ -17,7 +19,7 @@ from .context import RunContext
 from .estimates import encoder_parameters
 from .findings import corpus_lines, found, passes_over, sample_of, windows_per_row
 from .launch import find_device
-from .step import DONE, INPUTS, fingerprint
+from .step import DONE, INPUTS, RunFolder, fingerprint
 
 WORTH = 5e12  # multiplications of a teacher: 30 batches of 16 x 128 tokens of BERT-base. To save fewer is not worth it
 DISK_SHARE = 0.25  # of the free space: more than that is taken only where the user asks for it
@@ -85,6 +87,12 @@ def signals_findings(contexts: dict[str, RunContext]) -> list[Finding]:
         what = f"cached teacher signals would take about {need / 1e9:.1f} GB, {free / 1e9:.1f} GB are free"
         raise InputError(what, str(folder), "make room, name another signals_folder, or set teacher_signals: online")
     return findings
+
+
+def remove_signals(config: RunConfig, folder: RunFolder) -> None:
+    """Removes what `auto` has cached in a finished run, which may be gigabytes; what the user asked to cache stays."""
+    if config.signals_folder is None and all(stage.teacher_signals != "cached" for stage in config.stages):
+        shutil.rmtree(folder.prepared("signals"), ignore_errors=True)
 
 
 def _recorded(folder: Path, training: dict[str, Any]) -> str | None:

@@ -11,7 +11,7 @@ from paddle_ernie_tiny.pipeline import teacher_signals as module
 from paddle_ernie_tiny.pipeline.context import RunContext
 from paddle_ernie_tiny.pipeline.preflight import _check_device
 from paddle_ernie_tiny.pipeline.step import INPUTS
-from paddle_ernie_tiny.pipeline.teacher_signals import engine_of, signals_findings, signals_of
+from paddle_ernie_tiny.pipeline.teacher_signals import engine_of, remove_signals, signals_findings, signals_of
 from paddle_ernie_tiny.seals import write_seal
 
 # Of the demo: 400 rows, one batch holds 32 of them
@@ -130,3 +130,16 @@ def test_signals_that_are_there_count_as_free(context, worth, monkeypatch):
     kept.mkdir(parents=True)
     (kept / "states.bin").write_bytes(bytes(int(size / module.DISK_SHARE) + 1))
     assert signals_of(made, 3) == "cached"
+
+
+@pytest.mark.parametrize(
+    ("override", "stay"),
+    [("seed=1", False), ("stages.task_specific.teacher_signals=cached", True), ("signals_folder=elsewhere", True)],
+)
+def test_a_finished_run_keeps_the_signals_that_were_asked_for(context, override, stay):
+    made = context(override)
+    kept = made.folder.prepared("signals") / "task-finetuned-0"
+    kept.mkdir(parents=True)
+    remove_signals(made.config, made.folder)
+    assert kept.is_dir() == stay
+    remove_signals(made.config, made.folder)  # and where there are none
