@@ -182,7 +182,7 @@ def quantize(
 ) -> None:
     """Make an int8 or bf16 bundle for CPUs; nothing is written if the task's metric falls too far in an engine."""
     tune_process()
-    named = split(engines) if engines else None
+    named = None if engines is None else split(engines)
     et.quantize(bundle, out, calibrate, dev, rows, max_drop, auto, keep_fp32, named, precision)
     from .deploy.bundle import read_manifest
 

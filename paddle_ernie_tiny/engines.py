@@ -8,6 +8,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -131,12 +132,21 @@ def use_onednn(config: Any, shapes: int, threads: int) -> None:
     config.set_cpu_math_library_num_threads(threads)
 
 
+def import_library(name: str) -> Any:
+    """The package of an engine. Raises InputError, which names it, where it is there but cannot be loaded."""
+    try:
+        return import_module(name)
+    except Exception as error:  # a broken library may raise anything
+        reason = str(error).strip().partition("\n")[0][:200]
+        remedy = f"install {name} again, or name an engine that works"
+        raise InputError(f"the package {name!r} cannot be loaded: {reason}", f"engine {name}", remedy) from error
+
+
 class OnnxRuntimeEngine(Engine):
     """ONNX Runtime with all of its graph optimisations, on `model.onnx`; threads may share it."""
 
     def __init__(self, folder: Path, device: str, threads: int, precision: str = "fp32"):
-        import onnxruntime
-
+        onnxruntime = import_library("onnxruntime")
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
@@ -159,8 +169,7 @@ class OpenVinoEngine(Engine):
     """OpenVINO, tuned for latency, in float32 unless bf16 is asked for, which on some CPUs is its own default."""
 
     def __init__(self, folder: Path, device: str, threads: int, precision: str = "fp32"):
-        import openvino
-
+        openvino = import_library("openvino")
         if device == "gpu":
             raise InputError("OpenVINO runs on the CPU only here", "--engine openvino", "leave out --device gpu")
         hint = "bf16" if precision == "bf16" else "f32"

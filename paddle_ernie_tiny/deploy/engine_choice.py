@@ -92,9 +92,8 @@ def candidates(folder: Path, manifest: Manifest, name: str, device: str, precisi
         graph = name if name in IN_ONNX else "paddle"
         if graph not in manifest.runs_in:
             what = f"this bundle was not compared in {name}, only in {', '.join(manifest.runs_in)}"
-            remedy = f"make one that was: ernie-tiny onnx BUNDLE OUT --engine {name}"
-            if manifest.precision != "fp32":
-                remedy = f"quantize the fp32 bundle again: ernie-tiny quantize ... --engine {name}"
+            verb = "onnx BUNDLE OUT" if precision == "fp32" else f"quantize FP32_BUNDLE OUT --precision {precision}"
+            remedy = f"make one that was: ernie-tiny {verb} --engine {name}"
             raise InputError(what, str(folder), remedy if ENGINES[name].reads_onnx else "leave the engine out")
         ENGINES[name].require_packages("engine", ENGINES[name].extra, convert=False)
         ENGINES[name].check_precision(precision, device)
@@ -192,9 +191,9 @@ def _file(manifest: Manifest, able: list[str], threads: int, precision: str) -> 
 def _kept(file: Path, able: list[str]) -> Choice | None:
     try:
         choice = {int(rows): name for rows, name in json.loads(file.read_text(encoding="utf-8"))["choice"].items()}
-    except (OSError, ValueError, LookupError, TypeError, AttributeError):
+        return choice if choice and min(choice) > 0 and set(choice.values()) <= set(able) else None
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
         return None  # not measured yet, or something else wrote it
-    return choice if choice and min(choice) > 0 and set(choice.values()) <= set(able) else None
 
 
 def _keep(file: Path, choice: Choice, measured: dict[int, dict[str, float]]) -> str:

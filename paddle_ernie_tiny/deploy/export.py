@@ -16,7 +16,7 @@ from .. import __version__
 from ..data.rows import EncodedRows
 from ..data.tokenization import read_tokenizer
 from ..defaults import EXPORT_TOLERANCE, MAX_LENGTH_TOKENS
-from ..engines import MODEL_STEM
+from ..engines import MODEL_STEM, ON_CPU
 from ..errors import InputError
 from ..extensions import kind_named
 from ..files import new_folder
@@ -73,6 +73,8 @@ def export_bundle(request: ExportRequest) -> dict[str, Any]:
     possible = request.kind_of_task.long_texts
     if request.long_text not in (None, *possible):
         raise InputError(f"long_text is {request.long_text!r}", "export", f"use {', '.join(possible)}")
+    if not request.engines:
+        raise InputError("no engine is named", "export, engines", f"use {', '.join(ON_CPU)}")
     out, others = Path(request.out), require_engines(request.engines, "export, engines")
     with new_folder(out, marker=MANIFEST) as folder:
         parity = in_child("export", _write_bundle, request, folder, environment=OLD_FORMAT)

@@ -99,9 +99,12 @@ def export_onnx(
         raise InputError(f"the bundle is {manifest.precision}", str(bundle), "give the fp32 bundle")
     if not texts:
         raise InputError("the parity gate needs at least one row", "onnx", "give real texts of the task")
+    if PADDLE_FILES[0] not in manifest.files:
+        raise InputError(f"no {PADDLE_FILES[0]} in this bundle", str(bundle), "give the bundle that it was made from")
     others = require_engines(engines, "--engine")
-    if not others:
-        raise InputError("no engine that runs ONNX", "--engine", f"use {' or '.join(IN_ONNX)}")
+    if not others or len(others) < len(set(engines)):
+        what = f"{'paddle' if engines else 'none'} is no engine that runs ONNX"
+        raise InputError(what, "--engine", f"use {' or '.join(IN_ONNX)}; for Paddle too: ernie-tiny export")
     if out.resolve() == bundle.resolve():
         raise InputError("the ONNX folder would replace the bundle", str(out), "choose another folder")
     with new_folder(out, marker=MANIFEST) as folder:

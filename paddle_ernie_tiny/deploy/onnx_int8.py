@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from ..engines import ONNX_FILE
+from ..engines import ONNX_FILE, import_library
 from ..errors import ErnieTinyError
 from ..models.architectures import EMBEDDINGS
 from .parts import parts_of_products
@@ -175,12 +175,12 @@ def _calibrate(
     model: Any, names: list[str], batches: list[tuple[np.ndarray, np.ndarray]]
 ) -> tuple[dict[str, Range], dict[str, int]]:
     """The range of each activation over the batches, and its rank."""
-    import onnxruntime
     from onnx import TensorProto, helper
 
     watched = type(model)()
     watched.CopyFrom(model)
     watched.graph.output.extend(helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in names)
+    onnxruntime = import_library("onnxruntime")
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     session = onnxruntime.InferenceSession(watched.SerializeToString(), options, providers=["CPUExecutionProvider"])

@@ -14,7 +14,7 @@ from ..data.text_tokenizer import Encoded
 from ..data.tokenization import batches_by_length, pad_batch, read_tokenizer
 from ..data.windows import by_row
 from ..defaults import AUTO, BATCH_SIZE
-from ..engines import Engine
+from ..engines import ENGINES, Engine
 from ..errors import InputError
 from ..kinds import Row, Window
 from ..machine import thread_count
@@ -63,6 +63,8 @@ class Predictor:
             if isinstance(engine, str):
                 how = engine, device, thread_count(threads), self.precision
                 self.engine, self._engine = open_engine(folder, self.manifest, *how)
+            elif not callable(engine):
+                raise InputError(f"{engine!r} is no engine", "engine", f"use {', '.join((AUTO, *ENGINES))}")
             else:
                 self.engine, self._engine = type(engine).__name__, engine
         try_engine(self._engine, self.tokenizer, self.manifest, folder)

@@ -89,7 +89,9 @@ def loading(folder: Path) -> Iterator[None]:
     except (ErnieTinyError, MemoryError, ImportError):
         raise
     except Exception as error:  # its classes follow no rule: IndexError, OSError, RuntimeError, ValueError
-        reason = str(error).strip().partition("\n")[0][:200]
+        lines = str(error).strip().splitlines() or [type(error).__name__]
+        # OpenVINO begins with places in its source
+        reason = next((line for line in lines if not line.startswith("Exception from ")), lines[0])[:200]
         raise InputError(f"the model cannot be loaded and run: {reason}", str(folder), _REMEDY) from error
 
 

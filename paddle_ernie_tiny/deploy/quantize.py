@@ -115,6 +115,8 @@ def _engines(manifest: Manifest, request: QuantizeRequest) -> list[str]:
     """The engines that it is made for, Paddle first."""
     able = [name for name in manifest.runs_in if request.precision != "bf16" or ENGINES[name].has_bf16]
     names, own = request.engines or able or manifest.runs_in, PADDLE_FILES[0] in manifest.files
+    if request.engines == []:
+        raise InputError("no engine is named", "--engine", f"use {', '.join(ON_CPU)}, or leave it out")
     for name in names:
         if name not in ON_CPU:
             raise InputError(f"unknown engine {name!r}", "--engine", f"use {', '.join(ON_CPU)}")

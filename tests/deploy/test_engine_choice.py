@@ -13,11 +13,14 @@ from paddle_ernie_tiny.deploy.engine_choice import ByRows, describe, fastest
 from paddle_ernie_tiny.deploy.export import export
 from paddle_ernie_tiny.deploy.onnx_graph import export_onnx
 from paddle_ernie_tiny.deploy.predictor import Predictor
+from paddle_ernie_tiny.deploy.quantize import QuantizeRequest, quantize_bundle
+from paddle_ernie_tiny.deploy.row_files import LabelledRows
 from paddle_ernie_tiny.engines import IN_ONNX, ON_CPU
 from paddle_ernie_tiny.errors import GateError, InputError
 
 for package in ("paddle2onnx", *IN_ONNX):
     pytest.importorskip(package)
+ROWS = LabelledRows(["天地"], None, [0])
 # what a machine that serves by ONNX Runtime alone does not have
 LACKS = ("paddle", "paddlenlp", "paddle2onnx", "sklearn", "scipy", "seqeval", "jieba", "matplotlib", "datasets")
 
@@ -100,7 +103,8 @@ def test_auto_measures_once_says_so_and_keeps_it(everywhere, classifier, caches,
     monkeypatch.setenv("XDG_CACHE_HOME", str(caches.parents[1]))
     Predictor(everywhere, threads=2)
     assert len(list(caches.iterdir())) == 2, "other threads are another question"
-    for damaged in ("", "[]", '{"choice": {}}', '{"choice": {"1": "another"}}', '{"choice": {"0": "paddle"}}'):
+    unfit = ({}, {"1": "another"}, {"0": "paddle"}, {"1": ["paddle"]}, {"1": {"paddle": 1}}, {"1": None})
+    for damaged in ("", "[]", "[" * 100_000, *(json.dumps({"choice": choice}) for choice in unfit)):
         file.write_text(damaged)
         Predictor(everywhere)
         assert set(json.loads(file.read_text())["choice"]) == {"1", "8", "32"}, damaged
@@ -143,14 +147,27 @@ def test_engines_that_do_not_run_it_are_refused(everywhere, classifier, tmp_path
         Predictor(everywhere, "gpu", precision="fp16", engine="openvino")
     manifest = read_manifest(classifier.folder)
     manifest.precision = "int8"
-    with pytest.raises(InputError, match="not compared in openvino.*\n.*quantize the fp32 bundle again.*openvino"):
+    with pytest.raises(
+        InputError, match="not compared in openvino.*\n.*quantize FP32_BUNDLE OUT --precision int8 --engine openvino"
+    ):
         engine_choice.candidates(classifier.folder, manifest, "openvino", "cpu", "int8")
     with pytest.raises(GateError, match="logits of ONNX Runtime and Paddle Inference differ"):
         export_onnx(classifier.folder, tmp_path / "onnx", classifier.texts, None, 1e-12, IN_ONNX)
     with pytest.raises(InputError, match="unknown engine 'tensorflow'"):
         export_onnx(classifier.folder, tmp_path / "onnx", classifier.texts, None, 1e-4, ["tensorflow"])
-    with pytest.raises(InputError, match="no engine that runs ONNX"):
-        export_onnx(classifier.folder, tmp_path / "onnx", classifier.texts, None, 1e-4, ["paddle"])
+    for named in ([], ["paddle"], ["paddle", "openvino"]):
+        with pytest.raises(InputError, match="is no engine that runs ONNX"):
+            export_onnx(classifier.folder, tmp_path / "onnx", classifier.texts, None, 1e-4, named)
+    for wrong in (None, 5, b"paddle", ["paddle"]):
+        with pytest.raises(InputError, match="is no engine") as refused:
+            Predictor(everywhere, engine=wrong)
+        assert refused.value.where == "engine"
+    rows = everywhere.parent / "rows.txt"
+    with pytest.raises(InputError, match="no engine is named"):
+        export(classifier.folder.parent / "final", tmp_path / "out", rows, max_length_tokens=24, engines=())
+    with pytest.raises(InputError, match="no engine is named"):
+        quantize_bundle(QuantizeRequest(classifier.folder, tmp_path / "out", ROWS, ROWS, engines=[]))
+    assert not list(tmp_path.glob("o*")), "nothing was written"
     monkeypatch.setattr("paddle_ernie_tiny.engines.find_spec", lambda name: None if name == "onnxruntime" else True)
     with pytest.raises(InputError, match="'onnxruntime' is not installed"):
         Predictor(everywhere, engine="onnxruntime")
@@ -182,3 +199,23 @@ def test_a_machine_with_onnx_runtime_alone_predicts(everywhere, classifier, tmp_
     rows.write_text(f"{classifier.texts[0]}\ta\n", encoding="utf-8")
     done = subprocess.run([*line[:3], "evaluate", str(everywhere), str(rows)], capture_output=True, text=True)
     assert done.returncode == 2 and "is not installed" in done.stderr and "scores need evaluate" in done.stderr
+
+
+@pytest.mark.parametrize("name", IN_ONNX)
+def test_a_library_that_cannot_be_loaded_is_named(everywhere, monkeypatch, name):
+    def broken(package):
+        raise OSError(f"lib{package}.so: invalid ELF header\nmore")
+
+    monkeypatch.setattr("paddle_ernie_tiny.engines.import_module", broken)
+    for engine in (name, "auto"):
+        with pytest.raises(InputError, match=r"loaded: lib.*ELF header\n  remedy: install ") as refused:
+            Predictor(everywhere, engine=engine)
+        assert refused.value.where in (f"engine {name}", "engine onnxruntime")
+    assert Predictor(everywhere, engine="paddle").engine == "paddle"
+
+
+def test_what_holds_no_graph_of_paddle_is_not_converted(everywhere, classifier, tmp_path):
+    export_onnx(everywhere, tmp_path / "onnx", classifier.texts[:2])
+    with pytest.raises(InputError, match="no model.pdmodel in this bundle"):
+        export_onnx(tmp_path / "onnx", tmp_path / "again", classifier.texts[:2])
+    assert not (tmp_path / "again").exists()
