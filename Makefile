@@ -43,10 +43,10 @@ SERVED = --model bert-base@fp32 --model 4l-312h@fp32 --model 4l-312h@int8
 bench: setup ## the table of speeds, into docs/results/speed/MACHINE; TEXT=a tsv (COLUMN=text_a) adds text to label
 	@test -z "$(TEXT)" || test -f "$(TEXT)" || { echo "no such file: TEXT=$(TEXT)" >&2; exit 2; }
 	@test -n "$(TEXT)" || echo "text to label is left out; for it: make bench TEXT=path/to/test.tsv" >&2
-	$(BENCH) $(SERVED) --batch 1,8,32 --seconds 8 --rounds 8 --engine $(ENGINES) --out $(BENCH_OUT)/engines
+	$(BENCH) $(SERVED) --batch 1,8,32 --seconds 6 --rounds 6 --engine $(ENGINES) --out $(BENCH_OUT)/engines
 	$(BENCH) --model bert-base@fp32@plain --model 4l-312h@fp32@plain $(SERVED) --batch 1 --seconds 8 --rounds 8 --profile \
 	  --out $(BENCH_OUT)/graphs
-	$(if $(TEXT),$(BENCH) $(SERVED) --no-bare --seconds 90 --rounds 5 --engine $(ENGINES) --text "$(TEXT)" --column $(COLUMN) --out $(BENCH_OUT)/text)
+	$(if $(TEXT),$(BENCH) $(SERVED) --no-bare --seconds 60 --rounds 4 --engine paddle,auto --text "$(TEXT)" --column $(COLUMN) --out $(BENCH_OUT)/text)
 
 lint: setup ## ruff (lint and format) and mypy
 	.venv/bin/ruff check .
