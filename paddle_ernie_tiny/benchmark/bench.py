@@ -81,6 +81,10 @@ def bench(request: BenchRequest, json_file: Path | None = None, out: Path | None
 
 
 def _check(request: BenchRequest) -> None:
+    words = {"--engine": (request.engines, (*ENGINES, AUTO)), "--precision": (request.precisions, PRECISIONS)}
+    for option, (names, known) in words.items():
+        if not names:
+            raise InputError("nothing is named", option, f"choose from {', '.join(known)}")
     for name in request.engines:
         if name == AUTO:
             continue

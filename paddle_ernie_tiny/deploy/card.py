@@ -18,6 +18,7 @@ from typing import Any
 
 from .. import __version__
 from ..engines import ENGINES, ONNX_FILE, PADDLE_FILES
+from ..errors import InputError
 from ..files import write_text
 from ..kinds import Kind
 from ..seals import read_seal
@@ -234,8 +235,17 @@ def _on_one_line(value: Any) -> Any:
 
 
 def _card(facts: Facts | None, subject: CardSubject) -> str:
+    from jinja2 import UndefinedError
+
     name = facts["card"]["name"] if facts else subject.task
-    text = _rendered("card.md.j2", f=facts, s=subject, name=name, own=_own_part(subject))
+    try:
+        text = _rendered("card.md.j2", f=facts, s=subject, name=name, own=_own_part(subject))
+    except UndefinedError as error:
+        if facts is None:
+            raise
+        what = f"what the run says of its student is of another version of the toolkit ({error})"
+        remedy = "run its configuration again with this version, or give a copy of final/ outside of the run"
+        raise InputError(what, str(RECORD), remedy) from None
     return _yaml(_of_form(_header(facts, subject), subject)) + text
 
 

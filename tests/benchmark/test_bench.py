@@ -159,6 +159,8 @@ def test_the_cache_is_used_and_names_are_checked(result, folder):
         (["--model", SMALL, "--batch", "0"], "not a list of positive numbers"),
         (["--model", SMALL, "--length", "513"], "more than 512"),
         (["--model", SMALL, "--engine", "torch"], "unknown engine 'torch'"),
+        (["--model", SMALL, "--engine", ","], "--engine: nothing is named"),
+        (["--model", SMALL, "--precision", ""], "--precision: nothing is named"),
         (["--model", SMALL, "--precision", "fp8"], "unknown precision 'fp8'"),
         (["--model", SMALL, "--device", "tpu"], "unknown device 'tpu'"),
         (["--model", SMALL, "--text", "nowhere.tsv"], "no such file"),

@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from paddle_ernie_tiny.config.card_settings import CardSettings
 from paddle_ernie_tiny.deploy.bundle import read_manifest
 from paddle_ernie_tiny.deploy.card import CardSubject, _card, _derived, facts_of, write_transformers_card
+from paddle_ernie_tiny.errors import InputError
 from paddle_ernie_tiny.kinds import KINDS
 
 HOSTILE = [
@@ -212,3 +213,11 @@ def test_a_bundles_card_has_what_was_learnt_on_dev():
 def test_settings_that_no_hub_reads_are_refused(wrong):
     with pytest.raises(ValidationError):
         CardSettings(**wrong)
+
+
+def test_what_a_run_of_another_version_says_is_refused_by_its_place():
+    old = some_facts()
+    del old["student"]["all"]  # renamed since
+    with pytest.raises(InputError, match="another version of the toolkit") as refused:
+        _card(old, a_subject())
+    assert refused.value.where == "data/card/done.json" and "run its configuration again" in refused.value.remedy
