@@ -203,7 +203,7 @@ _REFUSALS: dict[int, tuple[str, str, bool]] = {
     errno.ELOOP: ("links that lead to each other", _PLACE, True),
 }
 _OUT_OF_MEMORY = re.compile(r"out of memory|bad_alloc|cannot allocate memory|ResourceExhausted", re.IGNORECASE)
-_EXTRAS = "install the extra cpu or gpu (for predict and serve, serving or serving-onnx; scores need evaluate, too)"
+_EXTRAS = "install the cpu or gpu extra (for predict and serve, serving or serving-onnx; scores need evaluate, too)"
 _SMALLER = "use smaller batches (per_device_train_batch_size, --batch-size), or a machine with more of it"
 
 

@@ -43,7 +43,9 @@ class _Answering(paddle.nn.Layer):
 def in_paddle_inference(model: Any, answers: Answers) -> Answers:
     """`answers`, which calls `model`, run by Paddle Inference with oneDNN on as many CPU threads as Paddle has here."""
     from paddle import inference
+    from paddle.base import core
 
+    threads = int(os.environ.get("OMP_NUM_THREADS", "1").split(",")[0])
     with tempfile.TemporaryDirectory(prefix="ernie-tiny-") as folder:  # the weights are read when it is opened
         paddle.jit.save(compiled(model, answers), str(Path(folder) / MODEL_STEM))
         graph = next(path for path in Path(folder).iterdir() if path.suffix in (".json", ".pdmodel"))
@@ -51,12 +53,15 @@ def in_paddle_inference(model: Any, answers: Answers) -> Answers:
         config.disable_glog_info()
         config.enable_new_ir(graph.suffix == ".json")
         config.enable_new_executor(graph.suffix == ".json")
-        use_onednn(config, _SHAPES, int(os.environ.get("OMP_NUM_THREADS", "1").split(",")[0]))
+        use_onednn(config, _SHAPES, threads)
         predictor = inference.create_predictor(config)
     names = predictor.get_input_names()
 
     def run(*inputs: Tensor) -> list[Tensor]:
         given = dict(zip(INPUTS, inputs, strict=True))
-        return predictor.run([given[name] for name in names])
+        try:
+            return predictor.run([given[name] for name in names])
+        finally:  # it leaves Paddle with one thread, for whatever the process computes next
+            core.set_num_threads(threads)
 
     return run

@@ -56,6 +56,15 @@ def test_an_engine_with_the_losses_of_the_dynamic_graph_is_used(tmp_path, capfd,
                 assert found[name] == pytest.approx(value, rel=1e-4, abs=1e-6), name
 
 
+def test_the_student_keeps_its_threads(tmp_path, monkeypatch):
+    """Each run of Paddle Inference leaves Paddle with one thread, on which the student would train."""
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    set_to = []
+    monkeypatch.setattr("paddle.base.core.set_num_threads", set_to.append)
+    trainer(tmp_path, "inference").try_teacher()
+    assert set_to == [3]
+
+
 @pytest.mark.parametrize(
     ("change", "why"),
     [(lambda value: value * 1.01, "from the dynamic graph's"), (lambda value: value * float("nan"), "nan")],

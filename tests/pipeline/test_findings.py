@@ -153,6 +153,7 @@ def test_flops_of_a_run_count_evaluation_copies_and_repeated_stages():
         teacher=SimpleNamespace(pretrain=None, finetune=training),
         baseline=None,
         stages=stages,
+        quantization_aware=None,
     )
     made = context([(str(i), None, i % 2, i) for i in range(8)], DEV)
     made.config, made.teacher, made.stage = config, SHAPE, lambda index: STAGES["task_specific"]
@@ -165,6 +166,12 @@ def test_flops_of_a_run_count_evaluation_copies_and_repeated_stages():
     latent = 2 * 256 * (2 + 1) * 2
     rows = (2 * 2 + 2) + 2 * (8 * 2 + 2) + latent
     assert flops["evaluation and measuring"] == pytest.approx(forward_flops(SHAPE, rows * 6, 6))
+    # a training for int8 is as long as a stage of these rows, and looks at dev as often
+    config.quantization_aware = SimpleNamespace(training=epoch)
+    more = run_flops(made)
+    assert more["quantization_aware"] == pytest.approx(8 * step)
+    assert more["evaluation and measuring"] == pytest.approx(forward_flops(SHAPE, (rows + 8 * 2) * 6, 6))
+    config.quantization_aware = None
     # with windows of eight tokens, twelve characters are two rows
     made.data.train[:4] = [Example("字" * 12, None, i % 2, i) for i in range(4)]
     config.task.long_text, config.seed = "windows", 1
