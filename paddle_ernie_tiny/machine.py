@@ -226,6 +226,13 @@ def tune_process() -> None:
         libc.mallopt(trim_threshold, 1 << 30)
 
 
+def restore_threads() -> None:
+    """Gives Paddle the threads of `tune_process` again: Paddle Inference leaves it with one, once opened and run."""
+    from paddle.base import core
+
+    core.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1").split(",")[0]))
+
+
 def _own_handlers_again(after: Callable[[], None] = lambda: None) -> None:
     after()
     if threading.current_thread() is threading.main_thread():

@@ -227,3 +227,22 @@ def test_variables_that_are_no_numbers_are_refused(monkeypatch, variable, value)
     with pytest.raises(InputError, match=f"environment variable {variable}") as raised:
         machine.tune_process()
     assert len(str(raised.value)) < 300
+
+
+def test_a_run_takes_back_the_threads_that_a_predictor_left_it_without(tmp_path, monkeypatch):
+    """Paddle Inference sets the process to one thread when it is opened, and after each run."""
+    from paddle_ernie_tiny.pipeline import run as module
+
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    order = []
+    monkeypatch.setattr("paddle.base.core.set_num_threads", lambda count: order.append(count))
+    for name in ("Sources", "preflight", "find_device"):
+        monkeypatch.setattr(module, name, lambda *_: "cpu")
+
+    def stop():
+        raise StopIteration  # nothing more is of interest
+
+    monkeypatch.setattr(module, "connect", stop)
+    with pytest.raises(StopIteration):
+        module.run(type("Config", (), {"output_dir": str(tmp_path / "run"), "device": "cpu"}))
+    assert order == [3]

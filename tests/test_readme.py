@@ -1,5 +1,6 @@
 """The README keeps its word: verbs, options, keys and files that it names exist, in both languages alike."""
 
+import json
 import re
 import shlex
 
@@ -69,3 +70,48 @@ def test_make_targets_shown_exist(readme, project_root):
     targets = re.findall(r"^([a-z]+):", (project_root / "Makefile").read_text(encoding="utf-8"), flags=re.MULTILINE)
     for target in re.findall(r"\bmake ([a-z]+)\b", readme):
         assert target in targets, target
+
+
+def measured(folder, kind):
+    return json.loads((folder / "result.json").read_text(encoding="utf-8"))[kind]
+
+
+def test_the_table_of_speeds_is_what_was_measured(readme, project_root):
+    """AVX2: Paddle's fp32 and int8. VNNI: the fastest engine; int8 against Paddle's fp32 teacher."""
+    avx2, vnni = (project_root / "docs" / "results" / "speed" / name for name in ("epyc-avx2", "epyc-vnni"))
+    table = readme.partition("<!-- speed-table -->")[2].partition("<!-- /speed-table -->")[0]
+    rows = [[cell.strip() for cell in line.split("|")[2:-1]] for line in table.splitlines() if line.startswith("|")]
+    records = [r for r in measured(vnni / "engines", "records") if r["length"] == 128 and r["engine"] != "auto"]
+    for batch, shown in ((1, rows[2]), (32, rows[3])):
+        old = {
+            r["precision"]: r["times_as_fast"]["median"]
+            for r in measured(avx2 / "engines", "records")
+            if (r["engine"], r["batch"], r["model"]) == ("paddle", batch, "4l-312h")
+        }
+        p50 = {
+            (r["model"], r["precision"], r["engine"]): r["latency_ms"]["p50"] for r in records if r["batch"] == batch
+        }
+        same_engine = [
+            r["times_as_fast"]["median"]
+            for r in records
+            if (r["batch"], r["model"], r["precision"]) == (batch, "4l-312h", "fp32")
+        ]
+        teacher = p50["bert-base", "fp32", "paddle"]
+        fastest = {
+            which: teacher / min(value for (model, *how), value in p50.items() if (model, how[0]) == ("4l-312h", which))
+            for which in ("fp32", "int8")
+        }
+        fp32 = max(same_engine) if batch == 1 else fastest["fp32"]
+        assert shown == [f"{old['fp32']:.1f}", f"{old['int8']:.1f}", f"{fp32:.1f}", f"{fastest['int8']:.0f}"], batch
+    ratios = [
+        {
+            r["precision"]: f"{r['times_as_fast']['median']:.1f}"
+            for r in measured(folder / "text", "text")
+            if r["pipeline"] == "toolkit" and r["model"] == "4l-312h" and r.get("engine") != "paddle"
+        }
+        for folder in (avx2, vnni)
+    ]
+    assert rows[4] == [each[which] for each in ratios for which in ("fp32", "int8")]
+    step = json.loads((project_root / "docs/results/training-peers/epyc-vnni.json").read_text(encoding="utf-8"))
+    for which in ("inference", "cached"):
+        assert f"{step['batch 16']['ratio_to_peer'][which]:.2f}" in table

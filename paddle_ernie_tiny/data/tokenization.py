@@ -201,6 +201,11 @@ def pad_batch(rows: Sequence[Sequence[int]], pad_id: int, multiple_of: int = 1) 
     return batch
 
 
+def rounded_length(tokens: int, multiple: int, longest: int) -> int:
+    """The length that a row of so many tokens is padded to, where the model takes at most `longest`."""
+    return min(-(-tokens // multiple) * multiple, longest)
+
+
 def batches_by_length(rows: list[list[int]], batch_size: int) -> list[np.ndarray]:
     """Indices of the rows, longest first, `batch_size` at a time.
 

@@ -143,12 +143,12 @@ def fastest(seconds: dict[int, dict[str, float]]) -> Choice:
 
 
 def describe(choice: Choice) -> str:
-    """The choice as it is shown: one name, or "onnxruntime (1 rows), paddle (8 and 32 rows)"."""
+    """The choice as it is shown: one name, or "onnxruntime (batch 1), paddle (batch 8 and 32)"."""
     names = list(dict.fromkeys(choice.values()))
     if len(names) == 1:
         return names[0]
     rows_of = {name: " and ".join(str(rows) for rows in choice if choice[rows] == name) for name in names}
-    return ", ".join(f"{name} ({rows} rows)" for name, rows in rows_of.items())
+    return ", ".join(f"{name} (batch {rows})" for name, rows in rows_of.items())
 
 
 def _of_choice(choice: Choice, opened: dict[str, Engine]) -> Engine:

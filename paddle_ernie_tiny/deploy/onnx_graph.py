@@ -23,14 +23,19 @@ from .row_files import read_rows
 _BATCH = 8  # rows per call in the comparison
 
 
+def require_known(name: str, where: str) -> None:
+    """Raises InputError for an engine that no bundle is made for; `where`: the option or key that names it."""
+    if name not in ON_CPU:
+        raise InputError(f"unknown engine {name!r}", where, f"use {', '.join(ON_CPU)}")
+
+
 def require_engines(names: Sequence[str], where: str) -> list[str]:
     """Those of the engines that run model.onnx, each once.
 
     Raises InputError for one that no bundle is made for, or that is not installed.
     """
     for name in names:
-        if name not in ON_CPU:
-            raise InputError(f"unknown engine {name!r}", where, f"use {', '.join(ON_CPU)}")
+        require_known(name, where)
         if name in IN_ONNX:
             ENGINES[name].require_packages(where, "bench")
     return [name for name in dict.fromkeys(names) if name in IN_ONNX]

@@ -14,7 +14,7 @@ import numpy as np
 from ..engines import ONNX_FILE, import_library
 from ..errors import ErnieTinyError
 from ..models.architectures import EMBEDDINGS
-from .parts import parts_of_products
+from .parts import int8_scales, parts_of_products
 
 Range = tuple[float, float]  # of an activation: the smallest and the largest value that int8 tells apart
 
@@ -82,7 +82,7 @@ class _Rewritten:
     def look_up(self, node: Any) -> None:
         """Rows of the table as int8, each multiplied by its scale after it is looked up."""
         (table, ids), (out,) = node.input, node.output
-        scales = _scales(self._constants[table], axis=1)
+        scales = int8_scales(self._constants[table], axis=1)
         self._constant(f"{table}_int8", np.rint(self._constants[table] / scales).astype(np.int8))
         self._constant(f"{table}_scale", scales)
         rows, factors = f"{table}_rows", f"{table}_row_scales"
@@ -101,7 +101,7 @@ class _Rewritten:
             self._constant(f"{name}_zero", np.uint8(zero))
             self._add("QuantizeLinear", [name, f"{name}_scale", f"{name}_zero"], f"{name}_uint8")
             self._add("DequantizeLinear", [f"{name}_uint8", f"{name}_scale", f"{name}_zero"], f"{name}_rounded")
-        scales = _scales(self._constants[weight], axis=0)
+        scales = int8_scales(self._constants[weight], axis=0)
         self._constant(f"{weight}_int8", np.rint(self._constants[weight] / scales).astype(np.int8))
         self._constant(f"{weight}_scale", scales[0])
         self._constant(f"{weight}_zero", np.zeros(scales.size, np.int8))
@@ -199,10 +199,3 @@ def _grid(values: Range) -> tuple[float, int]:
     low, high = min(values[0], 0.0), max(values[1], 0.0)
     step = (high - low) / 255 or 1.0
     return step, round(-low / step)
-
-
-def _scales(values: np.ndarray, axis: int) -> np.ndarray:
-    """Largest absolute value along an axis / 127, which stays as one of size 1; 1 for zeros alone, as [PAD]'s row."""
-    scales = np.abs(values).max(axis=axis, keepdims=True) / 127
-    scales[scales == 0] = 1
-    return scales.astype(np.float32)

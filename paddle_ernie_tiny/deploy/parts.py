@@ -1,8 +1,10 @@
-"""The parts of an encoder that can be in int8, or stay in fp32: found by the order of a graph's matrix products."""
+"""What int8 of both graphs shares: the parts of an encoder, by the order of its products, and scales of weights."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+
+import numpy as np
 
 from ..errors import ErnieTinyError
 from ..models.architectures import EMBEDDINGS, HEAD
@@ -29,3 +31,10 @@ def parts_of_products(layers: int, products: Sequence[Mapping[str, Sequence[int]
     if not parts[HEAD]:  # of sentence vectors as wide as the states
         del parts[HEAD]
     return parts
+
+
+def int8_scales(weights: np.ndarray, axis: int) -> np.ndarray:
+    """Largest absolute value along an axis / 127, float32; the axis stays, of size 1. 1 for zeros alone, as [PAD]'s."""
+    scales = np.abs(weights).max(axis=axis, keepdims=True) / 127
+    scales[scales == 0] = 1
+    return scales.astype(np.float32)

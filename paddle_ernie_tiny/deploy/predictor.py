@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from ..data.text_tokenizer import Encoded
-from ..data.tokenization import batches_by_length, pad_batch, read_tokenizer
+from ..data.tokenization import batches_by_length, pad_batch, read_tokenizer, rounded_length
 from ..data.windows import by_row
 from ..defaults import AUTO, BATCH_SIZE
 from ..engines import ENGINES, Engine
@@ -157,8 +157,7 @@ class Predictor:
             yield indices, pad_batch(ids, self.tokenizer.pad_id, length), pad_batch(types, 0, length)
 
     def _length(self, rows: list[list[int]]) -> int:
-        longest = max(map(len, rows))
-        return min(-(-longest // _MULTIPLE) * _MULTIPLE, self.manifest.max_length_tokens)
+        return rounded_length(max(map(len, rows)), _MULTIPLE, self.manifest.max_length_tokens)
 
     def score(self, outputs: list[np.ndarray], gold: list[Any], texts: list[Any]) -> dict[str, float]:
         """The task's metric first, then what is usually read beside it, of outputs [answers, labels] of each row."""

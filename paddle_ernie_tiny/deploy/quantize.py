@@ -22,7 +22,7 @@ from ..processes import in_child
 from .bundle import MANIFEST, Manifest, Parity, read_manifest
 from .export import OLD_FORMAT
 from .lower_precision import METHODS, Found, drop_of, make
-from .onnx_graph import convert
+from .onnx_graph import convert, require_known
 from .row_files import LabelledRows, read_labelled, read_units
 
 
@@ -118,8 +118,7 @@ def _engines(manifest: Manifest, request: QuantizeRequest) -> list[str]:
     if request.engines == []:
         raise InputError("no engine is named", "--engine", f"use {', '.join(ON_CPU)}, or leave it out")
     for name in names:
-        if name not in ON_CPU:
-            raise InputError(f"unknown engine {name!r}", "--engine", f"use {', '.join(ON_CPU)}")
+        require_known(name, "--engine")
         needs_own = name not in IN_ONNX or ONNX_FILE not in manifest.files
         if needs_own and not own:
             what = f"no {PADDLE_FILES[0]} in this bundle, which is needed for {name}"

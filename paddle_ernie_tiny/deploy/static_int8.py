@@ -15,7 +15,7 @@ from paddle.static.quantization import PostTrainingQuantization
 from ..engines import MODEL_STEM
 from ..models.architectures import EMBEDDINGS
 from .export import strip_call_stacks
-from .parts import parts_of_products
+from .parts import int8_scales, parts_of_products
 
 _MATMUL = "matmul_v2"  # what the export writes for every matrix product
 _NOTE_A_SCALE = {"quantize_linear", "dequantize_linear"}  # a pair of them stands for a scale; the engine drops them
@@ -146,8 +146,7 @@ def quantize_table(program: Any) -> None:
     index, op = max(lookups, key=lambda found: block.var(found[1].input("W")[0]).shape[0])
     name, out = op.input("W")[0], op.output("Out")[0]
     table = _value(name)
-    scales = np.abs(table).max(axis=1, keepdims=True) / 127
-    scales[scales == 0] = 1  # a row of zeros, as that of [PAD]
+    scales = int8_scales(table, axis=1)
     _constant(block, f"{name}.int8", np.rint(table / scales).astype(np.int8))
     _constant(block, f"{name}.scale", scales.astype(np.float32))
     shape, ids = block.var(out).shape, op.input("Ids")[0]

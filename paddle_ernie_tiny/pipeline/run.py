@@ -19,7 +19,7 @@ from ..deploy.card import CARD
 from ..distributed import connect, is_main, wait_for_all
 from ..errors import InputError
 from ..files import at, write_json
-from ..machine import describe_machine, git_commit
+from ..machine import describe_machine, git_commit, restore_threads
 from ..training.checkpoints import remove_checkpoints
 from ..watch import Watcher
 from .context import RunContext
@@ -55,6 +55,7 @@ def run(
     say = say if is_main() else lambda line: None  # of several processes, one speaks
     sources, contexts = Sources(config), preflight(config, say)  # hashed before they are read
     paddle.set_device(find_device(config.device))
+    restore_threads()  # a predictor that was opened before in this process has taken them
     connect()
     wait_for_all()  # preflight looks into the folder that the main process is about to open
     with at(folder.root), _opened(folder.root) if is_main() else nullcontext():

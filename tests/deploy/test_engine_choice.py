@@ -68,7 +68,7 @@ def test_calls_go_to_the_engine_of_the_nearest_number_of_rows():
     twin = both.clone()
     assert twin(np.zeros((1, 4)), None) == "a'"
     assert twin._engines[8] is twin._engines[32], "an engine that serves twice is opened once"
-    assert describe({1: "a", 8: "b", 32: "b"}) == "a (1 rows), b (8 and 32 rows)"
+    assert describe({1: "a", 8: "b", 32: "b"}) == "a (batch 1), b (batch 8 and 32)"
     assert describe({1: "b", 8: "b"}) == "b"
 
 
@@ -120,7 +120,7 @@ def test_auto_opens_what_the_choice_says_by_the_number_of_rows(everywhere, class
     expected = Predictor(everywhere, engine="paddle").logits(classifier.texts)
     for _ in range(2):  # measured, then kept
         predictor = Predictor(everywhere)
-        assert predictor.engine == "onnxruntime (1 rows), paddle (8 rows)"
+        assert predictor.engine == "onnxruntime (batch 1), paddle (batch 8)"
         for batch in (1, 8):
             np.testing.assert_allclose(predictor.logits(classifier.texts, batch_size=batch), expected, atol=1e-4)
 

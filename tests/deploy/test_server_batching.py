@@ -6,14 +6,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from paddle_ernie_tiny.deploy.server.bundle_queue import MAX_PADDING, pick_batch, rounded_length
+from paddle_ernie_tiny.data.tokenization import rounded_length
+from paddle_ernie_tiny.deploy.server.bundle_queue import LENGTH_MULTIPLE, MAX_PADDING, pick_batch
 from paddle_ernie_tiny.deploy.server.messages import Problem, read_request, request_shapes
 from paddle_ernie_tiny.deploy.server.options import ServeOptions, named_bundles
 from paddle_ernie_tiny.errors import InputError
 
 
 def test_lengths_are_rounded_up_to_eight_but_not_beyond_what_the_model_takes():
-    assert [rounded_length(tokens, 60) for tokens in (1, 8, 9, 59)] == [8, 8, 16, 60]
+    assert [rounded_length(tokens, 8, 60) for tokens in (1, 8, 9, 59)] == [8, 8, 16, 60]
 
 
 def test_rows_of_one_length_go_together_in_order_of_arrival():
@@ -27,7 +28,7 @@ def test_the_oldest_row_goes_first_even_when_others_fit_together_better():
 
 def test_a_batch_has_little_padding_and_no_row_waits_for_ever():
     rng = np.random.default_rng(0)
-    waiting = [rounded_length(int(n), 128) for n in rng.integers(2, 129, 300)]
+    waiting = [rounded_length(int(n), LENGTH_MULTIPLE, 128) for n in rng.integers(2, 129, 300)]
     rounds = 0
     while waiting:
         picked = pick_batch(waiting, max_rows=16)

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from ...data.tokenization import rounded_length
 from ...errors import ErnieTinyError
 from ...kinds import Row, Window
 from ..predictor import Predictor
@@ -91,7 +92,7 @@ class BundleQueue:
         asked = [AskedRow(row, loop.create_future()) for row in rows]
         for of_row in asked:
             for place, window in enumerate(of_row.row.windows):
-                length = rounded_length(len(window.input_ids), longest)
+                length = rounded_length(len(window.input_ids), LENGTH_MULTIPLE, longest)
                 self._waiting.append(Waiting(of_row, place, length, arrived))
         return await asyncio.gather(*(of_row.future for of_row in asked))
 
@@ -174,11 +175,6 @@ class BundleQueue:
             log.error("batch_failed", exc_info=not own and error, extra={"model": self._name, "reason": str(error)})
             self._metrics.failures.labels(self._name).inc()
             raise Problem("internal", "the model could not answer; the server's log says why") from None
-
-
-def rounded_length(tokens: int, longest: int) -> int:
-    """The length that a row of so many tokens is padded to, where the model takes at most `longest`."""
-    return min(-(-tokens // LENGTH_MULTIPLE) * LENGTH_MULTIPLE, longest)
 
 
 def pick_batch(lengths: Sequence[int], max_rows: int) -> list[int]:
