@@ -1,7 +1,8 @@
 """The engine that a bundle runs in: the one that is named, or the fastest of those that it was compared in.
 
-Which is the fastest depends on the CPU, the model, the threads and the number of rows per call. It is measured on first
-use, in turns, which takes seconds, and kept in the user's folder of caches.
+Which is the fastest depends on the CPU, the model, the threads and the number of rows per call; many rows can be faster
+in several passes, whose hidden states stay in the CPU's cache. It is measured on first use, in turns, which takes
+seconds, and kept in the user's folder of caches.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import sys
 import time
 from collections.abc import Iterable
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -25,25 +27,39 @@ from .program import check_program
 
 BATCHES = (1, 8, 32)  # rows per call for which the fastest is sought
 LENGTH_TOKENS = 128  # of the rows, at most the bundle's own
+PASS_ROWS = 8  # of one pass, where calls of more rows are split
 _ENOUGH = 1.03  # one engine is used alone where it takes at most so many times as long as the fastest
-_ROUNDS, _TURN_SECONDS, _LONGEST_CALL_SECONDS = 7, 0.06, 1.0
+_ROUNDS, _TURN_SECONDS, _LONGEST_CALL_SECONDS = 15, 0.06, 1.0
 _PAUSE_SECONDS = 0.05  # threads that spin after a call would slow down the next engine
 _PACKAGES = ("paddlepaddle", "paddlepaddle-gpu", "numpy", *(ENGINES[name].library for name in IN_ONNX))
-Choice = dict[int, str]  # rows per call, of BATCHES, to the engine
+
+
+class Way(NamedTuple):
+    """How a call is made: in which engine, and how many rows at a time (0: all of them)."""
+
+    engine: str
+    rows_per_pass: int = 0
+
+
+Choice = dict[int, Way]  # rows per call, of BATCHES, to the fastest way
 
 
 class ByRows(Engine):
-    """Engines of one model, each for calls of so many rows as it was the fastest with."""
+    """Engines of one model, by name, each for calls of so many rows as it was the fastest with."""
 
-    def __init__(self, engines: dict[int, Engine]):
-        self._engines = engines
+    def __init__(self, choice: Choice, engines: dict[str, Engine]):
+        self._choice, self._engines = choice, engines
 
     def __call__(self, input_ids: np.ndarray, token_type_ids: np.ndarray) -> np.ndarray:
-        return self._engines[_nearest(len(input_ids), self._engines)](input_ids, token_type_ids)
+        count = len(input_ids)
+        name, size = self._choice[_nearest(count, self._choice)]
+        if not 0 < size < count:
+            return self._engines[name](input_ids, token_type_ids)
+        parts = [slice(start, start + size) for start in range(0, count, size)]
+        return np.concatenate([self._engines[name](input_ids[part], token_type_ids[part]) for part in parts])
 
     def clone(self) -> ByRows:
-        twins = {id(engine): engine.clone() for engine in self._engines.values()}
-        return ByRows({rows: twins[id(engine)] for rows, engine in self._engines.items()})
+        return ByRows(self._choice, {name: engine.clone() for name, engine in self._engines.items()})
 
 
 def open_engine(
@@ -65,7 +81,7 @@ def open_engine(
         return able[0], opened(able)[able[0]]
     file = _file(manifest, able, threads, precision)
     if (choice := _kept(file, able)) is not None:
-        return describe(choice), _of_choice(choice, opened(set(choice.values())))
+        return describe(choice), _of_choice(choice, opened({way.engine for way in choice.values()}))
     engines = opened(able)
     measured = measure(engines, manifest, threads)
     choice = fastest(measured)
@@ -108,8 +124,8 @@ def candidates(folder: Path, manifest: Manifest, name: str, device: str, precisi
     return able
 
 
-def measure(engines: dict[str, Engine], manifest: Manifest, threads: int) -> dict[int, dict[str, float]]:
-    """Seconds of a call of each engine, by rows per call (of BATCHES): the median over rounds of taking turns.
+def measure(engines: dict[str, Engine], manifest: Manifest, threads: int) -> dict[int, dict[Way, float]]:
+    """Seconds of a call in each way, by rows per call (of BATCHES): the median over rounds of taking turns.
 
     Calls of many rows are left out where they would take long: of a large model their times are in proportion.
     """
@@ -118,43 +134,56 @@ def measure(engines: dict[str, Engine], manifest: Manifest, threads: int) -> dic
     for rows in BATCHES:
         ids = random.integers(0, manifest.architecture.get("vocab_size", 2), (rows, length))
         types = np.zeros_like(ids)
-        calls = {name: _seconds(engine, ids, types, 0.0) for name, engine in engines.items()}  # sets it up
-        if rows > 1 and min(calls.values()) > _LONGEST_CALL_SECONDS:
+        sizes = (0, PASS_ROWS) if rows > PASS_ROWS else (0,)
+        ways = {way: ByRows({rows: way}, engines) for way in (Way(name, size) for size in sizes for name in engines)}
+        calls = [_seconds(call, ids, types, 0.0) for call in ways.values()]  # sets it up
+        if rows > 1 and min(calls) > _LONGEST_CALL_SECONDS:
             break
-        times: dict[str, list[float]] = {name: [] for name in engines}
+        times: dict[Way, list[float]] = {way: [] for way in ways}
         for number in range(_ROUNDS):
-            for name in np.roll(list(engines), number).tolist():
-                times[name].append(_seconds(engines[name], ids, types, _TURN_SECONDS))
+            for way in list(ways)[number % len(ways) :] + list(ways)[: number % len(ways)]:
+                times[way].append(_seconds(ways[way], ids, types, _TURN_SECONDS))
                 if threads > 1:
                     time.sleep(_PAUSE_SECONDS)
-        found[rows] = {name: float(np.median(seconds)) for name, seconds in times.items()}
+        found[rows] = {way: float(np.median(seconds)) for way, seconds in times.items()}
     return found
 
 
-def fastest(seconds: dict[int, dict[str, float]]) -> Choice:
-    """The engine for each number of rows: one for all of them where it is nearly as fast as the fastest of each."""
-    best = {rows: min(times, key=times.__getitem__) for rows, times in seconds.items()}
+def fastest(seconds: dict[int, dict[Way, float]]) -> Choice:
+    """The way for each number of rows: of one engine for all of them where it is nearly as fast as the fastest."""
 
-    def worst(name: str) -> float:
-        return max(times[name] / times[best[rows]] for rows, times in seconds.items())
+    def best(names: set[str]) -> Choice:
+        return {
+            rows: min((w for w in times if w.engine in names), key=times.__getitem__) for rows, times in seconds.items()
+        }
 
-    one = min(next(iter(seconds.values())), key=worst)
-    return dict.fromkeys(best, one) if worst(one) <= _ENOUGH else best
+    names = {way.engine for times in seconds.values() for way in times}
+    of_all, alone = best(names), [best({name}) for name in sorted(names)]
+
+    def worst(choice: Choice) -> float:
+        return max(times[choice[rows]] / times[of_all[rows]] for rows, times in seconds.items())
+
+    one = min(alone, key=worst)
+    return one if worst(one) <= _ENOUGH else of_all
 
 
 def describe(choice: Choice) -> str:
     """The choice as it is shown: one name, or "onnxruntime (batch 1), paddle (batch 8 and 32)"."""
-    names = list(dict.fromkeys(choice.values()))
-    if len(names) == 1:
-        return names[0]
-    rows_of = {name: " and ".join(str(rows) for rows in choice if choice[rows] == name) for name in names}
-    return ", ".join(f"{name} (batch {rows})" for name, rows in rows_of.items())
+    ways = list(dict.fromkeys(choice.values()))
+    if ways == [Way(ways[0].engine)]:
+        return ways[0].engine
+    shown = []
+    for way in ways:
+        rows = " and ".join(str(rows) for rows in choice if choice[rows] == way)
+        passes = f", {way.rows_per_pass} rows at a time" if way.rows_per_pass else ""
+        shown.append(f"{way.engine} (batch {rows}{passes})")
+    return ", ".join(shown)
 
 
-def _of_choice(choice: Choice, opened: dict[str, Engine]) -> Engine:
-    if len(set(choice.values())) == 1:
-        return opened[next(iter(choice.values()))]
-    return ByRows({rows: opened[name] for rows, name in choice.items()})
+def _of_choice(choice: Choice, engines: dict[str, Engine]) -> Engine:
+    ways = set(choice.values())
+    used = {way.engine: engines[way.engine] for way in ways}
+    return used[next(iter(used))] if ways == {Way(next(iter(used)))} else ByRows(choice, used)
 
 
 def _nearest(rows: int, known: Iterable[int]) -> int:
@@ -190,15 +219,19 @@ def _file(manifest: Manifest, able: list[str], threads: int, precision: str) -> 
 
 def _kept(file: Path, able: list[str]) -> Choice | None:
     try:
-        choice = {int(rows): name for rows, name in json.loads(file.read_text(encoding="utf-8"))["choice"].items()}
-        return choice if choice and min(choice) > 0 and set(choice.values()) <= set(able) else None
+        kept = json.loads(file.read_text(encoding="utf-8"))["choice"]
+        choice = {int(rows): Way(*way) for rows, way in kept.items()}
+        known = {Way(name, rows) for name in able for rows in (0, PASS_ROWS)}
+        return choice if choice and min(choice) > 0 and set(choice.values()) <= known else None
     except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
         return None  # not measured yet, or something else wrote it
 
 
-def _keep(file: Path, choice: Choice, measured: dict[int, dict[str, float]]) -> str:
+def _keep(file: Path, choice: Choice, measured: dict[int, dict[Way, float]]) -> str:
     """Keeps a choice; returns where it is, or why it is not kept."""
-    milliseconds = {rows: {name: 1e3 * value for name, value in times.items()} for rows, times in measured.items()}
+    milliseconds = {
+        rows: {describe({rows: way}): 1e3 * value for way, value in times.items()} for rows, times in measured.items()
+    }
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         write_text(file, json.dumps({"choice": choice, "milliseconds_per_call": milliseconds}, indent=1) + "\n")

@@ -9,7 +9,7 @@ import pytest
 
 from paddle_ernie_tiny.deploy import engine_choice
 from paddle_ernie_tiny.deploy.bundle import read_manifest
-from paddle_ernie_tiny.deploy.engine_choice import ByRows, describe, fastest
+from paddle_ernie_tiny.deploy.engine_choice import PASS_ROWS, ByRows, Way, describe, fastest
 from paddle_ernie_tiny.deploy.export import export
 from paddle_ernie_tiny.deploy.onnx_graph import export_onnx
 from paddle_ernie_tiny.deploy.predictor import Predictor
@@ -48,28 +48,34 @@ class Fake:
         self.name = name
 
     def __call__(self, input_ids, token_type_ids):
-        return self.name
+        return np.array([f"{self.name}{len(input_ids)}"])
 
     def clone(self):
         return Fake(f"{self.name}'")
 
 
 def test_one_engine_is_used_where_it_is_nearly_the_fastest_of_each():
-    assert fastest({1: {"a": 1.00, "b": 1.02}, 32: {"a": 33.0, "b": 30.0}}) == {1: "b", 32: "b"}
-    assert fastest({1: {"a": 1.00, "b": 1.04}, 32: {"a": 33.0, "b": 30.0}}) == {1: "a", 32: "b"}
-    assert fastest({1: {"a": 2.0, "b": 1.0}}) == {1: "b"}
+    a, b = Way("a"), Way("b")
+    assert fastest({1: {a: 1.00, b: 1.02}, 32: {a: 33.0, b: 30.0}}) == {1: b, 32: b}
+    assert fastest({1: {a: 1.00, b: 1.04}, 32: {a: 33.0, b: 30.0}}) == {1: a, 32: b}
+    assert fastest({1: {a: 2.0, b: 1.0}}) == {1: b}
 
 
-def test_calls_go_to_the_engine_of_the_nearest_number_of_rows():
-    b = Fake("b")
-    both = ByRows({1: Fake("a"), 8: b, 32: b})
-    rows = {1: "a", 2: "a", 3: "b", 8: "b", 20: "b", 500: "b"}
-    assert {n: both(np.zeros((n, 4)), None) for n in rows} == rows
-    twin = both.clone()
-    assert twin(np.zeros((1, 4)), None) == "a'"
-    assert twin._engines[8] is twin._engines[32], "an engine that serves twice is opened once"
-    assert describe({1: "a", 8: "b", 32: "b"}) == "a (batch 1), b (batch 8 and 32)"
-    assert describe({1: "b", 8: "b"}) == "b"
+def test_passes_of_few_rows_are_chosen_where_they_are_faster():
+    a, b, in_passes = Way("a"), Way("b"), Way("a", PASS_ROWS)
+    assert fastest({1: {a: 1.0, b: 1.1}, 32: {a: 33.0, b: 31.0, in_passes: 30.0}}) == {1: a, 32: in_passes}
+    assert fastest({1: {a: 1.0, b: 1.1}, 32: {a: 33.0, b: 35.0, in_passes: 34.0}}) == {1: a, 32: a}
+
+
+def test_calls_are_made_in_the_way_of_the_nearest_number_of_rows():
+    choice = {1: Way("a"), 8: Way("b"), 32: Way("b", 8)}
+    both = ByRows(choice, {"a": Fake("a"), "b": Fake("b")})
+    made = {1: ["a1"], 2: ["a2"], 3: ["b3"], 8: ["b8"], 15: ["b15"], 20: ["b8", "b8", "b4"], 32: ["b8"] * 4}
+    assert {n: list(both(np.zeros((n, 4)), np.zeros((n, 4)))) for n in made} == made
+    assert both.clone()(np.zeros((1, 4)), None) == ["a'1"]
+    assert describe(choice) == "a (batch 1), b (batch 8), b (batch 32, 8 rows at a time)"
+    assert describe({1: Way("a"), 8: Way("b"), 32: Way("b")}) == "a (batch 1), b (batch 8 and 32)"
+    assert describe({1: Way("b"), 8: Way("b")}) == "b"
 
 
 def test_a_bundle_is_compared_in_every_engine_and_answers_alike_in_each(everywhere, classifier):
@@ -97,14 +103,24 @@ def test_auto_measures_once_says_so_and_keeps_it(everywhere, classifier, caches,
     (file,) = caches.iterdir()
     kept = json.loads(file.read_text())
     assert set(kept["milliseconds_per_call"]) == {"1", "8", "32"}
-    assert all(set(times) == set(ON_CPU) for times in kept["milliseconds_per_call"].values())
+    for rows, times in kept["milliseconds_per_call"].items():
+        in_passes = {f"{name} (batch 32, {PASS_ROWS} rows at a time)" for name in ON_CPU if rows == "32"}
+        assert set(times) == {*ON_CPU, *in_passes}
     with monkeypatch.context() as patched:
         patched.setattr(engine_choice, "measure", lambda *_: pytest.fail("measured again"))
         assert Predictor(everywhere).engine == predictor.engine
     assert not capfd.readouterr().err
     Predictor(everywhere, threads=2)
     assert len(list(caches.iterdir())) == 2, "other threads are another question"
-    unfit = ({}, {"1": "another"}, {"0": "paddle"}, {"1": ["paddle"]}, {"1": {"paddle": 1}}, {"1": None})
+    unfit = (
+        {},
+        {"1": ["another"]},
+        {"0": ["paddle"]},
+        {"1": "paddle"},
+        {"1": ["paddle", 7]},
+        {"1": {"paddle": 1}},
+        {"1": None},
+    )
     for damaged in ("", "[]", "[" * 100_000, *(json.dumps({"choice": choice}) for choice in unfit)):
         file.write_text(damaged)
         Predictor(everywhere)
@@ -113,15 +129,16 @@ def test_auto_measures_once_says_so_and_keeps_it(everywhere, classifier, caches,
 
 def test_auto_opens_what_the_choice_says_by_the_number_of_rows(everywhere, classifier, monkeypatch):
     times = {
-        1: {"paddle": 2.0, "onnxruntime": 1.0, "openvino": 3.0},
-        8: {"paddle": 1.0, "onnxruntime": 2.0, "openvino": 3.0},
+        1: {Way("paddle"): 2.0, Way("onnxruntime"): 1.0, Way("openvino"): 3.0},
+        8: {Way("paddle"): 1.0, Way("onnxruntime"): 2.0, Way("openvino"): 3.0},
+        32: {Way("paddle"): 2.0, Way("onnxruntime"): 2.0, Way("openvino"): 2.0, Way("paddle", PASS_ROWS): 1.0},
     }
     monkeypatch.setattr(engine_choice, "measure", lambda *_: times)
     expected = Predictor(everywhere, engine="paddle").logits(classifier.texts)
     for _ in range(2):  # measured, then kept
         predictor = Predictor(everywhere)
-        assert predictor.engine == "onnxruntime (batch 1), paddle (batch 8)"
-        for batch in (1, 8):
+        assert predictor.engine == "onnxruntime (batch 1), paddle (batch 8), paddle (batch 32, 8 rows at a time)"
+        for batch in (1, 8, 48):
             np.testing.assert_allclose(predictor.logits(classifier.texts, batch_size=batch), expected, atol=1e-4)
 
 
