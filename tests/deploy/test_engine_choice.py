@@ -118,7 +118,7 @@ def test_auto_measures_once_says_so_and_keeps_it(everywhere, classifier, caches,
         {"0": ["paddle"]},
         {"1": "paddle"},
         {"1": ["paddle", 7]},
-        {"1": {"paddle": 1}},
+        {"1": 1},
         {"1": None},
     )
     for damaged in ("", "[]", "[" * 100_000, *(json.dumps({"choice": choice}) for choice in unfit)):
