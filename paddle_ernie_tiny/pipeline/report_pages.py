@@ -11,7 +11,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, select_autoescape
+from jinja2 import ChoiceLoader, Environment, PackageLoader, select_autoescape
 from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -23,7 +23,7 @@ from ..files import write_text
 from ..terms import TERMS
 from .verdicts import closed, retention, sentences, shown, shown_on, shown_unseen, with_interval
 
-_TEACHER, _STUDENT, _BASELINE, _STAGE, _FLOOR = "#333333", "#c0392b", "#7f8c8d", "#e6b0aa", "#2471a3"
+TEACHER_COLOUR, _STUDENT, _BASELINE, _STAGE, FLOOR_COLOUR = "#333333", "#c0392b", "#7f8c8d", "#e6b0aa", "#2471a3"
 
 
 def terms_of(table: dict[str, Any]) -> list[str]:
@@ -53,8 +53,8 @@ def write_pages(report: dict[str, Any], folder: Path) -> Path:
     figures = {"scores": _scores(report), "sizes": _sizes(report), "latent": _latent(report), "curves": _curves(report)}
     view = {
         "r": report,
-        "pictures": {name: figure and _url(_png(figure)) for name, figure in figures.items()},
-        "benchmark": [_url(picture.read_bytes()) for picture in sorted((folder / "benchmark").glob("*.png"))],
+        "pictures": {name: figure and data_url(png_of(figure)) for name, figure in figures.items()},
+        "benchmark": [data_url(picture.read_bytes()) for picture in sorted((folder / "benchmark").glob("*.png"))],
         # what is computed for reading only
         "kind": (kind := kind_named(report["kind"], "report.json")),
         "unit": kind.unit_name,
@@ -69,16 +69,22 @@ def write_pages(report: dict[str, Any], folder: Path) -> Path:
         "teacher_f1": {row["label"]: row["f1"] for row in (report["teacher"].get("breakdown") or {}).get("labels", [])},
         "seconds": sum(entry["seconds"] for entry in report["training"]),
     }
+    environment = page_templates("paddle_ernie_tiny.pipeline")
+    for name in ("report.md", "report.html"):
+        write_text(folder / name, environment.get_template(f"{name}.j2").render(view))
+    return folder / "report.html"
+
+
+def page_templates(package: str) -> Environment:
+    """The templates of a package, beside those of this one; in HTML, what they show is escaped."""
     environment = Environment(
-        loader=PackageLoader("paddle_ernie_tiny.pipeline", "templates"),
+        loader=ChoiceLoader([PackageLoader(package), PackageLoader("paddle_ernie_tiny.pipeline")]),
         autoescape=select_autoescape(["html.j2"]),
         trim_blocks=True,
         lstrip_blocks=True,
     )
     environment.filters.update(_FILTERS)
-    for name in ("report.md", "report.html"):
-        write_text(folder / name, environment.get_template(f"{name}.j2").render(view))
-    return folder / "report.html"
+    return environment
 
 
 def _of_pool(pool: dict[str, Any] | None) -> str:
@@ -98,13 +104,15 @@ def _axes(width: float, height: float, columns: int = 1) -> tuple[Figure, list[A
     return figure, list(figure.subplots(1, columns, squeeze=False)[0])
 
 
-def _png(figure: Figure) -> bytes:
+def png_of(figure: Figure) -> bytes:
+    """A figure as a PNG file's bytes."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=130)
     return buffer.getvalue()
 
 
-def _url(png: bytes) -> str:
+def data_url(png: bytes) -> str:
+    """A picture as an address that holds it, so that a page needs no other file."""
     return "data:image/png;base64," + base64.b64encode(png).decode("ascii")
 
 
@@ -117,7 +125,7 @@ def _scores(report: dict[str, Any]) -> Figure:
     bars = axis.bar(names, [stage["score"] for stage in stages], color=colours, width=0.6)
     axis.bar_label(bars, fmt="%.3f", fontsize=8)
     shown = [stage["score"] for stage in stages]
-    lines = ("teacher", _TEACHER, "-"), ("baseline", _BASELINE, "--"), ("floor", _FLOOR, ":")
+    lines = ("teacher", TEACHER_COLOUR, "-"), ("baseline", _BASELINE, "--"), ("floor", FLOOR_COLOUR, ":")
     for name, colour, style in lines:
         score = (report.get(name) or {}).get("score")
         if score is not None:
@@ -133,7 +141,9 @@ def _scores(report: dict[str, Any]) -> Figure:
 
 def _sizes(report: dict[str, Any]) -> Figure:
     figure, (axis,) = _axes(4.2, 3.4)
-    models = {"teacher": _TEACHER, "student": _STUDENT} if "params" in report["teacher"] else {"student": _STUDENT}
+    models = (
+        {"teacher": TEACHER_COLOUR, "student": _STUDENT} if "params" in report["teacher"] else {"student": _STUDENT}
+    )
     sizes = [report[name]["params"] / 1e6 for name in models]
     bars = axis.bar(list(models), sizes, color=list(models.values()), width=0.5)
     axis.bar_label(bars, fmt="%.2f M", fontsize=8)
@@ -169,7 +179,7 @@ def _latent(report: dict[str, Any]) -> Figure | None:
 def _colours(names: Iterable[str]) -> dict[str, Any]:
     """A colour for each term, the same in every picture; "total" is dark, terms of extensions come last."""
     known = dict.fromkeys([*TERMS, "masked_lm", *sorted({*names} - {*TERMS, "masked_lm", "loss", "step", "total"})])
-    return {"total": _TEACHER, **{name: colormaps["tab10"](i % 10) for i, name in enumerate(known)}}
+    return {"total": TEACHER_COLOUR, **{name: colormaps["tab10"](i % 10) for i, name in enumerate(known)}}
 
 
 def _curves(report: dict[str, Any]) -> Figure:
