@@ -39,6 +39,7 @@ deploy
 paddle_serving
 benchmark
 pipeline
+study
 api
 cli_options
 cli

@@ -1,0 +1,1 @@
+"""Ablation studies: variants of one recipe, over tasks and seeds, and their report."""
