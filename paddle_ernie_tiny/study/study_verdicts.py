@@ -94,8 +94,8 @@ def _against_floor(results: Values, task: str) -> list[str]:
     floor, reference = floor_of(results, task).get("score"), results["reference"]
     line = (results["summary"].get(task) or {}).get(reference) or {}
     means = {"the teacher": teacher_of(results, task).get("mean"), reference: line.get("mean")}
-    below = [f"{name} ({mean:.3f})" for name, mean in means.items() if None not in (mean, floor) and mean <= floor]
-    if not below:
+    known = {name: mean for name, mean in means.items() if mean is not None}
+    if floor is None or not (below := [f"{name} ({mean:.3f})" for name, mean in known.items() if mean <= floor]):
         return []
     return [f"On {task}, the linear floor ({floor:.3f}) is not below {' and '.join(below)}: the task shows little."]
 
