@@ -91,6 +91,20 @@ def run(
 
 
 @app.command()
+def ablate(
+    config: Annotated[Path, Argument(help="YAML file of the study, such as configs/ablate-demo.yaml")],
+    overrides: Overrides = None,
+    own_steps: Annotated[bool, Option("--own-steps", help="each recipe as it is, not with equal steps")] = False,
+) -> None:
+    """Train variants of a recipe on several tasks and seeds; the same command again continues where it stopped."""
+    import_paddle()
+    from .study.ablate import ablate as run_study
+    from .study.study_summary import print_study
+
+    print_study(run_study(config, [*(overrides or ()), *(["equal_steps=false"] if own_steps else [])]))
+
+
+@app.command()
 def report(run_dir: Annotated[Path, Argument(help="output_dir of a finished run")]) -> None:
     """Write report.json, report.md and report.html again."""
     from .pipeline.report import write_report

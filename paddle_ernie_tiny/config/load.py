@@ -119,17 +119,17 @@ def load_config(
     command line. Raises InputErrors with every mistake, each with its YAML path, value and remedy.
     """
     where = "keyword arguments" if path is None else str(path)
-    raw = {} if path is None else _read_with_base(Path(os.path.expanduser(path)), ())
-    raw = _on_top_of(raw, copy.deepcopy(sections or {}), where)
+    raw = {} if path is None else read_mapping(Path(os.path.expanduser(path)))
+    raw = on_top_of(raw, copy.deepcopy(sections or {}), where)
     for override in overrides:
-        _apply_override(raw, override)
+        apply_override(raw, override)
     return check_config(raw, where)
 
 
-def _read_with_base(path: Path, above: tuple[Path, ...]) -> dict:
+def read_mapping(path: Path, above: tuple[Path, ...] = ()) -> dict:
     """A file's mapping on top of that of the file which it `extends` (a path relative to its own folder).
 
-    Mappings are merged key by key. A mapping under `stages` changes the base's stages of these names.
+    Mappings are merged as `on_top_of` says. Raises InputError for a file that is none, or not YAML.
     """
     if path.resolve() in above:
         raise InputError("the file extends itself, over others", str(path), "take one `extends` out")
@@ -140,13 +140,17 @@ def _read_with_base(path: Path, above: tuple[Path, ...]) -> dict:
     if not isinstance(base, str):
         raise InputError(f"not a path: {base!r}", f"{path}: extends", "give the path of another YAML file")
     try:
-        below = _read_with_base(path.parent / os.path.expanduser(base), (*above, path.resolve()))
+        below = read_mapping(path.parent / os.path.expanduser(base), (*above, path.resolve()))
     except InputError as error:
         raise InputError(f"its base cannot be read: {error.what}", f"{path}: extends", error.remedy) from None
-    return _on_top_of(below, raw, str(path))
+    return on_top_of(below, raw, str(path))
 
 
-def _on_top_of(base: dict, over: dict, where: str) -> dict:
+def on_top_of(base: dict, over: dict, where: str) -> dict:
+    """Two mappings of a run, merged key by key; a mapping under `stages` changes the base's stages of these names.
+
+    Raises InputError, which names `where`, for a stage that the base does not have.
+    """
     changes, stages = over.get("stages"), base.get("stages")
     if isinstance(changes, dict) and isinstance(stages, list) and all(isinstance(stage, dict) for stage in stages):
         names = [str(stage.get("stage")) for stage in stages]
@@ -196,8 +200,11 @@ def check_config(raw: dict, where: str) -> RunConfig:
         raise InputErrors([_explain(item, where) for item in failure.errors()]) from None
 
 
-def _apply_override(raw: dict, override: str) -> None:
-    """Sets one `a.b.0.c=value`; the value is read as YAML, list items are addressed by position."""
+def apply_override(raw: dict, override: str) -> None:
+    """Sets one `a.b.0.c=value`; the value is read as YAML, list items are addressed by position.
+
+    Raises InputError for an override that is none, or does not fit.
+    """
     key, separator, text = override.partition("=")
     if not separator or not key.strip():
         raise InputError("an override must look like key.sub=value", repr(override), "for example seed=7")

@@ -121,6 +121,7 @@ class TeacherSettings(Section):
         "of the forward pass in the stages: Paddle's dynamic graph, the same compiled to a static one, or Paddle "
         "Inference with oneDNN on the CPU; auto: inference on the CPU in stages that are long enough, else dynamic",
     )
+    seed: Annotated[int, Field(ge=0, lt=2**32)] | None = key(None, "of its fine-tuning; default: the run's")
     hidden_dropout_prob: Fraction | None = key(None, "in fine-tuning; default: the model's own")
     attention_probs_dropout_prob: Fraction | None = key(None, "in fine-tuning; default: the model's own")
 

@@ -63,23 +63,25 @@ def interval(metric: str, scored: Scored) -> Interval:
         count = len(scored.targets)
         bounds = binomtest(int(round(score * count)), count).proportion_ci(LEVEL, method="exact")
         return Interval(score, float(bounds.low), float(bounds.high))
-    return _bounds(score, _bootstrap(row, [scored])[0])
+    return bounds_of(score, resampled_scores(metric, [scored])[0])
 
 
 def difference(metric: str, one: Scored, other: Scored) -> Interval:
     """The score of `one` minus that of `other` on the same rows, by a paired bootstrap over rows."""
     row = METRICS[metric]
-    values = _bootstrap(row, [one, other])
-    return _bounds(row(one) - row(other), values[0] - values[1])
+    values = resampled_scores(metric, [one, other])
+    return bounds_of(row(one) - row(other), values[0] - values[1])
 
 
-def _bounds(score: float, values: np.ndarray) -> Interval:
+def bounds_of(score: float, values: np.ndarray) -> Interval:
+    """A value with the bounds that its resamples [resamples] give."""
     low, high = np.quantile(values, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return Interval(score, float(low), float(high))
 
 
-def _bootstrap(metric: Metric, models: Sequence[Scored]) -> np.ndarray:
-    """Scores of the models on the same resamples: [models, resamples]."""
+def resampled_scores(name: str, models: Sequence[Scored]) -> np.ndarray:
+    """Scores of the models by a metric, all on the same resamples of their rows: [models, resamples]."""
+    metric = METRICS[name]
     rng, rows = np.random.default_rng(0), len(models[0].outputs)
     if metric.parts is None or metric.of_sums is None:
         found = []

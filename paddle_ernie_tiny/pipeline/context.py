@@ -56,10 +56,17 @@ class RunContext:
     None: the run has none, and `teacher_source` is then the model that the student starts from, if there is one.
     """
 
-    def __init__(self, config: RunConfig, data: TaskData, teacher_source: Path | None, teacher: dict[str, Any] | None):
+    def __init__(
+        self,
+        config: RunConfig,
+        data: TaskData,
+        teacher_source: Path | None,
+        teacher: dict[str, Any] | None,
+        shared: Path | None = None,
+    ):
         self.config, self.data, self.teacher_source, self.teacher = config, data, teacher_source, teacher
         self.whole = config  # the run's, of all of its students
-        self.folder = RunFolder(Path(config.output_dir))
+        self.folder = RunFolder(Path(config.output_dir), shared)
         self.student = ""  # its name, if the run has several
         self.watcher = Watcher()
         self.findings: list[Finding] = []  # of preflight, for the report

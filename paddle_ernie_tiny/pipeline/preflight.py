@@ -32,9 +32,12 @@ from .teacher_signals import signals_findings
 _FREE_BYTES = 2 << 30
 
 
-def preflight(config: RunConfig, say: Callable[[str], None] = print) -> dict[str, RunContext]:
+def preflight(
+    config: RunConfig, say: Callable[[str], None] = print, shared: Path | None = None
+) -> dict[str, RunContext]:
     """Checks data, corpus, teacher, students, objectives and disk; returns what each student's run needs, by name.
 
+    shared: folder of teacher and prepared data, if it is not the run's.
     Raises InputErrors with all findings that stop a run.
     """
     errors: list[InputError] = []
@@ -62,7 +65,7 @@ def preflight(config: RunConfig, say: Callable[[str], None] = print) -> dict[str
         attempt(_check_room, config, source, data)
         attempt(_check_teacher, config, source, teacher, data)
     sized = attempt(with_sizes, config)
-    any_student = RunContext(sized or config, data, source, teacher)
+    any_student = RunContext(sized or config, data, source, teacher, shared)
     contexts = {name: any_student.for_student(name, run) for name, run in any_student.config.each_student.items()}
     for context in contexts.values() if sized else ():
         attempt(_check_student, context.config, teacher, data)

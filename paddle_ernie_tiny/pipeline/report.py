@@ -62,11 +62,11 @@ def collect(root: Path) -> Values:
         read_seal(folder.record(product) / DONE)  # for damage; what is not there is found below
     manifest = _read(folder.bundle / MANIFEST, "the run is not finished")
     given = config["teacher"] or {}  # empty: the soft labels are those of files
-    teacher = _classifier(folder.finetuned if given["finetune"] else folder.given) if given else None
-    baseline = _classifier(folder.baseline) if config["baseline"] is not None else None
-    student = _classifier(stages[-1][0])
+    teacher = measured_classifier(folder.finetuned if given["finetune"] else folder.given) if given else None
+    baseline = measured_classifier(folder.baseline) if config["baseline"] is not None else None
+    student = measured_classifier(stages[-1][0])
     measured = {"teacher": teacher, "student": student, "baseline": baseline}
-    answers = {n: _kind_of(kind, m).of_arrays(m["arrays"], header["labels"]) for n, m in measured.items() if m}
+    answers = {n: fitted_to(kind, m).of_arrays(m["arrays"], header["labels"]) for n, m in measured.items() if m}
     scored = ("params", "score", "score_unseen", "rows", "rows_unseen", "more_tests")
     seen = ("interval", "interval_unseen", "more_intervals", "breakdown", "worst")  # null: an earlier version measured
     parity = ("max_abs_diff", "label_agreement", "rows", "tolerance")
@@ -90,7 +90,7 @@ def collect(root: Path) -> Values:
         "tokenizers": results[-1].get("tokenizers"),  # of teacher and student
         "export": {**_pick(manifest["parity"], *parity), "bundle": folder.bundle.name},
         "int8": _int8(folder) if config["export"].get("int8") is not None else None,
-        "fidelity": _fidelities(student, baseline, teacher, kind),
+        "fidelity": fidelities(student, baseline, teacher, kind),
         "sizes": {
             "bundle_mb": _megabytes(folder.bundle, 3),
             "weights_mb": _megabytes(folder.bundle, 3, f"{MODEL_STEM}.pdiparams"),
@@ -216,13 +216,14 @@ def _benchmark(folder: RunFolder) -> Values:
     return result
 
 
-def _classifier(step: Path) -> Values:
+def measured_classifier(step: Path) -> Values:
+    """What was measured of a step's classifier, and its answers ("arrays")."""
     metrics = _recorded(step / METRICS, "the step was not measured")
     with np.load(step / PREDICTIONS) as arrays:
         return {**metrics, "arrays": dict(arrays)}
 
 
-def _kind_of(kind: Kind, model: Values) -> Kind:
+def fitted_to(kind: Kind, model: Values) -> Kind:
     """The kind of task with what it learnt from a measured model's answers to dev."""
     return kind.with_settings(model["settings"]) if "settings" in model else kind
 
@@ -235,7 +236,7 @@ def _unlabelled(results: list[Values], teacher: Values | None, student: Values) 
     return facts and {**facts, "teacher": answers, "student": student.get("unlabelled")}
 
 
-def _fidelities(student: Values, baseline: Values | None, teacher: Values | None, kind: Kind) -> Values:
+def fidelities(student: Values, baseline: Values | None, teacher: Values | None, kind: Kind) -> Values:
     """How close student and baseline are to the teacher, on evaluation rows not seen in training (`Kind.fidelity`).
 
     And how much less the student disagrees with the teacher.
@@ -250,7 +251,7 @@ def _fidelities(student: Values, baseline: Values | None, teacher: Values | None
             unseen = given["unseen"][theirs]
             chosen = unseen if unseen.any() else np.ones_like(unseen)
             sides = (model, ours["logits"][own][chosen]), (teacher, given["logits"][theirs][chosen])
-            logits = (_kind_of(kind, measured).compared(logits) for measured, logits in sides)
+            logits = (fitted_to(kind, measured).compared(logits) for measured, logits in sides)
             rows = {"rows": int(chosen.sum()), "rows_are_unseen": bool(unseen.any())}
             values[name] = {**rows, **kind.fidelity(*logits)}
     if baseline is not None and values["baseline"]["agreement"] is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
@@ -29,6 +30,7 @@ from .preflight import preflight
 from .report import write_report
 from .sources import Sources
 from .step import RunFolder, Step
+from .step_store import StepStore
 from .steps.classifiers import Baseline, FinetuneTeacher, GivenTeacher, PretrainTeacher, RandomStart
 from .steps.deliver import Benchmark, Card, Export, Quantise
 from .steps.distil import Distil
@@ -44,16 +46,19 @@ def run(
     fresh: bool = False,
     say: Callable[[str], None] = print,
     watcher: Watcher | None = None,
+    shared: Path | None = None,
+    store: StepStore | None = None,
 ) -> Path | None:
     """Runs the pipeline in `config.output_dir`; returns the report's path (None if `until` stopped it).
 
     A step whose recorded inputs equal the present ones is not repeated; one that was cut off continues from
-    its last checkpoint; one whose inputs changed runs again, and what changed is said.
+    its last checkpoint; one whose inputs changed runs again, and what changed is said. `shared` is another folder for
+    teacher and prepared data, `store` has finished steps of other runs.
     Raises InputError for bad input, GateError if the export's parity gate fails, Interrupted on Ctrl-C.
     """
     folder = RunFolder(Path(config.output_dir))
     say = say if is_main() else lambda line: None  # of several processes, one speaks
-    sources, contexts = Sources(config), preflight(config, say)  # hashed before they are read
+    sources, contexts = Sources(config), preflight(config, say, shared)  # hashed before they are read
     paddle.set_device(find_device(config.device))
     restore_threads()  # a predictor that was opened before in this process has taken them
     connect()
@@ -72,7 +77,7 @@ def run(
         for number, step in enumerate(steps, start=1):
             wait_for_all()  # until what the step builds on is written
             sources.require_unchanged()
-            _carry_out(step, f"[{number}/{len(steps)}]", say)
+            _carry_out(step, f"[{number}/{len(steps)}]", say, store)
             if number == last:
                 say(f"stopped after {until}, as --until asks")
                 return None
@@ -82,13 +87,15 @@ def run(
         return write_report(folder.root, say)
 
 
-def _carry_out(step: Step, place: str, say: Callable[[str], None]) -> None:
-    """Does a step's work if it is not done, then what is missing of its measurement."""
+def _carry_out(step: Step, place: str, say: Callable[[str], None], store: StepStore | None) -> None:
+    """Does a step's work if it is not done, nor in the store, then what is missing of its measurement."""
     (state, changed), begun, took = step.state(), time.time(), None
     title = f"{place} {step.title}"
     wait_for_all()  # until every process has seen the same
     if state == "done":
         say(f"{title}: already done")
+    elif store is not None and store.take(step):
+        say(f"{title}: taken from another run with the same inputs")
     else:
         why = f": re-running: {'; '.join(changed[:3])}" if state == "stale" else ""
         say(title + (": resuming" if state == "resume" else why))
@@ -105,6 +112,8 @@ def _carry_out(step: Step, place: str, say: Callable[[str], None]) -> None:
         return
     begun = time.time()
     step.measure_if_needed(lambda line: say(f"{place} {line}"))
+    if store is not None:
+        store.give(step)
     measured = time.time() - begun
     if took is not None:
         more = f", {measured:.0f} s of them measuring" if measured >= 1 else ""
@@ -195,7 +204,7 @@ def _write_headers(contexts: dict[str, RunContext]) -> None:
         folder.seal.unlink(missing_ok=True)
         folder.root.mkdir(parents=True, exist_ok=True)
         if folder.root != folder.shared:
-            header["shared_folder"] = "../.."  # teacher and prepared data, seen from output_dir/students/NAME
+            header["shared_folder"] = os.path.relpath(folder.shared, folder.root)  # of teacher and prepared data
             dump_config(context.config, folder.resolved, header)
         write_json(folder.preflight, [asdict(finding) for finding in context.findings])
 

@@ -19,7 +19,7 @@ class Sources:
     """
 
     def __init__(self, config: RunConfig):
-        self.config, self._began = config, self._sums(config)
+        self.config, self.sums = config, self._sums(config)  # by path
 
     def require_unchanged(self) -> None:
         """Raises InputError if a file is another one than when the run began.
@@ -27,7 +27,7 @@ class Sources:
         A file whose size and time of change are the same is not read again.
         """
         now = self._sums(self.config)
-        changed = sorted(path for path in {*now, *self._began} if now.get(path) != self._began.get(path))
+        changed = sorted(path for path in {*now, *self.sums} if now.get(path) != self.sums.get(path))
         if changed:
             more = f" (and {len(changed) - 1} more)" if len(changed) > 1 else ""
             remedy = "run the same command again: what was made from it is made again; or put the old content back"

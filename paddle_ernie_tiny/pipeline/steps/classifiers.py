@@ -139,6 +139,11 @@ class Finetune(ClassifierStep):
     settings: TrainingSettings
     label: str  # on the progress line
 
+    @property
+    def seed(self) -> int:
+        """Of the order of the rows, and of weights that start at random."""
+        return self.context.config.seed
+
     def untrained(self) -> Any:
         """The model before fine-tuning."""
         raise NotImplementedError
@@ -147,7 +152,7 @@ class Finetune(ClassifierStep):
         context, settings, folder, model = self.context, self.settings, self.folder, self.untrained()
         rows, tokenizer = context.rows(LABELLED, self.side), context.tokenizers[self.side]
         count, vdl = rows_of_batches(rows), context.folder.vdl(folder)
-        args = training_arguments(settings, count, folder, vdl, context.config.seed)
+        args = training_arguments(settings, count, folder, vdl, self.seed)
         score = dev_score(context, model, self.side, settings)
         how = context.watcher, context.config.save_minutes
         training = Training(args, rows, tokenizer.pad_id, self.label, score, *how, settings.patience)
@@ -166,13 +171,19 @@ class FinetuneTeacher(Finetune):
         assert teacher is not None, "the plan has this step where there is a teacher"
         return {
             **self.context.task_inputs(),
+            "seed": self.seed,
             "teacher.finetune": self.settings.decisive(),
             "teacher.dropout": [teacher.hidden_dropout_prob, teacher.attention_probs_dropout_prob],
             "upstream": {"pretrained teacher": self.context.teacher_identity("pretrained")},
         }
 
+    @property
+    def seed(self) -> int:
+        teacher, run = self.context.config.teacher, self.context.config.seed
+        return run if teacher is None or teacher.seed is None else teacher.seed
+
     def untrained(self) -> Any:
-        paddle.seed(self.context.config.seed)
+        paddle.seed(self.seed)
         dropout = {"hidden_dropout_prob", "attention_probs_dropout_prob"}
         teacher = self.context.config.teacher
         changes = teacher.model_dump(include=dropout) if teacher else {}

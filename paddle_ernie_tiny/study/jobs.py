@@ -1,0 +1,91 @@
+"""The jobs of a study: one variant of one task with one seed, where it works, and what is recorded of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..config import RunConfig, check_config
+from ..config.load import on_top_of
+from ..errors import InputError
+from ..kinds import Kind
+from ..kinds.scored import Scored
+from ..pipeline.sources import Sources
+from ..pipeline.step import PREDICTIONS, fingerprint
+from ..seals import read_seal, write_seal
+from .study_settings import StudySettings
+from .variants import VARIANTS
+
+RECORD = "job.json"  # of a finished job
+_SHARED = {"task", "data", "teacher", "general_corpus", "augmentation", "seed", "extensions"}  # what decides a teacher
+
+
+@dataclass(frozen=True, eq=False)
+class Job:
+    """A variant of a task with a seed. `config` is its run before steps are made equal; `root` the study's folder."""
+
+    task: str
+    seed: int
+    variant: str
+    config: RunConfig
+    fine_tuned: bool
+    root: Path
+
+    @property
+    def name(self) -> str:
+        """Unique in the study; also its folder there."""
+        return f"{self.task}/seed-{self.seed}/{self.variant}/"
+
+    @property
+    def folder(self) -> Path:
+        """Where it works."""
+        return self.root / self.name
+
+    @property
+    def shared(self) -> Path:
+        """Teacher and prepared data, for all variants that do not change them."""
+        decides = self.config.model_dump(mode="json", include=_SHARED)
+        return self.folder.parent / f"shared-{fingerprint(decides)[:8]}"
+
+    def key(self, settings: StudySettings) -> str:
+        """Changes with everything that decides its result."""
+        config = self.config.model_dump(mode="json", exclude={"output_dir", "signals_folder"})
+        study = settings.model_dump(mode="json", include={"equal_steps", "steps", "rates"})
+        reference = settings.changes(settings.reference) if settings.equal_steps else None
+        return fingerprint([config, study, reference, Sources(self.config).sums])
+
+    def record(self, settings: StudySettings) -> dict[str, Any] | None:
+        """What a finished job has recorded; None: it is not finished, or something was changed since."""
+        known = read_seal(self.folder / RECORD)
+        return known if known and known["key"] == self.key(settings) else None
+
+    def finish(self, settings: StudySettings, values: dict[str, Any]) -> None:
+        """Records the job as done."""
+        write_seal(self.folder / RECORD, {"key": self.key(settings), **values}, [self.folder / PREDICTIONS])
+
+    def scored(self, kind: Kind, labels: list[str]) -> Scored:
+        """The answers of its student to the scored split."""
+        with np.load(self.folder / PREDICTIONS) as arrays:
+            return kind.of_arrays(dict(arrays), labels)
+
+
+def make_job(
+    settings: StudySettings, mapping: dict[str, Any], teacher: dict[str, Any] | None, task: str, seed: int, variant: str
+) -> Job:
+    """The job of a variant. mapping: of the task's run; teacher: sizes of its teacher, where they are known.
+
+    Raises NotApplicable for a variant that the run cannot have, InputErrors for a configuration that is wrong.
+    """
+    (name, own), where = settings.changes(variant), f"variant {variant} of task {task}"
+    row, root = VARIANTS[name], Path(settings.output_dir)
+    raw = on_top_of(row.of(mapping, teacher), own, where)
+    raw |= {"output_dir": str(root / task / f"seed-{seed}" / variant / "run"), "seed": seed}
+    config = check_config(raw, where)
+    if config.students is not None:
+        raise InputError("a study compares variants of one student", f"{where}: students", "give student")
+    if row.fine_tuned and config.baseline is None:
+        raise InputError("this variant is fine-tuned as `baseline` says, and there is none", where, "give baseline")
+    return Job(task, seed, variant, config, row.fine_tuned, root)

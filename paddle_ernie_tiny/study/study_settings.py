@@ -1,0 +1,117 @@
+"""The YAML file of an ablation study: which variants of which run, on which tasks, with which seeds."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import Field, ValidationError, model_validator
+
+from ..config.load import apply_override, on_top_of, read_mapping
+from ..errors import InputError, InputErrors
+from ..sections import PathName, PositiveInt, Section, key
+from .variants import DEFAULTS, VARIANTS
+
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
+Rate = Annotated[float, Field(gt=0, le=10)]
+_OWN_KEYS = {"title", "like"}  # of a variant of one's own, beside the run's sections
+
+
+class StudySettings(Section):
+    """A study: every variant is trained on every task with every seed."""
+
+    output_dir: PathName = key(..., "the study's folder", min_length=1)
+    base: PathName = key(..., "configuration of the full recipe, a path relative to this file", min_length=1)
+    tasks: dict[Name, dict[str, Any]] = key({}, "by name, sections on top of the base; default: the base's own task")
+    seeds: list[Seed] = key([1, 2, 3], "of the runs", min_length=1)
+    variants: list[str] = key(list(DEFAULTS), f"of {', '.join(VARIANTS)}, or the names under own", min_length=1)
+    own: dict[Name, dict[str, Any]] = key(
+        {}, "variants of one's own by name: sections on top of the base; also title, and like: a variant to start from"
+    )
+    reference: str = key("full", "the variant that the others are compared with")
+    equal_steps: bool = key(
+        True, "every variant has as many optimiser steps as the reference; false: each recipe as it is"
+    )
+    steps: PositiveInt | None = key(None, "optimiser steps of every variant; default: the reference's own sum")
+    rates: list[Rate] | None = key(
+        None, "learning rates of fine-tuned variants, chosen by dev; default: half, once and twice the baseline's"
+    )
+    processes: PositiveInt | None = key(None, "runs side by side; default: as many as there are CPU cores")
+    keep_models: bool = key(False, "keep every model; false: scores and predictions stay, weights are removed")
+
+    @model_validator(mode="after")
+    def _names_fit(self):
+        known = {**VARIANTS, **self.own}
+        for name in self.variants:
+            if name not in known:
+                raise ValueError(f"no variant {name!r}; there are {', '.join(known)}")
+        taken = sorted(set(VARIANTS) & set(self.own))
+        if taken:
+            raise ValueError(f"own: {taken[0]} is a variant already; give another name")
+        for name, values in self.own.items():
+            if values.get("like", "full") not in VARIANTS:
+                raise ValueError(f"own.{name}.like: no variant {values['like']!r}; there are {', '.join(VARIANTS)}")
+        for what in ("variants", "seeds"):
+            values = getattr(self, what)
+            if len(set(values)) < len(values):
+                raise ValueError(f"{what}: one is given twice")
+        if self.reference not in self.variants:
+            raise ValueError(f"reference: {self.reference!r} is none of the variants; add it to them")
+        return self
+
+    @property
+    def every_variant(self) -> list[str]:
+        """Those that are named, then those of one's own that are not."""
+        return [*self.variants, *(name for name in self.own if name not in self.variants)]
+
+    def changes(self, variant: str) -> tuple[str, dict[str, Any]]:
+        """The built-in variant that this one starts from, and the sections on top of it."""
+        own = self.own.get(variant)
+        if own is None:
+            return variant, {}
+        return own.get("like", "full"), {name: value for name, value in own.items() if name not in _OWN_KEYS}
+
+
+def load_study(path: str | os.PathLike, overrides: Sequence[str] = ()) -> tuple[StudySettings, dict]:
+    """A study's settings with "key.sub=value" on top, and the mapping of its base.
+
+    Raises InputErrors with every mistake, each with its place, value and remedy.
+    """
+    file = Path(os.path.expanduser(path))
+    raw = read_mapping(file)
+    for override in overrides:
+        apply_override(raw, override)
+    try:
+        settings = StudySettings.model_validate(raw)
+    except ValidationError as failure:
+        raise InputErrors([_explained(item, file) for item in failure.errors()]) from None
+    base = file.parent / settings.base
+    try:
+        return settings, read_mapping(base)
+    except InputError as error:
+        raise InputError(f"the base cannot be read: {error.what}", f"{file}: base", error.remedy) from None
+
+
+def task_mappings(settings: StudySettings, base: dict, where: str) -> dict[str, dict]:
+    """The run of each task by its name, not checked yet: the base with the task's sections."""
+    if not settings.tasks:
+        task = base.get("task")
+        name = str(task.get("name")) if isinstance(task, dict) else "task"
+        return {name: base}
+    return {name: on_top_of(base, over, f"{where}: tasks.{name}") for name, over in settings.tasks.items()}
+
+
+def _explained(item: Any, file: Path) -> InputError:
+    place = ".".join(str(part) for part in item["loc"])
+    field = StudySettings.model_fields.get(str(item["loc"][0])) if item["loc"] else None
+    if item["type"] == "extra_forbidden":
+        return InputError(
+            "unknown key", f"{file}: {place}", f"keys of a study: {', '.join(StudySettings.model_fields)}"
+        )
+    remedy = (field and field.description) or "give a value that fits"
+    value = item.get("input")
+    shown = "" if isinstance(value, dict) else f" (value: {value!r:.200})"
+    return InputError(item["msg"].removeprefix("Value error, ") + shown, f"{file}: {place}".rstrip(": "), remedy)
