@@ -95,13 +95,16 @@ def ablate(
     config: Annotated[Path, Argument(help="YAML file of the study, such as configs/ablate-demo.yaml")],
     overrides: Overrides = None,
     own_steps: Annotated[bool, Option("--own-steps", help="each recipe as it is, not with equal steps")] = False,
+    only: Annotated[
+        list[str] | None, Option(help="jobs whose names begin so, such as mrpc/seed-1/; repeatable")
+    ] = None,
 ) -> None:
     """Train variants of a recipe on several tasks and seeds; the same command again continues where it stopped."""
     import_paddle()
     from .study.ablate import ablate as run_study
     from .study.study_summary import print_study
 
-    print_study(run_study(config, [*(overrides or ()), *(["equal_steps=false"] if own_steps else [])]))
+    print_study(run_study(config, [*(overrides or ()), *(["equal_steps=false"] if own_steps else [])], only or ()))
 
 
 @app.command()

@@ -27,19 +27,30 @@ RESULTS = "results.json"
 _TURN_SECONDS = 1.0  # between two looks at the jobs
 
 
-def ablate(path: str | os.PathLike, overrides: Sequence[str] = (), say: Callable[[str], None] = print) -> Path:
+def ablate(
+    path: str | os.PathLike,
+    overrides: Sequence[str] = (),
+    only: Sequence[str] = (),
+    say: Callable[[str], None] = print,
+) -> Path:
     """Runs the study; the same call again continues where it stopped. Returns the path of report.html.
 
-    overrides: "key.sub=value", of the study's file. Raises InputErrors for wrong input, before any work;
-    ErnieTinyError if jobs failed, once all others are done.
+    overrides: "key.sub=value", of the study's file. only: names of jobs, or their beginnings, such as "lcqmc/seed-1/";
+    others are left for later, the report has all that are finished. Raises InputErrors for wrong input, before any
+    work; ErnieTinyError if jobs failed, once all others are done.
     """
     settings, base = load_study(path, overrides)
     jobs, left_out = plan_jobs(settings, base, str(path))
     root = Path(settings.output_dir)
     require_folder(root)
     with at(root), _opened(root):
-        waiting = [job for job in jobs if job.record(settings) is None]
-        say(f"{len(jobs)} jobs, {len(jobs) - len(waiting)} of them done: {root}")
+        chosen = [job for job in jobs if not only or job.name.startswith(tuple(only))]
+        if not chosen:
+            names = ", ".join(job.name for job in jobs)
+            raise InputError("no such job", f"only {', '.join(only)}", f"their names: {names}")
+        open_jobs = [job for job in jobs if job.record(settings) is None]
+        waiting = [job for job in open_jobs if job in chosen]
+        say(f"{len(jobs)} jobs, {len(jobs) - len(open_jobs)} of them done: {root}")
         for task, variant, reason in left_out:
             say(f"not run: {variant} of {task}: {reason}")
         failed = _run_all(settings, jobs, waiting, say)
@@ -91,9 +102,10 @@ def _teacher_sizes(mapping: dict[str, Any]) -> dict[str, Any] | None:
 
 def _run_all(settings: StudySettings, jobs: list[Job], waiting: list[Job], say: Callable[[str], None]) -> list[str]:
     """Runs what is waiting, the first seed of every task first; returns what failed, in words."""
-    references = {(job.task, job.seed): job for job in jobs if job.variant == settings.reference}
+    references = {job.group: job for job in jobs if job.variant == settings.reference}
+    later = {job.group for job in jobs if job not in waiting and job.record(settings) is None}
     groups = [
-        Group([job for job in waiting if (job.task, job.seed) == key], reference, settings)
+        Group([job for job in waiting if job.group == key], reference, settings, key not in later)
         for key, reference in sorted(references.items(), key=lambda item: settings.seeds.index(item[0][1]))
     ]
     groups = [group for group in groups if group.jobs]

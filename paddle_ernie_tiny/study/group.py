@@ -34,11 +34,15 @@ _RATES = (0.5, 1.0, 2.0)  # times the baseline's learning rate
 
 @dataclass(frozen=True)
 class Group:
-    """What a process is to do: the jobs that are not finished, and the reference, whose steps the others get."""
+    """What a process is to do: the jobs that are not finished, and the reference, whose steps the others get.
+
+    last: no job of the same task and seed is left for later.
+    """
 
     jobs: list[Job]
     reference: Job
     settings: StudySettings
+    last: bool
 
 
 def run_group(group: Group) -> dict[str, str]:
@@ -53,8 +57,8 @@ def run_group(group: Group) -> dict[str, str]:
             except ErnieTinyError as error:
                 print(error, flush=True)
                 failed[job.name] = str(error)
-    if not failed:
-        _clean_up(group)
+    if group.last and not failed and not group.settings.keep_models:
+        _clean_up(group.reference)
     return failed
 
 
@@ -195,11 +199,8 @@ def _training(step: Path, name: str, training: TrainingSettings) -> dict[str, An
     }
 
 
-def _clean_up(group: Group) -> None:
-    """Removes what only the jobs of this group could have used again: gigabytes, on task data."""
-    if group.settings.keep_models:
-        return
-    job = group.reference
+def _clean_up(job: Job) -> None:
+    """Removes what only the jobs of this one's group could have used again: gigabytes, on task data."""
     StepStore(job.root / STORE, job.name).remove_of(f"{job.task}/seed-{job.seed}/")
     for signals in job.folder.parent.glob("shared-*/data/signals"):
         shutil.rmtree(signals)

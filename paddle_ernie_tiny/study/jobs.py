@@ -40,6 +40,11 @@ class Job:
         return f"{self.task}/seed-{self.seed}/{self.variant}/"
 
     @property
+    def group(self) -> tuple[str, int]:
+        """Task and seed: its jobs run one after the other."""
+        return self.task, self.seed
+
+    @property
     def folder(self) -> Path:
         """Where it works."""
         return self.root / self.name
