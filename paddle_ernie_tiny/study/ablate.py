@@ -15,8 +15,7 @@ from ..files import at, require_folder, write_json
 from ..machine import cpu_cores
 from ..models.build import read_model_config, resolve_model
 from ..processes import Workers
-from .group import Group, run_group
-from .jobs import Job, make_job
+from .jobs import Group, Job, make_job, run_group
 from .live_table import LiveTable
 from .study_pages import write_study_pages
 from .study_results import gather

@@ -7,7 +7,6 @@ import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,28 +23,15 @@ from ..seals import read_seal
 from ..training.batches import rows_of_batches
 from ..training.trainer import total_steps
 from ..watch import Progress, Watcher
-from .jobs import Job
+from .jobs import PROGRESS, Group, Job
 from .study_settings import StudySettings
 
-PROGRESS, LOG = "progress.json", "log.txt"  # of a job at work: what it does; what it printed
+LOG = "log.txt"  # of a job: what it printed
 STORE = "store"  # of the study: steps that several jobs have in common
 _RATES = (0.5, 1.0, 2.0)  # times the baseline's learning rate
 
 
-@dataclass(frozen=True)
-class Group:
-    """What a process is to do: the jobs that are not finished, and the reference, whose steps the others get.
-
-    last: no job of the same task and seed is left for later.
-    """
-
-    jobs: list[Job]
-    reference: Job
-    settings: StudySettings
-    last: bool
-
-
-def run_group(group: Group) -> dict[str, str]:
+def do_jobs(group: Group) -> dict[str, str]:
     """Does the jobs; what was finished before is not repeated. Returns the errors of those that failed, by name."""
     steps, failed = None, {}
     for job in group.jobs:

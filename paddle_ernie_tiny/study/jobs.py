@@ -13,13 +13,14 @@ from ..config.load import on_top_of
 from ..errors import InputError
 from ..kinds import Kind
 from ..kinds.scored import Scored
+from ..machine import import_paddle
 from ..pipeline.sources import Sources
 from ..pipeline.step import PREDICTIONS, fingerprint
 from ..seals import read_seal, write_seal
 from .study_settings import StudySettings
 from .variants import VARIANTS
 
-RECORD = "job.json"  # of a finished job
+RECORD, PROGRESS = "job.json", "progress.json"  # of a finished job; what one at work does
 _SHARED = {"task", "data", "teacher", "general_corpus", "augmentation", "seed", "extensions"}  # what decides a teacher
 
 
@@ -75,6 +76,27 @@ class Job:
         """The answers of its student to the scored split."""
         with np.load(self.folder / PREDICTIONS) as arrays:
             return kind.of_arrays(dict(arrays), labels)
+
+
+@dataclass(frozen=True)
+class Group:
+    """What a process is to do: the jobs that are not finished, and the reference, whose steps the others get.
+
+    last: no job of the same task and seed is left for later.
+    """
+
+    jobs: list[Job]
+    reference: Job
+    settings: StudySettings
+    last: bool
+
+
+def run_group(group: Group) -> dict[str, str]:
+    """What a fresh process calls: see `do_jobs`. Imports Paddle in its way, before anything else does."""
+    import_paddle()
+    from .group import do_jobs
+
+    return do_jobs(group)
 
 
 def make_job(

@@ -12,8 +12,7 @@ from rich.table import Column, Table
 from tqdm import tqdm
 
 from ..files import read_json
-from .group import PROGRESS
-from .jobs import RECORD, Job
+from .jobs import PROGRESS, RECORD, Job
 from .study_settings import StudySettings
 
 
