@@ -189,7 +189,18 @@ class StageSettings(Section):
         "precision; preflight says how much space that takes; auto: cached on task data on the CPU where that saves "
         "work and takes at most a quarter of the free space, else online",
     )
+    head: Literal["own", "teacher"] = key(
+        "own",
+        "what the student's head starts from in this stage. own: what it is, random if no stage has trained it; "
+        "teacher: the teacher's, through the learned projection of the last layer (only task_specific)",
+    )
     objective: ObjectiveSettings | None = key(None, "its keys replace those of the run's objective for this stage")
+
+    @model_validator(mode="after")
+    def _head_is_trained(self):
+        if self.head == "teacher" and not STAGES[self.stage].label_terms:
+            raise ValueError(f"head: teacher is for a stage that trains the head; {self.stage} does not")
+        return self
 
 
 class RunConfig(Section):
@@ -245,6 +256,7 @@ class RunConfig(Section):
             return
         asked = [f"stage {s.stage}" for s in self.stages if not STAGES[s.stage].label_terms]
         asked += [f"teacher_signals of stage {s.stage}" for s in self.stages if s.teacher_signals == "cached"]
+        asked += [f"head: teacher of stage {s.stage}" for s in self.stages if s.head == "teacher"]
         asked += ["augmentation"] if self.augmentation is not None else []
         asked += [f"student.init.method {start.method}"] if start.method.startswith("teacher_") else []
         for index in range(len(self.stages)):

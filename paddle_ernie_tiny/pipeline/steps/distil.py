@@ -14,6 +14,7 @@ import paddle
 from ...config import StageSettings
 from ...data.corpus import TextRows
 from ...data.rows import PairedRows
+from ...distillation.head_start import head_from_teacher
 from ...distillation.students import DistilledStudent
 from ...distillation.teacher import NoTeacher, SignalCache, Teacher, rows_fingerprint
 from ...distillation.trainers import TRAINERS
@@ -80,7 +81,10 @@ class Distil(Step):
     def load(self, teacher: Any) -> DistilledStudent:
         """The student of the stage before it (or at its start), with this stage's objective."""
         before = self.context.stage_folder(self.index - 1) / FINAL if self.index else None
-        return self.context.load_student(self.index, teacher, before)
+        student = self.context.load_student(self.index, teacher, before)
+        if self.settings.head == "teacher":
+            head_from_teacher(student, teacher)
+        return student
 
     def announce(self, student: DistilledStudent, prefix: str = "") -> None:
         """Prints what the student is about to minimise."""
@@ -161,6 +165,7 @@ class Distil(Step):
             "upstream": upstream,
         }
         if stage.label_terms:
+            values |= {"head": self.settings.head} if self.settings.head != "own" else {}
             values |= context.weight_inputs()
             values |= {"soft_labels": context.data.soft_fingerprint} if context.data.soft else {}
         if context.is_general(self.index):
