@@ -12,8 +12,9 @@ from typing import Any
 
 from ..errors import ErnieTinyError, InputError, InputErrors
 from ..files import at, require_folder, write_json
-from ..machine import cpu_cores
+from ..machine import available_memory, cpu_cores
 from ..models.build import read_model_config, resolve_model
+from ..pipeline.launch import find_device
 from ..processes import Workers
 from .jobs import Group, Job, make_job, run_group
 from .live_table import LiveTable
@@ -24,6 +25,7 @@ from .variants import NotApplicable
 
 RESULTS = "results.json"
 _TURN_SECONDS = 1.0  # between two looks at the jobs
+_PROCESS_BYTES = 4e9  # of a run with a BERT-base, with room
 
 
 def ablate(
@@ -108,9 +110,9 @@ def _run_all(settings: StudySettings, jobs: list[Job], waiting: list[Job], say: 
         for key, reference in sorted(references.items(), key=lambda item: settings.seeds.index(item[0][1]))
     ]
     groups = [group for group in groups if group.jobs]
-    count = min(len(groups), settings.processes or cpu_cores())
     if not groups:
         return []
+    count = min(len(groups), settings.processes or _most_processes(jobs))
     failed: dict[str, str] = {}
     environment = {"OMP_NUM_THREADS": str(max(1, cpu_cores() // count))}
     with LiveTable(settings, jobs, say) as table, Workers(count, environment) as workers:
@@ -124,6 +126,13 @@ def _run_all(settings: StudySettings, jobs: list[Job], waiting: list[Job], say: 
     for name, error in failed.items():
         alike.setdefault(error, []).append(name)
     return [f"{', '.join(names)}: {error}" for error, names in alike.items()]
+
+
+def _most_processes(jobs: list[Job]) -> int:
+    """How many runs side by side the machine holds, by its cores and free memory; of a GPU, one."""
+    if any(find_device(job.config.device) == "gpu" for job in jobs):
+        return 1
+    return max(1, min(cpu_cores(), int(available_memory() // _PROCESS_BYTES)))
 
 
 @contextmanager

@@ -39,7 +39,7 @@ class StudySettings(Section):
     rates: list[Rate] | None = key(
         None, "learning rates of fine-tuned variants, chosen by dev; default: half, once and twice the baseline's"
     )
-    processes: PositiveInt | None = key(None, "runs side by side; default: as many as there are CPU cores")
+    processes: PositiveInt | None = key(None, "runs side by side; default: as many as CPU cores and memory allow")
     keep_models: bool = key(False, "keep every model; false: scores and predictions stay, weights are removed")
 
     @model_validator(mode="after")
