@@ -43,8 +43,8 @@ def do_jobs(group: Group) -> dict[str, str]:
             except ErnieTinyError as error:
                 print(error, flush=True)
                 failed[job.name] = str(error)
-    if group.last and not failed and not group.settings.keep_models:
-        _clean_up(group.reference)
+    if group.last and not failed:
+        _clean_up(group.reference, group.settings.keep_models)
     return failed
 
 
@@ -185,9 +185,10 @@ def _training(step: Path, name: str, training: TrainingSettings) -> dict[str, An
     }
 
 
-def _clean_up(job: Job) -> None:
+def _clean_up(job: Job, keep_models: bool) -> None:
     """Removes what only the jobs of this one's group could have used again: gigabytes, on task data."""
-    StepStore(job.root / STORE, job.name).remove_of(f"{job.task}/seed-{job.seed}/")
+    if not keep_models:
+        StepStore(job.root / STORE, job.name).remove_of(f"{job.task}/seed-{job.seed}/")
     for signals in job.folder.parent.glob("shared-*/data/signals"):
         shutil.rmtree(signals)
 
