@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import errno
+import fcntl
 import hashlib
 import io
 import json
@@ -272,6 +273,22 @@ def free_bytes(folder: Path) -> tuple[int, Path]:
     """(free bytes on the disk that would hold `folder`, the nearest folder that exists)."""
     existing = _existing(folder)
     return shutil.disk_usage(existing).free, existing
+
+
+@contextmanager
+def locked(root: Path, what: str) -> Iterator[None]:
+    """One process at a time in a folder, which is made; the lock ends with the process, whatever happens to it.
+
+    Raises InputError where another `what` is at work there.
+    """
+    root.mkdir(parents=True, exist_ok=True)
+    with open(root / ".lock", "w", encoding="ascii") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            remedy = "wait for it, or choose another output_dir"
+            raise InputError(f"another {what} is active in this folder", str(root), remedy) from None
+        yield
 
 
 @contextmanager

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,7 @@ from ..deploy.bundle import MANIFEST
 from ..deploy.card import CARD
 from ..distributed import connect, is_main, wait_for_all
 from ..errors import InputError
-from ..files import at, write_json
+from ..files import at, locked, write_json
 from ..machine import describe_machine, git_commit, restore_threads
 from ..training.checkpoints import remove_checkpoints
 from ..watch import Watcher
@@ -63,7 +62,7 @@ def run(
     restore_threads()  # a predictor that was opened before in this process has taken them
     connect()
     wait_for_all()  # preflight looks into the folder that the main process is about to open
-    with at(folder.root), _opened(folder.root) if is_main() else nullcontext():
+    with at(folder.root), locked(folder.root, "run") if is_main() else nullcontext():
         for context in contexts.values():
             context.watcher = watcher or context.watcher
         steps = plan(contexts)
@@ -207,16 +206,3 @@ def _write_headers(contexts: dict[str, RunContext]) -> None:
             header["shared_folder"] = os.path.relpath(folder.shared, folder.root)  # of teacher and prepared data
             dump_config(context.config, folder.resolved, header)
         write_json(folder.preflight, [asdict(finding) for finding in context.findings])
-
-
-@contextmanager
-def _opened(root: Path) -> Iterator[None]:
-    """One run at a time in a folder; the lock ends with the process, whatever happens to it."""
-    root.mkdir(parents=True, exist_ok=True)
-    with open(root / ".lock", "w", encoding="ascii") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            what, remedy = "another run is active in this folder", "wait for it, or choose another output_dir"
-            raise InputError(what, str(root), remedy) from None
-        yield

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, wait
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from ..errors import ErnieTinyError, InputError, InputErrors
-from ..files import at, require_folder, write_json
+from ..files import at, locked, require_folder, write_json
 from ..machine import available_memory, cpu_cores
 from ..models.build import read_model_config, resolve_model
 from ..pipeline.launch import find_device
@@ -44,7 +42,7 @@ def ablate(
     jobs, left_out = plan_jobs(settings, base, str(path))
     root = Path(settings.output_dir)
     require_folder(root)
-    with at(root), _opened(root):
+    with at(root), locked(root, "study"):
         chosen = [job for job in jobs if not only or job.name.startswith(tuple(only))]
         if not chosen:
             names = ", ".join(job.name for job in jobs)
@@ -133,16 +131,3 @@ def _most_processes(jobs: list[Job]) -> int:
     if any(find_device(job.config.device) == "gpu" for job in jobs):
         return 1
     return max(1, min(cpu_cores(), int(available_memory() // _PROCESS_BYTES)))
-
-
-@contextmanager
-def _opened(root: Path) -> Iterator[None]:
-    """One process at a time in a study's folder; the lock ends with the process."""
-    root.mkdir(parents=True, exist_ok=True)
-    with open(root / ".lock", "w", encoding="ascii") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            what, remedy = "another study is active in this folder", "wait for it, or choose another output_dir"
-            raise InputError(what, str(root), remedy) from None
-        yield
