@@ -5,10 +5,12 @@ import inspect
 import re
 
 import pytest
+import yaml
 
 import paddle_ernie_tiny as et
 
 PAGES = ("CONTRIBUTING.md", "docs/architecture.md", "docs/python.md", "docs/benchmark.md", "docs/compression.md") + (
+    "docs/ablation.md",
     "docs/data.md",
     "docs/http-server.md",
     "docs/paddle-serving.md",
@@ -17,7 +19,7 @@ FILE = re.compile(r"`((?:[\w.-]+/)*[\w-]+\.(?:py|yaml|md|toml|lock|txt))(?::[^`]
 # Named in a document, but made by a run, a user, or another package.
 MADE = {
     *("result.json", "rows.txt", "command.txt", "report.md", "report.html", "config.resolved.yaml", "vocab.txt"),
-    *("my_terms.py", "service.py", "compatibility.py", "client.py", "config.yml", "requirements.txt"),
+    *("log.txt", "my_terms.py", "service.py", "compatibility.py", "client.py", "config.yml", "requirements.txt"),
 }
 
 
@@ -94,6 +96,25 @@ def test_every_public_name_is_explained(project_root):
     }
     for name in set(et.__all__) - extending - {"__version__"}:
         assert re.search(rf"\b{name}\b", page), name
+
+
+def test_the_page_of_studies_has_every_key_and_variant_and_its_examples_are_right(project_root, tmp_path):
+    from paddle_ernie_tiny.study.ablate import plan_jobs
+    from paddle_ernie_tiny.study.study_settings import StudySettings, load_study
+    from paddle_ernie_tiny.study.variants import DEFAULTS, VARIANTS
+
+    page = text_of(project_root, "docs/ablation.md")
+    file, variants = page.partition("## The study's file")[2].partition("### Variants")[::2]
+    assert re.findall(r"^\| `(\w+)` \|", file, flags=re.MULTILINE) == list(StudySettings.model_fields)
+    named = re.findall(r"^\| `(\w+)` \|", variants.partition("### Several tasks")[0], flags=re.MULTILINE)
+    assert named == list(VARIANTS) and tuple(named[:9]) == DEFAULTS
+    first, own, several = (yaml.safe_load(block) for block in blocks(page, "yaml"))
+    for base, more in (("lcqmc.yaml", own), ("base/zh.yaml", {**several, "own": {}})):
+        study = {**first, **more, "base": str(project_root / "configs" / base)}
+        (tmp_path / "study.yaml").write_text(yaml.safe_dump(study), encoding="utf-8")
+        settings, mapping = load_study(tmp_path / "study.yaml")
+        jobs, left_out = plan_jobs(settings, mapping, "study.yaml")
+        assert len(jobs) == 3 * len(settings.every_variant) * max(1, len(settings.tasks)) and not left_out
 
 
 @pytest.mark.parametrize("name", ["logit_margin", "graded"])
