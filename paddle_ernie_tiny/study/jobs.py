@@ -15,7 +15,7 @@ from ..kinds import Kind
 from ..kinds.scored import Scored
 from ..pipeline.sources import Sources
 from ..pipeline.step import PREDICTIONS, fingerprint
-from ..seals import read_seal, write_seal
+from ..seals import whole_or_none, write_seal
 from .study_settings import StudySettings
 from .variants import VARIANTS
 
@@ -60,11 +60,12 @@ class Job:
         config = self.config.model_dump(mode="json", exclude={"output_dir", "signals_folder"})
         study = settings.model_dump(mode="json", include={"equal_steps", "steps", "rates"})
         reference = settings.changes(settings.reference) if settings.equal_steps else None
-        return fingerprint([config, study, reference, Sources(self.config).sums])
+        how = [config, study, reference, Sources(self.config).sums]
+        return fingerprint([*how, "fine-tuned"] if self.fine_tuned else how)
 
     def record(self, settings: StudySettings) -> dict[str, Any] | None:
-        """What a finished job has recorded; None: it is not finished, or something was changed since."""
-        known = read_seal(self.folder / RECORD)
+        """What a finished job has recorded; None: it is not finished, or changed since, or damaged."""
+        known = whole_or_none(self.folder / RECORD, self.name[:-1])
         return known if known and known["key"] == self.key(settings) else None
 
     def finish(self, settings: StudySettings, values: dict[str, Any]) -> None:
