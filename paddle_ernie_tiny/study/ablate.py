@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import fcntl
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -10,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from ..config import check_config
 from ..errors import ErnieTinyError, InputError, InputErrors
 from ..files import at, require_folder, write_json
 from ..machine import cpu_cores
@@ -72,6 +74,11 @@ def plan_jobs(
     """
     jobs, left_out, errors = list[Job](), list[tuple[str, str, str]](), list[InputError]()
     for task, mapping in task_mappings(settings, base, where).items():
+        try:  # a mistake that every variant would have is said once
+            check_config(copy.deepcopy(mapping), f"{settings.base}, task {task}")
+        except InputErrors as several:
+            errors += several.errors
+            continue
         teacher = None
         for variant in settings.every_variant:
             try:
@@ -86,10 +93,10 @@ def plan_jobs(
                 errors.append(error)
     if errors:
         raise InputErrors(list({str(error): error for error in errors}.values()))
-    missing = {job.task for job in jobs} - {job.task for job in jobs if job.variant == settings.reference}
-    if missing:
-        what = f"the reference {settings.reference!r} does not apply to {', '.join(sorted(missing))}"
-        raise InputError(what, f"{where}: reference", "choose another reference")
+    for task, variant, why in left_out:
+        if variant == settings.reference:
+            what = f"the reference {variant!r} does not apply to {task}: {why}"
+            raise InputError(what, f"{where}: reference", "choose another reference")
     return jobs, left_out
 
 
@@ -109,10 +116,11 @@ def _run_all(settings: StudySettings, jobs: list[Job], waiting: list[Job], say: 
         for key, reference in sorted(references.items(), key=lambda item: settings.seeds.index(item[0][1]))
     ]
     groups = [group for group in groups if group.jobs]
-    count = min(len(groups), settings.processes or cpu_cores())
     if not groups:
         return []
+    count = min(len(references), settings.processes or cpu_cores())
     failed: dict[str, str] = {}
+    # also of the last group alone: other threads would add in another order, and give other figures
     environment = {"OMP_NUM_THREADS": str(max(1, cpu_cores() // count))}
     with LiveTable(settings, jobs, say) as table, Workers(count, environment) as workers:
         waited = {workers.submit(run_group, group) for group in groups}
