@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ..files import new_folder, read_json, write_json
 from ..models.weights import WEIGHTS
-from ..seals import read_seal
+from ..seals import whole_or_none
 from .step import DONE, Step, fingerprint
 
 TAKEN = "shared.json"  # in a step that was taken: the run that made it
@@ -34,7 +34,8 @@ class StepStore:
         key = _key(step)
         self._lock(key)
         kept = self.folder / key
-        if read_seal(kept / DONE) is None:
+        if whole_or_none(kept / DONE, f"{step.title} that runs share") is None:
+            shutil.rmtree(kept, ignore_errors=True)  # damaged: `give` brings a whole one
             return False
         shutil.rmtree(step.folder, ignore_errors=True)
         with new_folder(step.folder, marker=DONE) as temporary:
@@ -51,7 +52,8 @@ class StepStore:
         if not (kept / DONE).is_file():
             with new_folder(kept, marker=DONE) as temporary:
                 _copy(step.folder, temporary)
-                write_json(temporary / TAKEN, {"from": self.run})
+                teacher = not step.folder.is_relative_to(step.context.folder.root)
+                write_json(temporary / TAKEN, {"from": self.run, "teacher": teacher})
         self._release(key)
 
     def close(self) -> None:
@@ -60,10 +62,13 @@ class StepStore:
             self._release(key)
 
     def remove_of(self, runs: str) -> None:
-        """Removes the steps that were made by runs whose names begin so."""
+        """Removes the steps that were made by runs whose names begin so, but for teachers: others may have the same."""
         for record in self.folder.glob(f"*/{TAKEN}"):
-            if read_json(record)["from"].startswith(runs):
+            made = read_json(record)
+            if made["from"].startswith(runs) and not made["teacher"]:
+                self._lock(record.parent.name)  # another process may be taking it
                 shutil.rmtree(record.parent)
+                self._release(record.parent.name)
 
     def _lock(self, key: str) -> None:
         if key in self._held:

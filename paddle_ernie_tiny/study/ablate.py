@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import copy
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, wait
 from pathlib import Path
 from typing import Any
 
+from ..config import check_config
 from ..errors import ErnieTinyError, InputError, InputErrors
 from ..files import at, locked, require_folder, write_json
-from ..machine import available_memory, cpu_cores
+from ..machine import available_memory, cpu_cores, thread_count
 from ..models.build import read_model_config, resolve_model
 from ..pipeline.launch import find_device
 from ..processes import Workers
@@ -52,13 +54,18 @@ def ablate(
         say(f"{len(jobs)} jobs, {len(jobs) - len(open_jobs)} of them done: {root}")
         for task, variant, reason in left_out:
             say(f"not run: {variant} of {task}: {reason}")
-        failed = _run_all(settings, jobs, waiting, say)
-        results = gather(settings, jobs, left_out, " ".join(["ernie-tiny ablate", str(path), *overrides]))
-        write_json(root / RESULTS, results)
-        report = write_study_pages(results, root)
+        if not settings.equal_steps and (settings.steps or settings.rates):
+            say("steps and rates of the file have no effect: each recipe is taken as it is")
+
+        def write() -> Path:
+            results = gather(settings, jobs, left_out, " ".join(["ernie-tiny ablate", str(path), *overrides]))
+            write_json(root / RESULTS, results)
+            return write_study_pages(results, root)
+
+        failed = _run_all(settings, jobs, waiting, say, write)
+        report = write()
     if failed:
-        what = "\n".join(["some jobs failed, all others are done; log.txt in their folders says more:", *failed])
-        raise ErnieTinyError(what, str(root), "correct the configuration, and run the same command again")
+        raise _of_failures(failed, root)
     return report
 
 
@@ -71,6 +78,11 @@ def plan_jobs(
     """
     jobs, left_out, errors = list[Job](), list[tuple[str, str, str]](), list[InputError]()
     for task, mapping in task_mappings(settings, base, where).items():
+        try:  # a mistake that every variant would have is said once
+            check_config(copy.deepcopy(mapping), f"{settings.base}, task {task}")
+        except InputErrors as several:
+            errors += several.errors
+            continue
         teacher = None
         for variant in settings.every_variant:
             try:
@@ -85,10 +97,10 @@ def plan_jobs(
                 errors.append(error)
     if errors:
         raise InputErrors(list({str(error): error for error in errors}.values()))
-    missing = {job.task for job in jobs} - {job.task for job in jobs if job.variant == settings.reference}
-    if missing:
-        what = f"the reference {settings.reference!r} does not apply to {', '.join(sorted(missing))}"
-        raise InputError(what, f"{where}: reference", "choose another reference")
+    for task, variant, why in left_out:
+        if variant == settings.reference:
+            what = f"the reference {variant!r} does not apply to {task}: {why}"
+            raise InputError(what, f"{where}: reference", "choose another reference")
     return jobs, left_out
 
 
@@ -99,8 +111,17 @@ def _teacher_sizes(mapping: dict[str, Any]) -> dict[str, Any] | None:
     return read_model_config(resolve_model(teacher["model"])) if teacher.get("model") else None
 
 
-def _run_all(settings: StudySettings, jobs: list[Job], waiting: list[Job], say: Callable[[str], None]) -> list[str]:
-    """Runs what is waiting, the first seed of every task first; returns what failed, in words."""
+def _run_all(
+    settings: StudySettings,
+    jobs: list[Job],
+    waiting: list[Job],
+    say: Callable[[str], None],
+    write: Callable[[], Path],
+) -> dict[str, ErnieTinyError]:
+    """Runs what is waiting, the first seed of every task first; returns the errors of jobs that failed, by name.
+
+    write: called whenever jobs are finished, for the report of those so far.
+    """
     references = {job.group: job for job in jobs if job.variant == settings.reference}
     later = {job.group for job in jobs if job not in waiting and job.record(settings) is None}
     groups = [
@@ -109,25 +130,37 @@ def _run_all(settings: StudySettings, jobs: list[Job], waiting: list[Job], say: 
     ]
     groups = [group for group in groups if group.jobs]
     if not groups:
-        return []
-    count = min(len(groups), settings.processes or _most_processes(jobs))
-    failed: dict[str, str] = {}
-    environment = {"OMP_NUM_THREADS": str(max(1, cpu_cores() // count))}
-    with LiveTable(settings, jobs, say) as table, Workers(count, environment) as workers:
+        return {}
+    count = min(len(references), settings.processes or (1 if _on_gpu(jobs) else cpu_cores()))
+    failed: dict[str, ErnieTinyError] = {}
+    # also of the last group alone: other threads would add in another order, and give other figures
+    environment = {"OMP_NUM_THREADS": str(max(1, thread_count("auto") // count))}
+    with LiveTable(settings, jobs, waiting, say) as table, Workers(_held_by_memory(count), environment) as workers:
         waited = {workers.submit(run_group, group) for group in groups}
         while waited:
             done, waited = wait(waited, timeout=_TURN_SECONDS, return_when=FIRST_COMPLETED)
             for future in done:
                 failed |= future.result()
-            table.update()
+            if table.update() and waited:
+                write()
+    return failed
+
+
+def _of_failures(failed: dict[str, ErnieTinyError], root: Path) -> ErnieTinyError:
+    """One error for all jobs that failed, alike ones together; the user's input is wrong if it is in each of them."""
     alike: dict[str, list[str]] = {}
     for name, error in failed.items():
-        alike.setdefault(error, []).append(name)
-    return [f"{', '.join(names)}: {error}" for error, names in alike.items()]
+        alike.setdefault(str(error), []).append(name[:-1])
+    lines = [f"{', '.join(names)}: {error}" for error, names in alike.items()]
+    what = "\n".join(["some jobs failed, all others are done; log.txt in their folders says more:", *lines])
+    wrong_input = all(isinstance(error, InputError) for error in failed.values())
+    return (InputError if wrong_input else ErnieTinyError)(what, str(root), "then run the same command again")
 
 
-def _most_processes(jobs: list[Job]) -> int:
-    """How many runs side by side the machine holds, by its cores and free memory; of a GPU, one."""
-    if any(find_device(job.config.device) == "gpu" for job in jobs):
-        return 1
-    return max(1, min(cpu_cores(), int(available_memory() // _PROCESS_BYTES)))
+def _on_gpu(jobs: list[Job]) -> bool:
+    return any(find_device(job.config.device) == "gpu" for job in jobs)
+
+
+def _held_by_memory(count: int) -> int:
+    """At most so many processes as free memory allows; what is left of `count` runs later, with the same threads."""
+    return max(1, min(count, int(available_memory() // _PROCESS_BYTES)))

@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import shutil
 import sys
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from ..config import RunConfig, StageSettings, TrainingSettings
-from ..errors import ErnieTinyError, InputError
+from ..errors import ErnieTinyError, InputError, explained
 from ..extensions import kind_named
 from ..files import read_json, write_json
 from ..pipeline.preflight import preflight
@@ -27,11 +28,11 @@ from .jobs import PROGRESS, Group, Job
 from .study_settings import StudySettings
 
 LOG = "log.txt"  # of a job: what it printed
-STORE = "store"  # of the study: steps that several jobs have in common
+STORE = ".store"  # of the study: steps that several jobs have in common
 _RATES = (0.5, 1.0, 2.0)  # times the baseline's learning rate
 
 
-def do_jobs(group: Group) -> dict[str, str]:
+def do_jobs(group: Group) -> dict[str, ErnieTinyError]:
     """Does the jobs; what was finished before is not repeated. Returns the errors of those that failed, by name."""
     steps, failed = None, {}
     for job in group.jobs:
@@ -40,9 +41,11 @@ def do_jobs(group: Group) -> dict[str, str]:
                 if group.settings.equal_steps and steps is None:
                     steps = group.settings.steps or sum(stage_steps(group.reference))
                 _do(job, steps, group.settings)
-            except ErnieTinyError as error:
-                print(error, flush=True)
-                failed[job.name] = str(error)
+            except Exception as error:  # of a library too: the other jobs go on
+                failed[job.name] = explained(error)
+                traceback.print_exc()
+                print(failed[job.name], flush=True)
+                (job.folder / PROGRESS).unlink(missing_ok=True)
     if group.last and not failed:
         _clean_up(group.reference, group.settings.keep_models)
     return failed
@@ -79,12 +82,14 @@ def _do(job: Job, steps: int | None, settings: StudySettings) -> None:
 
 
 def _distil(job: Job, steps: int | None) -> dict[str, Any]:
-    config = job.config
+    config = job.config.model_copy(update={"baseline": None})  # which is for fine-tuned variants
     if steps is not None:
         trainings = zip(config.stages, shared_out(stage_steps(job), steps), strict=True)
         stages = [stage.model_copy(update={"training": with_steps(stage.training, n)}) for stage, n in trainings]
         config = config.model_copy(update={"stages": stages})
-    _run(job, config, config.stages[-1].stage)
+    names = [stage.stage for stage in config.stages]
+    times = names.count(names[-1])
+    _run(job, config, names[-1] if times == 1 else f"{names[-1]}-{times}")
     folder = RunFolder(Path(config.output_dir), job.shared)
     folders = [folder.stage(index, stage.stage) for index, stage in enumerate(config.stages)]
     trained = [_stage(step, settings) for step, settings in zip(folders, config.stages, strict=True)]

@@ -10,13 +10,13 @@ import numpy as np
 
 from ..config import RunConfig, check_config
 from ..config.load import on_top_of
-from ..errors import InputError
+from ..errors import ErnieTinyError, InputError
 from ..kinds import Kind
 from ..kinds.scored import Scored
 from ..machine import import_paddle
 from ..pipeline.sources import Sources
 from ..pipeline.step import PREDICTIONS, fingerprint
-from ..seals import read_seal, write_seal
+from ..seals import whole_or_none, write_seal
 from .study_settings import StudySettings
 from .variants import VARIANTS
 
@@ -59,13 +59,15 @@ class Job:
     def key(self, settings: StudySettings) -> str:
         """Changes with everything that decides its result."""
         config = self.config.model_dump(mode="json", exclude={"output_dir", "signals_folder"})
-        study = settings.model_dump(mode="json", include={"equal_steps", "steps", "rates"})
+        decides = {"equal_steps", "steps", *(["rates"] if self.fine_tuned else [])}
+        study = settings.model_dump(mode="json", include=decides)
         reference = settings.changes(settings.reference) if settings.equal_steps else None
-        return fingerprint([config, study, reference, Sources(self.config).sums])
+        how = [config, study, reference, Sources(self.config).sums]
+        return fingerprint([*how, "fine-tuned"] if self.fine_tuned else how)
 
     def record(self, settings: StudySettings) -> dict[str, Any] | None:
-        """What a finished job has recorded; None: it is not finished, or something was changed since."""
-        known = read_seal(self.folder / RECORD)
+        """What a finished job has recorded; None: it is not finished, or changed since, or damaged."""
+        known = whole_or_none(self.folder / RECORD, self.name[:-1])
         return known if known and known["key"] == self.key(settings) else None
 
     def finish(self, settings: StudySettings, values: dict[str, Any]) -> None:
@@ -91,7 +93,7 @@ class Group:
     last: bool
 
 
-def run_group(group: Group) -> dict[str, str]:
+def run_group(group: Group) -> dict[str, ErnieTinyError]:
     """What a fresh process calls: see `do_jobs`. Imports Paddle in its way, before anything else does."""
     import_paddle()
     from .group import do_jobs

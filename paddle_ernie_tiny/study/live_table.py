@@ -19,8 +19,9 @@ from .study_settings import StudySettings
 class LiveTable:
     """Shows a study's jobs while the `with` block lasts; `update` looks at them again."""
 
-    def __init__(self, settings: StudySettings, jobs: list[Job], say: Callable[[str], None]):
+    def __init__(self, settings: StudySettings, jobs: list[Job], waiting: list[Job], say: Callable[[str], None]):
         self.settings, self.jobs, self.say, self._began = settings, jobs, say, time.time()
+        self._waiting = len(waiting)  # jobs that are to be done now
         self._known = {job.name: job.record(settings) for job in jobs}
         self._before = self._done
         self._live = Live(self._table(), auto_refresh=False, transient=True) if Console().is_terminal else None
@@ -40,8 +41,9 @@ class LiveTable:
         if self._live:
             self._live.stop()
 
-    def update(self) -> None:
-        """Shows what has changed since the last time."""
+    def update(self) -> bool:
+        """Shows what has changed since the last time. Is a job finished since?"""
+        before = self._done
         for job in self.jobs:
             if self._known[job.name] is None and (job.folder / RECORD).is_file():
                 record = self._known[job.name] = job.record(self.settings)
@@ -49,12 +51,13 @@ class LiveTable:
                     self.say(f"[{self._done}/{len(self.jobs)}] {job.name[:-1]}: {_score(record)}; {self._left()}")
         if self._live:
             self._live.update(self._table(), refresh=True)
+        return self._done > before
 
     def _left(self) -> str:
         """The time that the rest takes if its jobs take as long as those before."""
         made = self._done - self._before
         each = (time.time() - self._began) / made if made else 0.0
-        rest = len(self.jobs) - self._done
+        rest = self._waiting - made
         return f"left about {tqdm.format_interval(each * rest)}" if made else "time left not known yet"
 
     def _table(self) -> Table:

@@ -245,8 +245,8 @@ def _approximate(results: Values) -> list[str]:
     )
     if count:
         said.append(
-            f"There are {count} differences here. If no variant differed, about one in 20 of their intervals would "
-            "still leave 0 out."
+            f"There are {count} differences here. If no variant differed, one in 20 of their intervals or more would "
+            "still leave 0 out: with three seeds up to one in four, where seeds differ more than rows."
         )
     metrics = dict.fromkeys(task["metric"] for task in tasks.values())
     if summary.get(ALL_TASKS) and len(metrics) > 1:

@@ -39,7 +39,7 @@ def gather(settings: StudySettings, jobs: list[Job], left_out: list[tuple[str, s
         "not_run": [dict(zip(("task", "variant", "reason"), row, strict=True)) for row in left_out],
         "jobs": [_job(job, record) for job, record in records.items()],
         "summary": summary,
-        "teacher": {task: _teacher([r for j, r in records.items() if j.task == task]) for task in tasks},
+        "teacher": {task: _teacher(records, task) for task in tasks},
         "environment": next((record["environment"] for record in records.values()), {}),
         "command": command,
     }
@@ -152,12 +152,11 @@ def _retention(job: Values) -> float | None:
     return job[key] / teacher[key] if teacher and teacher[key] and job[key] is not None else None
 
 
-def _teacher(records: list[Values]) -> Values | None:
-    own = [record["teacher"] for record in records if record["teacher"] is not None]
-    if not own:
-        return None
-    by_score = list({teacher["score"]: teacher for teacher in own}.values())
-    return {**_mean_sd("mean", "sd", by_score, "score"), "mean_unseen": _mean(by_score, "score_unseen")}
+def _teacher(records: dict[Job, Values], task: str) -> Values | None:
+    """Of a task's teachers, one of each seed: that of its first variant."""
+    by_seed = {job.seed: record["teacher"] for job, record in reversed(records.items()) if job.task == task}
+    own = [teacher for teacher in by_seed.values() if teacher is not None]
+    return {**_mean_sd("mean", "sd", own, "score"), "mean_unseen": _mean(own, "score_unseen")} if own else None
 
 
 def _mean_sd(mean: str, sd: str, rows: list[Values], key: str) -> Values:

@@ -18,6 +18,7 @@ Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 Rate = Annotated[float, Field(gt=0, le=10)]
 _OWN_KEYS = {"title", "like"}  # of a variant of one's own, beside the run's sections
+_FIXED = {"output_dir", "seed"}  # of a run, by the study
 
 
 class StudySettings(Section):
@@ -26,7 +27,7 @@ class StudySettings(Section):
     output_dir: PathName = key(..., "the study's folder", min_length=1)
     base: PathName = key(..., "configuration of the full recipe, a path relative to this file", min_length=1)
     tasks: dict[Name, dict[str, Any]] = key({}, "by name, sections on top of the base; default: the base's own task")
-    seeds: list[Seed] = key([1, 2, 3], "of the runs", min_length=1)
+    seeds: list[Seed] = key([1, 2, 3], "different whole numbers; every variant is trained with each", min_length=1)
     variants: list[str] = key(list(DEFAULTS), f"of {', '.join(VARIANTS)}, or the names under own", min_length=1)
     own: dict[Name, dict[str, Any]] = key(
         {}, "variants of one's own by name: sections on top of the base; also title, and like: a variant to start from"
@@ -37,7 +38,9 @@ class StudySettings(Section):
     )
     steps: PositiveInt | None = key(None, "optimiser steps of every variant; default: the reference's own sum")
     rates: list[Rate] | None = key(
-        None, "learning rates of fine-tuned variants, chosen by dev; default: half, once and twice the baseline's"
+        None,
+        "learning rates of fine-tuned variants, chosen by dev; default: half, once and twice the baseline's",
+        min_length=1,
     )
     processes: PositiveInt | None = key(None, "runs side by side; default: as many as CPU cores and memory allow")
     keep_models: bool = key(False, "keep every model; false: scores and predictions stay, weights are removed")
@@ -47,17 +50,25 @@ class StudySettings(Section):
         known = {**VARIANTS, **self.own}
         for name in self.variants:
             if name not in known:
-                raise ValueError(f"no variant {name!r}; there are {', '.join(known)}")
+                raise ValueError(f"variants: no variant {name!r}; there are {', '.join(known)}")
         taken = sorted(set(VARIANTS) & set(self.own))
         if taken:
             raise ValueError(f"own: {taken[0]} is a variant already; give another name")
         for name, values in self.own.items():
+            for text in sorted(_OWN_KEYS & set(values)):
+                if not isinstance(values[text], str):
+                    raise ValueError(f"own.{name}.{text}: not a text: {values[text]!r}")
             if values.get("like", "full") not in VARIANTS:
                 raise ValueError(f"own.{name}.like: no variant {values['like']!r}; there are {', '.join(VARIANTS)}")
-        for what in ("variants", "seeds"):
-            values = getattr(self, what)
-            if len(set(values)) < len(values):
-                raise ValueError(f"{what}: one is given twice")
+        for what, sections in (("tasks", self.tasks), ("own", self.own)):
+            for name, values in sections.items():
+                if fixed := sorted(_FIXED & set(values)):
+                    raise ValueError(f"{what}.{name}.{fixed[0]}: the study decides this of every run; take it out")
+        for what in ("variants", "seeds", "rates"):
+            given = getattr(self, what) or []
+            twice = [value for value in given if given.count(value) > 1]
+            if twice:
+                raise ValueError(f"{what}: {twice[0]} is given twice")
         if self.reference not in self.variants:
             raise ValueError(f"reference: {self.reference!r} is none of the variants; add it to them")
         return self
@@ -96,17 +107,20 @@ def load_study(path: str | os.PathLike, overrides: Sequence[str] = ()) -> tuple[
 
 
 def task_mappings(settings: StudySettings, base: dict, where: str) -> dict[str, dict]:
-    """The run of each task by its name, not checked yet: the base with the task's sections."""
+    """The run of each task by its name, not checked yet: the base with the task's sections. Raises InputError."""
     if not settings.tasks:
         task = base.get("task")
         name = str(task.get("name")) if isinstance(task, dict) else "task"
+        if "/" in name or name.startswith("."):
+            remedy = "name the task in the study's file, such as tasks: {mine: {}}"
+            raise InputError(f"a folder cannot have this name: {name!r}", f"{settings.base}: task.name", remedy)
         return {name: base}
     return {name: on_top_of(base, over, f"{where}: tasks.{name}") for name, over in settings.tasks.items()}
 
 
 def _explained(item: Any, file: Path) -> InputError:
-    place = ".".join(str(part) for part in item["loc"])
-    field = StudySettings.model_fields.get(str(item["loc"][0])) if item["loc"] else None
+    place, what = ".".join(str(part) for part in item["loc"]), item["msg"].removeprefix("Value error, ")
+    field = StudySettings.model_fields.get((place or what.partition(":")[0]).partition(".")[0])
     if item["type"] == "extra_forbidden":
         return InputError(
             "unknown key", f"{file}: {place}", f"keys of a study: {', '.join(StudySettings.model_fields)}"
@@ -114,4 +128,4 @@ def _explained(item: Any, file: Path) -> InputError:
     remedy = (field and field.description) or "give a value that fits"
     value = item.get("input")
     shown = "" if isinstance(value, dict) else f" (value: {value!r:.200})"
-    return InputError(item["msg"].removeprefix("Value error, ") + shown, f"{file}: {place}".rstrip(": "), remedy)
+    return InputError(what + shown, f"{file}: {place}".rstrip(": "), remedy)

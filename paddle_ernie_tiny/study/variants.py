@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from ..config import check_config
 from ..config.load import on_top_of
 from ..errors import InputError
 from ..stages import STAGES
@@ -59,15 +60,23 @@ def _without(stage: str) -> Variant:
 
 def _without_terms(title: str, names: list[str]) -> Variant:
     """The last stage without some terms of its objective."""
-    off = {"objective": {name: {"weight": 0.0} for name in names}}
 
     def change(run: Mapping, teacher: Mapping) -> Mapping:
+        kept = check_config(copy.deepcopy(run), "base")
+        last = [kept.stage_objective(i) for i, stage in enumerate(kept.stages) if stage.stage == _LABELLED]
+        there = [name for name in names if any(objective.term(name).wanted for objective in last)]
+        if not there:
+            what = f"{_LABELLED} of the base has none of {', '.join(names)}"
+            raise NotApplicable(what, "variants", "take this variant out")
+        off = {"objective": {name: {"weight": 0.0, "final_weight": None} for name in there}}
         return {**run, "stages": [on_top_of(s, off, "") if s["stage"] == _LABELLED else s for s in run["stages"]]}
 
     return Variant(title, f"{', '.join(names)}: weight 0 in {_LABELLED}", change)
 
 
 def _tinybert(run: Mapping, teacher: Mapping) -> Mapping:
+    if not any(stage["stage"] == "general" for stage in run["stages"]):
+        raise NotApplicable("the base has no stage general", "variants", "take this variant out")
     return _only(run, lambda name: name in ("general", _LABELLED), "no other stages to leave out")
 
 
@@ -103,7 +112,7 @@ def _not_augmented(run: Mapping, teacher: Mapping) -> Mapping:
 
 _LATENT = [name for name, term in TERMS.items() if term.latent]
 VARIANTS: dict[str, Variant] = {
-    "full": Variant("all four stages", "the recipe as it is", _as_it_is),
+    "full": Variant("the full recipe", "nothing: the base as it is", _as_it_is),
     **{f"no_{name}": _without(name) for name, stage in STAGES.items() if not stage.label_terms},
     "no_soft_label": _without_terms("without soft labels", ["soft_label"]),
     "no_hard_label": _without_terms("without hard labels", ["hard_label"]),
