@@ -28,7 +28,6 @@ from .jobs import PROGRESS, Group, Job
 from .study_settings import StudySettings
 
 LOG = "log.txt"  # of a job: what it printed
-STORE = ".store"  # of the study: steps that several jobs have in common
 _RATES = (0.5, 1.0, 2.0)  # times the baseline's learning rate
 
 
@@ -47,7 +46,7 @@ def do_jobs(group: Group) -> dict[str, ErnieTinyError]:
                 print(failed[job.name], flush=True)
                 (job.folder / PROGRESS).unlink(missing_ok=True)
     if group.last and not failed:
-        _clean_up(group.reference, group.settings.keep_models)
+        _clean_up(group.reference, group.settings.keep_models or group.settings.store_folder is not None)
     return failed
 
 
@@ -122,7 +121,7 @@ def with_steps(training: TrainingSettings, steps: int) -> TrainingSettings:
 
 
 def _run(job: Job, config: RunConfig, until: str) -> None:
-    store = StepStore(job.root / STORE, job.name)
+    store = StepStore(job.store, job.name)
     job.shared.mkdir(parents=True, exist_ok=True)
     signals = {} if config.signals_folder else {"signals_folder": str(job.shared / "data" / "signals")}
     try:
@@ -190,10 +189,10 @@ def _training(step: Path, name: str, training: TrainingSettings) -> dict[str, An
     }
 
 
-def _clean_up(job: Job, keep_models: bool) -> None:
+def _clean_up(job: Job, keep_steps: bool) -> None:
     """Removes what only the jobs of this one's group could have used again: gigabytes, on task data."""
-    if not keep_models:
-        StepStore(job.root / STORE, job.name).remove_of(f"{job.task}/seed-{job.seed}/")
+    if not keep_steps:
+        StepStore(job.store, job.name).remove_of(f"{job.task}/seed-{job.seed}/")
     for signals in job.folder.parent.glob("shared-*/data/signals"):
         shutil.rmtree(signals)
 

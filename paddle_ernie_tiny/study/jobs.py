@@ -26,7 +26,10 @@ _SHARED = {"task", "data", "teacher", "general_corpus", "augmentation", "seed", 
 
 @dataclass(frozen=True, eq=False)
 class Job:
-    """A variant of a task with a seed. `config` is its run before steps are made equal; `root` the study's folder."""
+    """A variant of a task with a seed. `config` is its run before steps are made equal; `root` the study's folder.
+
+    store: folder of the steps that several jobs have in common.
+    """
 
     task: str
     seed: int
@@ -34,6 +37,7 @@ class Job:
     config: RunConfig
     fine_tuned: bool
     root: Path
+    store: Path
 
     @property
     def name(self) -> str:
@@ -117,4 +121,5 @@ def make_job(
         raise InputError("a study compares variants of one student", f"{where}: students", "give student")
     if row.fine_tuned and config.baseline is None:
         raise InputError("this variant is fine-tuned as `baseline` says, and there is none", where, "give baseline")
-    return Job(task, seed, variant, config, row.fine_tuned, root)
+    store = root / ".store" if settings.store_folder is None else Path(settings.store_folder)
+    return Job(task, seed, variant, config, row.fine_tuned, root, store)

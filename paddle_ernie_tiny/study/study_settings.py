@@ -43,6 +43,9 @@ class StudySettings(Section):
         min_length=1,
     )
     processes: PositiveInt | None = key(None, "runs side by side; default: as many as CPU cores and memory allow")
+    store_folder: PathName | None = key(
+        None, "finished steps that several studies share, kept there; default: in output_dir, removed when not needed"
+    )
     keep_models: bool = key(False, "keep every model; false: scores and predictions stay, weights are removed")
 
     @model_validator(mode="after")
