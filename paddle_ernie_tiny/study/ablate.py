@@ -79,7 +79,8 @@ def plan_jobs(
     jobs, left_out, errors = list[Job](), list[tuple[str, str, str]](), list[InputError]()
     for task, mapping in task_mappings(settings, base, where).items():
         try:  # a mistake that every variant would have is said once
-            check_config(copy.deepcopy(mapping), f"{settings.base}, task {task}")
+            raw = {**copy.deepcopy(mapping), "output_dir": settings.output_dir}
+            check_config(raw, f"{settings.base}, task {task}")
         except InputErrors as several:
             errors += several.errors
             continue

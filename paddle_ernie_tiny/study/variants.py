@@ -62,7 +62,7 @@ def _without_terms(title: str, names: list[str]) -> Variant:
     """The last stage without some terms of its objective."""
 
     def change(run: Mapping, teacher: Mapping) -> Mapping:
-        kept = check_config(copy.deepcopy(run), "base")
+        kept = check_config({**copy.deepcopy(run), "output_dir": "study"}, "base")
         last = [kept.stage_objective(i) for i, stage in enumerate(kept.stages) if stage.stage == _LABELLED]
         there = [name for name in names if any(objective.term(name).wanted for objective in last)]
         if not there:
