@@ -6,6 +6,7 @@ import copy
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, wait
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -102,7 +103,8 @@ def plan_jobs(
         if variant == settings.reference:
             what = f"the reference {variant!r} does not apply to {task}: {why}"
             raise InputError(what, f"{where}: reference", "choose another reference")
-    return jobs, left_out
+    references = {job.group: job.config for job in jobs if job.variant == settings.reference}
+    return [replace(job, reference=references[job.group]) for job in jobs], left_out
 
 
 def _teacher_sizes(mapping: dict[str, Any]) -> dict[str, Any] | None:

@@ -22,6 +22,9 @@ from .variants import VARIANTS
 
 RECORD, PROGRESS = "job.json", "progress.json"  # of a finished job; what one at work does
 _SHARED = {"task", "data", "teacher", "general_corpus", "augmentation", "seed", "extensions"}  # what decides a teacher
+_DECIDE_NOTHING = {"output_dir", "signals_folder", "save_minutes", "export", "benchmark", "card"}  # in a study
+_ROWS = {"task", "data", "general_corpus", "augmentation", "teacher"}  # what decides how many there are
+_STEPS = {"max_steps", "num_train_epochs", "per_device_train_batch_size", "gradient_accumulation_steps"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,6 +32,7 @@ class Job:
     """A variant of a task with a seed. `config` is its run before steps are made equal; `root` the study's folder.
 
     store: folder of the steps that several jobs have in common.
+    reference: the run whose steps it gets where they are made equal.
     """
 
     task: str
@@ -38,6 +42,7 @@ class Job:
     fine_tuned: bool
     root: Path
     store: Path
+    reference: RunConfig | None = None
 
     @property
     def name(self) -> str:
@@ -62,11 +67,12 @@ class Job:
 
     def key(self, settings: StudySettings) -> str:
         """Changes with everything that decides its result."""
-        config = self.config.model_dump(mode="json", exclude={"output_dir", "signals_folder"})
-        decides = {"equal_steps", "steps", *(["rates"] if self.fine_tuned else [])}
-        study = settings.model_dump(mode="json", include=decides)
-        reference = settings.changes(settings.reference) if settings.equal_steps else None
-        how = [config, study, reference, Sources(self.config).sums]
+        left_out = _DECIDE_NOTHING | ({"objective", "stages"} if self.fine_tuned else {"baseline"})
+        config = self.config.model_dump(mode="json", exclude=left_out)
+        decisive = {"equal_steps", "steps", *(["rates"] if self.fine_tuned else [])}
+        study = settings.model_dump(mode="json", include=decisive)
+        reference = self.reference if settings.equal_steps and settings.steps is None else None
+        how = [config, study, reference and _steps(reference), Sources(self.config).sums]
         return fingerprint([*how, "fine-tuned"] if self.fine_tuned else how)
 
     def record(self, settings: StudySettings) -> dict[str, Any] | None:
@@ -103,6 +109,12 @@ def run_group(group: Group) -> dict[str, ErnieTinyError]:
     from .group import do_jobs
 
     return do_jobs(group)
+
+
+def _steps(config: RunConfig) -> list[Any]:
+    """What decides the optimiser steps of a run's stages."""
+    stages = [[stage.stage, stage.training.model_dump(include=_STEPS)] for stage in config.stages]
+    return [stages, config.model_dump(mode="json", include=_ROWS)]
 
 
 def make_job(
