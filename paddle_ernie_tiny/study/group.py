@@ -42,7 +42,8 @@ def do_jobs(group: Group) -> dict[str, ErnieTinyError]:
                 _do(job, steps, group.settings)
             except Exception as error:  # of a library too: the other jobs go on
                 failed[job.name] = explained(error)
-                traceback.print_exc()
+                if failed[job.name] is not error:
+                    traceback.print_exc()
                 print(failed[job.name], flush=True)
                 (job.folder / PROGRESS).unlink(missing_ok=True)
     if group.last and not failed:

@@ -251,22 +251,24 @@ def test_a_changed_base_repeats_only_what_it_decides(study, tmp_path, tiny):
 
 def test_a_job_that_fails_does_not_stop_the_others(study, tmp_path, tiny):
     own = {
-        "missed": {"objective": {"layer_map": [7]}},
-        "hot": {"objective": {"hidden": {"weight": 1e6}}, "stages": {"general": {"training": {"learning_rate": 10.0}}}},
+        "missed": {"objective": {"layer_map": [7]}},  # which preflight finds
+        "gated": {"teacher": {"check_above_chance": True}},  # which a step finds: the teacher is at chance
         "fine": {"like": "general_task_specific", "title": "a good one"},
     }
     more = {"seeds": [1], "variants": ["full"], "own": own}
     other = copied(study, tmp_path, tiny, **more)
     done = ernie_tiny("ablate", other.file)
     assert done.returncode == 1, done.stdout + done.stderr
-    assert "tiny/seed-1/missed/" in done.stderr and "layer_map" in done.stderr
     assert "some jobs failed" in done.stderr and "Traceback" not in done.stderr
-    assert other.job("tiny/seed-1/fine")["score"] is not None
+    assert "tiny/seed-1/missed: " in done.stderr and "layer_map" in done.stderr
+    assert "tiny/seed-1/gated: " in done.stderr and "no better than chance" in done.stderr
+    assert "layer_map" in other.log("tiny/seed-1/missed"), "the log says so too"
     results = other.results
-    assert not results["complete"] and {"full", "fine"} <= {job["variant"] for job in results["jobs"]}
-    assert "missed" not in {job["variant"] for job in results["jobs"]}
+    assert {job["variant"] for job in results["jobs"]} == {"full", "fine"} and not results["complete"]
     assert results["variants"]["fine"]["title"] == "a good one"
-    assert "layer_map" in other.log("tiny/seed-1/missed")
+    assert not list(other.root.rglob("progress.json")), "nothing looks as if it were at work"
+    alone = ernie_tiny("ablate", other.file, "own={missed: {objective: {layer_map: [7]}}}")
+    assert alone.returncode == 2 and "tiny/seed-1/missed: " in alone.stderr, "the input is wrong, and nothing else"
 
 
 def test_a_teacher_with_its_own_seed_is_made_once(study, tmp_path, tiny):
@@ -285,7 +287,7 @@ def test_a_teacher_with_its_own_seed_is_made_once(study, tmp_path, tiny):
 
 def test_the_demo_study_in_short(tmp_path, project_root):
     teacher = "tasks.demo.teacher"
-    overrides = [f"output_dir={tmp_path / 'out'}", "seeds=[1]", "variants=[full, general_task_specific, fine_tuned]"]
+    overrides = [f"output_dir={tmp_path / 'out'}", "seeds=[1]", "variants=[full, fine_tuned]"]
     overrides += ["steps=40", "rates=[0.002]", f"{teacher}.pretrain.training.max_steps=5"]
     overrides += [f"{teacher}.finetune.max_steps=5", f"{teacher}.finetune.num_train_epochs=null"]
     done = ernie_tiny(
@@ -293,7 +295,7 @@ def test_the_demo_study_in_short(tmp_path, project_root):
     )
     assert done.returncode == 0, done.stdout + done.stderr
     made = Study(project_root / "configs" / "ablate-demo.yaml", tmp_path / "out")
-    names = ["full", "general_task_specific", "fine_tuned", "warm_teacher"]
+    names = ["full", "fine_tuned", "warm_teacher"]
     assert sorted(made.finished) == sorted(f"demo/seed-1/{name}" for name in names)
     steps = {job["variant"]: job["steps"] for job in made.results["jobs"]}
     assert steps == dict.fromkeys(names, 40)

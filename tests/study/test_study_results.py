@@ -325,6 +325,7 @@ def test_a_study_that_continues_has_the_same_threads(study, tmp_path, monkeypatc
     """Other threads add numbers in another order: the figures would not come again."""
     monkeypatch.setattr(ablate_module, "Workers", OfflineWorkers)
     monkeypatch.setattr(ablate_module, "cpu_cores", lambda: 8)
+    monkeypatch.setattr(ablate_module, "thread_count", lambda asked: 8)
     settings, jobs = study()
     asked = []
     for done in ([], [job for job in jobs if job.seed == 1]):
