@@ -6,6 +6,7 @@ import copy
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, wait
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -142,8 +143,15 @@ def _run_all(
         waited = {workers.submit(run_group, group) for group in groups}
         while waited:
             done, waited = wait(waited, timeout=_TURN_SECONDS, return_when=FIRST_COMPLETED)
-            for future in done:
-                failed |= future.result()
+            try:
+                for future in done:
+                    failed |= future.result()
+            except BrokenProcessPool:
+                what = (
+                    "one of the study's processes ended without an answer; the system may have killed it for its memory"
+                )
+                remedy = "run the same command again, it continues; with processes=1 it needs less memory"
+                raise ErnieTinyError(what, settings.output_dir, remedy) from None
             if table.update() and waited:
                 write()
     return failed

@@ -1,14 +1,15 @@
 """What a study has found, against values computed by hand: steps, means, spreads, paired differences, retention."""
 
 import json
-import os
+from concurrent.futures import Future
+from concurrent.futures.process import BrokenProcessPool
 
 import numpy as np
 import pytest
 import yaml
 
 from paddle_ernie_tiny.config import TrainingSettings
-from paddle_ernie_tiny.errors import InputError
+from paddle_ernie_tiny.errors import ErnieTinyError, InputError
 from paddle_ernie_tiny.kinds.scored import Scored
 from paddle_ernie_tiny.kinds.uncertainty import bounds_of, difference
 from paddle_ernie_tiny.pipeline.step import PREDICTIONS
@@ -306,34 +307,65 @@ def test_a_job_is_done_again_once_something_that_decides_it_changes(study, tmp_p
     assert left(reference="no_general") == [], "the others have its steps"
 
 
-class OfflineWorkers:
-    """What a study asks of its processes, noted and not done."""
+class NoWorkers:
+    """What a study asks of its processes, noted; every group of jobs ends with `outcome`."""
 
-    asked = []
+    asked, outcome = [], None
 
     def __init__(self, count, environment):
         self.asked.append((count, environment))
 
     def __enter__(self):
-        raise KeyboardInterrupt
+        return self
 
     def __exit__(self, *error):
         pass
 
+    def submit(self, function, group):
+        future = Future()
+        future.set_exception(self.outcome) if self.outcome else future.set_result({})
+        return future
 
-def test_a_study_that_continues_has_the_same_threads(study, tmp_path, monkeypatch):
-    """Other threads add numbers in another order: the figures would not come again."""
-    monkeypatch.setattr(ablate_module, "Workers", OfflineWorkers)
+
+@pytest.fixture
+def workers(monkeypatch):
+    """Processes that do nothing, on a machine with eight cores."""
+    monkeypatch.setattr(ablate_module, "Workers", NoWorkers)
     monkeypatch.setattr(ablate_module, "cpu_cores", lambda: 8)
     monkeypatch.setattr(ablate_module, "thread_count", lambda asked: 8)
+    monkeypatch.setattr(NoWorkers, "outcome", None)
+    monkeypatch.setattr(NoWorkers, "asked", [])
+    return NoWorkers
+
+
+def test_a_study_that_continues_has_the_same_threads(study, tmp_path, workers):
+    """Other threads add numbers in another order: the figures would not come again."""
     settings, jobs = study()
-    asked = []
     for done in ([], [job for job in jobs if job.seed == 1]):
         for job in done:
             finish(settings, job, answers([0]))
-        OfflineWorkers.asked.clear()
-        with pytest.raises(KeyboardInterrupt):
-            ablate_module.ablate(tmp_path / "study.yaml")
-        asked += OfflineWorkers.asked
-    assert [environment for _, environment in asked] == [{"OMP_NUM_THREADS": "4"}] * 2
-    assert os.environ.get("OMP_NUM_THREADS") != "4", "in those processes alone"
+        ablate_module.ablate(tmp_path / "study.yaml", say=lambda line: None)
+    assert [environment for _, environment in workers.asked] == [{"OMP_NUM_THREADS": "4"}] * 2
+
+
+def test_a_process_that_is_killed_is_named_with_what_to_do(study, tmp_path, workers, monkeypatch):
+    monkeypatch.setattr(workers, "outcome", BrokenProcessPool("A process in the process pool was terminated abruptly"))
+    study()
+    with pytest.raises(ErnieTinyError, match="ended without an answer") as error:
+        ablate_module.ablate(tmp_path / "study.yaml", say=lambda line: None)
+    assert "processes=1" in error.value.remedy and error.value.exit_code == 1
+
+
+def test_only_some_jobs_are_run(study, tmp_path, workers):
+    settings, jobs = study()
+    said = []
+    ablate_module.ablate(tmp_path / "study.yaml", only=["demo-sentiment/seed-2/no_"], say=said.append)
+    assert len(workers.asked) == 1 and said[0].startswith("8 jobs, 0 of them done")
+    with pytest.raises(InputError, match="no such job") as error:
+        ablate_module.ablate(tmp_path / "study.yaml", only=["other/"], say=said.append)
+    assert "demo-sentiment/seed-1/full/" in error.value.remedy
+    for job in jobs:
+        if job.variant == "no_general":
+            finish(settings, job, answers([0]))
+    ablate_module.ablate(tmp_path / "study.yaml", only=["demo-sentiment/seed-2/no_general"], say=said.append)
+    assert len(workers.asked) == 1, "what is done asks for no process"
