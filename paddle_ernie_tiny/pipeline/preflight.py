@@ -13,7 +13,7 @@ from ..data.tokenization import read_tokenizer
 from ..defaults import AUTO
 from ..deploy.onnx_graph import require_engines
 from ..engines import QDQ_PACKAGES, require_installed
-from ..errors import InputError, InputErrors, explained
+from ..errors import Finding, InputError, InputErrors, explained
 from ..files import free_bytes, require_folder
 from ..models.architectures import MASKED_LM, check_room, default_labels, is_of_kind, label_names
 from ..models.build import check_model, load_tokenizer, read_model_config, resolve_model
@@ -22,6 +22,7 @@ from ..models.weights import has_masked_lm_head
 from ..stages import STAGES
 from .context import RunContext
 from .estimates import resource_findings
+from .evidence import evidence_findings
 from .findings import corpus_findings, data_findings, model_findings, tokenizer_findings
 from .floor import floor_findings
 from .launch import find_device
@@ -88,10 +89,14 @@ def preflight(
     for finding in common:
         say(f"preflight: {finding}")
     for name, context in contexts.items():
-        context.findings = common + (own := tokenizer_findings(context) + resource_findings(context))
+        context.findings = common + (own := _of_student(context))
         for finding in own:
             say(f"preflight{f' of {name}' if name else ''}: {finding}")
     return contexts
+
+
+def _of_student(context: RunContext) -> list[Finding]:
+    return tokenizer_findings(context) + evidence_findings(context) + resource_findings(context)
 
 
 def _outputs(data: TaskData) -> str:

@@ -1,0 +1,78 @@
+"""Where the stages were seen to help, from the project's own studies; warnings for runs outside of that region."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from ..errors import Finding
+from .context import RunContext
+from .findings import corpus_lines, found, passes_over
+
+_WIDER = 3.0  # a setting may be so many times lower or higher than those that were tried
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What a study has seen of a stage.
+
+    result: its folder under docs/results. rows: that the stage went over (steps times rows per step) where it was seen
+    to help. tried: lowest and highest value of settings with which it did, by their keys below the stage. gain: what
+    leaving it out cost, in words.
+    """
+
+    result: str
+    rows: int
+    tried: dict[str, tuple[float, float]]
+    gain: str
+
+
+def _read() -> dict[str, Evidence]:
+    table = yaml.safe_load(Path(__file__).with_name("evidence.yaml").read_text(encoding="utf-8")) or {}
+    return {stage: Evidence(**row) for stage, row in table.items()}
+
+
+EVIDENCE: dict[str, Evidence] = _read()  # by stage; of stages that were not seen to help there is none
+
+
+def evidence_findings(context: RunContext) -> list[Finding]:
+    """A warning for each stage with fewer rows, or far other settings, than those with which it was seen to help."""
+    findings = []
+    for index, stage in enumerate(context.config.stages):
+        known = EVIDENCE.get(stage.stage)
+        if known is None or context.config.teacher is None:
+            continue
+        seen, where = f"docs/results/{known.result}: {known.gain}", f"stages[{index}] ({stage.stage})"
+        rows = _rows(context, index)
+        if rows < known.rows:
+            what = f"the stage goes over {rows:,} rows; it was seen to help with {known.rows:,} ({seen})"
+            remedy = "give it more steps, or compare with the run without it: ernie-tiny ablate"
+            findings.append(found("evidence", what, f"{where}.training", True, remedy))
+        for key, (low, high) in known.tried.items():
+            value = _value(context, index, key)
+            if not low / _WIDER <= value <= high * _WIDER:
+                what = f"{value:g} is far from the {low:g} to {high:g} with which the stage was seen to help ({seen})"
+                remedy = "use a value near those, or compare: ernie-tiny ablate"
+                findings.append(found("evidence", what, f"{where}.{key}", True, remedy))
+    return findings
+
+
+def _rows(context: RunContext, index: int) -> int:
+    """Rows that a stage goes over, by an estimate."""
+    training, config = context.config.stages[index].training, context.config
+    if context.is_general(index):
+        there = corpus_lines(context)
+    else:
+        copies = config.augmentation.copies_per_row if config.augmentation else 0
+        there = len(context.data.train) * (1 + copies) + (len(context.data.pool.rows) if context.data.pool else 0)
+    return round(there * passes_over(training, there))
+
+
+def _value(context: RunContext, index: int, key: str) -> float:
+    value: Any = {"training": context.config.stages[index].training, "objective": context.config.stage_objective(index)}
+    for name in key.split("."):
+        value = value[name] if isinstance(value, dict) else getattr(value, name)
+    return float(value)
