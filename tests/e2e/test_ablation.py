@@ -253,7 +253,7 @@ def test_a_job_that_fails_does_not_stop_the_others(study, tmp_path, tiny):
     own = {
         "missed": {"objective": {"layer_map": [7]}},  # which preflight finds
         "gated": {"teacher": {"check_above_chance": True}},  # which a step finds: the teacher is at chance
-        "fine": {"like": "general_task_specific", "title": "a good one"},
+        "fine": {"title": "the last stage twice", "stages": [tiny["stages"][i] for i in (0, 3, 3)]},
     }
     more = {"seeds": [1], "variants": ["full"], "own": own}
     other = copied(study, tmp_path, tiny, **more)
@@ -265,7 +265,13 @@ def test_a_job_that_fails_does_not_stop_the_others(study, tmp_path, tiny):
     assert "layer_map" in other.log("tiny/seed-1/missed"), "the log says so too"
     results = other.results
     assert {job["variant"] for job in results["jobs"]} == {"full", "fine"} and not results["complete"]
-    assert results["variants"]["fine"]["title"] == "a good one"
+    assert results["variants"]["fine"]["title"] == "the last stage twice"
+    stages = other.job("tiny/seed-1/fine")["stages"]
+    assert [(stage["name"], stage["steps"]) for stage in stages] == [
+        ("general", 13),
+        ("task_specific", 14),
+        ("task_specific", 13),
+    ]
     assert not list(other.root.rglob("progress.json")), "nothing looks as if it were at work"
     alone = ernie_tiny("ablate", other.file, "own={missed: {objective: {layer_map: [7]}}}")
     assert alone.returncode == 2 and "tiny/seed-1/missed: " in alone.stderr, "the input is wrong, and nothing else"
