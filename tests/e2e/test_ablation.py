@@ -292,13 +292,12 @@ def test_a_teacher_with_its_own_seed_is_made_once(study, tmp_path, tiny):
 
 
 def test_the_demo_study_in_short(tmp_path, project_root):
-    teacher = "tasks.demo.teacher"
-    overrides = [f"output_dir={tmp_path / 'out'}", "seeds=[1]", "variants=[full, fine_tuned]"]
-    overrides += ["steps=40", "rates=[0.002]", f"{teacher}.pretrain.training.max_steps=5"]
-    overrides += [f"{teacher}.finetune.max_steps=5", f"{teacher}.finetune.num_train_epochs=null"]
-    done = ernie_tiny(
-        "ablate", "configs/ablate-demo.yaml", *overrides, f"{teacher}.check_above_chance=false", cwd=project_root
-    )
+    small = [f"output_dir={tmp_path / 'out'}", "seeds=[1]", "variants=[full, fine_tuned]", "steps=40", "rates=[0.002]"]
+    demo = ["data.train_limit=400", "general_corpus.held_out_rows=64", "teacher.check_above_chance=false"]
+    demo += ["teacher.pretrain.training.max_steps=5", "teacher.pretrain.whole_word_masking=false"]
+    demo += ["teacher.finetune.max_steps=5", "teacher.finetune.num_train_epochs=null"]
+    changes = [*small, *(f"tasks.demo.{change}" for change in demo)]
+    done = ernie_tiny("ablate", "configs/ablate-demo.yaml", *changes, cwd=project_root)
     assert done.returncode == 0, done.stdout + done.stderr
     made = Study(project_root / "configs" / "ablate-demo.yaml", tmp_path / "out")
     names = ["full", "fine_tuned", "warm_teacher"]
