@@ -192,7 +192,7 @@ class StageSettings(Section):
     head: Literal["own", "teacher"] = key(
         "own",
         "what the student's head starts from in this stage. own: what it is, random if no stage has trained it; "
-        "teacher: the teacher's, through the learned projection of the last layer (only task_specific)",
+        "teacher: the teacher's, through the last projection that the stage before learned (only task_specific)",
     )
     objective: ObjectiveSettings | None = key(None, "its keys replace those of the run's objective for this stage")
 

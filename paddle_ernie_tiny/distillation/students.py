@@ -12,7 +12,7 @@ from safetensors.numpy import load_file
 
 from ..errors import InputError
 from ..models.capture import Capture
-from ..models.weights import to_numpy
+from ..models.weights import PROJECTIONS, to_numpy
 from ..terms import Captured
 from .objective import Objective
 
@@ -56,15 +56,21 @@ class DistilledStudent(nn.Layer):
         """The projections' weights by name."""
         return to_numpy(self.projections.state_dict())
 
-    def load_projections(self, file: Path) -> None:
+    def load_projections(self, folder: Path) -> None:
         """Takes over the projections of an earlier stage for the layers that both compare; others start at random.
 
         Raises InputError for a projection of the same layer between other widths: the folder is of another student.
         """
         own = to_numpy(self.projections.state_dict())
-        kept = load_file(str(file)) if file.is_file() else {}
+        kept = read_projections(folder)
         for name in set(own) & set(kept):
             if own[name].shape != kept[name].shape:
                 what = f"projection {name} has shape {kept[name].shape}, this student needs {own[name].shape}"
-                raise InputError(what, str(file), "the file belongs to another model or configuration")
+                raise InputError(what, str(folder / PROJECTIONS), "the file belongs to another model or configuration")
         self.projections.set_state_dict({name: kept.get(name, value) for name, value in own.items()})
+
+
+def read_projections(folder: Path) -> dict[str, np.ndarray]:
+    """The projections' weights by name in a student's folder; none, if it was trained without."""
+    file = folder / PROJECTIONS
+    return load_file(str(file)) if file.is_file() else {}

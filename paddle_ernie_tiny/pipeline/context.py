@@ -30,7 +30,7 @@ from ..kinds.metrics import METRICS, Scored
 from ..machine import cpu_cores
 from ..models.build import load_classifier, load_masked_lm, load_tokenizer
 from ..models.initialise import initial_student, start_folder
-from ..models.weights import PROJECTIONS, has_masked_lm_head, model_fingerprint
+from ..models.weights import has_masked_lm_head, model_fingerprint
 from ..stages import STAGES, Stage, TeacherKind
 from ..terms import Needs
 from ..terms.term import Side
@@ -144,7 +144,7 @@ class RunContext:
         paddle.seed(self.config.seed + 1 + index)  # for projections that start at random
         student = DistilledStudent(classifier, objective, given.hidden_size)
         if folder is not None and len(student.projections):
-            student.load_projections(folder / PROJECTIONS)
+            student.load_projections(folder)
         return student
 
     def signal_layout(self, stage: Stage, needs: Needs, teacher_width: int) -> Layout:

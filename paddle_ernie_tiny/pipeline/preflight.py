@@ -12,6 +12,7 @@ from ..data.splits import TaskData, load_task_data
 from ..data.tokenization import read_tokenizer
 from ..defaults import AUTO
 from ..deploy.onnx_graph import require_engines
+from ..distillation.head_start import check_head_start
 from ..engines import QDQ_PACKAGES, require_installed
 from ..errors import Finding, InputError, InputErrors, explained
 from ..files import free_bytes, require_folder
@@ -71,7 +72,7 @@ def preflight(
     for context in contexts.values() if sized else ():
         attempt(_check_student, context.config, teacher, data)
         if teacher is not None or given is None:
-            attempt(lambda context=context: context.planned_objectives(source is None or context.shares_vocabulary))
+            attempt(_check_objectives, context, source is None or context.shares_vocabulary)
     attempt(_check_soft_labels, config, data)
     attempt(_check_augmentation, config, source)
     attempt(_check_output, Path(config.output_dir))
@@ -148,6 +149,16 @@ def _check_student(student: RunConfig, teacher: dict | None, data: TaskData | No
     if folder is not None:
         load_tokenizer(folder)
         _check_room(student, folder, data)
+
+
+def _check_objectives(context: RunContext, shares_vocabulary: bool) -> None:
+    objectives, config = context.planned_objectives(shares_vocabulary), context.config
+    for index, stage in enumerate(config.stages):
+        if stage.head == "teacher" and context.teacher is not None:
+            folder, where = start_folder(config.student), f"stages[{index}] ({stage.stage}).head"
+            student = config.student.shape.model_dump() if folder is None else read_model_config(folder)
+            before = objectives[index - 1] if index else None
+            check_head_start(where, before, student, context.teacher, folder is not None)
 
 
 def _check_room(config: RunConfig, folder: Path, data: TaskData | None) -> None:

@@ -15,7 +15,7 @@ from ...config import StageSettings
 from ...data.corpus import TextRows
 from ...data.rows import PairedRows
 from ...distillation.head_start import head_from_teacher
-from ...distillation.students import DistilledStudent
+from ...distillation.students import DistilledStudent, read_projections
 from ...distillation.teacher import NoTeacher, SignalCache, Teacher, rows_fingerprint
 from ...distillation.trainers import TRAINERS
 from ...distributed import is_main, processes
@@ -83,7 +83,8 @@ class Distil(Step):
         before = self.context.stage_folder(self.index - 1) / FINAL if self.index else None
         student = self.context.load_student(self.index, teacher, before)
         if self.settings.head == "teacher":
-            head_from_teacher(student, teacher)
+            assert before is not None, "preflight has refused a first stage"
+            head_from_teacher(student, teacher, read_projections(before))
         return student
 
     def announce(self, student: DistilledStudent, prefix: str = "") -> None:
