@@ -12,8 +12,13 @@ from ..errors import InputError
 from ..files import known_sha256
 
 
+def extension_files(config: RunConfig) -> list[str]:
+    """The extensions of a run that are .py files; modules that are installed have a name alone."""
+    return [name for name in config.extensions if name.endswith(".py")]
+
+
 class Sources:
-    """The files of the task's data, of the general corpus and of given models, by their SHA-256.
+    """The files of the task's data, of the general corpus, of given models and of extensions, by their SHA-256.
 
     Files that are not there are left to preflight.
     """
@@ -35,7 +40,7 @@ class Sources:
 
     @staticmethod
     def _sums(config: RunConfig) -> dict[str, str]:
-        data, teacher, named = config.data, config.teacher, list[str | None]()
+        data, teacher, named = config.data, config.teacher, list[str | None](extension_files(config))
         if data.source == "files":
             for split in (data.train, data.dev, data.test, data.unlabelled, *data.more_tests.values()):
                 with suppress(InputError):  # preflight says so

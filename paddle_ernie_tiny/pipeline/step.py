@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 from ..deploy.bundle import MANIFEST
 from ..deploy.card import CARD
 from ..distributed import processes
-from ..files import read_json, text_sha256
+from ..files import known_sha256, read_json, text_sha256
 from ..seals import FILES, SEAL, SEALED, DamageError, read_seal, sums_of, whole_or_none, write_seal
+from .sources import extension_files
 
 if TYPE_CHECKING:
     from .context import RunContext
@@ -133,7 +134,8 @@ class Step:
 
     def state(self) -> tuple[str, list[str]]:
         """("done" | "resume" | "stale" | "new", what changed since it was recorded)."""
-        self.record = StepRecord(self.folder, self.inputs())
+        code = [known_sha256(file) for file in extension_files(self.context.config)]  # terms, kinds of task, metrics
+        self.record = StepRecord(self.folder, {**self.inputs(), **({"extensions": code} if code else {})})
         state, changed = self.record.state()
         if state == "done" and not self.product.exists():
             return "stale", [f"{self.product} is gone"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import shutil
+from contextlib import suppress
 from pathlib import Path
 
 from ..files import new_folder, read_json, write_json
@@ -64,8 +65,8 @@ class StepStore:
     def remove_of(self, runs: str) -> None:
         """Removes the steps that were made by runs whose names begin so, but for teachers: others may have the same."""
         for record in self.folder.glob(f"*/{TAKEN}"):
-            made = read_json(record)
-            if made["from"].startswith(runs) and not made["teacher"]:
+            made = read_json(record)  # None: another process has just removed it
+            if made and made["from"].startswith(runs) and not made["teacher"]:
                 self._lock(record.parent.name)  # another process may be taking it
                 shutil.rmtree(record.parent)
                 self._release(record.parent.name)
@@ -88,12 +89,12 @@ def _key(step: Step) -> str:
 
 
 def _copy(source: Path, target: Path) -> None:
-    """Weights, which nobody changes, are linked; the rest is copied."""
+    """Weights, which nobody changes, are linked where both folders are on one disk that can; the rest is copied."""
 
     def copy(old: str, new: str) -> None:
         if os.path.basename(old) == WEIGHTS:
-            os.link(old, new)
-        else:
-            shutil.copy2(old, new)
+            with suppress(OSError):
+                return os.link(old, new)
+        shutil.copy2(old, new)
 
     shutil.copytree(source, target, copy_function=copy, dirs_exist_ok=True)

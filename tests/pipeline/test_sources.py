@@ -33,6 +33,16 @@ def test_another_content_stops_the_run(sources, tmp_path, name):
     assert caught.value.where == str(tmp_path / name) and "run the same command again" in caught.value.remedy
 
 
+def test_the_code_of_extensions_is_among_them(tmp_path):
+    (tmp_path / "terms.py").write_text("WEIGHT = 1")
+    changes = tiny_config(tmp_path) | {"extensions": [str(tmp_path / "terms.py"), "json"]}
+    sources = Sources(load_config(None, (), changes))
+    assert str(tmp_path / "terms.py") in sources.sums and "json" not in sources.sums
+    (tmp_path / "terms.py").write_text("WEIGHT = 2")
+    with pytest.raises(InputError, match="changed while the run was at work"):
+        sources.require_unchanged()
+
+
 def test_files_that_come_and_go_are_noticed(sources, tmp_path):
     (tmp_path / "general" / "more.txt").write_text("more")
     with pytest.raises(InputError, match=r"more\.txt"):

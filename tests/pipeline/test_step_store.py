@@ -1,5 +1,6 @@
 """Steps that runs share: taken whole with their id, made once among processes, and damaged ones made again."""
 
+import errno
 import shutil
 import threading
 import time
@@ -30,7 +31,8 @@ class Made(Step):
 def step_of(root: Path, value=1, folder="stages/1-general", shared: Path | None = None) -> Made:
     """The step of a run in `root`; of a teacher, if it is in the folder `shared`."""
     run = RunFolder(root, shared)
-    step = Made(SimpleNamespace(folder=run, student=""), (shared or root) / folder, value)
+    config = SimpleNamespace(extensions=["module", *map(str, root.parent.glob("*.py"))])
+    step = Made(SimpleNamespace(folder=run, student="", config=config), (shared or root) / folder, value)
     step.state()
     return step
 
@@ -77,6 +79,31 @@ def test_weights_are_linked_and_the_rest_is_copied(folder):
     assert len({(place / "vocab.txt").stat().st_ino for place in files}) == 3
     shutil.rmtree(files[0])
     assert step.state() == ("done", []), "what the maker removes is still here"
+
+
+def test_a_step_with_other_extension_code_is_another(folder):
+    (folder / "terms.py").write_text("WEIGHT = 1")
+    step, store = step_of(folder / "a"), StepStore(folder / "store", "a")
+    state, (what,) = step.state()
+    assert state == "stale" and what.startswith("extensions: null -> [")
+    assert not store.take(step)
+    store.give(make(step))
+    assert StepStore(folder / "store", "b").take(step_of(folder / "b"))
+    (folder / "terms.py").write_text("WEIGHT = 2")
+    assert step.state()[0] == "stale"
+    other = StepStore(folder / "store", "c")
+    assert not other.take(step_of(folder / "c"))
+    other.close()
+
+
+def test_weights_are_copied_between_disks(folder, monkeypatch):
+    def other_disk(old, new):
+        raise OSError(errno.EXDEV, "Invalid cross-device link")
+
+    monkeypatch.setattr("os.link", other_disk)
+    step = step_of(folder / "b")
+    assert StepStore(folder / "store", "b").take(step) and step.state() == ("done", [])
+    assert (step.product / WEIGHTS).stat().st_nlink == 1 and (step.product / WEIGHTS).read_text() == "weights"
 
 
 def test_other_inputs_are_another_step(folder):

@@ -20,6 +20,7 @@ from ...distillation.teacher import NoTeacher, SignalCache, Teacher, rows_finger
 from ...distillation.trainers import TRAINERS
 from ...distributed import is_main, processes
 from ...errors import InputError
+from ...files import known_sha256
 from ...models.weights import model_fingerprint, save_model
 from ...seals import DamageError
 from ...terms import TERMS, Needs
@@ -172,7 +173,9 @@ class Distil(Step):
         if context.is_general(self.index):
             return {**values, "general_corpus": context.corpus_inputs()}
         if config.augmentation is not None:
-            values["augmentation"] = config.augmentation.model_dump(mode="json", exclude={"rows_per_batch"})
+            made = values["augmentation"] = config.augmentation.model_dump(mode="json", exclude={"rows_per_batch"})
+            if made["word_vectors"] is not None:
+                made["word_vectors"] = known_sha256(made["word_vectors"])
             upstream["masked language model"] = context.teacher_identity("pretrained")
         return {**values, **context.stage_inputs()}
 
