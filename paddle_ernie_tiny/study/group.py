@@ -124,9 +124,8 @@ def with_steps(training: TrainingSettings, steps: int) -> TrainingSettings:
 def _run(job: Job, config: RunConfig, until: str) -> None:
     store = StepStore(job.store, job.name)
     job.shared.mkdir(parents=True, exist_ok=True)
-    signals = {} if config.signals_folder else {"signals_folder": str(job.shared / "data" / "signals")}
     try:
-        run(config.model_copy(update=signals), until=until, watcher=_watched(job), shared=job.shared, store=store)
+        run(config, until=until, watcher=_watched(job), shared=job.shared, store=store)
     finally:
         store.close()
 

@@ -146,10 +146,13 @@ def _of_all(summary: Values, draws: dict[str, dict[str, np.ndarray]]) -> Values:
 
 
 def _retention(job: Values) -> float | None:
-    """The share of its teacher's score that a student keeps, on rows not seen in training where both have them."""
+    """The share of its teacher's score that a student keeps, on rows not seen in training where both have them.
+
+    None where the teacher's score is not above 0, as a correlation may be: a share of it means nothing.
+    """
     teacher = job["teacher"]
     key = "score_unseen" if teacher and None not in (teacher["score_unseen"], job["score_unseen"]) else "score"
-    return job[key] / teacher[key] if teacher and teacher[key] and job[key] is not None else None
+    return job[key] / teacher[key] if teacher and (teacher[key] or 0) > 0 and job[key] is not None else None
 
 
 def _teacher(records: dict[Job, Values], task: str) -> Values | None:

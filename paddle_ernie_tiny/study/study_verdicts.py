@@ -56,9 +56,13 @@ def compared(results: Values, place: str) -> list[str]:
     where = f"On average over {len(results['tasks'])} tasks" if place == ALL_TASKS else f"On {place}"
     if not means:
         return [f"{where}, there are no scores yet."]
-    best = max(means, key=lambda name: (means[name], name == reference))
+    seeds = {name: lines[name]["seeds"] for name in means}
+    most = max(seeds.values())
+    rivals = [name for name in means if seeds[name] == most]  # while jobs are open, others have means of fewer
+    best = max(rivals, key=lambda name: (means[name], name == reference))
     title = (results["variants"].get(best) or {}).get("title")
-    text = f"{where}, {best}{f' ({title})' if title else ''} scores highest: {means[best]:.3f}"
+    among = "" if len(rivals) == len(means) else f" of the variants with {most} seeds"
+    text = f"{where}, {best}{f' ({title})' if title else ''} scores highest{among}: {means[best]:.3f}"
     differences = {name: lines[name].get("difference") for name in means if name != reference}
     if best != reference and (lead_of_best := differences[best]):
         sure = "" if lead_of_best["low"] > 0 else ", so the lead is not shown"

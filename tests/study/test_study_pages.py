@@ -176,6 +176,13 @@ def test_a_best_variant_without_a_shown_lead():
     assert lead(results)[0].endswith("full is +1.0 points (95 % interval -0.5 to +2.5), so the lead is not shown.")
 
 
+def test_a_mean_of_fewer_seeds_is_not_called_the_highest():
+    results = study()
+    results["summary"]["demo"]["fine_tuned"]["seeds"] = 1  # its other seed, which may be a hard one, is not done
+    best = compared(results, "demo")[0]
+    assert best.startswith("On demo, no_hard (without hard labels) scores highest of the variants with 2 seeds: 0.915;")
+
+
 def test_all_tasks_come_first_and_are_means(pages):
     results = two_tasks()
     said, (_, page, _) = lead(results), pages(results)

@@ -193,6 +193,14 @@ def test_without_a_teacher_there_is_no_retention(study):
     assert line["retention"] is None and line["agreement"] is None and line["sd"] is None
 
 
+def test_of_a_teacher_whose_score_is_below_0_nothing_is_kept(study):
+    settings, jobs = study(seeds=[1, 2])
+    for job in of(jobs, "full"):
+        finish(settings, job, answers([0]), score_unseen=None, teacher={1: -0.1, 2: 0.9}[job.seed])  # of all rows: 0.9
+    line = gather(settings, jobs, [], "")["summary"]["demo-sentiment"]["full"]
+    assert line["retention"] == pytest.approx(1.0) and line["retention_sd"] is None, "of the second alone"
+
+
 @pytest.mark.parametrize("metric", ["accuracy", "macro_f1"])
 def test_seeds_that_answer_alike_have_the_interval_of_one(study, metric):
     settings, jobs = study(seeds=[1, 2, 3])
