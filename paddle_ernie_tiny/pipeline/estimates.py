@@ -14,7 +14,7 @@ from ..files import free_bytes
 from ..machine import available_memory
 from ..training.trainer import checkpoint_steps, total_steps
 from .context import RunContext
-from .findings import found, windows_per_row
+from .findings import found, task_rows, windows_per_row
 from .measure import LATENT_ROWS, LATENT_SPLITS, PROBE_TRAIN_ROWS, latent_settings
 
 _BYTES = 4  # a float32 weight
@@ -74,10 +74,10 @@ def run_flops(context: RunContext) -> dict[str, float]:
     """FLOPs of a run by step, and those of all evaluation and measuring together under their own name."""
     config, data, teacher = context.config, context.data, context.teacher
     student = config.student.model_dump()
-    corpus, copies = config.general_corpus, config.augmentation.copies_per_row if config.augmentation else 0
+    corpus = config.general_corpus
     length = _FILLED * config.task.max_length_tokens
     train, dev, test = (round(len(rows) * windows_per_row(context, rows)) for rows in (data.train, data.dev, data.test))
-    pool = round(len(data.pool.rows) * windows_per_row(context, data.pool.rows)) if data.pool else 0
+    own = length, task_rows(context)
     # three bytes per Chinese character, and about forty characters per line
     general = (_FILLED * corpus.max_length_tokens, max(1, context.corpus_bytes // 120)) if corpus else (length, train)
     flops: dict[str, float] = {}
@@ -103,13 +103,12 @@ def run_flops(context: RunContext) -> dict[str, float]:
             times = add(name, settings, (length, train), model)
             measuring += over(times * dev + test, model)
     for index, section in enumerate(config.stages):
-        stage, own = context.stage(index), (length, train * (1 + copies) + pool)
+        stage = context.stage(index)
         times = add(stage.name, section.training, general if stage.is_general else own, student, teacher)
         scored = times * dev if stage.label_terms else min(train, PROBE_TRAIN_ROWS)
         latent = len(latent_settings(context)) * len(LATENT_SPLITS) * LATENT_ROWS * (1 + (index == 0))
         measuring += over(scored + test, student) + over(latent, student, teacher)
     if config.quantization_aware is not None:  # if it is needed
-        own = length, train * (1 + copies) + pool
         measuring += over(
             add("quantization_aware", config.quantization_aware.training, own, student, teacher) * dev, student
         )

@@ -10,7 +10,7 @@ import yaml
 
 from ..errors import Finding
 from .context import RunContext
-from .findings import corpus_lines, found, passes_over
+from .findings import corpus_lines, found, passes_over, task_rows
 
 _WIDER = 3.0  # a setting may be so many times lower or higher than those that were tried
 
@@ -62,12 +62,8 @@ def evidence_findings(context: RunContext) -> list[Finding]:
 
 def _rows(context: RunContext, index: int) -> int:
     """Rows that a stage goes over, by an estimate."""
-    training, config = context.config.stages[index].training, context.config
-    if context.is_general(index):
-        there = corpus_lines(context)
-    else:
-        copies = config.augmentation.copies_per_row if config.augmentation else 0
-        there = len(context.data.train) * (1 + copies) + (len(context.data.pool.rows) if context.data.pool else 0)
+    training = context.config.stages[index].training
+    there = corpus_lines(context) if context.is_general(index) else task_rows(context)
     return round(there * passes_over(training, there))
 
 

@@ -213,6 +213,13 @@ def windows_per_row(context: RunContext, rows: Sequence[Any], side: Side = "stud
     return len(context.data.kind.tokenize(*how)[0].input_ids) / len(sample)
 
 
+def task_rows(context: RunContext) -> int:
+    """About how many rows a stage on task data goes over: those for training, their copies, and unlabelled ones."""
+    copies = context.config.augmentation.copies_per_row if context.config.augmentation else 0
+    parts = (context.data.train, 1 + copies), (context.data.pool.rows if context.data.pool else [], 1)
+    return sum(times * round(len(rows) * windows_per_row(context, rows)) for rows, times in parts if rows)
+
+
 def vocabulary_findings(
     tokenizer: TextTokenizer, ids: np.ndarray, letters: int, where: str, side: Side = "teacher"
 ) -> list[Finding]:

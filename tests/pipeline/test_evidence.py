@@ -1,5 +1,8 @@
 """Preflight warns where a run leaves the region in which a stage was seen to help, and names the result."""
 
+from dataclasses import replace
+from types import SimpleNamespace
+
 import pytest
 
 from paddle_ernie_tiny.config import load_config
@@ -25,9 +28,12 @@ def found(project_root, monkeypatch):
     monkeypatch.setattr(evidence, "EVIDENCE", SEEN)
     rows = [Example("好", None, 1, line) for line in range(2, 102)]
     data = TaskData(kind=KINDS["classification"], labels=["a", "b"], train=rows, dev=rows, test=rows, test_is_dev=True)
-    return lambda *overrides: evidence_findings(
-        RunContext(load_config("configs/demo.yaml", overrides), data, None, None)
-    )
+
+    def findings(*overrides, pool=None, **changes):
+        config = load_config("configs/demo.yaml", overrides).model_copy(update=changes)
+        return evidence_findings(RunContext(config, replace(data, pool=pool), None, None))
+
+    return findings
 
 
 def test_nothing_is_said_inside_the_region(found):
@@ -44,6 +50,17 @@ def test_too_few_rows_name_both_numbers_and_the_result(found):
     assert "goes over 500 rows; it was seen to help with 600" in finding.what
     (finding,) = found("stages.task_specific.training.max_steps=18")
     assert "goes over 576 rows" in finding.what, "18 steps of 32 rows"
+
+
+def test_epochs_go_over_copies_and_unlabelled_rows_too(found):
+    # 5 epochs of 100 rows are 500, too few; with a copy of each row 1,000
+    assert not found("augmentation={copies_per_row: 1}")
+    pool = SimpleNamespace(rows=[Example("好", None, None, line) for line in range(20)])
+    assert not found(pool=pool), "5 epochs of 120 rows are the 600"
+
+
+def test_nothing_is_said_of_a_run_without_a_teacher(found):
+    assert found() and not found(teacher=None)
 
 
 def test_settings_may_be_three_times_off(found):
