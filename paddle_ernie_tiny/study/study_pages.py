@@ -257,8 +257,9 @@ def _approximate(results: Values) -> list[str]:
             "are slightly too high."
         )
     said.append(
-        "Seconds are of the machine below, with whatever else it did; what several jobs share was made once, so the "
-        "study took less than their sum."
+        "Seconds are of the machine below, with whatever else it did. Where the teacher's signals are cached, its "
+        "seconds are in the first stage that needed them, not in later variants. What several jobs share was made "
+        "once, so the study took less than their sum."
     )
     return said
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,10 +12,9 @@ from ..extensions import kind_named
 from ..kinds.uncertainty import Interval, bounds_of, resampled_scores
 from .jobs import Job
 from .study_settings import StudySettings
+from .study_verdicts import ALL_TASKS, Values
 from .variants import VARIANTS
 
-Values = dict[str, Any]  # of JSON
-ALL = "all tasks"
 _OF_TASK = ("metric", "evaluated_on", "rows", "rows_unseen", "kind", "floor")
 _OF_JOB = ("score", "score_unseen", "interval", "params", "teacher", "agreement", "kl", "stages", "rates")
 
@@ -27,9 +27,9 @@ def gather(settings: StudySettings, jobs: list[Job], left_out: list[tuple[str, s
     draws = {task: _differences(settings, {j: r for j, r in records.items() if j.task == task}) for task in tasks}
     summary = {task: _of_task(settings, records, task, draws[task]) for task in tasks}
     if len(tasks) > 1:
-        summary[ALL] = _of_all(summary, draws)
+        summary[ALL_TASKS] = _of_all(summary, draws)
     return {
-        "name": settings.output_dir.rstrip("/").rpartition("/")[2],
+        "name": Path(settings.output_dir).name,
         "complete": len(records) == len(jobs),
         "equal_steps": settings.equal_steps,
         "reference": settings.reference,

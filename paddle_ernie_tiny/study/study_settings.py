@@ -102,7 +102,7 @@ def load_study(path: str | os.PathLike, overrides: Sequence[str] = ()) -> tuple[
         settings = StudySettings.model_validate(raw)
     except ValidationError as failure:
         raise InputErrors([_explained(item, file) for item in failure.errors()]) from None
-    base = file.parent / settings.base
+    base = file.parent / os.path.expanduser(settings.base)
     try:
         return settings, read_mapping(base)
     except InputError as error:

@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.table import Column, Table
 
 from ..files import read_json
+from .study_verdicts import in_points
 
 
 def print_study(report: Path) -> None:
@@ -24,16 +25,9 @@ def print_study(report: Path) -> None:
             table.add_row(
                 variant,
                 "–" if row["mean"] is None else f"{row['mean']:.4f}{spread}",
-                _points(row["difference"]),
+                in_points(row["difference"]) if row["difference"] else "",
                 "–" if row["retention"] is None else f"{row['retention']:.1%}",
                 style="bold" if variant == results["reference"] else None,
             )
         console.print(table)
     console.print(f"report   {report}", highlight=False, soft_wrap=True)
-
-
-def _points(interval: dict[str, float] | None) -> str:
-    if interval is None:
-        return ""
-    score, low, high = (100 * interval[name] for name in ("score", "low", "high"))
-    return f"{score:+.1f} ({low:+.1f} to {high:+.1f})"

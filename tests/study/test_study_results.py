@@ -17,8 +17,9 @@ from paddle_ernie_tiny.study import ablate as ablate_module
 from paddle_ernie_tiny.study.ablate import plan_jobs
 from paddle_ernie_tiny.study.group import shared_out, stage_steps, with_steps
 from paddle_ernie_tiny.study.jobs import RECORD
-from paddle_ernie_tiny.study.study_results import ALL, gather, over_seeds, over_tasks
+from paddle_ernie_tiny.study.study_results import gather, over_seeds, over_tasks
 from paddle_ernie_tiny.study.study_settings import load_study
+from paddle_ernie_tiny.study.study_verdicts import ALL_TASKS
 
 from ..damage import DAMAGES
 
@@ -168,7 +169,7 @@ def test_means_spreads_retention_and_paired_differences_by_hand(study):
     teacher = results["teacher"]["demo-sentiment"]
     assert teacher["mean"] == pytest.approx(0.92) and teacher["sd"] == pytest.approx(np.sqrt(0.0012))
     assert teacher["mean_unseen"] == pytest.approx(0.8)
-    assert not results["complete"] and len(results["jobs"]) == 7 and ALL not in results["summary"]
+    assert not results["complete"] and len(results["jobs"]) == 7 and ALL_TASKS not in results["summary"]
     assert results["tasks"]["demo-sentiment"] == {
         **{"metric": "accuracy", "evaluated_on": "test", "rows": 10, "rows_unseen": 8, "kind": "classification"},
         "floor": {"score": 0.6, "score_unseen": 0.5},
@@ -243,7 +244,7 @@ def test_several_tasks_are_averaged(study):
         if (job.task, job.variant) in wrong:
             finish(settings, job, answers(wrong[job.task, job.variant]))
     results = gather(settings, jobs, [], "")
-    everywhere = results["summary"][ALL]
+    everywhere = results["summary"][ALL_TASKS]
     assert everywhere.keys() == {"full", "no_general"}, "no_soft_label is not done of the second task"
     assert everywhere["full"]["mean"] == pytest.approx(0.85) and everywhere["no_general"]["mean"] == pytest.approx(0.7)
     assert everywhere["full"]["sd"] is None and everywhere["full"]["difference"] is None
