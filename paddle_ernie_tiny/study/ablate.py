@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import os
+import shlex
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -60,7 +61,7 @@ def ablate(
             say("steps and rates of the file have no effect: each recipe is taken as it is")
 
         def write() -> Path:
-            results = gather(settings, jobs, left_out, " ".join(["ernie-tiny ablate", str(path), *overrides]))
+            results = gather(settings, jobs, left_out, shlex.join(["ernie-tiny", "ablate", str(path), *overrides]))
             write_json(root / RESULTS, results)
             return write_study_pages(results, root)
 

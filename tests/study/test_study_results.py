@@ -357,6 +357,13 @@ def test_a_study_that_continues_has_the_same_threads(study, tmp_path, workers):
     assert [environment for _, environment in workers.asked] == [{"OMP_NUM_THREADS": "4"}] * 2
 
 
+def test_the_command_of_the_report_can_be_given_to_a_shell(study, tmp_path, workers):
+    study()
+    report = ablate_module.ablate(tmp_path / "study.yaml", ["seeds=[1, 2]"], say=lambda line: None)
+    command = json.loads(report.with_name("results.json").read_text(encoding="utf-8"))["command"]
+    assert command == f"ernie-tiny ablate {tmp_path}/study.yaml 'seeds=[1, 2]'"
+
+
 def test_a_process_that_is_killed_is_named_with_what_to_do(study, tmp_path, workers, monkeypatch):
     monkeypatch.setattr(workers, "outcome", BrokenProcessPool("A process in the process pool was terminated abruptly"))
     study()
