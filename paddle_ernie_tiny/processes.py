@@ -48,8 +48,8 @@ class Workers(ProcessPoolExecutor):
     """Fresh processes, `count` of them, that keep their module state between calls.
 
     environment: variables that are set in them before anything heavy is imported. log: file that gets what they
-    print; None: they share this process's output. Ctrl-C and SIGTERM reach this process alone; where they leave the
-    `with` block, the processes are killed.
+    print; None: they share this process's output. Ctrl-C and SIGTERM reach this process alone; where they or an error
+    leave the `with` block, the processes are killed: nobody waits for what they and those after them would give.
     """
 
     def __init__(self, count: int, environment: dict[str, str] | None = None, log: Path | None = None):
@@ -66,7 +66,7 @@ class Workers(ProcessPoolExecutor):
             return future
 
     def __exit__(self, kind: type[BaseException] | None, *error: Any) -> bool | None:
-        if kind is not None and issubclass(kind, KeyboardInterrupt):
+        if kind is not None:
             for child in self._children:
                 child.kill()
         return super().__exit__(kind, *error)

@@ -199,6 +199,13 @@ def test_one_dead_worker_of_several_ends_them_all():
         dead.result(timeout=60)
 
 
+def test_nobody_waits_for_work_after_an_error():
+    with pytest.raises(BrokenPipeError), Workers(1) as workers:
+        at_work, waiting = workers.submit(nap, "/dev/null"), workers.submit(nap, "/dev/null")
+        raise BrokenPipeError
+    assert all(isinstance(future.exception(timeout=60), BrokenProcessPool) for future in (at_work, waiting))
+
+
 @pytest.mark.skipif(sys.version_info < (3, 11), reason="Python has no safe path before")
 def test_files_of_the_working_folder_are_not_taken_for_modules(tmp_path, project_root):
     for name in ("random", "signal", "socket", "struct", "threading", "tempfile"):
