@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -74,8 +75,13 @@ def whole_or_none(seal: Path, what: str) -> dict[str, Any] | None:
     try:
         return read_seal(seal)
     except DamageError as damage:
-        print(f"  {what}: made again; {damage.where}: {damage.what}", flush=True)
+        _say_once(f"  {what}: made again; {damage.where}: {damage.what}")
         return None
+
+
+@cache
+def _say_once(line: str) -> None:
+    print(line, flush=True)  # a study looks at its jobs every second
 
 
 def _digest(seal: Path, content: dict[str, Any]) -> str:
