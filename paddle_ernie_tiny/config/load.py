@@ -98,7 +98,7 @@ _UniqueKeyLoader.add_implicit_resolver(
 def parse_yaml(text: str, where: str) -> Any:
     """Parses YAML text. Raises InputError with line and column of a syntax error."""
     try:
-        return yaml.load(text, Loader=_UniqueKeyLoader)
+        return _written_out(yaml.load(text, Loader=_UniqueKeyLoader))
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         place = f"{where}:{mark.line + 1}:{mark.column + 1}" if mark else where
@@ -108,6 +108,13 @@ def parse_yaml(text: str, where: str) -> Any:
         raise InputError("nested too deeply", where, "take levels out; no key of a run is deeper than ten") from None
     except (ValueError, KeyError, AttributeError) as error:  # of a number, a date or a `!!bool` that is none
         raise InputError(f"not valid YAML: {error}", where, "write such a value in quotes, or correct it") from None
+
+
+def _written_out(value: Any) -> Any:
+    """The same values, each in one place only: an override below one alias is not for the others."""
+    if isinstance(value, dict):
+        return {key: _written_out(part) for key, part in value.items()}
+    return [_written_out(part) for part in value] if isinstance(value, list) else value
 
 
 def load_config(

@@ -4,7 +4,7 @@ import pytest
 import yaml
 
 from paddle_ernie_tiny.config import TrainingSettings, load_config
-from paddle_ernie_tiny.config.load import read_mapping
+from paddle_ernie_tiny.config.load import apply_override, read_mapping
 from paddle_ernie_tiny.errors import InputError, InputErrors
 
 MINIMAL = """
@@ -265,3 +265,10 @@ def test_a_model_to_start_from_brings_its_own_sizes(config_file, how):
 def test_another_method_and_a_folder_contradict_each_other(config_file):
     with pytest.raises(InputErrors, match="method: folder and folder: NAME_OR_PATH belong together"):
         load_config(config_file, ["student.init={method: random, folder: small}"])
+
+
+def test_an_override_below_one_alias_is_not_for_the_others(config_file):
+    config_file.write_text("tasks: {a: &a {data: {train_limit: 50}}, b: *a}", encoding="utf-8")
+    raw = read_mapping(config_file)
+    apply_override(raw, "tasks.a.data.train_limit=7")
+    assert raw == {"tasks": {"a": {"data": {"train_limit": 7}}, "b": {"data": {"train_limit": 50}}}}
