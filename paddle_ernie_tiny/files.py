@@ -137,7 +137,8 @@ def _signals_held() -> Iterator[None]:
 
 def _is_special(path: str | os.PathLike) -> bool:
     """Is this a pipe or a device, which is written into and not replaced?"""
-    return Path(path).is_relative_to("/dev") or (os.path.exists(path) and not os.path.isfile(path))
+    device = Path(path).is_relative_to("/dev") and not Path(path).is_relative_to("/dev/shm")  # a disk in memory
+    return device or (os.path.exists(path) and not os.path.isfile(path))
 
 
 def sync(path: str | os.PathLike) -> None:

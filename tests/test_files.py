@@ -5,6 +5,7 @@ import os
 import stat
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -39,6 +40,9 @@ def test_a_pipe_is_written_into_and_stays(tmp_path):
     write_text(pipe, "好\n")
     assert os.read(reader, 100) == "好\n".encode() and stat.S_ISFIFO(pipe.stat().st_mode)
     os.close(reader)
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as folder:  # a disk in memory (of Linux)
+        write_json(Path(folder, "new", "a.json"), [1])
+        assert read_json(Path(folder, "new", "a.json")) == [1]
     write_text("/dev/null", "gone")
     assert stat.S_ISCHR(os.stat("/dev/null").st_mode)
 
