@@ -65,10 +65,14 @@ class StepStore:
     def remove_of(self, runs: str) -> None:
         """Removes the steps that were made by runs whose names begin so, but for teachers: others may have the same."""
         for record in self.folder.glob(f"*/{TAKEN}"):
-            made = read_json(record)  # None: another process has just removed it
-            if made and made["from"].startswith(runs) and not made["teacher"]:
+            made = read_json(record)  # None: damaged, or another process has just removed it
+            if not isinstance(made, dict):
+                unused = record.is_file()  # one that is needed is made again
+            else:
+                unused = str(made.get("from")).startswith(runs) and not made.get("teacher")
+            if unused:
                 self._lock(record.parent.name)  # another process may be taking it
-                shutil.rmtree(record.parent)
+                shutil.rmtree(record.parent, ignore_errors=True)  # which may have removed it meanwhile
                 self._release(record.parent.name)
 
     def _lock(self, key: str) -> None:

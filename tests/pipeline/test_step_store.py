@@ -215,3 +215,9 @@ def test_teachers_stay_for_runs_that_come_later(tmp_path):
     other = step_of(tmp_path / "b", folder="teacher/finetuned", shared=tmp_path / "shared-2")
     assert StepStore(tmp_path / "store", "task/seed-2/a/").take(other)
     assert identity(other.folder) == identity(step.folder)
+
+
+def test_a_step_whose_record_is_damaged_is_removed_too(folder):
+    (kept(folder)[0] / TAKEN).write_text("[]")
+    StepStore(folder / "store", "task/seed-1/a/").remove_of("task/seed-1/")
+    assert not kept(folder)
