@@ -18,8 +18,9 @@ from ..files import at, locked, require_folder, write_json
 from ..machine import available_memory, cpu_cores, thread_count
 from ..models.build import read_model_config, resolve_model
 from ..pipeline.launch import find_device
+from ..pipeline.step import RunFolder
 from ..processes import Workers
-from .jobs import Group, Job, make_job, run_group
+from .jobs import PROGRESS, Group, Job, make_job, run_group
 from .live_table import LiveTable
 from .study_pages import write_study_pages
 from .study_results import gather
@@ -46,8 +47,13 @@ def ablate(
     settings, base = load_study(path, overrides)
     jobs, left_out = plan_jobs(settings, base, str(path))
     root = Path(settings.output_dir)
-    require_folder(root)
+    if (resolved := RunFolder(root).resolved).exists():
+        raise InputError("this is the folder of a run", str(resolved), "give the study another output_dir")
+    for folder in {root, *(job.store for job in jobs)}:
+        require_folder(folder)
     with at(root), locked(root, "study"):
+        for job in jobs:  # of a process that was killed
+            (job.folder / PROGRESS).unlink(missing_ok=True)
         chosen = [job for job in jobs if not only or job.name.startswith(tuple(only))]
         if not chosen:
             names = ", ".join(job.name for job in jobs)
@@ -106,6 +112,12 @@ def plan_jobs(
             what = f"the reference {variant!r} does not apply to {task}: {why}"
             raise InputError(what, f"{where}: reference", "choose another reference")
     references = {job.group: job.config for job in jobs if job.variant == settings.reference}
+    for job in jobs:
+        for name in ("kind", "metric", "labels"):
+            own, wanted = getattr(job.config.task, name), getattr(references[job.group].task, name)
+            if own != wanted:
+                what = f"{own!r}, but {wanted!r} of {settings.reference}: such scores cannot be compared"
+                raise InputError(what, f"variant {job.variant} of task {job.task}: task.{name}", "take it out")
     return [replace(job, reference=references[job.group]) for job in jobs], left_out
 
 

@@ -73,8 +73,9 @@ def shared_out(steps: list[int], total: int) -> list[int]:
 
 
 def _do(job: Job, steps: int | None, settings: StudySettings) -> None:
+    key = job.key(settings)
     values = _fine_tune(job, steps, settings) if job.fine_tuned else _distil(job, steps)
-    job.finish(settings, values)
+    job.finish(key, values)
     (job.folder / PROGRESS).unlink(missing_ok=True)
     if not settings.keep_models:
         for folder in job.folder.rglob(FINAL):

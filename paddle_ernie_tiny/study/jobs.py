@@ -80,9 +80,9 @@ class Job:
         known = whole_or_none(self.folder / RECORD, self.name[:-1])
         return known if known and known["key"] == self.key(settings) else None
 
-    def finish(self, settings: StudySettings, values: dict[str, Any]) -> None:
-        """Records the job as done."""
-        write_seal(self.folder / RECORD, {"key": self.key(settings), **values}, [self.folder / PREDICTIONS])
+    def finish(self, key: str, values: dict[str, Any]) -> None:
+        """Records the job as done. key: its key from before the work, as files may have changed since."""
+        write_seal(self.folder / RECORD, {"key": key, **values}, [self.folder / PREDICTIONS])
 
     def scored(self, kind: Kind, labels: list[str]) -> Scored:
         """The answers of its student to the scored split."""
@@ -133,5 +133,8 @@ def make_job(
         raise InputError("a study compares variants of one student", f"{where}: students", "give student")
     if row.fine_tuned and config.baseline is None:
         raise InputError("this variant is fine-tuned as `baseline` says, and there is none", where, "give baseline")
+    if settings.equal_steps and not row.fine_tuned and settings.steps and settings.steps < len(config.stages):
+        what = f"{settings.steps} steps are too few for {len(config.stages)} stages"
+        raise InputError(what, f"{where}: steps", "give more steps")
     store = root / ".store" if settings.store_folder is None else Path(settings.store_folder)
     return Job(task, seed, variant, config, row.fine_tuned, root, store)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..extensions import kind_named
+from ..kinds.scored import Scored
 from ..kinds.uncertainty import Interval, bounds_of, resampled_scores
 from .jobs import Job
 from .study_settings import StudySettings
@@ -66,21 +67,31 @@ def _differences(settings: StudySettings, records: dict[Job, Values]) -> dict[st
     A resample has the same rows in every seed. Only seeds that both have, with the same rows.
     """
     found: dict[str, np.ndarray] = {}
+    scored = {job: _scored(job, record) for job, record in records.items()}
     references = {job.seed: job for job in records if job.variant == settings.reference}
     for variant in settings.every_variant:
         pairs = [(job, references[job.seed]) for job in records if job.variant == variant and job.seed in references]
         pairs = [(one, other) for one, other in pairs if records[one]["rows"] == records[other]["rows"]]
+        pairs = [(one, other) for one, other in pairs if _same_gold(scored[one], scored[other])]
         if variant == settings.reference or not pairs:
             continue
         sides = [job for side in zip(*pairs, strict=True) for job in side]
         metric = records[sides[0]]["metric"]
-        drawn = resampled_scores(metric, [_scored(job, records[job]) for job in sides])
+        drawn = resampled_scores(metric, [scored[job] for job in sides])
         scores = np.concatenate([[[records[job]["score"]] for job in sides], drawn], axis=1)
         found[variant] = scores[: len(pairs)] - scores[len(pairs) :]
     return found
 
 
-def _scored(job: Job, record: Values) -> Any:
+def _same_gold(one: Scored, other: Scored) -> bool:
+    if len(one.gold) != len(other.gold):
+        return False
+    if isinstance(one.gold, np.ndarray) and isinstance(other.gold, np.ndarray):
+        return np.array_equal(one.gold, other.gold)
+    return all(np.array_equal(own, theirs) for own, theirs in zip(one.gold, other.gold, strict=True))
+
+
+def _scored(job: Job, record: Values) -> Scored:
     settings = record["settings"] if record.get("settings") is not None else job.config.task.settings
     return job.scored(kind_named(job.config.task.kind, "task.kind", settings), record["labels"])
 

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 from pydantic import Field, ValidationError, model_validator
 
 from ..config.load import apply_override, on_top_of, read_mapping
-from ..errors import InputError, InputErrors
+from ..errors import InputError, InputErrors, shown
 from ..sections import PathName, PositiveInt, Section, key
 from .variants import DEFAULTS, VARIANTS
 
@@ -19,6 +19,7 @@ Seed = Annotated[int, Field(ge=0, lt=2**32)]
 Rate = Annotated[float, Field(gt=0, le=10)]
 _OWN_KEYS = {"title", "like"}  # of a variant of one's own, beside the run's sections
 _FIXED = {"output_dir", "seed"}  # of a run, by the study
+_TAKEN = {"report.html", "report.md", "results.json", "results.csv", "all tasks"}  # files and a place of the report
 
 
 class StudySettings(Section):
@@ -44,7 +45,9 @@ class StudySettings(Section):
     )
     processes: PositiveInt | None = key(None, "runs side by side; default: as many as CPU cores and memory allow")
     store_folder: PathName | None = key(
-        None, "finished steps that several studies share, kept there; default: in output_dir, removed when not needed"
+        None,
+        "finished steps that several studies share, kept there; default: in output_dir, removed when not needed",
+        min_length=1,
     )
     keep_models: bool = key(False, "keep every model; false: scores and predictions stay, weights are removed")
 
@@ -65,11 +68,14 @@ class StudySettings(Section):
                 raise ValueError(f"own.{name}.like: no variant {values['like']!r}; there are {', '.join(VARIANTS)}")
         for what, sections in (("tasks", self.tasks), ("own", self.own)):
             for name, values in sections.items():
+                if name.startswith("shared-"):
+                    raise ValueError(f"{what}.{name}: folders of teachers begin with shared-; give another name")
                 if fixed := sorted(_FIXED & set(values)):
                     raise ValueError(f"{what}.{name}.{fixed[0]}: the study decides this of every run; take it out")
         for what in ("variants", "seeds", "rates"):
             given = getattr(self, what) or []
-            twice = [value for value in given if given.count(value) > 1]
+            names = [f"{value:g}" if what == "rates" else value for value in given]  # as folders and reports have them
+            twice = [value for value in names if names.count(value) > 1]
             if twice:
                 raise ValueError(f"{what}: {twice[0]} is given twice")
         if self.reference not in self.variants:
@@ -114,9 +120,9 @@ def task_mappings(settings: StudySettings, base: dict, where: str) -> dict[str, 
     if not settings.tasks:
         task = base.get("task")
         name = str(task.get("name")) if isinstance(task, dict) else "task"
-        if "/" in name or name.startswith("."):
+        if "/" in name or name.startswith(".") or not name.isprintable() or len(name.encode()) > 200 or name in _TAKEN:
             remedy = "name the task in the study's file, such as tasks: {mine: {}}"
-            raise InputError(f"a folder cannot have this name: {name!r}", f"{settings.base}: task.name", remedy)
+            raise InputError(f"a folder cannot have this name: {shown(name)}", f"{settings.base}: task.name", remedy)
         return {name: base}
     return {name: on_top_of(base, over, f"{where}: tasks.{name}") for name, over in settings.tasks.items()}
 

@@ -101,6 +101,8 @@ def _from_random(run: Mapping, teacher: Mapping) -> Mapping:
 def _augmented(run: Mapping, teacher: Mapping) -> Mapping:
     if run.get("augmentation") is not None:
         raise NotApplicable("the base is augmented already", "variants", "use not_augmented")
+    if run.get("teacher") is None:
+        raise NotApplicable("augmentation needs a teacher, and the base has none", "variants", "take augmented out")
     return {**run, "augmentation": {}}
 
 

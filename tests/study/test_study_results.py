@@ -3,6 +3,7 @@
 import json
 from concurrent.futures import Future
 from concurrent.futures.process import BrokenProcessPool
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from paddle_ernie_tiny.kinds.scored import Scored
 from paddle_ernie_tiny.kinds.uncertainty import bounds_of, difference
 from paddle_ernie_tiny.pipeline.step import PREDICTIONS
 from paddle_ernie_tiny.study import ablate as ablate_module
+from paddle_ernie_tiny.study import group
 from paddle_ernie_tiny.study.ablate import plan_jobs
 from paddle_ernie_tiny.study.group import shared_out, stage_steps, with_steps
 from paddle_ernie_tiny.study.jobs import RECORD
@@ -137,7 +139,7 @@ def finish(settings, job, given, teacher=0.9, **more):
         **{"kind": "classification", "metric": "accuracy", "evaluated_on": "test", "labels": ["negative", "positive"]},
         **{"stages": stages, "environment": {"python": "3.11"}, **more},
     }
-    job.finish(settings, values)
+    job.finish(job.key(settings), values)
 
 
 def of(jobs, variant, task=None):
@@ -288,6 +290,33 @@ def test_a_damaged_job_counts_as_not_done(study, harm, name, capsys):
     assert job.record(settings) is None
     if name == PREDICTIONS or harm.__name__ != "delete":
         assert "demo-sentiment/seed-1/full: made again" in capsys.readouterr().out
+
+
+def test_scores_on_other_rows_are_not_compared(study, monkeypatch):
+    settings, jobs = study(seeds=[1])
+    finish(settings, of(jobs, "full")[0], answers([0]))
+    monkeypatch.setitem(globals(), "GOLD", GOLD[::-1])
+    finish(settings, of(jobs, "no_general")[0], answers([0]))
+    line = gather(settings, jobs, [], "")["summary"]["demo-sentiment"]["no_general"]
+    assert line["mean"] is not None and line["difference"] is None
+
+
+def test_a_job_whose_files_change_during_its_work_is_done_again(study, monkeypatch):
+    settings, jobs = study(seeds=[1])
+    job, sums = jobs[0], {"train.tsv": "old"}
+
+    def train(job, steps):
+        sums["train.tsv"] = "new"
+        return {}
+
+    monkeypatch.setattr("paddle_ernie_tiny.study.jobs.Sources", lambda config: SimpleNamespace(sums=dict(sums)))
+    monkeypatch.setattr(group, "_distil", train)
+    job.folder.mkdir(parents=True)
+    (job.folder / PREDICTIONS).touch()
+    group._do(job, 40, settings)
+    assert job.record(settings) is None
+    sums["train.tsv"] = "old"
+    assert job.record(settings) is not None
 
 
 def test_a_job_is_done_again_once_something_that_decides_it_changes(study, tmp_path):

@@ -62,10 +62,14 @@ MISTAKES = [
     ({"seeds": [1, -1]}, "study.yaml: seeds.1: Input should be greater than or equal to 0 (value: -1)", "whole"),
     ({"seeds": "1"}, "study.yaml: seeds: Input should be a valid list (value: '1')", "whole numbers"),
     ({"rates": [0.01, 0.01]}, "rates: 0.01 is given twice", "chosen by dev"),
+    ({"rates": [0.001, 0.0010000001]}, "rates: 0.001 is given twice", "chosen by dev"),
     ({"rates": []}, "study.yaml: rates: List should have at least 1", "chosen by dev"),
     ({"rates": [0.0]}, "study.yaml: rates.0: Input should be greater than 0 (value: 0.0)", "chosen by dev"),
     ({"steps": 0}, "study.yaml: steps: Input should be greater than 0 (value: 0)", "optimiser steps"),
     ({"equal_steps": "no"}, "study.yaml: equal_steps: Input should be a valid boolean (value: 'no')", "each recipe"),
+    ({"steps": 3}, "variant full of task demo-sentiment: steps: 3 steps are too few for 4 stages", "more steps"),
+    ({"store_folder": ""}, "study.yaml: store_folder: Value should have at least 1", "several studies share"),
+    ({"store_folder": "/dev/null/x"}, "/dev/null: this is a file, not a folder", "choose another place"),
     ({"processes": 1.5}, "study.yaml: processes: Input should be a valid integer", "side by side"),
     ({"keep_models": 1}, "study.yaml: keep_models: Input should be a valid boolean (value: 1)", "keep every model"),
     ({"tasks": ["a"]}, "study.yaml: tasks: Input should be a valid dictionary", "by name, sections"),
@@ -75,6 +79,7 @@ MISTAKES = [
     ({"tasks": {"a": {"seed": 3}}}, "tasks.a.seed: the study decides", "by name, sections"),
     ({"own": {"x": {"output_dir": "y"}}}, "own.x.output_dir: the study decides", "sections on top"),
     ({"own": {"full": {}}}, "own: full is a variant already; give another name", "variants of one's own"),
+    ({"own": {"shared-x": {}}}, "own.shared-x: folders of teachers begin with shared-", "variants of one's own"),
     ({"own": {"x": {"like": "nope"}}}, "own.x.like: no variant 'nope'; there are full", "a variant to start from"),
     ({"own": {"x": {"like": ["full"]}}}, "own.x.like: not a text: ['full']", "a variant to start from"),
     ({"own": {"x": {"title": 5}}}, "own.x.title: not a text: 5", "also title"),
@@ -106,6 +111,9 @@ def test_a_mistake_in_the_file_is_refused_before_any_work(study, changes, said, 
         ({"student": None, "students": {"a": {}}}, "students: a study compares variants of one student"),
         ({"baseline": None}, "variant fine_tuned of task demo-sentiment: this variant is fine-tuned as `baseline`"),
         ({"task": {"name": "../b", "labels": ["a", "b"]}}, "task.name: a folder cannot have this name: '../b'"),
+        ({"task": {"name": "results.json", "labels": ["a", "b"]}}, "a folder cannot have this name: 'results.json'"),
+        ({"task": {"name": "中" * 70, "labels": ["a", "b"]}}, "a folder cannot have this name: '中中中"),
+        ({"task": {"name": "a\nb", "labels": ["a", "b"]}}, "a folder cannot have this name: 'a\\nb'"),
     ],
 )
 def test_a_mistake_in_the_base_is_refused_before_any_work(study, base, said):
@@ -189,3 +197,16 @@ def test_the_studies_in_configs_are_read(project_root, monkeypatch):
         raw = yaml.safe_load(file.read_text(encoding="utf-8"))
         if "variants" in raw:
             assert load_study(file)[0].variants, file
+
+
+def test_the_folder_of_a_run_is_no_study(study, tmp_path):
+    (tmp_path / "run").mkdir()
+    resolved = tmp_path / "run" / "config.resolved.yaml"
+    resolved.write_text("task: {}")
+    assert f"{resolved}: this is the folder of a run" in str(refused(study({"output_dir": str(tmp_path / "run")})))
+    assert [path.name for path in resolved.parent.iterdir()] == ["config.resolved.yaml"]
+
+
+def test_a_variant_with_another_metric_is_refused(study):
+    error = str(refused(study({"own": {"x": {"task": {"metric": "macro_f1"}}}})))
+    assert "variant x of task demo-sentiment: task.metric: 'macro_f1', but 'accuracy' of full" in error

@@ -117,6 +117,12 @@ def with_objective(**terms):
 OFF = {"weight": 0.0}
 
 
+def without_teacher(raw):
+    stage = {"stage": "task_specific", "training": raw["stages"][-1]["training"]}
+    data = {**raw["data"], "columns": {"text": 0, "soft_labels": "soft"}}
+    return {**raw, "teacher": None, "objective": {}, "stages": [stage], "data": data}
+
+
 @pytest.mark.parametrize(
     ("name", "change", "why"),
     [
@@ -132,6 +138,7 @@ OFF = {"weight": 0.0}
         ("random", lambda raw: raw, "starts at random already"),
         ("random", lambda raw: {**raw, "student": {}}, "starts at random already"),
         ("augmented", lambda raw: {**raw, "augmentation": {}}, "augmented already"),
+        ("augmented", without_teacher, "augmentation needs a teacher"),
         ("not_augmented", lambda raw: raw, "no augmentation"),
     ],
 )
