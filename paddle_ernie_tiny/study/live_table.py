@@ -9,6 +9,7 @@ from types import TracebackType
 from rich.console import Console
 from rich.live import Live
 from rich.table import Column, Table
+from rich.text import Text
 from tqdm import tqdm
 
 from ..files import read_json
@@ -63,9 +64,9 @@ class LiveTable:
     def _table(self) -> Table:
         tasks = list(dict.fromkeys(job.task for job in self.jobs))
         title = f"{self._done} of {len(self.jobs)} jobs, {self._left()}"
-        table = Table("variant", *(Column(task, overflow="fold") for task in tasks), title=title)
+        table = Table("variant", *(Column(Text(task), overflow="fold") for task in tasks), title=title)
         for variant in self.settings.every_variant:
-            table.add_row(variant, *(self._cell(task, variant) for task in tasks))
+            table.add_row(variant, *(Text(self._cell(task, variant)) for task in tasks))  # not markup: [general 25%]
         return table
 
     def _cell(self, task: str, variant: str) -> str:

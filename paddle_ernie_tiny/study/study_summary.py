@@ -6,6 +6,7 @@ from pathlib import Path
 
 from rich.console import Console
 from rich.table import Column, Table
+from rich.text import Text
 
 from ..files import read_json
 from .study_verdicts import in_points
@@ -16,10 +17,10 @@ def print_study(report: Path) -> None:
     results, console = read_json(report.with_name("results.json")), Console()
     for task, summary in results["summary"].items():
         headings = ("score", f"points from {results['reference']}", "of teacher")
-        columns = (Column(heading, justify="right", no_wrap=True) for heading in headings)
+        columns = (Column(heading, justify="right", overflow="fold") for heading in headings)
         metric = results["tasks"].get(task, {}).get("metric", "mean over tasks")
         title = f"{task}: {metric}, {len(results['seeds'])} seed(s), 95 % intervals"
-        table = Table(Column("variant", no_wrap=True), *columns, title=title)
+        table = Table(Column("variant", overflow="fold"), *columns, title=Text(title))
         for variant, row in summary.items():
             spread = "" if row["sd"] is None else f" ± {row['sd']:.4f}"
             table.add_row(

@@ -8,8 +8,10 @@ import re
 
 import pytest
 
+from paddle_ernie_tiny.files import write_json
 from paddle_ernie_tiny.study.study_pages import write_study_pages
 from paddle_ernie_tiny.study.study_plots import curve_plot, difference_plot, jobs_of, score_plot
+from paddle_ernie_tiny.study.study_summary import print_study
 from paddle_ernie_tiny.study.study_verdicts import compared, floor_of, in_points, lead, teacher_of
 
 SEEDS = (1, 2)
@@ -339,3 +341,13 @@ def test_jobs_and_differences_by_hand():
         name: [1, 2] for name in results["variants"]
     }
     assert in_points({"score": -0.0104, "low": -0.0251, "high": 0.005}) == "-1.0 (-2.5 to +0.5)"
+
+
+def test_a_narrow_terminal_cuts_no_figure(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", "40")
+    results = study()
+    write_json(tmp_path / "results.json", results)
+    print_study(tmp_path / "report.html")
+    shown = capsys.readouterr().out
+    mean = results["summary"]["demo"]["full"]["mean"]
+    assert f"{mean:.4f}" in shown and "…" not in shown

@@ -1,5 +1,6 @@
 """What a study has found, against values computed by hand: steps, means, spreads, paired differences, retention."""
 
+import io
 import json
 from concurrent.futures import Future
 from concurrent.futures.process import BrokenProcessPool
@@ -8,9 +9,11 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import yaml
+from rich.console import Console
 
 from paddle_ernie_tiny.config import TrainingSettings
 from paddle_ernie_tiny.errors import ErnieTinyError, InputError
+from paddle_ernie_tiny.files import write_json
 from paddle_ernie_tiny.kinds.scored import Scored
 from paddle_ernie_tiny.kinds.uncertainty import bounds_of, difference
 from paddle_ernie_tiny.pipeline.step import PREDICTIONS
@@ -18,7 +21,8 @@ from paddle_ernie_tiny.study import ablate as ablate_module
 from paddle_ernie_tiny.study import group
 from paddle_ernie_tiny.study.ablate import plan_jobs
 from paddle_ernie_tiny.study.group import shared_out, stage_steps, with_steps
-from paddle_ernie_tiny.study.jobs import RECORD
+from paddle_ernie_tiny.study.jobs import PROGRESS, RECORD
+from paddle_ernie_tiny.study.live_table import LiveTable
 from paddle_ernie_tiny.study.study_results import gather, over_seeds, over_tasks
 from paddle_ernie_tiny.study.study_settings import load_study
 from paddle_ernie_tiny.study.study_verdicts import ALL_TASKS
@@ -391,6 +395,16 @@ def test_the_command_of_the_report_can_be_given_to_a_shell(study, tmp_path, work
     report = ablate_module.ablate(tmp_path / "study.yaml", ["seeds=[1, 2]"], say=lambda line: None)
     command = json.loads(report.with_name("results.json").read_text(encoding="utf-8"))["command"]
     assert command == f"ernie-tiny ablate {tmp_path}/study.yaml 'seeds=[1, 2]'"
+
+
+def test_the_table_shows_what_is_done_and_what_is_at_work(study):
+    settings, jobs = study(seeds=[1])
+    finish(settings, of(jobs, "full")[0], answers([0]))
+    write_json(of(jobs, "no_general")[0].folder / PROGRESS, {"title": "general", "done": 1, "of": 4})
+    screen = Console(width=80, file=io.StringIO())
+    screen.print(LiveTable(settings, jobs, jobs[1:], print)._table())
+    rows = {line.split()[1]: line for line in screen.file.getvalue().splitlines() if line.startswith("│")}
+    assert "0.9000" in rows["full"] and "[general 25%]" in rows["no_general"] and "·" in rows["no_soft_label"]
 
 
 def test_a_process_that_is_killed_is_named_with_what_to_do(study, tmp_path, workers, monkeypatch):
