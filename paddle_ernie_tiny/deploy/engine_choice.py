@@ -52,7 +52,7 @@ class ByRows(Engine):
 
     def __call__(self, input_ids: np.ndarray, token_type_ids: np.ndarray) -> np.ndarray:
         count = len(input_ids)
-        name, size = self._choice[_nearest(count, self._choice)]
+        name, size = self._choice[_nearest(max(1, count), self._choice)]
         if not 0 < size < count:
             return self._engines[name](input_ids, token_type_ids)
         parts = [slice(start, start + size) for start in range(0, count, size)]

@@ -70,7 +70,7 @@ def test_passes_of_few_rows_are_chosen_where_they_are_faster():
 def test_calls_are_made_in_the_way_of_the_nearest_number_of_rows():
     choice = {1: Way("a"), 8: Way("b"), 32: Way("b", 8)}
     both = ByRows(choice, {"a": Fake("a"), "b": Fake("b")})
-    made = {1: ["a1"], 2: ["a2"], 3: ["b3"], 8: ["b8"], 15: ["b15"], 20: ["b8", "b8", "b4"], 32: ["b8"] * 4}
+    made = {0: ["a0"], 1: ["a1"], 2: ["a2"], 3: ["b3"], 8: ["b8"], 15: ["b15"], 20: ["b8", "b8", "b4"], 32: ["b8"] * 4}
     assert {n: list(both(np.zeros((n, 4)), np.zeros((n, 4)))) for n in made} == made
     assert both.clone()(np.zeros((1, 4)), None) == ["a'1"]
     assert describe(choice) == "a (batch 1), b (batch 8), b (batch 32, 8 rows at a time)"
