@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from matplotlib import rc_context
+from matplotlib import font_manager, rc_context
 from matplotlib.figure import Figure
 from matplotlib.rcsetup import cycler
 
@@ -16,6 +16,11 @@ from .results import named
 
 _COLOURS = ("#333333", "#c0392b", "#2e86c1", "#7d6608", "#7d3c98", "#117a65", "#d68910", "#7f8c8d")
 _PARTS = {"tokenise": "#2e86c1", "model": "#c0392b", "rest": "#bdc3c7"}
+# of Linux, Windows and macOS
+_CHINESE = (
+    *("Noto Sans CJK SC", "Source Han Sans SC", "WenQuanYi Zen Hei", "WenQuanYi Micro Hei"),
+    *("Microsoft YaHei", "SimHei", "PingFang SC", "Heiti SC", "Noto Sans CJK JP", "Droid Sans Fallback"),
+)
 _STYLE: Any = {
     "axes.prop_cycle": cycler(color=_COLOURS),
     "axes.titlesize": 10,
@@ -24,9 +29,15 @@ _STYLE: Any = {
 }
 
 
+def font_families() -> list[str]:
+    """Matplotlib's own font, and one of this machine for the Chinese characters that it lacks, if there is one."""
+    installed = set(font_manager.get_font_names())
+    return ["DejaVu Sans", *[name for name in _CHINESE if name in installed][:1]]
+
+
 def write_plots(result: Record, folder: Path) -> list[str]:
     """Writes the plots as PNG; returns their names."""
-    with rc_context(_STYLE):
+    with rc_context({**_STYLE, "font.family": font_families()}):
         figures = {
             "speed-and-accuracy.png": _speed_and_accuracy(result),
             "latency.png": result["records"] and _latency(result["records"]),

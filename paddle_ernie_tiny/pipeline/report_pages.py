@@ -15,8 +15,10 @@ from jinja2 import ChoiceLoader, Environment, PackageLoader, select_autoescape
 from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 from matplotlib.ticker import NullFormatter
 
+from ..benchmark.plots import font_families
 from ..benchmark.results import tables
 from ..extensions import kind_named
 from ..files import write_text
@@ -105,8 +107,10 @@ def _axes(width: float, height: float, columns: int = 1) -> tuple[Figure, list[A
 
 
 def png_of(figure: Figure) -> bytes:
-    """A figure as a PNG file's bytes."""
-    buffer = io.BytesIO()
+    """A figure as a PNG file's bytes; labels and names may be Chinese, if the machine has a font for them."""
+    families, buffer = font_families(), io.BytesIO()
+    for text in figure.findobj(Text):
+        text.set_fontfamily(families)
     figure.savefig(buffer, format="png", dpi=130)
     return buffer.getvalue()
 

@@ -2,6 +2,7 @@
 
 import copy
 
+from paddle_ernie_tiny.benchmark import plots
 from paddle_ernie_tiny.benchmark.results import tables, write_folder
 
 MODEL = {"model": "bundle", "graph": "served", "precision": "fp32", "parameters": 2_000_000, "file_mb": 8.0}
@@ -64,3 +65,13 @@ def test_a_page_with_the_plots_that_there_are_figures_for(tmp_path):
 def test_nothing_measured_is_a_page_of_sizes(tmp_path):
     write_folder({**copy.deepcopy(RESULT), "records": []}, tmp_path / "out")
     assert {path.name for path in (tmp_path / "out").iterdir()} == {"result.json", "tables.md"}
+
+
+def test_plots_take_a_chinese_font_that_is_installed(monkeypatch):
+    names = ["DejaVu Sans", "SimHei", "WenQuanYi Zen Hei"]
+    monkeypatch.setattr(plots.font_manager, "get_font_names", lambda: names)
+    assert plots.font_families() == ["DejaVu Sans", "WenQuanYi Zen Hei"]
+    names.remove("WenQuanYi Zen Hei")
+    assert plots.font_families() == ["DejaVu Sans", "SimHei"]
+    names.remove("SimHei")
+    assert plots.font_families() == ["DejaVu Sans"]
