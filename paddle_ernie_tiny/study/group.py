@@ -134,7 +134,7 @@ def _run(job: Job, config: RunConfig, until: str) -> None:
 def _watched(job: Job) -> Watcher:
     def keep(progress: Progress) -> None:
         values = {"title": progress.title, "done": progress.steps, "of": progress.total_steps}
-        write_json(job.folder / PROGRESS, {**values, "seconds_left": progress.seconds_left})
+        write_json(job.folder / PROGRESS, values)
 
     return Watcher(on_progress=keep)
 
