@@ -71,7 +71,8 @@ def ablate(
             write_json(root / RESULTS, results)
             return write_study_pages(results, root)
 
-        failed = _run_all(settings, jobs, waiting, say, write)
+        later = {job.group for job in open_jobs if job not in waiting}
+        failed = _run_all(settings, jobs, waiting, later, say, write)
         report = write()
     if failed:
         raise _of_failures(failed, root)
@@ -132,15 +133,16 @@ def _run_all(
     settings: StudySettings,
     jobs: list[Job],
     waiting: list[Job],
+    later: set[tuple[str, int]],
     say: Callable[[str], None],
     write: Callable[[], Path],
 ) -> dict[str, ErnieTinyError]:
     """Runs what is waiting, the first seed of every task first; returns the errors of jobs that failed, by name.
 
-    write: called whenever jobs are finished, for the report of those so far.
+    later: groups of which some jobs are left for another time. write: called whenever jobs are finished, for the report
+    of those so far.
     """
     references = {job.group: job for job in jobs if job.variant == settings.reference}
-    later = {job.group for job in jobs if job not in waiting and job.record(settings) is None}
     groups = [
         Group([job for job in waiting if job.group == key], reference, settings, key not in later)
         for key, reference in sorted(references.items(), key=lambda item: settings.seeds.index(item[0][1]))
