@@ -108,6 +108,23 @@ def ablate(
 
 
 @app.command()
+def search(
+    config: Annotated[Path, Argument(help="YAML file of the search, such as configs/search-demo.yaml")],
+    overrides: Overrides = None,
+    budget: Annotated[
+        list[str] | None,
+        Option(help='bound, such as "latency_ms<=5"; several with commas, or repeated; on top of the file\'s'),
+    ] = None,
+) -> None:
+    """Find the best student within a budget: measure shapes, train those that fit; the same command continues."""
+    import_paddle()
+    from .search.run_search import search as run_search
+    from .search.search_summary import print_search
+
+    print_search(run_search(config, overrides or (), budget or ()))
+
+
+@app.command()
 def report(run_dir: Annotated[Path, Argument(help="output_dir of a finished run")]) -> None:
     """Write report.json, report.md and report.html again."""
     from .pipeline.report import write_report

@@ -35,7 +35,7 @@ def do_jobs(group: Group) -> dict[str, ErnieTinyError]:
     """Does the jobs; what was finished before is not repeated. Returns the errors of those that failed, by name."""
     steps, failed = None, {}
     for job in group.jobs:
-        with _logged(job.folder / LOG):
+        with logged(job.folder / LOG):
             try:
                 if group.settings.equal_steps and steps is None:
                     steps = group.settings.steps or sum(stage_steps(group.reference))
@@ -199,7 +199,7 @@ def _clean_up(job: Job, keep_steps: bool) -> None:
 
 
 @contextmanager
-def _logged(file: Path) -> Iterator[None]:
+def logged(file: Path) -> Iterator[None]:
     """What the process prints goes to the file, also from libraries."""
     file.parent.mkdir(parents=True, exist_ok=True)
     kept = os.dup(1), os.dup(2)

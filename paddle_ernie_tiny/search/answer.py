@@ -1,0 +1,150 @@
+"""What a search knows of its candidates, as results.json holds it."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ..benchmark.subjects import Shape, parameters
+from ..deploy.bundle import MANIFEST
+from ..files import read_json
+from .bounds import broken_bounds
+from .search_settings import SearchSettings
+from .shape_speed import Figures, ShapeSpeeds
+from .space import Candidate
+from .trials import Trial
+
+Values = dict[str, Any]
+_OF_SCORED = ("score", "score_unseen", "interval")
+
+
+@dataclass
+class Entry:
+    """A candidate on its way: its figures, its partial scores, and why it is out ("": it is not)."""
+
+    candidate: Candidate
+    predicted: Values = field(default_factory=dict)  # by measuring its shape, or by the regression
+    measured: Values = field(default_factory=dict)  # of its bundle
+    rungs: list[Values] = field(default_factory=list)
+    out: str = ""
+    final: Values | None = None
+
+    @property
+    def values(self) -> Values:
+        """What counts against the budget: the bundle's figures where there is one."""
+        return self.measured or self.predicted
+
+    def finish(self, record: Values, folder: Path, root: Path) -> None:
+        """Takes over what its run has given. record: of the trial; folder: the run's."""
+        report = read_json(folder / "report.json")
+        int8 = folder / "bundle-int8"
+        bundle = int8 if self.candidate.precision == "int8" else folder / "bundle"
+        student, fidelity = report["student"], (report.get("fidelity") or {}).get("student") or {}
+        self.final = {
+            "dev": record["stages"][-1]["dev"],
+            "steps": sum(stage["steps"] for stage in record["stages"]),
+            "seconds": sum(stage["seconds"] for stage in record["stages"]),
+            **{name: student.get(name) for name in _OF_SCORED},
+            "parameters": student["params"],
+            "retention": report.get("retention"),
+            "agreement": fidelity.get("agreement"),
+            "bundle": os.path.relpath(bundle, root),
+            "report": os.path.relpath(folder / "report.html", root),
+        }
+        assert (bundle / MANIFEST).is_file(), "the run is finished"
+
+
+class Answer:
+    """Everything that the report says, filled in while the search goes on."""
+
+    def __init__(self, settings: SearchSettings, command: str):
+        self.settings, self.command = settings, command
+        self.entries: dict[Candidate, Entry] = {}
+        self.left_out: dict[str, str] = {}
+        self.facts: Values = {}  # of the run, before any training
+        self.speeds: ShapeSpeeds | None = None
+        self.full_steps = {"general": 0, "task": 0}
+        self.nearest: Candidate | None = None
+        self.winner: Candidate | None = None
+        self.references: dict[str, Values] = {}  # teacher, linear floor, the winner's shape without distillation
+        self.environment: Values = {}
+        self._trained: dict[str, int] = {}  # steps by folder
+
+    def values(self, one: Candidate, shape: Shape) -> Values:
+        """A candidate's figures, by bound, with the spread of the latency."""
+        assert self.speeds is not None, "shapes are measured first"
+        return figures_as_values(self.speeds.figures(shape, one.precision), self.settings.at.batch, parameters(shape))
+
+    def count(self, trial: Trial, record: Values) -> None:
+        """Counts the steps of a trial; one that goes on in the same folder has those before it as well."""
+        steps = sum(stage["steps"] for stage in record["stages"])
+        self._trained[trial.name] = max(steps, self._trained.get(trial.name, 0))
+
+    def choose(self, finalists: list[Candidate]) -> Candidate | None:
+        """The finalist with the best dev score of those that keep to the budget as measured; None: none does."""
+        limits = self.settings.budget.bounds
+        for one in finalists:
+            self.entries[one].out = "; ".join(map(str, broken_bounds(self.entries[one].values, limits)))
+        within = [one for one in finalists if not self.entries[one].out]
+        self.winner = max(within, key=lambda one: (self.entries[one].final or {})["dev"]) if within else None
+        return self.winner
+
+    def add_report(self, one: Candidate, root: Path) -> None:
+        """Takes the reference without distillation from the winner's report."""
+        final = self.entries[one].final
+        assert final is not None, "it is the winner"
+        report = read_json((root / final["report"]).with_name("report.json"))
+        if report.get("baseline") is not None:
+            own = {name: report["baseline"].get(name) for name in _OF_SCORED}
+            self.references["without distillation"] = {**own, "latency_ms": self.entries[one].values["latency_ms"]}
+
+    def results(self) -> Values:
+        """results.json."""
+        trained = sum(self._trained.values())
+        alone = sum(self.full_steps.values())
+        candidates = sum(bool(entry.rungs) for entry in self.entries.values())
+        return {
+            "name": Path(self.settings.output_dir).name,
+            "complete": self.winner is not None,
+            "budget": self.settings.budget.bounds,
+            "at": self.settings.at.model_dump(mode="json"),
+            "facts": self.facts,
+            "speed": self.speeds and self.speeds.record(),
+            "candidates": [
+                {
+                    "name": one.name,
+                    **asdict(one),
+                    **{name: getattr(entry, name) for name in ("predicted", "measured", "rungs", "out", "final")},
+                }
+                for one, entry in self.entries.items()
+            ],
+            "left_out": self.left_out,
+            "references": self.references,
+            "nearest": self.nearest and self.nearest.name,
+            "winner": self.winner and self.winner.name,
+            "steps": {
+                "trained": trained,
+                "full_recipe": alone,
+                "candidates": candidates,
+                "times_full_recipe": trained / alone if alone else None,
+                "times_per_4_candidates": trained / alone / (candidates / 4) if alone and candidates else None,
+            },
+            "environment": self.environment,
+            "command": self.command,
+        }
+
+
+def figures_as_values(figures: Figures, batch: int, parameter_count: int) -> Values:
+    """Figures by the names of bounds, with the spread of the latency and whether it was measured."""
+    return {
+        "latency_ms": figures.latency_ms,
+        "latency_low_ms": figures.low,
+        "latency_high_ms": figures.high,
+        "texts_per_second": batch * 1e3 / figures.latency_ms,
+        "files_mb": figures.files_mb,
+        "rss_mb": figures.rss_mb,
+        "parameters_m": parameter_count / 1e6,
+        "measured": figures.measured,
+    }

@@ -1,0 +1,83 @@
+"""The finalists' bundles measured again, with a model of the teacher's size, each in a process of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from ..benchmark.bench import bench
+from ..benchmark.request import BenchRequest
+from ..config.student_settings import SIZES
+from ..deploy.bundle import MANIFEST
+from ..files import cache_folder, read_json, sha256, write_json
+from ..machine import cpu_name
+from ..pipeline.step import fingerprint
+from .answer import Answer, figures_as_values
+from .shape_speed import Figures, Setting
+from .space import Candidate
+
+MEASURED = "bundles.json"
+
+
+def measure_finalists(
+    answer: Answer, finalists: list[Candidate], setting: Setting, root: Path, say: Callable[[str], None]
+) -> None:
+    """Fills in the figures of the finalists' bundles and of the teacher's size; kept, and not measured twice."""
+    folders = {one: root / (answer.entries[one].final or {})["bundle"] for one in finalists}
+    speeds = answer.speeds
+    assert speeds is not None, "shapes are measured first"
+    elsewhere = answer.settings.at.table is not None
+    teacher = answer.facts["teacher"]
+    sizes = {name: teacher[name] for name in SIZES}
+    shape = f"{sizes['num_hidden_layers']}l-{sizes['hidden_size']}h-{sizes['num_attention_heads']}heads"
+    shape += f"-{sizes['intermediate_size']}ffn-{teacher['vocab_size']}vocab"
+    key = [sha256(folder / MANIFEST) for folder in folders.values()]
+    key = fingerprint([key, setting.batch, setting.lengths, setting.threads, speeds.engine, shape, cpu_name()])
+    kept = read_json(root / MEASURED) if (root / MEASURED).is_file() else None
+    if not elsewhere and (not isinstance(kept, dict) or kept.get("key") != key):
+        request = BenchRequest(
+            models=[shape, *map(str, folders.values())],
+            batches=[setting.batch],
+            lengths=[*setting.lengths],
+            threads=[setting.threads],
+            engines=[speeds.engine],
+            cache=cache_folder() / "bench",
+        )
+        kept = {"key": key, "result": bench(request, say=say)}
+        write_json(root / MEASURED, kept)
+    students = {one: report_of(answer, one, root) for one in finalists}
+    first = students[finalists[0]]
+    answer.environment = first.get("environment") or {}
+    answer.references["teacher"] = {**(first.get("teacher") or {}), "latency_ms": None}
+    if floor := answer.facts.get("floor"):
+        answer.references["linear floor"] = {"score": floor["score"], "latency_ms": None}
+    if elsewhere:
+        return
+    assert kept is not None, "it was measured"
+    records = kept["result"]["records"]
+    answer.references["teacher"]["latency_ms"] = _figures(records, kept["result"]["models"], 0).latency_ms
+    for number, one in enumerate(finalists, start=1):
+        figures = _figures(records, kept["result"]["models"], number)
+        count = (answer.entries[one].final or {})["parameters"]
+        answer.entries[one].measured = figures_as_values(figures, setting.batch, count)
+
+
+def report_of(answer: Answer, one: Candidate, root: Path) -> dict[str, Any]:
+    """report.json of a finalist's run."""
+    return read_json((root / (answer.entries[one].final or {})["report"]).with_name("report.json"))
+
+
+def _figures(records: list[dict[str, Any]], models: list[dict[str, Any]], number: int) -> Figures:
+    """Of the model at this place: means over the lengths, in each of which all models took turns."""
+    own = records[number :: len(models)]
+    rounds = [[sorted(turn)[len(turn) // 2] for turn in record["rounds_ms"]] for record in own]
+    return Figures(
+        latency_ms=fmean(record["latency_ms"]["p50"] for record in own),
+        low=fmean(min(each) for each in rounds),
+        high=fmean(max(each) for each in rounds),
+        files_mb=models[number]["file_mb"],
+        rss_mb=max(record["rss_mb"] for record in own),
+        measured=True,
+    )
