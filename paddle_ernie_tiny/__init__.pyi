@@ -38,9 +38,9 @@ from .kinds.metrics import Scored as Scored
 from .kinds.metrics import softmax as softmax
 from .pipeline.labelling import label as label
 from .pipeline.leaving import export_hf as export_hf
+from .search.run_search import search as search
 from .stages import STAGES as STAGES
 from .stages import Stage as Stage
-from .search.run_search import search as search
 from .study.ablate import ablate as ablate
 from .terms import TERMS as TERMS
 from .terms import Captured as Captured

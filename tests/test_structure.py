@@ -43,6 +43,7 @@ study
 search
 api
 cli_options
+cli_formats
 cli
 __main__
 """

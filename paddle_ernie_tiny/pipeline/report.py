@@ -88,11 +88,7 @@ def collect(root: Path) -> Values:
         "stages": [_stage(stage, settings, bool(given)) for stage, settings in stages],
         "latent": _latent(stages),
         "tokenizers": results[-1].get("tokenizers"),  # of teacher and student
-        "export": {
-            **_pick(manifest["parity"], *_PARITY),
-            "bundle": folder.bundle.name,
-            **_known(manifest, "vocabulary"),
-        },
+        "export": _pick(manifest["parity"], *_PARITY) | {"bundle": folder.bundle.name} | _known(manifest, "vocabulary"),
         "int8": _int8(folder) if config["export"].get("int8") is not None else None,
         "fidelity": fidelities(student, baseline, teacher, kind),
         "sizes": {

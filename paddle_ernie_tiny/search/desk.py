@@ -86,4 +86,3 @@ class Desk:
         now = read_json(self.root / PROGRESS) or {}
         self._bar.total, self._bar.n = self.planned, min(self.planned, self.passed + now.get("done", 0))
         self._bar.set_description(now.get("title", "search"))
-

@@ -6,10 +6,12 @@ import math
 from collections.abc import Mapping, Sequence
 
 from .search_settings import Halving
-from .space import Candidate
+from .space import CandidateStudent
 
 
-def entrants(fitting: Sequence[Candidate], work: Mapping[Candidate, float], most: int) -> list[Candidate]:
+def entrants(
+    fitting: Sequence[CandidateStudent], work: Mapping[CandidateStudent, float], most: int
+) -> list[CandidateStudent]:
     """At most so many of those that keep to the budget, the ones with the most work per text first.
 
     First come those that no other one exceeds: one with as many layers, as wide, with as many units and the same start
@@ -21,7 +23,7 @@ def entrants(fitting: Sequence[Candidate], work: Mapping[Candidate, float], most
     return order[:most]
 
 
-def _exceeds(one: Candidate, other: Candidate) -> bool:
+def _exceeds(one: CandidateStudent, other: CandidateStudent) -> bool:
     if one.start != other.start or one.trained == other.trained:
         return False
     sizes = ("num_hidden_layers", "hidden_size", "intermediate_size") if other.num_hidden_layers else ("hidden_size",)
@@ -45,14 +47,14 @@ def places(settings: Halving, count: int) -> list[int]:
     return [*found, last]
 
 
-def best(scores: Mapping[Candidate, float], count: int) -> list[Candidate]:
+def best(scores: Mapping[CandidateStudent, float], count: int) -> list[CandidateStudent]:
     """The candidates with the highest scores; of equal ones, those that came first."""
     return sorted(scores, key=lambda one: -scores[one])[:count]
 
 
-def elder_of(group: Sequence[Candidate]) -> Candidate:
+def elder_of(group: Sequence[CandidateStudent]) -> CandidateStudent:
     """The student that has the general stages for candidates of one width: with the most layers and FFN units."""
     deepest = max(one.num_hidden_layers for one in group)
     widest = max(one.intermediate_size for one in group)
     first = group[0]
-    return Candidate(deepest, first.hidden_size, first.num_attention_heads, widest, first.start)
+    return CandidateStudent(deepest, first.hidden_size, first.num_attention_heads, widest, first.start)

@@ -14,27 +14,27 @@ from ..deploy.bundle import MANIFEST
 from ..files import cache_folder, read_json, sha256, write_json
 from ..machine import cpu_name
 from ..pipeline.step import fingerprint
-from .answer import Answer, figures_as_values
+from .search_state import SearchState, figures_as_values
 from .shape_speed import Figures, Setting
-from .space import Candidate
+from .space import CandidateStudent
 
 MEASURED = "bundles.json"
 
 
 def measure_finalists(
-    answer: Answer, finalists: list[Candidate], setting: Setting, root: Path, say: Callable[[str], None]
+    state: SearchState, finalists: list[CandidateStudent], setting: Setting, root: Path, say: Callable[[str], None]
 ) -> None:
     """Fills in the figures of the finalists' bundles and of the teacher's size; kept, and not measured twice."""
-    folders = {one: root / (answer.entries[one].final or {})["bundle"] for one in finalists}
-    speeds = answer.speeds
+    folders = {one: root / (state.entries[one].final or {})["bundle"] for one in finalists}
+    speeds = state.speeds
     assert speeds is not None, "shapes are measured first"
-    elsewhere = answer.settings.at.table is not None
-    teacher = answer.facts["teacher"]
+    elsewhere = state.settings.at.table is not None
+    teacher = state.facts["teacher"]
     sizes = {name: teacher[name] for name in SIZES}
     shape = f"{sizes['num_hidden_layers']}l-{sizes['hidden_size']}h-{sizes['num_attention_heads']}heads"
     shape += f"-{sizes['intermediate_size']}ffn-{teacher['vocab_size']}vocab"
-    key = [sha256(folder / MANIFEST) for folder in folders.values()]
-    key = fingerprint([key, setting.batch, setting.lengths, setting.threads, speeds.engine, shape, cpu_name()])
+    bundles = [sha256(folder / MANIFEST) for folder in folders.values()]
+    key = fingerprint([bundles, setting.batch, setting.lengths, setting.threads, speeds.engine, shape, cpu_name()])
     kept = read_json(root / MEASURED) if (root / MEASURED).is_file() else None
     if not elsewhere and (not isinstance(kept, dict) or kept.get("key") != key):
         request = BenchRequest(
@@ -47,26 +47,26 @@ def measure_finalists(
         )
         kept = {"key": key, "result": bench(request, say=say)}
         write_json(root / MEASURED, kept)
-    students = {one: report_of(answer, one, root) for one in finalists}
+    students = {one: report_of(state, one, root) for one in finalists}
     first = students[finalists[0]]
-    answer.environment = first.get("environment") or {}
-    answer.references["teacher"] = {**(first.get("teacher") or {}), "latency_ms": None}
-    if floor := answer.facts.get("floor"):
-        answer.references["linear floor"] = {"score": floor["score"], "latency_ms": None}
+    state.environment = first.get("environment") or {}
+    state.references["teacher"] = {**(first.get("teacher") or {}), "latency_ms": None}
+    if floor := state.facts.get("floor"):
+        state.references["linear floor"] = {"score": floor["score"], "latency_ms": None}
     if elsewhere:
         return
     assert kept is not None, "it was measured"
     records = kept["result"]["records"]
-    answer.references["teacher"]["latency_ms"] = _figures(records, kept["result"]["models"], 0).latency_ms
+    state.references["teacher"]["latency_ms"] = _figures(records, kept["result"]["models"], 0).latency_ms
     for number, one in enumerate(finalists, start=1):
         figures = _figures(records, kept["result"]["models"], number)
-        count = (answer.entries[one].final or {})["parameters"]
-        answer.entries[one].measured = figures_as_values(figures, setting.batch, count)
+        count = (state.entries[one].final or {})["parameters"]
+        state.entries[one].measured = figures_as_values(figures, setting.batch, count)
 
 
-def report_of(answer: Answer, one: Candidate, root: Path) -> dict[str, Any]:
+def report_of(state: SearchState, one: CandidateStudent, root: Path) -> dict[str, Any]:
     """report.json of a finalist's run."""
-    return read_json((root / (answer.entries[one].final or {})["report"]).with_name("report.json"))
+    return read_json((root / (state.entries[one].final or {})["report"]).with_name("report.json"))
 
 
 def _figures(records: list[dict[str, Any]], models: list[dict[str, Any]], number: int) -> Figures:

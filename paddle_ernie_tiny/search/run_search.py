@@ -17,18 +17,17 @@ from ..config import RunConfig
 from ..errors import ErnieTinyError, InputError, Interrupted
 from ..files import at, locked, require_folder, write_json, write_text
 from ..pipeline.step import FINAL, RunFolder
-from ..seals import read_seal
 from ..study.ablate import teacher_sizes
-from .answer import Answer, Entry
 from .bounds import broken_bounds, in_the_way, sign
 from .desk import Desk
 from .halving import best, elder_of, entrants, places, rung_steps
+from .measure_shapes import measure_more, measure_space, read_device_table
 from .remeasure import measure_finalists
 from .search_pages import write_search_pages
 from .search_settings import SearchSettings, as_overrides, load_search
-from .measure_shapes import measure_more, measure_space, read_device_table
+from .search_state import Entry, SearchState
 from .shape_speed import Effort, Setting, ShapeSpeeds
-from .space import Candidate, candidates_of, check_base, general_stages, recipe
+from .space import CandidateStudent, candidates_of, check_base, general_stages, recipe
 from .trials import Trial, count_steps, describe, last_alone, short_run
 
 RESULTS, WINNER = "results.json", "winner.yaml"
@@ -79,14 +78,16 @@ class _Search:
         command: str,
     ):
         self.settings, self.base, self.root, self.desk, self.say = settings, base, root, desk, say
-        self.answer = Answer(settings, command)
+        self.state = SearchState(settings, command)
         self.facts: dict[str, Any] = {}
 
-    def run(self, candidates: list[Candidate], left_out: dict[str, str]) -> Path:
-        self.answer.entries = {one: Entry(one) for one in candidates}
-        self.answer.left_out = left_out
-        self.facts = self.desk.ask(describe, self._full(candidates[-1]), self.root)
-        self.answer.facts = self.facts
+    def run(self, candidates: list[CandidateStudent], left_out: dict[str, str]) -> Path:
+        self.state.entries = {one: Entry(one) for one in candidates}
+        self.state.left_out = left_out
+        pruned = [one for one in candidates if one.vocabulary == "used"]
+        described = self._full((pruned or candidates)[-1])
+        self.facts = self.desk.ask(describe, described, self.root, bool(pruned))
+        self.state.facts = self.facts
         speeds = self._speeds(candidates)
         chosen = self._within(candidates, speeds)
         self.write()
@@ -98,13 +99,13 @@ class _Search:
 
     def write(self) -> Path:
         """results.json and the pages of what is known by now."""
-        results = self.answer.results()
+        results = self.state.results()
         write_json(self.root / RESULTS, results)
         return write_search_pages(results, self.root)
 
     # -- what is fast and small enough
 
-    def shape(self, one: Candidate) -> Shape:
+    def shape(self, one: CandidateStudent) -> Shape:
         """What is measured of a candidate."""
         tokens = self.facts["teacher"]["vocab_size"]
         return one.shape(self.facts["used_tokens"] if one.vocabulary == "used" else tokens, self.facts["labels"])
@@ -116,7 +117,7 @@ class _Search:
         lengths = self.facts["lengths"] if how.length == "data" else [how.length]
         return Setting(how.batch, tuple(dict.fromkeys(lengths)), how.threads, how.engine)
 
-    def _speeds(self, candidates: list[Candidate]) -> ShapeSpeeds:
+    def _speeds(self, candidates: list[CandidateStudent]) -> ShapeSpeeds:
         how = self.settings.at
         shapes = list(dict.fromkeys((self.shape(one), one.precision) for one in candidates))
         if how.table is not None:
@@ -136,13 +137,13 @@ class _Search:
 
     def _take(self, speeds: ShapeSpeeds) -> None:
         """Gives every candidate its figures."""
-        self.answer.speeds = speeds
-        for one, entry in self.answer.entries.items():
-            entry.predicted = self.answer.values(one, self.shape(one))
+        self.state.speeds = speeds
+        for one, entry in self.state.entries.items():
+            entry.predicted = self.state.values(one, self.shape(one))
 
-    def _within(self, candidates: list[Candidate], speeds: ShapeSpeeds) -> list[Candidate]:
+    def _within(self, candidates: list[CandidateStudent], speeds: ShapeSpeeds) -> list[CandidateStudent]:
         """Those that keep to the budget and are to be trained, with measured figures. Raises InputError for none."""
-        limits, entries = self.settings.budget.bounds, self.answer.entries
+        limits, entries = self.settings.budget.bounds, self.state.entries
         work = {one: flops(self.shape(one), self.setting.lengths[-1]) for one in candidates}
         while True:
             fitting = [one for one in candidates if not broken_bounds(entries[one].values, limits)]
@@ -157,18 +158,22 @@ class _Search:
             self._take(speeds)
         for one in candidates:
             broken = broken_bounds(entries[one].values, limits)
-            entries[one].out = "; ".join(map(str, broken)) or ("" if one in chosen else "not among those that are trained")
-        self.say(f"{len(fitting)} of {len(candidates)} candidates keep to the budget, {len(chosen)} of them are trained")
+            entries[one].out = "; ".join(map(str, broken)) or (
+                "" if one in chosen else "not among those that are trained"
+            )
+        self.say(
+            f"{len(fitting)} of {len(candidates)} candidates keep to the budget, {len(chosen)} of them are trained"
+        )
         return chosen
 
     def _nothing_fits(self) -> InputError:
-        limits, entries = self.settings.budget.bounds, self.answer.entries
+        limits, entries = self.settings.budget.bounds, self.state.entries
         off = {one: max(b.times for b in broken_bounds(e.values, limits)) for one, e in entries.items()}
         nearest = min(off, key=lambda one: off[one])
         for entry in entries.values():
             entry.out = "; ".join(map(str, broken_bounds(entry.values, limits)))
         ways = in_the_way([entry.values for entry in entries.values()], limits)
-        self.answer.nearest = nearest
+        self.state.nearest = nearest
         self.write()
         bounds = ", ".join(f"{bound}{sign(bound)}{limits[bound]:g}" for bound in ways)
         what = f"no candidate keeps to {bounds}; the nearest is {nearest.name}: {entries[nearest].out}"
@@ -177,31 +182,33 @@ class _Search:
     @property
     def engine(self) -> str:
         """What bundles are to run in: the engine that was measured."""
-        return self.answer.speeds.engine if self.answer.speeds else "paddle"
+        return self.state.speeds.engine if self.state.speeds else "paddle"
 
     # -- what is good enough
 
-    def _full(self, one: Candidate, baseline: bool = False) -> RunConfig:
-        return recipe(self.settings, self.base, one, str(self.root / "students" / one.trained), None, baseline, self.engine)
+    def _full(self, one: CandidateStudent, baseline: bool = False) -> RunConfig:
+        return recipe(
+            self.settings, self.base, one, str(self.root / "students" / one.trained), None, baseline, self.engine
+        )
 
-    def _trial(self, one: Candidate, until: str | None, measured: bool = False) -> Trial:
+    def _trial(self, one: CandidateStudent, until: str | None, measured: bool = False) -> Trial:
         return Trial(f"students/{one.trained}", self._full(one), until, self.root, measured)
 
-    def _halved(self, chosen: list[Candidate]) -> list[Candidate]:
+    def _halved(self, chosen: list[CandidateStudent]) -> list[CandidateStudent]:
         """The finalists, after teacher, general stages by width, and rungs."""
         config = self._full(chosen[0])
         teacher = config.teacher
         assert teacher is not None, "the base was checked"
         self.say("the teacher, for all candidates")
         self.desk.do(self._trial(chosen[0], "finetune" if teacher.finetune is not None else "teacher"), 0)
-        counted = max((one for one in self.answer.entries), key=lambda one: one.num_hidden_layers)
+        counted = max((one for one in self.state.entries), key=lambda one: one.num_hidden_layers)
         full = self._full(counted)
         counts = self.desk.ask(count_steps, full, self.root)
         general, on_task = counts[: general_stages(full)], counts[general_stages(full) :]
-        self.answer.full_steps = {"general": sum(general), "task": sum(on_task)}
+        self.state.full_steps = {"general": sum(general), "task": sum(on_task)}
         rungs = rung_steps(self.settings.halving, sum(on_task), len(on_task))
         counts_by_rung = places(self.settings.halving, len(chosen))
-        groups: dict[Any, list[Candidate]] = {}
+        groups: dict[Any, list[CandidateStudent]] = {}
         for one in chosen if general else ():
             if one.num_hidden_layers:
                 groups.setdefault(one.width, []).append(one)
@@ -209,7 +216,7 @@ class _Search:
         self.desk.planned = len(groups) * sum(general) + rung_total + counts_by_rung[-1] * sum(counts)
         starts = {width: self._elder(group, full, sum(general)) for width, group in groups.items()}
         going = chosen
-        for number, steps in enumerate(rungs):
+        for number in range(len(rungs)):
             scores = {}
             for place, one in enumerate(going, start=1):
                 start = starts.get(one.width) if one.num_hidden_layers else None
@@ -220,11 +227,11 @@ class _Search:
             going = best(scores, counts_by_rung[number + 1])
             for one in scores:
                 if one not in going:
-                    self.answer.entries[one].out = f"not among the best {len(going)} after rung {number + 1}"
+                    self.state.entries[one].out = f"not among the best {len(going)} after rung {number + 1}"
             self.write()
         return going
 
-    def _elder(self, group: list[Candidate], full: RunConfig, steps: int) -> str:
+    def _elder(self, group: list[CandidateStudent], full: RunConfig, steps: int) -> str:
         """Folder of the student that the candidates of a width start from: with the general stages behind it."""
         elder = elder_of(group)
         self.say(f"general stages for {len(group)} candidates of width {elder.hidden_size}; {self.desk.left}")
@@ -232,11 +239,11 @@ class _Search:
         names = [stage.stage for stage in full.stages[: last + 1]]
         times = names.count(names[-1])
         trial = self._trial(elder, names[-1] if times == 1 else f"{names[-1]}-{times}")
-        self.answer.count(trial, self.desk.do(trial, steps))
+        self.state.count(trial, self.desk.do(trial, steps))
         folder = RunFolder(Path(trial.config.output_dir), trial.shared)
         return str(folder.stage(last, names[-1]) / FINAL)
 
-    def _partial(self, one: Candidate, start: str | None, on_task: list[int], rungs: list[int]) -> float:
+    def _partial(self, one: CandidateStudent, start: str | None, on_task: list[int], rungs: list[int]) -> float:
         """The dev score of a candidate after some rungs."""
         folder = str(self.root / "rungs" / one.trained)
         config = recipe(self.settings, self.base, one, folder, start)
@@ -244,15 +251,15 @@ class _Search:
         config, until = short_run(config, folder, parts, rungs)
         trial = Trial(f"rungs/{one.trained}", config, until, self.root)
         record = self.desk.do(trial, rungs[-1])
-        self.answer.count(trial, record)
+        self.state.count(trial, record)
         score = record["stages"][-1]["dev"]
-        self.answer.entries[one].rungs.append({"steps": sum(rungs), "score": score})
+        self.state.entries[one].rungs.append({"steps": sum(rungs), "score": score})
         return score
 
     # -- the last ones
 
-    def _finals(self, finalists: list[Candidate]) -> None:
-        steps, done, failed = self.answer.full_steps, list[Candidate](), list[ErnieTinyError]()
+    def _finals(self, finalists: list[CandidateStudent]) -> None:
+        steps, done, failed = self.state.full_steps, list[CandidateStudent](), list[ErnieTinyError]()
         for place, one in enumerate(finalists, start=1):
             self.say(f"[final: {place}/{len(finalists)}] {one.name}: the full recipe; {self.desk.left}")
             trial = self._final_trial(one)
@@ -261,19 +268,19 @@ class _Search:
             except Interrupted:
                 raise
             except ErnieTinyError as error:  # such as a gate that does not pass: the others may
-                self.answer.entries[one].out = f"failed: {error.what}"
+                self.state.entries[one].out = f"failed: {error.what}"
                 failed.append(error)
                 continue
-            self.answer.count(trial, record)
-            self.answer.entries[one].finish(record, Path(trial.config.output_dir), self.root)
+            self.state.count(trial, record)
+            self.state.entries[one].finish(record, Path(trial.config.output_dir), self.root)
             self.say(f"[final: {place}/{len(finalists)}] {one.name}: {record['stages'][-1]['dev']:.4f} on dev")
             done.append(one)
             self.write()
         if not done:
             raise failed[-1]
         self.say("the bundles and the teacher's size are measured, in other processes")
-        measure_finalists(self.answer, done, self.setting, self.root, self.say)
-        winner = self.answer.choose(done)
+        measure_finalists(self.state, done, self.setting, self.root, self.say)
+        winner = self.state.choose(done)
         if winner is None:
             return
         if self.base.get("baseline") is not None:
@@ -281,14 +288,14 @@ class _Search:
             config = self._final_config(winner, baseline=True)
             trial = replace(self._final_trial(winner), config=config, mark="baseline")
             self.desk.do(trial, 0)
-            self.answer.add_report(winner, self.root)
+            self.state.add_report(winner, self.root)
         text = yaml.safe_dump(self._final_config(winner, baseline=True).model_dump(mode="json"), allow_unicode=True)
         how = "# The winner's run: `ernie-tiny run winner.yaml` makes it again, with every default filled in.\n"
         write_text(self.root / WINNER, how + text)
 
-    def _final_config(self, one: Candidate, baseline: bool = False) -> RunConfig:
+    def _final_config(self, one: CandidateStudent, baseline: bool = False) -> RunConfig:
         config = self._full(one, baseline)
-        return config if one.num_hidden_layers else last_alone(config, self.answer.full_steps["task"])
+        return config if one.num_hidden_layers else last_alone(config, self.state.full_steps["task"])
 
-    def _final_trial(self, one: Candidate) -> Trial:
+    def _final_trial(self, one: CandidateStudent) -> Trial:
         return Trial(f"students/{one.trained}", self._final_config(one), None, self.root, measured=True)

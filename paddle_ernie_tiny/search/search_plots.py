@@ -29,7 +29,9 @@ def pareto_plot(results: Values) -> Figure | None:
         area = max(20.0, _AREA * has["files_mb"])
         axis.scatter(has["latency_ms"], score, s=area, color=colour, alpha=0.6, edgecolors="white")
         if final:
-            axis.annotate(each["name"], (has["latency_ms"], score), fontsize=7, xytext=(5, 5), textcoords="offset points")
+            axis.annotate(
+                each["name"], (has["latency_ms"], score), fontsize=7, xytext=(5, 5), textcoords="offset points"
+            )
     for name, reference in results["references"].items():
         score, latency = reference.get("dev", reference.get("score")), reference.get("latency_ms")
         if score is None:

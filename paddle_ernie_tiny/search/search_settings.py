@@ -12,7 +12,7 @@ from pydantic import Field, model_validator
 from ..engines import ON_CPU
 from ..errors import InputError
 from ..sections import PathName, PositiveInt, Section, key
-from ..study.study_settings import settings_and_base
+from ..study.study_settings import BuiltOnRun, settings_and_base
 
 Bound = Annotated[float, Field(gt=0, le=1e12)]
 Start = Literal["random", "teacher_embeddings", "teacher_layers"]
@@ -67,7 +67,9 @@ class Space(Section):
         [0, 1, 2, 3, 4, 6], "encoder layers; 0: the mean of the embeddings", min_length=1
     )
     hidden_size: list[PositiveInt] = key([96, 192, 312], "widths", min_length=1)
-    num_attention_heads: list[PositiveInt] = key([12], "heads; widths that they do not divide are left out", min_length=1)
+    num_attention_heads: list[PositiveInt] = key(
+        [12], "heads; widths that they do not divide are left out", min_length=1
+    )
     ffn_ratio: list[Annotated[float, Field(gt=0, le=64)]] = key(
         [2.0, 4.0], "units of the feed-forward layer for each unit of the width", min_length=1
     )
@@ -83,7 +85,7 @@ class Space(Section):
 
 
 class Halving(Section):
-    """How candidates are compared: all with few steps, the better part with more, the last ones with the full recipe."""
+    """How candidates are compared: few steps for all, more for the better part, then the full recipe."""
 
     candidates: Annotated[int, Field(ge=1, le=1000)] = key(12, "at most so many are trained, the largest that fit")
     rungs: Annotated[int, Field(ge=1, le=10)] = key(2, "rounds before the full recipe; each has twice the steps")
@@ -92,11 +94,9 @@ class Halving(Section):
     finalists: Annotated[int, Field(ge=1, le=100)] = key(3, "trained with the full recipe; the best of them wins")
 
 
-class SearchSettings(Section):
+class SearchSettings(BuiltOnRun):
     """A search for the best student within a budget."""
 
-    output_dir: PathName = key(..., "the search's folder", min_length=1)
-    base: PathName = key(..., "configuration of the full recipe, a path relative to this file", min_length=1)
     budget: Budget = Field(default_factory=Budget)
     at: At = Field(default_factory=At)
     space: Space = Field(default_factory=Space)

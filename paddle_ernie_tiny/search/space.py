@@ -19,7 +19,7 @@ _NOT_SEARCHED = ("benchmark", "card", "quantization_aware")  # sections of the b
 
 
 @dataclass(frozen=True)
-class Candidate:
+class CandidateStudent:
     """A student that may be trained. `start`: as student.init.method, None: the base's own.
 
     Vocabulary and precision are those of the exported student; its training knows nothing of them.
@@ -62,18 +62,20 @@ class Candidate:
         return Shape(**self.sizes, vocab_size=tokens, labels=labels)
 
 
-def candidates_of(settings: SearchSettings, teacher: Mapping[str, Any]) -> tuple[list[Candidate], dict[str, str]]:
+def candidates_of(
+    settings: SearchSettings, teacher: Mapping[str, Any]
+) -> tuple[list[CandidateStudent], dict[str, str]]:
     """All candidates of the space, the most exact precision and the full vocabulary first; and what is left out, why.
 
     teacher: its sizes.
     """
-    space, found, left_out = settings.space, dict[Candidate, None](), dict[str, str]()
+    space, found, left_out = settings.space, dict[CandidateStudent, None](), dict[str, str]()
     starts: list[str | None] = [None] if space.start is None else [*space.start]
     shapes = product(space.num_hidden_layers, space.hidden_size, space.num_attention_heads, space.ffn_ratio, starts)
     for layers, width, heads, ratio, start in shapes:
-        one = Candidate(layers, width, heads, round(ratio * width), start)
+        one = CandidateStudent(layers, width, heads, round(ratio * width), start)
         if layers == 0:  # which has neither heads nor a feed-forward layer
-            one = Candidate(0, width, 1, 1, start)
+            one = CandidateStudent(0, width, 1, 1, start)
         if reason := _unfit(one, teacher):
             left_out[one.trained] = reason
             continue
@@ -82,7 +84,7 @@ def candidates_of(settings: SearchSettings, teacher: Mapping[str, Any]) -> tuple
     return list(found), left_out
 
 
-def _unfit(one: Candidate, teacher: Mapping[str, Any]) -> str | None:
+def _unfit(one: CandidateStudent, teacher: Mapping[str, Any]) -> str | None:
     width, heads, layers = one.hidden_size, one.num_attention_heads, one.num_hidden_layers
     if width % heads:
         return f"{heads} heads do not divide the width {width}"
@@ -116,7 +118,13 @@ def check_base(base: Mapping[str, Any], where: str) -> None:
 
 
 def recipe(
-    settings: SearchSettings, base: Mapping[str, Any], one: Candidate, folder: str, start: str | None = None, baseline: bool = False, engine: str = "paddle"
+    settings: SearchSettings,
+    base: Mapping[str, Any],
+    one: CandidateStudent,
+    folder: str,
+    start: str | None = None,
+    baseline: bool = False,
+    engine: str = "paddle",
 ) -> RunConfig:
     """The full recipe for a candidate: what `ernie-tiny run` would be given.
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import shutil
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,14 +11,14 @@ import numpy as np
 
 from ..config import RunConfig
 from ..data.rows import characters
-from ..errors import InputError
-from ..files import read_json, write_json
+from ..files import write_json
 from ..machine import import_paddle
 from ..pipeline.context import RunContext
 from ..pipeline.preflight import preflight
+from ..pipeline.pruning import tokens_kept
 from ..pipeline.run import run
 from ..pipeline.sources import Sources
-from ..pipeline.step import DONE, FINAL, RunFolder, fingerprint
+from ..pipeline.step import DONE, RunFolder, fingerprint
 from ..seals import read_seal, whole_or_none, write_seal
 from ..stages import STAGES
 from ..study.group import logged, shared_out, with_steps
@@ -90,7 +88,9 @@ def do_trial(trial: Trial) -> dict[str, Any]:
             if done is not None:
                 result = done["result"]
                 best = (result.get("best") or {}).get("score")
-                stages.append({"name": stage.stage, "steps": result["steps"], "seconds": result["seconds"], "dev": best})
+                stages.append(
+                    {"name": stage.stage, "steps": result["steps"], "seconds": result["seconds"], "dev": best}
+                )
         (trial.root / PROGRESS).unlink(missing_ok=True)
         return trial.finish({"stages": stages})
 
@@ -103,11 +103,12 @@ def _watched(trial: Trial) -> Watcher:
     return Watcher(on_progress=keep)
 
 
-def describe(config: RunConfig, root: Path) -> dict[str, Any]:
+def describe(config: RunConfig, root: Path, pruned: bool) -> dict[str, Any]:
     """In the child process: what is known of a run before any training; checks data, teacher and student.
 
     {"teacher": its sizes and vocab_size, "labels": how many outputs, "lengths": five quantiles of the training texts'
-    tokens, "rows": the scored split's}. Raises InputErrors.
+    tokens, "used_tokens": of a pruned vocabulary, where one is asked for, "metric", "evaluated_on", "floor"}. Raises
+    InputErrors.
     """
     import_paddle()
     with logged(root / LOG):
@@ -119,6 +120,7 @@ def describe(config: RunConfig, root: Path) -> dict[str, Any]:
             "teacher": context.teacher,
             "labels": len(context.data.labels),
             "lengths": [int(length) for length in at],
+            "used_tokens": tokens_kept(config) if pruned else None,
             "metric": context.metric,
             "evaluated_on": "test" if config.data.test else "dev",
             "floor": floor and floor.facts,

@@ -13,7 +13,7 @@ from ..files import read_json
 from .bounds import broken_bounds
 from .search_settings import SearchSettings
 from .shape_speed import Figures, ShapeSpeeds
-from .space import Candidate
+from .space import CandidateStudent
 from .trials import Trial
 
 Values = dict[str, Any]
@@ -24,7 +24,7 @@ _OF_SCORED = ("score", "score_unseen", "interval")
 class Entry:
     """A candidate on its way: its figures, its partial scores, and why it is out ("": it is not)."""
 
-    candidate: Candidate
+    candidate: CandidateStudent
     predicted: Values = field(default_factory=dict)  # by measuring its shape, or by the regression
     measured: Values = field(default_factory=dict)  # of its bundle
     rungs: list[Values] = field(default_factory=list)
@@ -56,23 +56,23 @@ class Entry:
         assert (bundle / MANIFEST).is_file(), "the run is finished"
 
 
-class Answer:
+class SearchState:
     """Everything that the report says, filled in while the search goes on."""
 
     def __init__(self, settings: SearchSettings, command: str):
         self.settings, self.command = settings, command
-        self.entries: dict[Candidate, Entry] = {}
+        self.entries: dict[CandidateStudent, Entry] = {}
         self.left_out: dict[str, str] = {}
         self.facts: Values = {}  # of the run, before any training
         self.speeds: ShapeSpeeds | None = None
         self.full_steps = {"general": 0, "task": 0}
-        self.nearest: Candidate | None = None
-        self.winner: Candidate | None = None
+        self.nearest: CandidateStudent | None = None
+        self.winner: CandidateStudent | None = None
         self.references: dict[str, Values] = {}  # teacher, linear floor, the winner's shape without distillation
         self.environment: Values = {}
         self._trained: dict[str, int] = {}  # steps by folder
 
-    def values(self, one: Candidate, shape: Shape) -> Values:
+    def values(self, one: CandidateStudent, shape: Shape) -> Values:
         """A candidate's figures, by bound, with the spread of the latency."""
         assert self.speeds is not None, "shapes are measured first"
         return figures_as_values(self.speeds.figures(shape, one.precision), self.settings.at.batch, parameters(shape))
@@ -82,7 +82,7 @@ class Answer:
         steps = sum(stage["steps"] for stage in record["stages"])
         self._trained[trial.name] = max(steps, self._trained.get(trial.name, 0))
 
-    def choose(self, finalists: list[Candidate]) -> Candidate | None:
+    def choose(self, finalists: list[CandidateStudent]) -> CandidateStudent | None:
         """The finalist with the best dev score of those that keep to the budget as measured; None: none does."""
         limits = self.settings.budget.bounds
         for one in finalists:
@@ -91,7 +91,7 @@ class Answer:
         self.winner = max(within, key=lambda one: (self.entries[one].final or {})["dev"]) if within else None
         return self.winner
 
-    def add_report(self, one: Candidate, root: Path) -> None:
+    def add_report(self, one: CandidateStudent, root: Path) -> None:
         """Takes the reference without distillation from the winner's report."""
         final = self.entries[one].final
         assert final is not None, "it is the winner"
