@@ -145,13 +145,15 @@ class _Search:
         """Those that keep to the budget and are to be trained, with measured figures. Raises InputError for none."""
         limits, entries = self.settings.budget.bounds, self.state.entries
         work = {one: flops(self.shape(one), self.setting.lengths[-1]) for one in candidates}
+        elsewhere = self.settings.at.table is not None
         while True:
-            fitting = [one for one in candidates if not broken_bounds(entries[one].values, limits)]
+            values = {one: entries[one].values if elsewhere else entries[one].at_best for one in candidates}
+            fitting = [one for one in candidates if not broken_bounds(values[one], limits)]
             if not fitting:
                 raise self._nothing_fits()
             chosen = entrants(fitting, work, self.settings.halving.candidates)
             todo = [one for one in chosen if not speeds.figures(self.shape(one), one.precision).measured]
-            if not todo or self.settings.at.table is not None:
+            if not todo or elsewhere:
                 break
             shapes = [(self.shape(one), one.precision) for one in todo]
             speeds = measure_more(speeds, shapes, self.say, self.effort)

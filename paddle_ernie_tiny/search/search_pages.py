@@ -180,9 +180,9 @@ def _prediction(speed: Values) -> list[str]:
     check = speed.get("check") or {}
     if not check.get("of"):
         return ["There was no shape to check it on."] if speed else []
-    how = "each predicted from all others" if check["one_by_one"] else "which the regression has not seen"
+    how = "each shape from all others" if check["one_by_one"] else "the regression has not seen these shapes"
     share = f"within {check['within']:.0%} of what was measured"
-    return [f"Of {check['of']} shapes, {how}, {check['right']} were predicted {share}."]
+    return [f"{check['right']} of {check['of']} predictions are {share}; {how}."]
 
 
 def _approximate(results: Values) -> list[str]:

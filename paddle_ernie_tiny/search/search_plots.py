@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from matplotlib.figure import Figure
-from matplotlib.ticker import NullFormatter, ScalarFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from ..pipeline.report_pages import FLOOR_COLOUR, TEACHER_COLOUR
 
 Values = dict[str, Any]
 _FINAL, _PARTIAL, _WINNER = "#2e86c1", "#aab7b8", "#c0392b"
-_AREA = 6.0  # square points for each MB
+_LEAST_AREA, _MORE_AREA = 25.0, 400.0  # square points of a circle: of no file, and so many more of the largest
 
 
 def pareto_plot(results: Values) -> Figure | None:
@@ -21,19 +21,20 @@ def pareto_plot(results: Values) -> Figure | None:
         return None
     figure = Figure(figsize=(7.5, 4.6), layout="constrained")
     axis = figure.add_subplot()
+    largest = max((each["measured"] or each["predicted"])["files_mb"] for each in shown)
     for each in sorted(shown, key=lambda each: bool(each["final"])):
         has = each["measured"] or each["predicted"]
         final = each["final"]
-        score = final["dev"] if final else each["rungs"][-1]["score"]
+        score = final["score"] if final else each["rungs"][-1]["score"]
         colour = _WINNER if each["name"] == results["winner"] else _FINAL if final else _PARTIAL
-        area = max(20.0, _AREA * has["files_mb"])
+        area = _LEAST_AREA + _MORE_AREA * has["files_mb"] / largest
         axis.scatter(has["latency_ms"], score, s=area, color=colour, alpha=0.6, edgecolors="white")
         if final:
             axis.annotate(
                 each["name"], (has["latency_ms"], score), fontsize=7, xytext=(5, 5), textcoords="offset points"
             )
     for name, reference in results["references"].items():
-        score, latency = reference.get("dev", reference.get("score")), reference.get("latency_ms")
+        score, latency = reference.get("score"), reference.get("latency_ms")
         if score is None:
             continue
         if latency is None:
@@ -46,10 +47,11 @@ def pareto_plot(results: Values) -> Figure | None:
     if limit is not None:
         axis.axvline(limit, color=_WINNER, linestyle="--", linewidth=1)
     axis.set_xscale("log")
-    axis.xaxis.set_major_formatter(ScalarFormatter())
+    axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axis.xaxis.set_minor_formatter(NullFormatter())
     axis.set_xlabel("latency of a call, ms")
-    axis.set_ylabel(f"{results['facts']['metric']} (grey: after a rung)")
+    axis.set_ylabel(f"{results['facts']['metric']} (grey: after few steps, on dev)")
     axis.grid(alpha=0.3)
     axis.margins(0.1)
     return figure
