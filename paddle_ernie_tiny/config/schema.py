@@ -108,6 +108,12 @@ class PretrainSettings(Section):
     mask_probability: Annotated[float, Field(gt=0, lt=1)] = key(0.15, "share of tokens predicted")
     whole_word_masking: bool = key(False, "mask whole words as jieba cuts them")
 
+    @model_validator(mode="after")
+    def _has_layers(self):
+        if not self.shape.num_hidden_layers:
+            raise ValueError("shape.num_hidden_layers: a masked word cannot be predicted without layers; give 1 or more")
+        return self
+
 
 class TeacherSettings(Section):
     """The teacher: a model by PaddleNLP's name or in a folder, or one that is pretrained here."""

@@ -14,7 +14,9 @@ SIZES = ("num_hidden_layers", "hidden_size", "num_attention_heads", "intermediat
 class ModelShape(Section):
     """Size of a BERT-like encoder."""
 
-    num_hidden_layers: PositiveInt = 4
+    num_hidden_layers: Annotated[int, Field(ge=0, lt=2**31)] = key(
+        4, "0: none; the student's head reads the mean of the embeddings of a text's tokens"
+    )
     hidden_size: PositiveInt = 312
     num_attention_heads: PositiveInt = 12
     intermediate_size: PositiveInt = 1200

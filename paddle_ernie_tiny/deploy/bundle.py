@@ -40,9 +40,10 @@ def _table(value: dict[str, Any]) -> dict[str, Any]:
 
 def _architecture(value: dict[str, Any]) -> dict[str, Any]:
     """Of the encoder: its sizes, and which graph was exported."""
-    sizes = [value[key] for key in value if key != "graph"]
-    if value.keys() - {"graph"} not in (set(), set(SIZES)) or not all(type(s) is int and s > 0 for s in sizes):
-        raise ValueError(f"expected a whole number above 0 for each of {', '.join(SIZES)}")
+    sizes = {key: value[key] for key in value if key != "graph"}
+    fit = all(type(size) is int and size >= (key != SIZES[0]) for key, size in sizes.items())  # of layers, 0 too
+    if sizes.keys() not in (set(), set(SIZES)) or not fit:
+        raise ValueError(f"expected a whole number above 0 for each of {', '.join(SIZES)} (of the first, 0 too)")
     if value.get("graph", "served") not in ("served", "plain"):
         raise ValueError("graph: expected served or plain")
     return value

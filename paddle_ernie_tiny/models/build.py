@@ -23,6 +23,7 @@ from .architectures import (
     family_of,
     taken_values,
 )
+from .mean_encoder import MeanEncoder
 from .weights import CONFIG, missing_weights, read_weights, save_model, set_weights, weight_shapes
 
 _CLASSES = KINDS["classification"]
@@ -203,6 +204,8 @@ def _new_model(values: dict, head: str, labels: list[str] | None = None, kind: K
     for layer in model.sublayers():
         if isinstance(layer, paddle.nn.LayerNorm):  # ERNIE and ELECTRA pass the configuration's value over
             layer._epsilon = model.config.layer_norm_eps
+    if not model.config.num_hidden_layers:
+        base_model(model).encoder = MeanEncoder()
     if classes == "Electra":
         base_model(model).encoder.register_forward_pre_hook(_electra_mask)
     return model
