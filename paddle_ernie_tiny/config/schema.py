@@ -111,7 +111,9 @@ class PretrainSettings(Section):
     @model_validator(mode="after")
     def _has_layers(self):
         if not self.shape.num_hidden_layers:
-            raise ValueError("shape.num_hidden_layers: a masked word cannot be predicted without layers; give 1 or more")
+            raise ValueError(
+                "shape.num_hidden_layers: a masked word cannot be predicted without layers; give 1 or more"
+            )
         return self
 
 

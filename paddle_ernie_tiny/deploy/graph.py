@@ -74,8 +74,9 @@ class FirstTokenLayer(nn.Layer):
 def answer_from_first_token(model: Any) -> None:
     """Replaces the last encoder layer of a sentence classifier of PaddleNLP, on this instance, in place.
 
-    One without layers has the mean of its embeddings as its only state. The model's logits stay the same up to rounding; its other outputs (hidden states, attentions) do not. Raises
-    ValueError for an encoder that normalises first.
+    Of a model without layers the only state is then the mean of its embeddings. The model's logits stay the same up to
+    rounding; its other outputs (hidden states, attentions) do not. Raises ValueError for an encoder that normalises
+    first.
     """
     encoder = getattr(model, model.base_model_prefix).encoder
     if isinstance(encoder, MeanEncoder):

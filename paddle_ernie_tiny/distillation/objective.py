@@ -20,9 +20,10 @@ from ..terms.term import Side
 class Objective:
     """The terms of one stage for one pair of models: latent ones, and with `label_terms` soft and hard labels.
 
-    A latent term that compares layers is left out where the student has none. Says what it needs of both models, so that only this is captured. `student` and `teacher` are configurations
-    (num_hidden_layers, hidden_size, num_attention_heads). `class_weights`: of each label name, in the task's own loss.
-    Raises InputError if a term cannot be computed for this pair of models.
+    A latent term that compares layers is `left_out` where the student has none. Says what it needs of both models, so
+    that only this is captured. `student` and `teacher` are configurations (num_hidden_layers, hidden_size,
+    num_attention_heads). `class_weights`: of each label name, in the task's own loss. Raises
+    InputError if a term cannot be computed for this pair of models.
     """
 
     def __init__(
@@ -45,6 +46,7 @@ class Objective:
         terms = [term(settings.term(term.name), pair) for term in wanted]
         # of a student without layers: the embeddings can be compared, but no layers
         self.terms: list[Term] = [term for term in terms if layers or not term.latent or term.needs("student").states]
+        self.left_out = [term.name for term in terms if term not in self.terms]
         for term in self.terms:
             term.check()
 

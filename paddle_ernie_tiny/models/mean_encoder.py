@@ -35,7 +35,7 @@ class MeanEncoder(nn.Layer):
         output_hidden_states: bool = False,
         return_dict: bool = False,
     ) -> paddle.Tensor:
-        """src [batch, length, hidden]; src_mask [batch, 1, 1, length], 0 for a token and far below for padding, or None.
+        """src [batch, length, hidden]; src_mask [batch, 1, 1, length], 0 for tokens, far below for padding, or None.
 
         The rest is what PaddleNLP's models pass to an encoder; here it has no effect.
         """

@@ -73,7 +73,9 @@ def test_a_stage_that_only_compares_layers_and_a_head_of_the_teacher_s_are_refus
     run.write()
     refused = ernie_tiny("validate", run.file)
     assert refused.returncode == 2
-    assert "attention, hidden compare layers, the student has none, so the stage general learns nothing" in refused.stderr
+    assert (
+        "attention, hidden compare layers, the student has none, so the stage general learns nothing" in refused.stderr
+    )
     del run.config["objective"]
     run.write()
     refused = ernie_tiny("validate", run.file)
