@@ -102,8 +102,8 @@ def load_study(path: str | os.PathLike, overrides: Sequence[str] = ()) -> tuple[
     """
     file = Path(os.path.expanduser(path))
     raw = read_mapping(file)
-    for override in overrides:
-        apply_override(raw, override)
+    for place, override in enumerate(overrides):
+        apply_override(raw, override, overrides[:place])
     try:
         settings = StudySettings.model_validate(raw)
     except ValidationError as failure:
