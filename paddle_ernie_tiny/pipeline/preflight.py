@@ -163,7 +163,7 @@ def _check_objectives(context: RunContext, shares_vocabulary: bool) -> None:
     for index, stage in enumerate(config.stages):
         if stage.head == "teacher" and context.teacher is not None:
             folder, where = start_folder(config.student), f"stages[{index}] ({stage.stage}).head"
-            student = config.student.shape.model_dump() if folder is None else read_model_config(folder)
+            student = {**({} if folder is None else read_model_config(folder)), **config.student.shape.model_dump()}
             before = objectives[index - 1] if index else None
             check_head_start(where, before, student, context.teacher, folder is not None)
 

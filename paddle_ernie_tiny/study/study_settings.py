@@ -115,8 +115,8 @@ def settings_and_base(
     """
     file = Path(os.path.expanduser(path))
     raw = read_mapping(file)
-    for override in overrides:
-        apply_override(raw, override)
+    for place, override in enumerate(overrides):
+        apply_override(raw, override, overrides[:place])
     try:
         settings = of_class.model_validate(raw)
     except ValidationError as failure:
