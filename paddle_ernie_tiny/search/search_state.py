@@ -96,13 +96,20 @@ class SearchState:
         self._trained[trial.name] = max(steps, self._trained.get(trial.name, 0))
 
     def choose(self, finalists: list[CandidateStudent]) -> CandidateStudent | None:
-        """The finalist with the best dev score of those that keep to the budget as measured; None: none does."""
+        """The finalist with the best dev score of those that keep to the budget as measured; None: none does.
+
+        Of equal scores the one with the lower latency.
+        """
         limits = self.settings.budget.bounds
         for one in finalists:
             self.entries[one].out = "; ".join(map(str, broken_bounds(self.entries[one].values, limits)))
         within = [one for one in finalists if not self.entries[one].out]
-        self.winner = max(within, key=lambda one: (self.entries[one].final or {})["dev"]) if within else None
+        self.winner = max(within, key=self._rank) if within else None
         return self.winner
+
+    def _rank(self, one: CandidateStudent) -> tuple[float, float]:
+        entry = self.entries[one]
+        return (entry.final or {})["dev"], -entry.values["latency_ms"]
 
     def add_report(self, one: CandidateStudent, root: Path) -> None:
         """Takes the reference without distillation from the winner's report."""
