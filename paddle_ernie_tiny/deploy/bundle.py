@@ -86,6 +86,7 @@ class Manifest:
     engines: dict[Literal[IN_ONNX], Parity] = field(default_factory=dict)  # type: ignore[valid-type]
     architecture: Annotated[dict[str, Any], AfterValidator(_architecture)] = field(default_factory=dict)
     quantization: dict[str, Any] | None = None  # of int8 and bf16: how it was made, and what was left in fp32
+    vocabulary: dict[str, Any] | None = None  # of a pruned one: what was left out, and what that changes, by split
     unit: Annotated[str, Field(pattern="^(character|mixed|word)$")] | None = None  # of token classification
     settings: dict[str, Any] = field(default_factory=dict)  # of the kind of task, with what it learnt from dev
     long_text: Literal[LONG_TEXTS] | None = None  # type: ignore[valid-type]  # None: by an older version

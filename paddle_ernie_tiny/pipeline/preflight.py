@@ -27,6 +27,7 @@ from .evidence import evidence_findings
 from .findings import corpus_findings, data_findings, model_findings, tokenizer_findings
 from .floor import floor_findings
 from .launch import find_device
+from .pruning import check_pruning, pruning_findings
 from .step import RunFolder
 from .supervision import supervision_findings
 from .teacher_signals import signals_findings
@@ -54,7 +55,7 @@ def preflight(
         return None
 
     attempt(_check_device, config, attempt(find_device, config.device))
-    attempt(_check_engines, config)
+    attempt(_check_export, config)
     _ = config.general_corpus and attempt(corpus_files, config.general_corpus.path)
     given, pretrain = config.teacher, config.teacher and config.teacher.pretrain
     source = attempt(resolve_model, given.model) if given and not pretrain else None
@@ -97,7 +98,8 @@ def preflight(
 
 
 def _of_student(context: RunContext) -> list[Finding]:
-    return tokenizer_findings(context) + evidence_findings(context) + resource_findings(context)
+    vocabulary = tokenizer_findings(context) + pruning_findings(context)
+    return vocabulary + evidence_findings(context) + resource_findings(context)
 
 
 def _outputs(data: TaskData) -> str:
@@ -113,7 +115,9 @@ def _with_outputs(config: RunConfig, teacher: dict | None) -> RunConfig:
     return config.model_copy(update={"task": task}) if more else config
 
 
-def _check_engines(config: RunConfig) -> None:
+def _check_export(config: RunConfig) -> None:
+    if config.export.prune_vocabulary is not None:
+        check_pruning(config)
     if require_engines(config.export.engines, "export.engines") and config.export.int8 is not None:
         require_installed(QDQ_PACKAGES, "export.int8", "export.engines", "bench")
     measured = config.benchmark.engines if config.benchmark else []

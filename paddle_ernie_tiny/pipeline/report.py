@@ -26,6 +26,7 @@ from .step import DONE, FINAL, METRICS, PREDICTIONS, RunFolder
 from .verdicts import differences
 
 Values = dict[str, Any]  # of JSON
+_PARITY = ("max_abs_diff", "label_agreement", "rows", "tolerance")
 _JUDGED = ("chance", "against_floor")  # what a teacher is measured against
 Stages = list[tuple[Path, Values]]  # folder and settings of each stage
 
@@ -69,7 +70,6 @@ def collect(root: Path) -> Values:
     answers = {n: fitted_to(kind, m).of_arrays(m["arrays"], header["labels"]) for n, m in measured.items() if m}
     scored = ("params", "score", "score_unseen", "rows", "rows_unseen", "more_tests")
     seen = ("interval", "interval_unseen", "more_intervals", "breakdown", "worst")  # null: an earlier version measured
-    parity = ("max_abs_diff", "label_agreement", "rows", "tolerance")
     missing = {name: {"score": None, "reason": f"no {name} in the configuration"} for name in ("teacher", "baseline")}
     report = {
         "task": config["task"]["name"],
@@ -88,7 +88,11 @@ def collect(root: Path) -> Values:
         "stages": [_stage(stage, settings, bool(given)) for stage, settings in stages],
         "latent": _latent(stages),
         "tokenizers": results[-1].get("tokenizers"),  # of teacher and student
-        "export": {**_pick(manifest["parity"], *parity), "bundle": folder.bundle.name},
+        "export": {
+            **_pick(manifest["parity"], *_PARITY),
+            "bundle": folder.bundle.name,
+            **_known(manifest, "vocabulary"),
+        },
         "int8": _int8(folder) if config["export"].get("int8") is not None else None,
         "fidelity": fidelities(student, baseline, teacher, kind),
         "sizes": {
