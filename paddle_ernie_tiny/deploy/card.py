@@ -127,7 +127,7 @@ def _subject_of(folder: Path, manifest: Manifest) -> CardSubject:
         for name, figures in (manifest.engines or ({"onnxruntime": parity} if form == "onnx" else {})).items():
             checks.append(_agreement(ENGINES[name].title, "Paddle Inference", manifest.kind, figures))
     if manifest.vocabulary is not None:
-        checks.insert(0, _of_vocabulary(manifest.vocabulary, manifest.metric))
+        checks.insert(0, pruned_sentence(manifest.vocabulary, manifest.metric))
         if scored is None:
             split = "test" if "test" in manifest.vocabulary["splits"] else "dev"
             figures = manifest.vocabulary["splits"][split]
@@ -157,8 +157,8 @@ def _agreement(one: str, other: str, kind: Kind, parity: dict[str, Any]) -> str:
     return f"Logits of {one} differ from those of {other} {figures}{agreed}."
 
 
-def _of_vocabulary(pruned: dict[str, Any], metric: str) -> str:
-    """What was left out of a vocabulary, and what that changes."""
+def pruned_sentence(pruned: dict[str, Any], metric: str) -> str:
+    """What was left out of a bundle's vocabulary (`Manifest.vocabulary`), and what that changes, for people."""
     changed = "; ".join(
         f"{name}: {part['rows_changed']} of {part['rows']} rows have such a token, {metric} {part['score_before']:.4f} "
         f"before and {part['score_after']:.4f} after"

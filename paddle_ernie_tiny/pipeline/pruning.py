@@ -126,9 +126,10 @@ def pruning_findings(context: RunContext) -> list[Finding]:
     rows = chain(data.train, data.pool.rows if data.pool else ())
     size = sum(map(characters, rows))
     size += sum(file.stat().st_size for path in further_texts(config) for file in corpus_files(path))
-    if context.teacher_source is None or size > _CHEAP_CHARACTERS:
-        why = "the vocabulary is not made yet" if context.teacher_source is None else f"{size / 1e6:.0f} MB of text"
-        return [found("tokenizer", f"how many tokens the exported student keeps is counted then ({why})", _WHERE)]
+    why = f"there are {size / 1e6:.0f} MB of text" if size > _CHEAP_CHARACTERS else ""
+    why = "the vocabulary is not made yet" if context.teacher_source is None else why
+    if why or context.teacher_source is None:
+        return [found("tokenizer", f"how many tokens the student keeps is counted at the export: {why}", _WHERE)]
     tokenizer = context.tokenizers["student"]
     kept = run_tokens(config, data, tokenizer)
     model = start_folder(config.student) or context.teacher_source

@@ -15,7 +15,7 @@ from ...config import BenchmarkSettings, Int8Settings
 from ...config.schema import ExportSettings
 from ...data.tables import SOFT
 from ...deploy.bundle import MANIFEST, read_manifest
-from ...deploy.card import CARD, describe_bundle
+from ...deploy.card import CARD, describe_bundle, pruned_sentence
 from ...deploy.export import ExportRequest, export_bundle
 from ...deploy.quantize import MetricRefused, QuantizeRequest, quantize_bundle
 from ...deploy.row_files import LabelledRows
@@ -66,6 +66,10 @@ class Export(DeliverStep):
     def run(self) -> dict[str, Any]:
         student = self.context.stage_folder(-1) / FINAL
         return export_student(self.context, student, self.product.parent, self._settings(), self.folder)
+
+    def gate(self) -> list[str]:
+        manifest = read_manifest(self.product.parent)
+        return [pruned_sentence(manifest.vocabulary, manifest.metric)] if manifest.vocabulary else []
 
     def _settings(self) -> dict[str, Any]:
         """Of the kind of task, with what it learnt from the student's answers to the dev split."""
