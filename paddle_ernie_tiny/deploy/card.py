@@ -22,7 +22,7 @@ from ..errors import InputError
 from ..files import write_text
 from ..kinds import Kind
 from ..seals import read_seal
-from .bundle import Manifest, write_manifest
+from .bundle import Manifest, PrunedVocabulary, write_manifest
 
 CARD = "README.md"
 RECORD = Path("data", "card", "done.json")  # in a run folder: the record of the step that made the card
@@ -129,9 +129,10 @@ def _subject_of(folder: Path, manifest: Manifest) -> CardSubject:
     if manifest.vocabulary is not None:
         checks.insert(0, pruned_sentence(manifest.vocabulary, manifest.metric))
         if scored is None:
-            split = "test" if "test" in manifest.vocabulary["splits"] else "dev"
-            figures = manifest.vocabulary["splits"][split]
-            scored = (manifest.metric, figures["score_after"], figures["rows"])
+            splits = manifest.vocabulary["splits"]
+            split = "test" if "test" in splits else next(iter(splits))
+            part = splits[split]
+            scored = (manifest.metric, part["score_after"], part["rows"])
     return CardSubject(
         form,
         manifest.kind,
@@ -157,8 +158,8 @@ def _agreement(one: str, other: str, kind: Kind, parity: dict[str, Any]) -> str:
     return f"Logits of {one} differ from those of {other} {figures}{agreed}."
 
 
-def pruned_sentence(pruned: dict[str, Any], metric: str) -> str:
-    """What was left out of a bundle's vocabulary (`Manifest.vocabulary`), and what that changes, for people."""
+def pruned_sentence(pruned: PrunedVocabulary, metric: str) -> str:
+    """What was left out of a bundle's vocabulary, and what that changes, for people."""
     changed = "; ".join(
         f"{name}: {part['rows_changed']} of {part['rows']} rows have such a token, {metric} {part['score_before']:.4f} "
         f"before and {part['score_after']:.4f} after"

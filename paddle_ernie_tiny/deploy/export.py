@@ -26,7 +26,7 @@ from ..files import new_folder
 from ..kinds import KINDS, Kind
 from ..kinds.metrics import metrics_of
 from ..processes import in_child
-from .bundle import MANIFEST, SIZES, Manifest, write_manifest
+from .bundle import MANIFEST, SIZES, Manifest, PrunedVocabulary, write_manifest
 from .card import Facts, describe_bundle, facts_of
 from .onnx_graph import add_onnx, require_engines
 from .parity import parity_of, require_parity
@@ -59,7 +59,7 @@ class ExportRequest:
     engines: Sequence[str] = ("paddle",)  # what the bundle is to run in; with others it also holds model.onnx
     whole: str | None = None  # of a copy with a pruned vocabulary: the model that it was made from
     as_before: list[bool] = field(default_factory=list)  # of such a copy: which rows have to be answered as by `whole`
-    vocabulary: dict[str, Any] | None = None  # of such a copy, for the manifest
+    vocabulary: PrunedVocabulary | None = None  # of such a copy
 
     @property
     def kind_of_task(self) -> Kind:

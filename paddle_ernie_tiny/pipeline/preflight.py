@@ -55,7 +55,8 @@ def preflight(
         return None
 
     attempt(_check_device, config, attempt(find_device, config.device))
-    attempt(_check_export, config)
+    for check in (_check_engines, check_pruning):
+        attempt(check, config)
     _ = config.general_corpus and attempt(corpus_files, config.general_corpus.path)
     given, pretrain = config.teacher, config.teacher and config.teacher.pretrain
     source = attempt(resolve_model, given.model) if given and not pretrain else None
@@ -81,11 +82,7 @@ def preflight(
     if errors:
         raise InputErrors(list({str(error): error for error in errors}.values()))  # several checks read one file
     first = next(iter(contexts.values()))
-    rows = ", ".join(f"{len(examples)} {name}" for name, examples in data.splits.items())
-    rows += f", {len(data.pool.rows)} unlabelled" if data.pool else ""
-    more = f" and {len(data.labels) - 20} more" if len(data.labels) > 20 else ""
-    labels = f"labels {', '.join(data.labels[:20])}{more}" if data.kind.has_labels else _outputs(data)
-    say(f"preflight: task {config.task.name!r} ({data.kind.name}), {rows} rows, {labels}")
+    say(f"preflight: task {config.task.name!r} ({data.kind.name}), {_in_short(data)}")
     common = model_findings(first) + data_findings(first) + corpus_findings(first) + signals_findings(contexts)
     common += supervision_findings(first) + floor_findings(contexts, say)
     for finding in common:
@@ -102,6 +99,14 @@ def _of_student(context: RunContext) -> list[Finding]:
     return vocabulary + evidence_findings(context) + resource_findings(context)
 
 
+def _in_short(data: TaskData) -> str:
+    rows = ", ".join(f"{len(examples)} {name}" for name, examples in data.splits.items())
+    rows += f", {len(data.pool.rows)} unlabelled" if data.pool else ""
+    more = f" and {len(data.labels) - 20} more" if len(data.labels) > 20 else ""
+    labels = f"labels {', '.join(data.labels[:20])}{more}" if data.kind.has_labels else _outputs(data)
+    return f"{rows} rows, {labels}"
+
+
 def _outputs(data: TaskData) -> str:
     if data.kind.gives_vectors:
         return f"vectors of {len(data.labels)} numbers"
@@ -115,9 +120,7 @@ def _with_outputs(config: RunConfig, teacher: dict | None) -> RunConfig:
     return config.model_copy(update={"task": task}) if more else config
 
 
-def _check_export(config: RunConfig) -> None:
-    if config.export.prune_vocabulary is not None:
-        check_pruning(config)
+def _check_engines(config: RunConfig) -> None:
     if require_engines(config.export.engines, "export.engines") and config.export.int8 is not None:
         require_installed(QDQ_PACKAGES, "export.int8", "export.engines", "bench")
     measured = config.benchmark.engines if config.benchmark else []

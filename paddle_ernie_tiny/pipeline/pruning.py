@@ -49,7 +49,9 @@ def further_texts(config: RunConfig) -> list[str]:
 
 
 def check_pruning(config: RunConfig) -> None:
-    """Raises InputError for texts that are not there, or that are a file whose rows are scored."""
+    """Raises InputError for texts of a pruned vocabulary that are not there, or are a file whose rows are scored."""
+    if config.export.prune_vocabulary is None:
+        return
     texts = {file.resolve(): path for path in further_texts(config) for file in corpus_files(path)}
     data = config.data
     scored = {"dev": data.dev, "test": data.test, **data.more_tests, **({"train": data.train} if not data.dev else {})}

@@ -26,7 +26,6 @@ from .step import DONE, FINAL, METRICS, PREDICTIONS, RunFolder
 from .verdicts import differences
 
 Values = dict[str, Any]  # of JSON
-_PARITY = ("max_abs_diff", "label_agreement", "rows", "tolerance")
 _JUDGED = ("chance", "against_floor")  # what a teacher is measured against
 Stages = list[tuple[Path, Values]]  # folder and settings of each stage
 
@@ -88,11 +87,7 @@ def collect(root: Path) -> Values:
         "stages": [_stage(stage, settings, bool(given)) for stage, settings in stages],
         "latent": _latent(stages),
         "tokenizers": results[-1].get("tokenizers"),  # of teacher and student
-        "export": {
-            **_pick(manifest["parity"], *_PARITY),
-            "bundle": folder.bundle.name,
-            **_known(manifest, "vocabulary"),
-        },
+        "export": _export(folder, manifest),
         "int8": _int8(folder) if config["export"].get("int8") is not None else None,
         "fidelity": fidelities(student, baseline, teacher, kind),
         "sizes": {
@@ -193,6 +188,12 @@ def _required(values: Values | None, path: Path, otherwise: str) -> Values:
 
 def _megabytes(bundle: Path, digits: int, pattern: str = "*") -> float:
     return round(sum(path.stat().st_size for path in bundle.glob(pattern) if path.is_file()) / 1e6, digits)
+
+
+def _export(folder: RunFolder, manifest: Values) -> Values:
+    """The bundle's name, how it was compared, and what was left out of its vocabulary (null: nothing)."""
+    parity = ("max_abs_diff", "label_agreement", "rows", "tolerance")
+    return {**_pick(manifest["parity"], *parity), "bundle": folder.bundle.name, **_known(manifest, "vocabulary")}
 
 
 def _int8(folder: RunFolder) -> Values:
