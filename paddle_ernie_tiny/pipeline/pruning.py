@@ -19,10 +19,12 @@ from ..config.schema import PruningSettings
 from ..config.student_settings import VocabularySettings
 from ..data.corpus import corpus_files, corpus_fingerprint, read_lines
 from ..data.formats import files_of
-from ..data.rows import EncodedRows, Example, characters
+from ..data.rows import EncodedRows, TokenExample, characters
 from ..data.splits import TaskData, load_task_data
 from ..data.text_tokenizer import TextTokenizer
 from ..data.windows import by_row
+from ..deploy.bundle import PrunedVocabulary
+from ..deploy.card import pruned_sentence
 from ..deploy.export import ExportRequest, export_bundle
 from ..deploy.row_files import LabelledRows
 from ..errors import Finding, GateError, InputError
@@ -87,7 +89,7 @@ def _scored_rows(data: TaskData) -> Iterator[Any]:
 
 def _texts(row: Any) -> list[str]:
     """The texts of a row; of one that is words, these together."""
-    return [text for text in row.content if text] if isinstance(row, Example) else ["".join(row.words)]
+    return ["".join(row.words)] if isinstance(row, TokenExample) else [text for text in row.content if text]
 
 
 def _plain(text: str) -> str:
@@ -155,8 +157,8 @@ def pruning_inputs(context: RunContext) -> dict[str, Any]:
 def export_pruned(context: RunContext, request: ExportRequest, folder: Path) -> dict[str, Any]:
     """Exports a copy of the request's model without the tokens that the run's texts do not use; `folder` is for it.
 
-    Rows whose tokens are all kept have to be answered as by the whole model's dynamic graph; they are the first that
-    are compared. Raises GateError as `export_bundle` does, or if the dev metric falls by more than it may.
+    Rows whose tokens are all kept have to be answered as by the whole model's dynamic graph: test rows first; if there
+    are none, training rows. Raises GateError as `export_bundle` does, or if the dev metric falls by more than it may.
     """
     kept = run_tokens(context.config, context.data, context.tokenizers["student"])
     copy, whole = folder / "pruned", Path(request.checkpoint)
@@ -165,13 +167,25 @@ def export_pruned(context: RunContext, request: ExportRequest, folder: Path) -> 
         sizes = write_pruned(whole, copy, kept)
         splits, changed = _compared(context, request, copy, kept)
         _require_metric(context, splits["dev"], request.out)
-        chosen = np.argsort(changed, kind="stable")[: context.config.export.rows]
-        rows, same = LabelledRows.of([context.data.test[i] for i in chosen]), (~changed[chosen]).tolist()
+        data, chosen = context.data, np.argsort(changed, kind="stable")[: context.config.export.rows]
+        rows, same = LabelledRows.of([data.test[i] for i in chosen]), (~changed[chosen]).tolist()
+        if changed.all():
+            rows = LabelledRows.of(data.train[: context.config.export.rows])
+            same = [True] * len(rows.texts)
         vocabulary = {**sizes, "rows_as_before": sum(same), "splits": splits}
         how = {"texts": rows.texts, "texts_b": rows.texts_b, "as_before": same, "vocabulary": vocabulary}
         return export_bundle(replace(request, checkpoint=str(copy), whole=str(whole), **how))
     finally:
         shutil.rmtree(copy, ignore_errors=True)
+
+
+def pruning_lines(vocabulary: PrunedVocabulary, metric: str, max_drop_points: float) -> list[str]:
+    """For the screen: what was left out, and a warning for splits beside dev that lose more than they may."""
+    splits = vocabulary["splits"].items()
+    fallen = [name for name, part in splits if 100 * (part["score_before"] - part["score_after"]) > max_drop_points]
+    warning = f"warning: {metric} falls by more than {max_drop_points:g} points on {', '.join(fallen)}: "
+    warning += f"give text that is like these rows ({_WHERE}.corpus)"
+    return [pruned_sentence(vocabulary, metric), *([warning] if fallen else [])]
 
 
 def _changed(

@@ -18,7 +18,7 @@ from paddle_ernie_tiny.models.build import build_masked_lm, load_classifier, loa
 from paddle_ernie_tiny.models.weights import save_model
 from paddle_ernie_tiny.pipeline.context import RunContext
 from paddle_ernie_tiny.pipeline.preflight import preflight
-from paddle_ernie_tiny.pipeline.pruning import export_pruned, pruning_inputs, run_tokens, tokens_kept
+from paddle_ernie_tiny.pipeline.pruning import export_pruned, pruning_inputs, pruning_lines, run_tokens, tokens_kept
 from paddle_ernie_tiny.pipeline.steps.deliver import export_request
 
 from ..torch_folders import roberta_folder
@@ -221,6 +221,31 @@ def test_scores_before_and_after_and_rows_that_are_read_as_before(run, student, 
     assert not (tmp_path / "pruned").exists()
     page = (tmp_path / "bundle" / "README.md").read_text(encoding="utf-8")
     assert "11 of 18 tokens are kept" in page and "dev: 84 of 90 rows have such a token, accuracy 1.0000 before" in page
+
+
+@pytest.mark.slow
+def test_training_rows_are_compared_where_every_test_row_is_changed(run, student, tmp_path):
+    write_rows(tmp_path / "test.tsv", ["玄", "黄天"])
+    run["export"]["prune_vocabulary"]["max_drop_points"] = 100.0
+    context = context_of(run)
+    parity = export_pruned(context, export_request(context, student[0], tmp_path / "bundle", {}), tmp_path)
+    vocabulary = read_manifest(tmp_path / "bundle").vocabulary
+    assert vocabulary["splits"]["test"]["rows_changed"] == vocabulary["splits"]["test"]["rows"] == 2
+    assert parity["rows"] == vocabulary["rows_as_before"] == len(SPLITS["train"])
+
+
+def test_a_split_that_loses_much_is_a_warning_beside_the_gate():
+    def splits(dev, test):
+        figures = {"rows": 10, "rows_changed": 4, "score_before": 0.9}
+        return {"dev": {**figures, "score_after": dev}, "test": {**figures, "score_after": test}}
+
+    counts = ("tokens_before", "tokens_after", "parameters_before", "parameters_after", "rows_as_before")
+    sizes = dict(zip(counts, (9, 5, 90, 50, 6), strict=True))
+    said, *warnings = pruning_lines({**sizes, "splits": splits(0.9, 0.896)}, "f1", 0.5)
+    assert said.startswith("The vocabulary is pruned: 5 of 9 tokens are kept") and not warnings
+    assert "test: 4 of 10 rows have such a token, f1 0.9000 before and 0.8960 after" in said
+    (_, warning) = pruning_lines({**sizes, "splits": splits(0.9, 0.894)}, "f1", 0.5)
+    assert warning.startswith("warning: f1 falls by more than 0.5 points on test: give text")
 
 
 @pytest.mark.slow

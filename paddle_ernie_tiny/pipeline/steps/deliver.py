@@ -15,7 +15,7 @@ from ...config import BenchmarkSettings, Int8Settings
 from ...config.schema import ExportSettings
 from ...data.tables import SOFT
 from ...deploy.bundle import MANIFEST, read_manifest
-from ...deploy.card import CARD, describe_bundle, pruned_sentence
+from ...deploy.card import CARD, describe_bundle
 from ...deploy.export import ExportRequest, export_bundle
 from ...deploy.quantize import MetricRefused, QuantizeRequest, quantize_bundle
 from ...deploy.row_files import LabelledRows
@@ -25,7 +25,7 @@ from ...models.weights import model_fingerprint
 from ...seals import read_seal
 from ..card_facts import card_facts
 from ..context import RunContext
-from ..pruning import export_pruned, pruning_inputs
+from ..pruning import export_pruned, pruning_inputs, pruning_lines
 from ..step import DONE, FINAL, METRICS, Step, fingerprint, identity, seal_again
 
 
@@ -68,8 +68,10 @@ class Export(DeliverStep):
         return export_student(self.context, student, self.product.parent, self._settings(), self.folder)
 
     def gate(self) -> list[str]:
-        manifest = read_manifest(self.product.parent)
-        return [pruned_sentence(manifest.vocabulary, manifest.metric)] if manifest.vocabulary else []
+        manifest, asked = read_manifest(self.product.parent), self.settings.prune_vocabulary
+        if manifest.vocabulary is None or asked is None:
+            return []
+        return pruning_lines(manifest.vocabulary, manifest.metric, asked.max_drop_points)
 
     def _settings(self) -> dict[str, Any]:
         """Of the kind of task, with what it learnt from the student's answers to the dev split."""
