@@ -1,6 +1,7 @@
 from .api import Distilled as Distilled
 from .api import bench as bench
 from .api import distil as distil
+from .budget_search.run_search import search as search
 from .config import RunConfig as RunConfig
 from .config import load_config as load_config
 from .deploy.export import export as export
@@ -38,7 +39,6 @@ from .kinds.metrics import Scored as Scored
 from .kinds.metrics import softmax as softmax
 from .pipeline.labelling import label as label
 from .pipeline.leaving import export_hf as export_hf
-from .search.run_search import search as search
 from .stages import STAGES as STAGES
 from .stages import Stage as Stage
 from .study.ablate import ablate as ablate

@@ -113,8 +113,8 @@ def search(
 ) -> None:
     """Find the best student within a budget: measure shapes, train those that fit; the same command continues."""
     import_paddle()
-    from .search.run_search import search as run_search
-    from .search.search_summary import print_search
+    from .budget_search.run_search import search as run_search
+    from .budget_search.search_summary import print_search
 
     print_search(run_search(config, overrides or (), budget or ()))
 

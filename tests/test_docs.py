@@ -128,7 +128,7 @@ def test_the_page_of_studies_has_every_key_and_variant_and_its_examples_are_righ
 
 
 def test_the_page_of_searches_has_every_key_and_its_default(project_root, tmp_path):
-    from paddle_ernie_tiny.search.search_settings import SearchSettings, load_search
+    from paddle_ernie_tiny.budget_search.search_settings import SearchSettings, load_search
 
     page, shown = text_of(project_root, "docs/search.md"), dict[str, str | None]()
     rows = re.findall(r"^\| (`[^|]+`) \| ([^|]*) \|", page.partition("## The file")[2], flags=re.MULTILINE)

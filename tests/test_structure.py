@@ -40,7 +40,7 @@ paddle_serving
 benchmark
 pipeline
 study
-search
+budget_search
 api
 cli_options
 cli_formats

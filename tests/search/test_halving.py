@@ -2,12 +2,12 @@
 
 import pytest
 
+from paddle_ernie_tiny.budget_search.bounds import broken_bounds, in_the_way
+from paddle_ernie_tiny.budget_search.halving import best, elder_of, entrants, places, rung_steps
+from paddle_ernie_tiny.budget_search.search_settings import Halving
+from paddle_ernie_tiny.budget_search.space import CandidateStudent
+from paddle_ernie_tiny.budget_search.trials import last_alone, short_run
 from paddle_ernie_tiny.config import load_config
-from paddle_ernie_tiny.search.bounds import broken_bounds, in_the_way
-from paddle_ernie_tiny.search.halving import best, elder_of, entrants, places, rung_steps
-from paddle_ernie_tiny.search.search_settings import Halving
-from paddle_ernie_tiny.search.space import CandidateStudent
-from paddle_ernie_tiny.search.trials import last_alone, short_run
 
 pytestmark = pytest.mark.unit
 A, B, C = CandidateStudent(1, 64, 4, 128), CandidateStudent(2, 64, 4, 128), CandidateStudent(1, 96, 4, 192)

@@ -6,17 +6,17 @@ import json
 
 import pytest
 
+from paddle_ernie_tiny.budget_search import remeasure
+from paddle_ernie_tiny.budget_search.remeasure import measure_finalists
+from paddle_ernie_tiny.budget_search.search_pages import finals_table, lead, write_search_pages
+from paddle_ernie_tiny.budget_search.search_plots import check_plot, pareto_plot
+from paddle_ernie_tiny.budget_search.search_settings import SearchSettings
+from paddle_ernie_tiny.budget_search.search_state import Entry, SearchState
+from paddle_ernie_tiny.budget_search.search_summary import print_search
+from paddle_ernie_tiny.budget_search.shape_speed import Setting
+from paddle_ernie_tiny.budget_search.space import CandidateStudent
+from paddle_ernie_tiny.budget_search.trials import Trial
 from paddle_ernie_tiny.files import write_json
-from paddle_ernie_tiny.search import remeasure
-from paddle_ernie_tiny.search.remeasure import measure_finalists
-from paddle_ernie_tiny.search.search_pages import finals_table, lead, write_search_pages
-from paddle_ernie_tiny.search.search_plots import check_plot, pareto_plot
-from paddle_ernie_tiny.search.search_settings import SearchSettings
-from paddle_ernie_tiny.search.search_state import Entry, SearchState
-from paddle_ernie_tiny.search.search_summary import print_search
-from paddle_ernie_tiny.search.shape_speed import Setting
-from paddle_ernie_tiny.search.space import CandidateStudent
-from paddle_ernie_tiny.search.trials import Trial
 
 pytestmark = pytest.mark.unit
 SMALL, LARGE, SLOW = (CandidateStudent(n, 64, 4, 128) for n in (1, 2, 3))

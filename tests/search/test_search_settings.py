@@ -2,8 +2,8 @@
 
 import pytest
 
+from paddle_ernie_tiny.budget_search.search_settings import as_overrides, load_search
 from paddle_ernie_tiny.errors import InputError, InputErrors
-from paddle_ernie_tiny.search.search_settings import as_overrides, load_search
 
 pytestmark = pytest.mark.unit
 

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
+from paddle_ernie_tiny.budget_search.search_settings import SearchSettings
+from paddle_ernie_tiny.budget_search.space import CandidateStudent, candidates_of, check_base, general_stages, recipe
 from paddle_ernie_tiny.config.load import read_mapping
 from paddle_ernie_tiny.errors import InputError
-from paddle_ernie_tiny.search.search_settings import SearchSettings
-from paddle_ernie_tiny.search.space import CandidateStudent, candidates_of, check_base, general_stages, recipe
 
 pytestmark = pytest.mark.unit
 TEACHER = {"num_hidden_layers": 4, "hidden_size": 128, "num_attention_heads": 4, "intermediate_size": 512}

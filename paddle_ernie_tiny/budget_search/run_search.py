@@ -133,7 +133,7 @@ class _Search:
     def effort(self) -> Effort:
         """How thoroughly shapes are measured."""
         how = self.settings.at
-        return Effort(how.shapes, how.held_out, how.seconds, how.rounds)
+        return Effort(how.shapes, how.held_out, how.passes, how.seconds, how.rounds)
 
     def _take(self, speeds: ShapeSpeeds) -> None:
         """Gives every candidate its figures."""

@@ -53,8 +53,9 @@ class At(Section):
     engine: Literal[(*ON_CPU, "auto")] = key("auto", "auto: the one that is fastest here")  # type: ignore[valid-type]
     shapes: Annotated[int, Field(ge=8, le=1000)] = key(14, "shapes that are measured; the rest is predicted from them")
     held_out: Annotated[int, Field(ge=0, le=100)] = key(4, "further shapes on which the prediction is checked")
-    seconds: Annotated[float, Field(gt=0, le=3600)] = key(2.0, "to measure each shape at each length")
-    rounds: PositiveInt = key(6, "turns that the shapes of a group take")
+    passes: PositiveInt = key(2, "times that a shape is measured, each time in a process of its own")
+    seconds: Annotated[float, Field(gt=0, le=3600)] = key(1.0, "to measure a shape in a pass, at each length")
+    rounds: PositiveInt = key(3, "turns that the shapes of a group take in a pass")
     table: PathName | None = key(
         None, "result of `ernie-tiny bench --json` on another device, in place of measuring here", min_length=1
     )
