@@ -40,6 +40,7 @@ paddle_serving
 benchmark
 pipeline
 study
+search
 api
 cli_options
 cli
