@@ -19,12 +19,12 @@ from ..engines import CONVERTER, ENGINES
 from ..errors import ErnieTinyError, InputError
 from ..files import read_json, write_json
 from ..machine import cpu_flags, cpu_name, versions
-from .shape_speed import FITTED, FURTHER, HELD_OUT, Asked, Effort, Key, MeasuredShape, Setting, ShapeSpeeds
+from .shape_speed import FITTED, FURTHER, HELD_OUT, STEADY, Asked, Effort, Key, MeasuredShape, Setting, ShapeSpeeds
 from .speed_fit import LEAST_SHAPES, choose, shape_name
 
 FILE = "speed.json"
 _GROUP = 5  # shapes that are measured together, beside the reference
-_STEADY, _TRIES = 1.15, 3  # a group beside which the reference was so much slower than elsewhere is measured again
+_TRIES = 3  # of a group beside which the reference is slow
 _SEED = 3
 
 
@@ -160,7 +160,7 @@ def _measure(kept: Record, roles: dict[Key, str], setting: Setting, effort: Effo
         todo = [key for key in roles if key not in found]
         if not todo:
             quietest = min((each.slowness for each in found.values()), default=0.0)
-            slow = [found[key] for key in roles if found[key].slowness > _STEADY * quietest]
+            slow = [found[key] for key in roles if found[key].slowness > STEADY * quietest]
             todo = [each.key for each in slow if each.tries < _TRIES]
         if not todo:
             return
@@ -191,9 +191,8 @@ def _of_records(key: Key, role: str, reference: str, records: list[Record], sett
     return MeasuredShape(
         *key,
         role,
-        p50_ms=[record["latency_ms"]["p50"] for record in own],
-        reference_ms=[record["latency_ms"]["p50"] for record in beside],
-        ratios=[[1 / record["times_as_fast"][part] for part in ("median", "high", "low")] for record in own],
+        turns_ms=[_turns(record) for record in own],
+        reference_ms=[float(np.median(_turns(record))) for record in beside],
         files_mb=own[0]["file_mb"],
         rss_mb=max(record["rss_mb"] for record in own),
     )
@@ -268,13 +267,14 @@ def _of_table(records: list[Record], setting: Setting) -> tuple[str, list[Measur
         return float(np.sum(np.log(times))), -len(whole[engine])
 
     engine = min(whole, key=slowness)
-    return engine, [_of_device(key, [found[n] for n in setting.lengths]) for key, found in whole[engine].items()]
+    shapes = []
+    for key, found in whole[engine].items():
+        own = [found[length] for length in setting.lengths]
+        turns, memory = [_turns(record) for record in own], max(record["rss_mb"] for record in own)
+        shapes.append(MeasuredShape(*key, FITTED, turns, [1.0] * len(own), own[0]["file_mb"], memory))
+    return engine, shapes
 
 
-def _of_device(key: Key, own: list[Record]) -> MeasuredShape:
-    """A shape of a table, by length; its turns are told by their medians."""
-    turns = [[float(np.median(turn)) for turn in record["rounds_ms"]] for record in own]
-    p50 = [float(record["latency_ms"]["p50"]) for record in own]
-    ratios = [[ms, min(ms, *found), max(ms, *found)] for ms, found in zip(p50, turns, strict=True)]
-    memory = max(record["rss_mb"] for record in own)
-    return MeasuredShape(*key, FITTED, p50, [1.0] * len(own), ratios, own[0]["file_mb"], memory)
+def _turns(record: Record) -> list[float]:
+    """The median of each turn, in ms."""
+    return [float(np.median(turn)) for turn in record["rounds_ms"]]

@@ -22,6 +22,7 @@ from .speed_fit import LEAST_SHAPES, Costs, fit_costs, shape_name
 
 FITTED, HELD_OUT, FURTHER = "fitted", "held out", "further"  # what a measured shape is for
 WITHIN = 0.15  # a prediction this near to what is measured is right
+STEADY = 1.15  # the reference takes up to so many times as long as usual in the machine's usual moments
 Asked = tuple[Shape, str]  # a shape, and its precision
 Key = tuple[str, str]  # a shape's whole name, and its precision
 
@@ -99,18 +100,16 @@ class SpeedCheck:
 
 @dataclass(frozen=True)
 class MeasuredShape:
-    """What was measured of a shape, by length, and of the reference, which took turns with it.
+    """What was measured of a shape: by length, the median of each of its turns; and of the reference that took turns.
 
-    ratios: durations over the reference's, median, lowest and highest of the turns; so they do not change with the
-    speed of the machine at that moment. tries: how often it was measured; the quietest is kept.
+    tries: how often it was measured; the quietest is kept.
     """
 
     model: str
     precision: str
     role: str  # FITTED, HELD_OUT or FURTHER
-    p50_ms: list[float]
-    reference_ms: list[float]
-    ratios: list[list[float]]
+    turns_ms: list[list[float]]  # [lengths][turns]
+    reference_ms: list[float]  # [lengths]
     files_mb: float
     rss_mb: float
     tries: int = 1
@@ -126,9 +125,16 @@ class MeasuredShape:
         return float(np.mean(self.reference_ms))
 
     def times(self, reference_ms: Sequence[float]) -> tuple[float, float, float]:
-        """Latency, low, high: means over the lengths, in ms, where the reference takes `reference_ms`."""
-        latency_ms, low, high = np.mean(np.asarray(reference_ms)[:, None] * np.asarray(self.ratios), axis=0)
-        return float(latency_ms), float(low), float(high)
+        """Median, lowest and highest turn: means over the lengths, in ms, where the reference takes `reference_ms`.
+
+        Only a reference that was much slower or faster tells of the machine: a process differs by itself from the next.
+        """
+        usual = np.asarray(reference_ms) / self.reference_ms
+        usual[np.maximum(usual, 1 / usual) <= STEADY] = 1.0
+        latency_ms, low, high = (
+            float(np.mean([of(turns) for turns in self.turns_ms] * usual)) for of in (np.median, np.min, np.max)
+        )
+        return latency_ms, low, high
 
 
 @dataclass(frozen=True)
@@ -180,13 +186,14 @@ class ShapeSpeeds:
         shapes = [
             {"model": model, "precision": precision, "role": each.role}
             | dict(zip(("latency_ms", "low", "high"), each.times(self.reference_ms), strict=True))
-            | {"files_mb": each.files_mb, "rss_mb": each.rss_mb, "tries": each.tries}
+            | {name: getattr(each, name) for name in ("files_mb", "rss_mb", "turns_ms", "reference_ms", "tries")}
             for (model, precision), each in self.shapes.items()
         ]
         return {
             "setting": {**asdict(self.setting), "lengths": [*self.setting.lengths], "engine": self.engine},
             "environment": self.environment,
             "reference": self.reference,
+            "reference_ms": self.reference_ms,
             "shapes": shapes,
             "check": {
                 "one_by_one": self.check.one_by_one,

@@ -11,7 +11,7 @@ from paddle_ernie_tiny.benchmark.subjects import Shape, parameters, parse_shape
 from paddle_ernie_tiny.errors import ErnieTinyError, InputError
 from paddle_ernie_tiny.search import measure_shapes
 from paddle_ernie_tiny.search.measure_shapes import FILE, design, measure_more, measure_space, read_device_table
-from paddle_ernie_tiny.search.shape_speed import FITTED, HELD_OUT, Effort, Figures, Setting
+from paddle_ernie_tiny.search.shape_speed import FITTED, HELD_OUT, Effort, Figures, MeasuredShape, Setting
 from paddle_ernie_tiny.search.speed_fit import choose, fit, shape_name, sizes, work
 
 SETTING = Setting(lengths=(64, 128), engine="paddle")
@@ -51,13 +51,11 @@ class Machine:
             if engine not in self.engines:
                 continue
             speed = times * self.engines[engine]
-            ms, first = (speed * true_ms(*each.split("@"), length) for each in (model, models[0]))
-            ms *= self.odd if model != models[0] else 1.0
+            ms = speed * true_ms(name, precision, length) * (self.odd if model != models[0] else 1.0)
             yield {
                 **{"model": name, "precision": precision, "length": length, "engine": engine, "graph": "served"},
                 **{"batch": 1, "threads": 1, "device": "cpu", "random_weights": True},
                 "latency_ms": {"p50": ms},
-                "times_as_fast": {"median": first / ms, "low": first / ms / 1.1, "high": first / ms / 0.9},
                 "rounds_ms": [[0.9 * ms], [ms, 50 * ms, ms], [1.1 * ms]],
                 "file_mb": 4e-6 * parameters(parse_shape(name)) + 0.01,
                 "rss_mb": 8e-6 * parameters(parse_shape(name)) + 100,
@@ -141,7 +139,7 @@ def test_the_check_counts_what_is_within_15_percent(tmp_path, machine):
     shapes = dict(speeds.shapes)
     for key, times in zip(held_out, (1.3, 0.8, 1.1), strict=False):  # as if these had taken so many times as long
         one = shapes[key]
-        shapes[key] = replace(one, ratios=[[times * ratio for ratio in own] for own in one.ratios])
+        shapes[key] = replace(one, turns_ms=[[times * ms for ms in own] for own in one.turns_ms])
     check = replace(speeds, shapes=shapes).check
     assert check.right == 8
     errors = {(one.model, one.precision): one.error for one in check.held_out}
@@ -192,6 +190,14 @@ def test_a_slow_group_is_measured_again_and_scaled_by_the_reference(tmp_path, ma
     assert {each.tries for each in speeds.shapes.values()} == {1, 3} and len(always.calls) == 1 + 3 * 7
     name, each = next((name, each) for (name, p), each in speeds.shapes.items() if each.tries == 3 and p == "fp32")
     assert each.times(speeds.reference_ms)[0] == pytest.approx(1.5 * mean_ms(parse_shape(name)))
+
+
+def test_only_a_much_slower_reference_tells_of_the_machine():
+    shape = MeasuredShape("a", "fp32", FITTED, [[2.0, 1.0, 6.0], [10.0, 20.0, 30.0]], [4.0, 8.0], 1.0, 1.0)
+    assert shape.times([4.0, 8.0]) == (11.0, 5.5, 18.0)
+    assert shape.times([4.5, 7.0]) == (11.0, 5.5, 18.0), "8 is 1.143 times 7: within 15 %"
+    assert shape.times([4.5, 4.0]) == (6.0, 3.0, 10.5), "20, 10 and 30 were measured beside one that took twice as long"
+    assert shape.times([8.0, 8.0]) == (12.0, 6.0, 21.0), "faster alike"
 
 
 def test_further_shapes_are_added_and_change_no_prediction(tmp_path, machine):
