@@ -33,11 +33,12 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=1)
     parser.add_argument("--fitted", type=int, default=14)
     parser.add_argument("--held-out", type=int, default=10)
-    parser.add_argument("--seconds", type=float, default=2.0)
-    parser.add_argument("--rounds", type=int, default=6)
+    parser.add_argument("--passes", type=int, default=2)
+    parser.add_argument("--seconds", type=float, default=1.0)
+    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--cache", type=Path, default=Effort().cache)
     given = parser.parse_args()
-    effort = Effort(given.fitted, given.held_out, given.seconds, given.rounds, given.cache)
+    effort = Effort(given.fitted, given.held_out, given.passes, given.seconds, given.rounds, given.cache)
     lengths = tuple(map(int, given.length.split(",")))
     shapes = [(shape, precision) for shape, precision in product(space(), given.precision.split(","))]
     results = {}

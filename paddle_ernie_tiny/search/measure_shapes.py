@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, replace
+from importlib.util import find_spec
 from itertools import chain, zip_longest
 from pathlib import Path
 from typing import Any
@@ -15,16 +16,29 @@ from ..benchmark.bench import bench
 from ..benchmark.request import BenchRequest, Record, Say
 from ..benchmark.subjects import flops, parse_shape
 from ..defaults import AUTO
-from ..engines import CONVERTER, ENGINES
+from ..engines import CONVERTER, ENGINES, EngineRow
 from ..errors import ErnieTinyError, InputError
 from ..files import read_json, write_json
 from ..machine import cpu_flags, cpu_name, versions
-from .shape_speed import FITTED, FURTHER, HELD_OUT, STEADY, Asked, Effort, Key, MeasuredShape, Setting, ShapeSpeeds
+from .shape_speed import (
+    FITTED,
+    FURTHER,
+    HELD_OUT,
+    STEADY,
+    Asked,
+    Effort,
+    Key,
+    MeasuredShape,
+    Pass,
+    Setting,
+    ShapeSpeeds,
+    shape_of_json,
+)
 from .speed_fit import LEAST_SHAPES, choose, shape_name
 
 FILE = "speed.json"
 _GROUP = 5  # shapes that are measured together, beside the reference
-_TRIES = 3  # of a group beside which the reference is slow
+_MORE_TRIES = 2  # of a shape beside which the reference was slow
 _SEED = 3
 
 
@@ -40,7 +54,7 @@ def measure_space(
     shapes = list(dict.fromkeys(shapes))
     key = json.loads(json.dumps(_key(shapes, setting, effort)))
     kept = read_json(file)
-    if not kept or kept.get("key") != key:
+    if not isinstance(kept, dict) or kept.get("key") != key:
         if kept:
             say(f"{file}: measured for another space, setting or machine; measured again")
         precisions = list(dict.fromkeys(precision for _, precision in shapes))
@@ -56,7 +70,7 @@ def measure_space(
         write_json(file, kept)
     if not kept["reference_ms"]:
         _measure(kept, design(shapes, setting, effort), setting, effort, file, say)
-        levels = [shape["reference_ms"] for shape in kept["shapes"]]
+        levels = [one["reference_ms"] for shape in kept["shapes"] for one in shape["passes"]]
         kept["reference_ms"] = np.median(levels, axis=0).tolist()  # from here on no figure changes
         write_json(file, kept)
     return _speeds(kept, setting, file)
@@ -65,7 +79,7 @@ def measure_space(
 def measure_more(
     speeds: ShapeSpeeds, shapes: Iterable[Asked], say: Say = print, effort: Effort | None = None
 ) -> ShapeSpeeds:
-    """Measures further shapes, those that were not measured, and keeps them in the same file; predictions stay.
+    """Measures further shapes, those that were not measured, and keeps them in the same file; other figures stay.
 
     Raises InputError for speeds of another device.
     """
@@ -73,8 +87,9 @@ def measure_more(
         remedy = "measure them there with `ernie-tiny bench --json`"
         raise InputError("further shapes cannot be measured for another device", str(speeds.source), remedy)
     kept = read_json(speeds.source)
-    asked = {(shape_name(shape), precision): FURTHER for shape, precision in shapes}
-    _measure(kept, asked, speeds.setting, effort or Effort(), speeds.source, say)
+    asked = [(shape_name(shape), precision) for shape, precision in shapes]
+    new = {key: FURTHER for key in asked if key not in speeds.shapes}
+    _measure(kept, new, speeds.setting, effort or Effort(), speeds.source, say)
     return _speeds(kept, speeds.setting, speeds.source)
 
 
@@ -132,11 +147,7 @@ def _middle(shapes: Sequence[Asked], setting: Setting) -> str:
 
 def _fastest_engine(middle: str, precisions: list[str], setting: Setting, effort: Effort, say: Say) -> str:
     """The engine in which the middle shape is fastest, over all precisions and lengths. Raises ErnieTinyError: none."""
-    able = [
-        name
-        for name, row in ENGINES.items()
-        if row.installed and (row.has_bf16 or "bf16" not in precisions) and row.needs_gpu <= (setting.device != "cpu")
-    ]
+    able = [name for name, row in ENGINES.items() if _runs_here(row, precisions, setting.device)]
     result = run_bench([f"{middle}@{precision}" for precision in precisions], setting, able, effort, say)
     times: dict[str, list[float]] = {name: [] for name in able}
     for record in result["records"]:
@@ -150,32 +161,44 @@ def _fastest_engine(middle: str, precisions: list[str], setting: Setting, effort
     return engine
 
 
+def _runs_here(row: EngineRow, precisions: list[str], device: str) -> bool:
+    """Is all installed that a shape needs to run in the engine, and can this machine run it?"""
+    packages = (row.library, *(CONVERTER if row.reads_onnx else ()))
+    able = row.has_bf16 or device != "cpu" or "bf16" not in precisions
+    return able and all(map(find_spec, packages)) and (device != "cpu" or not row.needs_gpu)
+
+
 def _measure(kept: Record, roles: dict[Key, str], setting: Setting, effort: Effort, file: Path, say: Say) -> None:
     """Adds those of `roles` to kept["shapes"] that are not there, in groups; each is in the file as soon as it is done.
 
-    A group beside which the reference was slow is measured again.
+    A pass beside which the reference was slow is made again.
     """
-    found = {each.key: each for each in (MeasuredShape(**shape) for shape in kept["shapes"])}
-    while True:
-        todo = [key for key in roles if key not in found]
-        if not todo:
-            quietest = min((each.slowness for each in found.values()), default=0.0)
-            slow = [found[key] for key in roles if found[key].slowness > STEADY * quietest]
-            todo = [each.key for each in slow if each.tries < _TRIES]
-        if not todo:
-            return
+    found = {each.key: each for each in map(shape_of_json, kept["shapes"])}
+    while todo := _next(found, list(roles), effort.passes):
         group = todo[:_GROUP]
-        say(f"speed of {len(group)} shapes, {len(todo)} to go" + (" (again: slow)" if group[0] in found else ""))
+        say(f"speed of {len(group)} shapes, {len(todo)} to go in this pass")
         models = [kept["reference"], *("@".join(key) for key in group)]
         result = run_bench(models, setting, [kept["engine"]], effort, say)
         kept.setdefault("environment", result["environment"])
         for key in group:
             new = _of_records(key, roles[key], kept["reference"], result["records"], setting)
-            old = found.get(key, new)
-            quieter = min(old, new, key=lambda each: each.slowness)
-            found[key] = replace(quieter, tries=old.tries + (key in found))
+            old = found.get(key)
+            passes = sorted([*(old.passes if old else ()), *new.passes], key=lambda one: one.slowness)
+            found[key] = replace(new, passes=passes[: effort.passes], tries=old.tries + 1 if old else 1)
         kept["shapes"] = [asdict(each) for each in found.values()]
         write_json(file, kept)
+
+
+def _next(found: dict[Key, MeasuredShape], keys: list[Key], passes: int) -> list[Key]:
+    """What the present pass has still to measure, in an order of its own; then what was slow in all others' company."""
+    for number in range(passes):
+        order = np.random.default_rng([_SEED, number]).permutation(len(keys))  # shapes to fit and to check, mixed
+        todo = [keys[n] for n in order if keys[n] not in found or found[keys[n]].tries <= number]
+        if todo:
+            return todo
+    quietest = min((one.slowness for each in found.values() for one in each.passes), default=0.0)
+    slow = [k for k in keys if any(one.slowness > STEADY * quietest for one in found[k].passes)]
+    return [key for key in slow if found[key].tries < passes + _MORE_TRIES]
 
 
 def _of_records(key: Key, role: str, reference: str, records: list[Record], setting: Setting) -> MeasuredShape:
@@ -191,15 +214,14 @@ def _of_records(key: Key, role: str, reference: str, records: list[Record], sett
     return MeasuredShape(
         *key,
         role,
-        turns_ms=[_turns(record) for record in own],
-        reference_ms=[float(np.median(_turns(record))) for record in beside],
+        [Pass([_turns(record) for record in own], [float(np.median(_turns(record))) for record in beside])],
         files_mb=own[0]["file_mb"],
         rss_mb=max(record["rss_mb"] for record in own),
     )
 
 
 def _speeds(kept: Record, setting: Setting, file: Path) -> ShapeSpeeds:
-    shapes = {each.key: each for each in (MeasuredShape(**shape) for shape in kept["shapes"])}
+    shapes = {each.key: each for each in map(shape_of_json, kept["shapes"])}
     parts = kept["engine"], file, kept["environment"], kept["reference"], kept["reference_ms"]
     return ShapeSpeeds(setting, *parts, shapes)
 
@@ -271,7 +293,7 @@ def _of_table(records: list[Record], setting: Setting) -> tuple[str, list[Measur
     for key, found in whole[engine].items():
         own = [found[length] for length in setting.lengths]
         turns, memory = [_turns(record) for record in own], max(record["rss_mb"] for record in own)
-        shapes.append(MeasuredShape(*key, FITTED, turns, [1.0] * len(own), own[0]["file_mb"], memory))
+        shapes.append(MeasuredShape(*key, FITTED, [Pass(turns, [1.0] * len(own))], own[0]["file_mb"], memory))
     return engine, shapes
 
 

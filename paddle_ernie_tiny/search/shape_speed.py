@@ -43,15 +43,16 @@ class Setting:
 
 @dataclass(frozen=True)
 class Effort:
-    """How thoroughly to measure: shapes to fit and to check, of each precision; seconds and turns, of each length.
+    """How thoroughly to measure: shapes to fit and to check, of each precision; passes, and in each seconds and turns.
 
-    cache: keeps exported shapes.
+    Each pass is a process of its own, at another time and in other company. cache: keeps exported shapes.
     """
 
     fitted: int = 14
     held_out: int = 5
-    seconds: float = 2.0
-    rounds: int = 6
+    passes: int = 2
+    seconds: float = 1.0
+    rounds: int = 3
     cache: Path = field(default_factory=lambda: cache_folder() / "bench")
 
 
@@ -99,17 +100,35 @@ class SpeedCheck:
 
 
 @dataclass(frozen=True)
-class MeasuredShape:
-    """What was measured of a shape: by length, the median of each of its turns; and of the reference that took turns.
+class Pass:
+    """What one process measured of a shape, and of the reference that took turns with it, by length."""
 
-    tries: how often it was measured; the quietest is kept.
-    """
+    turns_ms: list[list[float]]  # the median of each turn: [lengths][turns]
+    reference_ms: list[float]  # [lengths]
+
+    @property
+    def slowness(self) -> float:
+        """The reference's latency, in ms: it tells quiet moments of the machine from others."""
+        return float(np.mean(self.reference_ms))
+
+    def scaled(self, reference_ms: Sequence[float]) -> np.ndarray:
+        """The turns, [lengths, turns], where the reference takes `reference_ms`.
+
+        Only a reference that was much slower or faster tells of the machine: each process differs a little by itself.
+        """
+        usual = np.asarray(reference_ms) / self.reference_ms
+        usual[np.maximum(usual, 1 / usual) <= STEADY] = 1.0
+        return np.asarray(self.turns_ms) * usual[:, None]
+
+
+@dataclass(frozen=True)
+class MeasuredShape:
+    """What was measured of a shape. tries: how often it was; the quietest passes are kept."""
 
     model: str
     precision: str
     role: str  # FITTED, HELD_OUT or FURTHER
-    turns_ms: list[list[float]]  # [lengths][turns]
-    reference_ms: list[float]  # [lengths]
+    passes: list[Pass]
     files_mb: float
     rss_mb: float
     tries: int = 1
@@ -119,22 +138,17 @@ class MeasuredShape:
         """Name and precision."""
         return self.model, self.precision
 
-    @property
-    def slowness(self) -> float:
-        """The reference's latency beside it, in ms: it tells quiet moments of the machine from others."""
-        return float(np.mean(self.reference_ms))
-
     def times(self, reference_ms: Sequence[float]) -> tuple[float, float, float]:
-        """Median, lowest and highest turn: means over the lengths, in ms, where the reference takes `reference_ms`.
+        """Latency, low, high in ms, means over the lengths: the median of each pass, their mean; and of all turns."""
+        scaled = [one.scaled(reference_ms) for one in self.passes]
+        turns = np.concatenate(scaled, axis=1).mean(axis=0)
+        latency_ms = np.mean([np.median(own, axis=1) for own in scaled])
+        return float(latency_ms), float(turns.min()), float(turns.max())
 
-        Only a reference that was much slower or faster tells of the machine: a process differs by itself from the next.
-        """
-        usual = np.asarray(reference_ms) / self.reference_ms
-        usual[np.maximum(usual, 1 / usual) <= STEADY] = 1.0
-        latency_ms, low, high = (
-            float(np.mean([of(turns) for turns in self.turns_ms] * usual)) for of in (np.median, np.min, np.max)
-        )
-        return latency_ms, low, high
+
+def shape_of_json(value: Record) -> MeasuredShape:
+    """A measured shape from its JSON."""
+    return MeasuredShape(**{**value, "passes": [Pass(**own) for own in value["passes"]]})
 
 
 @dataclass(frozen=True)
@@ -186,7 +200,8 @@ class ShapeSpeeds:
         shapes = [
             {"model": model, "precision": precision, "role": each.role}
             | dict(zip(("latency_ms", "low", "high"), each.times(self.reference_ms), strict=True))
-            | {name: getattr(each, name) for name in ("files_mb", "rss_mb", "turns_ms", "reference_ms", "tries")}
+            | {"files_mb": each.files_mb, "rss_mb": each.rss_mb, "tries": each.tries}
+            | {"passes": [asdict(one) for one in each.passes]}
             for (model, precision), each in self.shapes.items()
         ]
         return {

@@ -11,11 +11,11 @@ from paddle_ernie_tiny.benchmark.subjects import Shape, parameters, parse_shape
 from paddle_ernie_tiny.errors import ErnieTinyError, InputError
 from paddle_ernie_tiny.search import measure_shapes
 from paddle_ernie_tiny.search.measure_shapes import FILE, design, measure_more, measure_space, read_device_table
-from paddle_ernie_tiny.search.shape_speed import FITTED, HELD_OUT, Effort, Figures, MeasuredShape, Setting
+from paddle_ernie_tiny.search.shape_speed import FITTED, HELD_OUT, Effort, Figures, MeasuredShape, Pass, Setting
 from paddle_ernie_tiny.search.speed_fit import choose, fit, shape_name, sizes, work
 
 SETTING = Setting(lengths=(64, 128), engine="paddle")
-EFFORT = Effort(fitted=14, held_out=5)
+EFFORT = Effort(fitted=14, held_out=5, passes=1)
 SPACE = [Shape(layers, 24 * n, 6, times * 24 * n) for layers, n, times in product(range(1, 7), range(4, 10), (2, 4))]
 
 
@@ -139,7 +139,8 @@ def test_the_check_counts_what_is_within_15_percent(tmp_path, machine):
     shapes = dict(speeds.shapes)
     for key, times in zip(held_out, (1.3, 0.8, 1.1), strict=False):  # as if these had taken so many times as long
         one = shapes[key]
-        shapes[key] = replace(one, turns_ms=[[times * ms for ms in own] for own in one.turns_ms])
+        turns_ms = [[times * ms for ms in own] for own in one.passes[0].turns_ms]
+        shapes[key] = replace(one, passes=[replace(one.passes[0], turns_ms=turns_ms)])
     check = replace(speeds, shapes=shapes).check
     assert check.right == 8
     errors = {(one.model, one.precision): one.error for one in check.held_out}
@@ -193,11 +194,24 @@ def test_a_slow_group_is_measured_again_and_scaled_by_the_reference(tmp_path, ma
 
 
 def test_only_a_much_slower_reference_tells_of_the_machine():
-    shape = MeasuredShape("a", "fp32", FITTED, [[2.0, 1.0, 6.0], [10.0, 20.0, 30.0]], [4.0, 8.0], 1.0, 1.0)
-    assert shape.times([4.0, 8.0]) == (11.0, 5.5, 18.0)
-    assert shape.times([4.5, 7.0]) == (11.0, 5.5, 18.0), "8 is 1.143 times 7: within 15 %"
-    assert shape.times([4.5, 4.0]) == (6.0, 3.0, 10.5), "20, 10 and 30 were measured beside one that took twice as long"
-    assert shape.times([8.0, 8.0]) == (12.0, 6.0, 21.0), "faster alike"
+    first = Pass([[2.0, 1.0, 6.0], [10.0, 20.0, 30.0]], [4.0, 8.0])
+    shape = MeasuredShape("a", "fp32", FITTED, [first], 1.0, 1.0)
+    assert shape.times([4.0, 8.0]) == (11.0, 6.0, 18.0)  # the turns' means over the lengths: 6, 10.5, 18
+    assert shape.times([4.5, 7.0]) == (11.0, 6.0, 18.0), "8 is 1.143 times 7: within 15 %"
+    assert shape.times([4.5, 4.0]) == (6.0, 3.5, 10.5), "10, 20 and 30 were measured beside one that took twice as long"
+    assert shape.times([8.0, 8.0]) == (12.0, 7.0, 21.0), "faster alike"
+    second = Pass([[4.0, 4.0, 4.0], [16.0, 16.0, 40.0]], [4.0, 8.0])
+    assert replace(shape, passes=[first, second]).times([4.0, 8.0]) == (10.5, 6.0, 22.0)  # (11 + 10) / 2
+
+
+def test_every_pass_has_other_company(tmp_path, machine):
+    measure = machine()
+    speeds = measure_space(in_both(), SETTING, tmp_path, print, replace(EFFORT, passes=2))
+    assert len(measure.calls) == 16 and {len(each.passes) for each in speeds.shapes.values()} == {2}
+    first, second = ([set(call[1:]) for call in part] for part in (measure.calls[:8], measure.calls[8:]))
+    assert set.union(*first) == set.union(*second) and not any(group in second for group in first)
+    held_out = {"@".join(key) for key, each in speeds.shapes.items() if each.role == HELD_OUT}
+    assert sum(bool(group & held_out) for group in first) > 4, "mixed with those that are fitted"
 
 
 def test_further_shapes_are_added_and_change_no_prediction(tmp_path, machine):
@@ -205,7 +219,7 @@ def test_further_shapes_are_added_and_change_no_prediction(tmp_path, machine):
     speeds = measure_space(in_both(), SETTING, tmp_path, print, EFFORT)
     unseen = [shape for shape in SPACE if not speeds.figures(shape, "fp32").measured]
     measure = machine(odd=1.2)  # figures that are not the predicted ones
-    more = measure_more(speeds, [(unseen[0], "fp32"), (parse_shape(next(iter(speeds.shapes))[0]), "fp32")], print)
+    more = measure_more(speeds, [(unseen[0], "fp32"), (parse_shape(next(iter(speeds.shapes))[0]), "fp32")], print, EFFORT)
     assert [call[1:] for call in measure.calls] == [[f"{shape_name(unseen[0])}@fp32"]]
     found = more.figures(unseen[0], "fp32")
     assert found.measured and found.latency_ms == pytest.approx(1.2 * mean_ms(unseen[0]))
@@ -215,8 +229,7 @@ def test_further_shapes_are_added_and_change_no_prediction(tmp_path, machine):
     assert again.calls == []
 
 
-def test_the_engine_is_chosen_once(tmp_path, machine, monkeypatch):
-    monkeypatch.setattr(measure_shapes, "ENGINES", {name: row for name, row in measure_shapes.ENGINES.items()})
+def test_the_engine_is_chosen_once(tmp_path, machine):
     measure = machine(engines={"paddle": 1.0, "onnxruntime": 0.7})
     auto = replace(SETTING, engine="auto")
     speeds = measure_space(in_both(), auto, tmp_path, print, EFFORT)
