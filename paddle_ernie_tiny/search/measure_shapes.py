@@ -196,8 +196,8 @@ def _next(found: dict[Key, MeasuredShape], keys: list[Key], passes: int) -> list
         todo = [keys[n] for n in order if keys[n] not in found or found[keys[n]].tries <= number]
         if todo:
             return todo
-    quietest = min((one.slowness for each in found.values() for one in each.passes), default=0.0)
-    slow = [k for k in keys if any(one.slowness > STEADY * quietest for one in found[k].passes)]
+    usual = np.median([one.slowness for each in found.values() for one in each.passes] or [0.0])
+    slow = [key for key in keys if any(one.slowness > STEADY * usual for one in found[key].passes)]
     return [key for key in slow if found[key].tries < passes + _MORE_TRIES]
 
 
