@@ -14,10 +14,10 @@ from itertools import product
 from pathlib import Path
 
 from paddle_ernie_tiny.benchmark.subjects import Shape, parse_shape
-from paddle_ernie_tiny.engines import ON_CPU
-from paddle_ernie_tiny.files import write_json
 from paddle_ernie_tiny.budget_search.measure_shapes import measure_space
 from paddle_ernie_tiny.budget_search.shape_speed import Effort, Setting, ShapeSpeeds
+from paddle_ernie_tiny.engines import ON_CPU
+from paddle_ernie_tiny.files import write_json
 
 LAYERS, WIDTHS, FFN = range(1, 7), (96, 128, 192, 256, 312, 384), (2, 4)
 

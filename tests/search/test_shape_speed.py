@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from paddle_ernie_tiny.benchmark.subjects import Shape, parameters, parse_shape
-from paddle_ernie_tiny.errors import ErnieTinyError, InputError
 from paddle_ernie_tiny.budget_search import measure_shapes
 from paddle_ernie_tiny.budget_search.measure_shapes import FILE, design, measure_more, measure_space, read_device_table
 from paddle_ernie_tiny.budget_search.shape_speed import FITTED, HELD_OUT, Effort, Figures, MeasuredShape, Pass, Setting
 from paddle_ernie_tiny.budget_search.speed_fit import choose, fit, shape_name, sizes, work
+from paddle_ernie_tiny.errors import ErnieTinyError, InputError
 
 SETTING = Setting(lengths=(64, 128), engine="paddle")
 EFFORT = Effort(fitted=14, held_out=5, passes=1)
