@@ -29,6 +29,7 @@ MADE = {
         "config.yml",
         "requirements.txt",
         "winner.yaml",
+        "general.yaml",
     ),
 }
 

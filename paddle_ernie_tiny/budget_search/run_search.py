@@ -6,7 +6,6 @@ import os
 import shlex
 import shutil
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from ..benchmark.subjects import Shape, flops
 from ..config import RunConfig
 from ..errors import ErnieTinyError, InputError, Interrupted
 from ..files import at, locked, require_folder, write_json, write_text
+from ..pipeline.report import measured_classifier
 from ..pipeline.step import FINAL, RunFolder
 from ..study.ablate import teacher_sizes
 from .bounds import broken_bounds, in_the_way, sign
@@ -28,9 +28,9 @@ from .search_settings import SearchSettings, as_overrides, load_search
 from .search_state import Entry, SearchState
 from .shape_speed import Effort, Setting, ShapeSpeeds
 from .space import CandidateStudent, candidates_of, check_base, general_stages, recipe
-from .trials import Trial, count_steps, describe, last_alone, short_run
+from .trials import Trial, count_steps, describe, last_alone, on_task_alone, short_run
 
-RESULTS, WINNER = "results.json", "winner.yaml"
+RESULTS, WINNER, GENERAL, BASELINE = "results.json", "winner.yaml", "general.yaml", "baseline"
 
 
 def search(
@@ -80,6 +80,7 @@ class _Search:
         self.settings, self.base, self.root, self.desk, self.say = settings, base, root, desk, say
         self.state = SearchState(settings, command)
         self.facts: dict[str, Any] = {}
+        self.elders: dict[Any, CandidateStudent] = {}  # by width: who has the general stages
 
     def run(self, candidates: list[CandidateStudent], left_out: dict[str, str]) -> Path:
         self.state.entries = {one: Entry(one) for one in candidates}
@@ -188,10 +189,9 @@ class _Search:
 
     # -- what is good enough
 
-    def _full(self, one: CandidateStudent, baseline: bool = False) -> RunConfig:
-        return recipe(
-            self.settings, self.base, one, str(self.root / "students" / one.trained), None, baseline, self.engine
-        )
+    def _full(self, one: CandidateStudent, start: str | None = None) -> RunConfig:
+        folder = str(self.root / "students" / one.trained)
+        return recipe(self.settings, self.base, one, folder, start, engine=self.engine)
 
     def _trial(self, one: CandidateStudent, until: str | None, measured: bool = False) -> Trial:
         return Trial(f"students/{one.trained}", self._full(one), until, self.root, measured)
@@ -215,14 +215,15 @@ class _Search:
             if one.num_hidden_layers:
                 groups.setdefault(one.width, []).append(one)
         rung_total = sum(steps * count for steps, count in zip(rungs, counts_by_rung, strict=False))
-        self.desk.planned = len(groups) * sum(general) + rung_total + counts_by_rung[-1] * sum(counts)
-        starts = {width: self._elder(group, full, sum(general)) for width, group in groups.items()}
+        self.desk.planned = len(groups) * sum(general) + rung_total + counts_by_rung[-1] * sum(on_task)
+        self.elders = {width: elder_of(group) for width, group in groups.items()}
+        for width, group in groups.items():
+            self._general(self.elders[width], len(group), sum(general))
         going = chosen
         for number in range(len(rungs)):
             scores = {}
             for place, one in enumerate(going, start=1):
-                start = starts.get(one.width) if one.num_hidden_layers else None
-                score = self._partial(one, start, on_task, rungs[: number + 1])
+                score = self._partial(one, on_task, rungs[: number + 1])
                 scores[one] = score
                 title = f"[rung {number + 1}: {place}/{len(going)}] {one.trained}"
                 self.say(f"{title}: {score:.4f} on dev after {sum(rungs[: number + 1])} steps; {self.desk.left}")
@@ -233,22 +234,27 @@ class _Search:
             self.write()
         return going
 
-    def _elder(self, group: list[CandidateStudent], full: RunConfig, steps: int) -> str:
-        """Folder of the student that the candidates of a width start from: with the general stages behind it."""
-        elder = elder_of(group)
-        self.say(f"general stages for {len(group)} candidates of width {elder.hidden_size}; {self.desk.left}")
-        last = general_stages(full) - 1
-        names = [stage.stage for stage in full.stages[: last + 1]]
+    def _general(self, elder: CandidateStudent, count: int, steps: int) -> None:
+        """The general stages of a width."""
+        self.say(f"general stages for {count} candidates of width {elder.hidden_size}; {self.desk.left}")
+        config = self._full(elder)
+        names = [stage.stage for stage in config.stages[: general_stages(config)]]
         times = names.count(names[-1])
         trial = self._trial(elder, names[-1] if times == 1 else f"{names[-1]}-{times}")
         self.state.count(trial, self.desk.do(trial, steps))
-        folder = RunFolder(Path(trial.config.output_dir), trial.shared)
-        return str(folder.stage(last, names[-1]) / FINAL)
 
-    def _partial(self, one: CandidateStudent, start: str | None, on_task: list[int], rungs: list[int]) -> float:
+    def _start(self, one: CandidateStudent) -> str | None:
+        """Folder that a candidate starts from in place of the base's own start; None: it has no general stages."""
+        if not one.num_hidden_layers or one.width not in self.elders:
+            return None
+        config = self._full(self.elders[one.width])
+        last = general_stages(config) - 1
+        return str(RunFolder(Path(config.output_dir)).stage(last, config.stages[last].stage) / FINAL)
+
+    def _partial(self, one: CandidateStudent, on_task: list[int], rungs: list[int]) -> float:
         """The dev score of a candidate after some rungs."""
         folder = str(self.root / "rungs" / one.trained)
-        config = recipe(self.settings, self.base, one, folder, start)
+        config = recipe(self.settings, self.base, one, folder, self._start(one))
         parts = on_task if one.num_hidden_layers else [sum(on_task)]
         config, until = short_run(config, folder, parts, rungs)
         trial = Trial(f"rungs/{one.trained}", config, until, self.root)
@@ -261,12 +267,12 @@ class _Search:
     # -- the last ones
 
     def _finals(self, finalists: list[CandidateStudent]) -> None:
-        steps, done, failed = self.state.full_steps, list[CandidateStudent](), list[ErnieTinyError]()
+        done, failed = list[CandidateStudent](), list[ErnieTinyError]()
         for place, one in enumerate(finalists, start=1):
             self.say(f"[final: {place}/{len(finalists)}] {one.name}: the full recipe; {self.desk.left}")
             trial = self._final_trial(one)
             try:
-                record = self.desk.do(trial, steps["general"] + steps["task"])
+                record = self.desk.do(trial, self.state.full_steps["task"])
             except Interrupted:
                 raise
             except ErnieTinyError as error:  # such as a gate that does not pass: the others may
@@ -286,18 +292,33 @@ class _Search:
         if winner is None:
             return
         if self.base.get("baseline") is not None:
-            self.say(f"{winner.trained} without distillation, for comparison; {self.desk.left}")
-            config = self._final_config(winner, baseline=True)
-            trial = replace(self._final_trial(winner), config=config, mark="baseline")
-            self.desk.do(trial, 0)
-            self.state.add_report(winner, self.root)
-        text = yaml.safe_dump(self._final_config(winner, baseline=True).model_dump(mode="json"), allow_unicode=True)
-        how = "# The winner's run: `ernie-tiny run winner.yaml` makes it again, with every default filled in.\n"
+            self.say(f"{winner.trained} without distillation, for comparison")
+            config = recipe(self.settings, self.base, winner, str(self.root / BASELINE), baseline=True)
+            self.desk.do(Trial(BASELINE, config, "baseline", self.root, measured=True), 0)
+            measured = measured_classifier(RunFolder(self.root / BASELINE, self.root / "shared").baseline)
+            self.state.add_baseline(winner, measured)
+        self._write_winner(winner)
+
+    def _write_winner(self, winner: CandidateStudent) -> None:
+        """The winner's run, and that of the student that it started from, to be run again."""
+        how = "# The winner's run: `ernie-tiny run winner.yaml` makes it again. Every default is filled in.\n"
+        config = self._final_config(winner)
+        if config.student.init.folder is not None and (start := self._start(winner)):
+            elder = self.elders[winner.width]
+            last = Path(start).parent.name.partition("-")[2]
+            how += f"# It starts from {elder.name}, which `ernie-tiny run general.yaml --until {last}` makes.\n"
+            made = self._full(elder).model_dump(mode="json")
+            write_text(self.root / GENERAL, yaml.safe_dump(made, allow_unicode=True, sort_keys=False))
+        text = yaml.safe_dump(config.model_dump(mode="json"), allow_unicode=True, sort_keys=False)
         write_text(self.root / WINNER, how + text)
 
-    def _final_config(self, one: CandidateStudent, baseline: bool = False) -> RunConfig:
-        config = self._full(one, baseline)
-        return config if one.num_hidden_layers else last_alone(config, self.state.full_steps["task"])
+    def _final_config(self, one: CandidateStudent) -> RunConfig:
+        """The full recipe; of one that shares its width's general stages, what follows them."""
+        if not one.num_hidden_layers:
+            return last_alone(self._full(one), self.state.full_steps["task"])
+        if (start := self._start(one)) is None or self.elders[one.width].trained == one.trained:
+            return self._full(one)
+        return on_task_alone(self._full(one, start))
 
     def _final_trial(self, one: CandidateStudent) -> Trial:
         return Trial(f"students/{one.trained}", self._final_config(one), None, self.root, measured=True)

@@ -189,8 +189,8 @@ def _approximate(results: Values) -> list[str]:
     said = [
         "Latency before training is that of a BERT of the same size with random weights; the finalists' is that of "
         "their bundles.",
-        "The general stages were trained once for each width; other depths and FFN sizes of that width started from "
-        "its layers in the rungs. The finalists had the full recipe of their own.",
+        "The general stages were trained once for each width, for the deepest student with the widest FFN; others of "
+        "that width started from a part of it, in the rungs and in the final.",
         "A rung ranks candidates by few steps: one that learns slowly may be dropped wrongly. One seed was trained.",
     ]
     if results["at"]["batch"] > 1 and results["at"]["length"] == "data":

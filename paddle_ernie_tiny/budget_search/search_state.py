@@ -111,14 +111,10 @@ class SearchState:
         entry = self.entries[one]
         return (entry.final or {})["dev"], -entry.values["latency_ms"]
 
-    def add_report(self, one: CandidateStudent, root: Path) -> None:
-        """Takes the reference without distillation from the winner's report."""
-        final = self.entries[one].final
-        assert final is not None, "it is the winner"
-        report = read_json((root / final["report"]).with_name("report.json"))
-        if report.get("baseline") is not None:
-            own = {name: report["baseline"].get(name) for name in _OF_SCORED}
-            self.references["without distillation"] = {**own, "latency_ms": self.entries[one].values["latency_ms"]}
+    def add_baseline(self, one: CandidateStudent, measured: Values) -> None:
+        """Takes the reference without distillation, of the winner's shape."""
+        own = {name: measured.get(name) for name in _OF_SCORED}
+        self.references["without distillation"] = {**own, "latency_ms": self.entries[one].values["latency_ms"]}
 
     def results(self) -> Values:
         """results.json."""

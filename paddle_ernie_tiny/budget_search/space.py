@@ -111,6 +111,10 @@ def check_base(base: Mapping[str, Any], where: str) -> None:
     if not known or not known[-1].label_terms or order != sorted(order, reverse=True):
         what = "a search needs stages on general text, if any, then stages on the task, the last one task_specific"
         raise InputError(what, f"{where}: stages", "order them so")
+    if len(on_task := [stage for stage in stages if not STAGES[stage["stage"]].is_general]) == 1 < len(stages):
+        if on_task[0].get("head") == "teacher":
+            what = "head: teacher needs a stage on the task before it, as candidates share the general ones"
+            raise InputError(what, f"{where}: stages", "give task_adaptive as well, or leave head out")
     for section in (base, *stages):
         if isinstance((section.get("objective") or {}).get("layer_map"), list):
             what = "layer_map names layers, which fit one number of student layers alone"

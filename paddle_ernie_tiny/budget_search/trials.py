@@ -35,8 +35,7 @@ _QUANTILES = (0.1, 0.3, 0.5, 0.7, 0.9)  # of the training texts' lengths
 class Trial:
     """A training: a run until one of its steps. `name` is the run's folder below the search's folder `root`.
 
-    measured: also on the scored split, and probes of stages without labels; otherwise by dev alone. mark: tells
-    apart the records of several trials in one folder, if not `until`.
+    measured: also on the scored split, and probes of stages without labels; otherwise by dev alone.
     """
 
     name: str
@@ -44,7 +43,6 @@ class Trial:
     until: str | None
     root: Path
     measured: bool = False
-    mark: str = ""
 
     @property
     def shared(self) -> Path:
@@ -64,7 +62,7 @@ class Trial:
 
     @property
     def _seal(self) -> Path:
-        name = "-".join(filter(None, [*self.name.split("/"), self.until, self.mark]))
+        name = "-".join(filter(None, [*self.name.split("/"), self.until]))
         return self.root / TRIALS / f"{name}.json"
 
     def finish(self, values: dict[str, Any]) -> dict[str, Any]:
@@ -150,6 +148,11 @@ def last_alone(config: RunConfig, steps: int) -> RunConfig:
     return config.model_copy(
         update={"stages": [stage.model_copy(update={"training": with_steps(stage.training, steps)})]}
     )
+
+
+def on_task_alone(config: RunConfig) -> RunConfig:
+    """The run without its general stages."""
+    return config.model_copy(update={"stages": [s for s in config.stages if not STAGES[s.stage].is_general]})
 
 
 def short_run(config: RunConfig, folder: str, task_steps: Sequence[int], rungs: Sequence[int]) -> tuple[RunConfig, str]:

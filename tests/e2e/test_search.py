@@ -99,7 +99,11 @@ def test_a_search_that_is_killed_goes_on_to_its_answer(searched):
     assert len(finals) == 2 and best["name"] == found["winner"]
     winner = known[found["winner"]]["final"]
     assert (root / winner["bundle"] / "manifest.json").is_file() and (root / winner["report"]).is_file()
-    assert winner["steps"] == 40 and found["steps"]["full_recipe"] == 40
+    elders = {"2l-16h-2heads-64ffn", "1l-32h-2heads-128ffn"}  # who have the general stages of their width
+    assert all(each["final"]["steps"] == (40 if each["name"] in elders else 20) for each in finals)
+    assert found["steps"]["full_recipe"] == 40 and found["steps"]["candidates"] == 4
+    trained_here = 2 * 20 + 4 * 2 + 2 * 4 + 2 * 20  # general stages, rungs, the last stages of the finalists
+    assert found["steps"]["trained"] == trained_here
     assert set(found["references"]) == {"teacher", "linear floor", "without distillation"}
     assert "predicted from the table of another device" in (root / "report.md").read_text(encoding="utf-8")
     own = yaml.safe_load((root / "winner.yaml").read_text(encoding="utf-8"))
