@@ -114,7 +114,7 @@ def run_bench(models: list[str], setting: Setting, engines: list[str], effort: E
     request = BenchRequest(
         models=models,
         batches=[setting.batch],
-        lengths=[*setting.lengths],
+        lengths=[*dict.fromkeys(setting.lengths)],
         threads=[setting.threads],
         engines=engines,
         device=setting.device,
@@ -152,7 +152,7 @@ def _fastest_engine(middle: str, precisions: list[str], setting: Setting, effort
     times: dict[str, list[float]] = {name: [] for name in able}
     for record in result["records"]:
         times[record["engine"]].append(record["latency_ms"]["p50"])
-    whole = {name: sum(own) for name, own in times.items() if len(own) == len(precisions) * len(setting.lengths)}
+    whole = {name: sum(own) for name, own in times.items() if len(own) == len(precisions) * len(set(setting.lengths))}
     if not whole:
         raise ErnieTinyError(f"no engine runs {middle} in {', '.join(precisions)}", "engine", "leave out a precision")
     engine = min(whole, key=whole.__getitem__)
@@ -279,7 +279,7 @@ def _of_table(records: list[Record], setting: Setting) -> tuple[str, list[Measur
         key = shape_name(parse_shape(each["model"])), each["precision"]
         groups.setdefault(each["engine"], {}).setdefault(key, {})[each["length"]] = each
     whole = {
-        engine: {key: by_length for key, by_length in found.items() if len(by_length) == len(setting.lengths)}
+        engine: {key: by_length for key, by_length in found.items() if len(by_length) == len(set(setting.lengths))}
         for engine, found in groups.items()
     }
     common = set.intersection(*(set(found) for found in whole.values()))

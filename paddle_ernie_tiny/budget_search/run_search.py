@@ -115,7 +115,7 @@ class _Search:
         """What is measured, and how."""
         how = self.settings.at
         lengths = self.facts["lengths"] if how.length == "data" else [how.length]
-        return Setting(how.batch, tuple(dict.fromkeys(lengths)), how.threads, how.engine)
+        return Setting(how.batch, tuple(lengths), how.threads, how.engine)
 
     def _speeds(self, candidates: list[CandidateStudent]) -> ShapeSpeeds:
         how = self.settings.at

@@ -31,6 +31,7 @@ Key = tuple[str, str]  # a shape's whole name, and its precision
 class Setting:
     """How a student is called: rows per call, tokens per row (figures are means over the lengths), threads, engine.
 
+    A length that is given twice counts twice.
     engine: "auto" is the one in which the middle shape of the space is fastest here, decided once.
     """
 

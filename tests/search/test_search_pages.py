@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -126,7 +127,7 @@ def test_bundles_are_measured_once_with_the_teachers_size(state, tmp_path, monke
     for one in (SMALL, LARGE):
         folder = tmp_path / state.entries[one].final["bundle"]
         folder.mkdir(parents=True)
-        (folder / "manifest.json").write_text(one.name, encoding="utf-8")
+        write_json(folder / "manifest.json", {"files": {"model.pdiparams": one.name, "README.md": "first"}})
         write_json(folder.parent / "report.json", {"teacher": {"score": 0.9, "score_unseen": 0.9}, "environment": {}})
     asked = []
 
@@ -134,10 +135,11 @@ def test_bundles_are_measured_once_with_the_teachers_size(state, tmp_path, monke
         asked.append(request)
         models = [{"file_mb": 50.0}, {"file_mb": 1.0}, {"file_mb": 2.0}]
         records = []
-        for factor in (1.0, 3.0):  # two lengths
+        for length, factor in zip(request.lengths, (1.0, 3.0), strict=True):
             for latency in (10.0, 0.4, 0.8):
                 rounds = [[factor * latency] * 3, [1.5 * factor * latency] * 3]
-                records.append({"latency_ms": {"p50": factor * latency}, "rounds_ms": rounds, "rss_mb": 70.0})
+                figures = {"latency_ms": {"p50": factor * latency}, "rounds_ms": rounds, "rss_mb": 70.0}
+                records.append({"length": length, **figures})
         return {"models": models, "records": records}
 
     monkeypatch.setattr(remeasure, "bench", bench)
@@ -145,9 +147,16 @@ def test_bundles_are_measured_once_with_the_teachers_size(state, tmp_path, monke
     setting = Setting(1, (5, 9), 1, "auto")
     for _ in range(2):
         measure_finalists(state, [SMALL, LARGE], setting, tmp_path, print)
+        for one in (SMALL, LARGE):  # as the step of the card does once the baseline is trained
+            manifest = tmp_path / state.entries[one].final["bundle"] / "manifest.json"
+            write_json(manifest, {"files": {"model.pdiparams": one.name, "README.md": "with a baseline"}})
     assert len(asked) == 1, "kept"
     assert asked[0].models[0] == "12l-384h-12heads-1536ffn-8000vocab" and asked[0].engines == ["openvino"]
     small = state.entries[SMALL].measured
     assert small["latency_ms"] == pytest.approx(0.8), "the mean of 0.4 and 1.2"
     assert (small["latency_low_ms"], small["latency_high_ms"]) == (pytest.approx(0.8), pytest.approx(1.2))
     assert small["files_mb"] == 1.0 and state.references["teacher"]["latency_ms"] == pytest.approx(20.0)
+
+    measure_finalists(state, [SMALL, LARGE], replace(setting, lengths=(5, 9, 9, 9)), tmp_path, print)
+    assert len(asked) == 2 and asked[1].lengths == [5, 9], "a length is measured once, and counts as often as it is"
+    assert state.entries[SMALL].measured["latency_ms"] == pytest.approx(1.0), "the mean of 0.4 and three times 1.2"
