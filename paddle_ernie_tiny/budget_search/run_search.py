@@ -28,7 +28,7 @@ from .search_settings import SearchSettings, as_overrides, load_search
 from .search_state import Entry, SearchState
 from .shape_speed import Effort, Setting, ShapeSpeeds
 from .space import CandidateStudent, candidates_of, check_base, general_stages, recipe
-from .trials import Trial, count_steps, describe, last_alone, short_run
+from .trials import Trial, bundle_of, count_steps, describe, last_alone, short_run
 
 RESULTS, WINNER = "results.json", "winner.yaml"
 
@@ -274,8 +274,9 @@ class _Search:
                 failed.append(error)
                 continue
             self.state.count(trial, record)
-            self.state.entries[one].finish(record, Path(trial.config.output_dir), self.root)
-            self.say(f"[final: {place}/{len(finalists)}] {one.name}: {record['stages'][-1]['dev']:.4f} on dev")
+            self.state.entries[one].finish(record, bundle_of(trial.config), self.root)
+            dev = (self.state.entries[one].final or {})["dev"]
+            self.say(f"[final: {place}/{len(finalists)}] {one.name}: {dev:.4f} on dev")
             done.append(one)
             self.write()
         if not done:
@@ -288,7 +289,7 @@ class _Search:
         if self.base.get("baseline") is not None:
             self.say(f"{winner.trained} without distillation, for comparison; {self.desk.left}")
             config = self._final_config(winner, baseline=True)
-            trial = replace(self._final_trial(winner), config=config, mark="baseline")
+            trial = replace(self._final_trial(winner), config=config, engine="", mark="baseline")
             self.desk.do(trial, 0)
             self.state.add_report(winner, self.root)
         text = yaml.safe_dump(self._final_config(winner, baseline=True).model_dump(mode="json"), allow_unicode=True)
@@ -300,4 +301,5 @@ class _Search:
         return config if one.num_hidden_layers else last_alone(config, self.state.full_steps["task"])
 
     def _final_trial(self, one: CandidateStudent) -> Trial:
-        return Trial(f"students/{one.trained}", self._final_config(one), None, self.root, measured=True)
+        config = self._final_config(one)
+        return Trial(f"students/{one.trained}", config, None, self.root, measured=True, engine=self.engine)

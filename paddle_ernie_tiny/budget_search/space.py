@@ -15,7 +15,7 @@ from ..errors import InputError
 from ..stages import STAGES
 from .search_settings import SearchSettings
 
-_NOT_SEARCHED = ("benchmark", "card", "quantization_aware")  # sections of the base that a search leaves out
+_NOT_SEARCHED = ("benchmark", "card")  # sections of the base that a search leaves out
 
 
 @dataclass(frozen=True)
@@ -137,12 +137,13 @@ def recipe(
     own = (base.get("student") or {}).get("init") or {}
     init = {"folder": start} if start else own if one.start is None else {"method": one.start}
     raw["student"] = {**student, "init": init, **one.sizes}
-    export = {"engines": ["paddle"], **(raw.get("export") or {}), "int8": None}
+    given = raw.get("export") or {}
+    export = {"engines": ["paddle"], **given, "int8": None, "prune_vocabulary": None}
     export["engines"] = list(dict.fromkeys([*export["engines"], engine]))
     if one.precision == "int8":
-        export["int8"] = ((base.get("export") or {}).get("int8")) or {}
+        export["int8"] = given.get("int8") or {}
     if one.vocabulary == "used":
-        export["prune_vocabulary"] = export.get("prune_vocabulary") or {}
+        export["prune_vocabulary"] = given.get("prune_vocabulary") or {}
     if not one.num_hidden_layers:
         raw["stages"] = [{**raw["stages"][-1], "head": "own"}]
     if not baseline:

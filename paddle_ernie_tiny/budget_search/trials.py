@@ -11,14 +11,17 @@ import numpy as np
 
 from ..config import RunConfig
 from ..data.rows import characters
+from ..deploy.predictor import Predictor
+from ..deploy.row_files import LabelledRows, evaluate_rows
 from ..files import write_json
-from ..machine import import_paddle
+from ..machine import import_paddle, thread_count
 from ..pipeline.context import RunContext
 from ..pipeline.preflight import preflight
 from ..pipeline.pruning import tokens_kept
 from ..pipeline.run import run
 from ..pipeline.sources import Sources
 from ..pipeline.step import DONE, RunFolder, fingerprint
+from ..processes import in_child
 from ..seals import read_seal, whole_or_none, write_seal
 from ..stages import STAGES
 from ..study.group import logged, shared_out, with_steps
@@ -35,8 +38,9 @@ _QUANTILES = (0.1, 0.3, 0.5, 0.7, 0.9)  # of the training texts' lengths
 class Trial:
     """A training: a run until one of its steps. `name` is the run's folder below the search's folder `root`.
 
-    measured: also on the scored split, and probes of stages without labels; otherwise by dev alone. mark: tells
-    apart the records of several trials in one folder, if not `until`.
+    measured: also on the scored split, and probes of stages without labels; otherwise by dev alone. engine: in which
+    the bundle is scored, if it is int8 or has a pruned vocabulary. mark: tells apart the records of several trials in
+    one folder, if not `until`.
     """
 
     name: str
@@ -44,6 +48,7 @@ class Trial:
     until: str | None
     root: Path
     measured: bool = False
+    engine: str = ""
     mark: str = ""
 
     @property
@@ -55,7 +60,7 @@ class Trial:
         """Changes with everything that decides its result."""
         unused = _DECIDE_NOTHING | ({"export"} if self.until else set())
         values = self.config.model_dump(mode="json", exclude=unused)
-        return fingerprint([values, self.until, self.measured, Sources(self.config).sums])
+        return fingerprint([values, self.until, self.measured, self.engine, Sources(self.config).sums])
 
     def record(self) -> dict[str, Any] | None:
         """What it has given; None: it is not finished, or changed since, or damaged."""
@@ -76,7 +81,10 @@ class Trial:
 
 
 def do_trial(trial: Trial) -> dict[str, Any]:
-    """In the child process: trains, and gives {"stages": [{"name", "steps", "seconds", "dev"}]} of what was trained."""
+    """In the child process: trains, and gives {"stages": [{"name", "steps", "seconds", "dev"}]} of what was trained.
+
+    And "bundle", what `_scores_of_bundle` gives.
+    """
     import_paddle()
     with logged(trial.root / LOG):
         trial.shared.mkdir(parents=True, exist_ok=True)
@@ -92,7 +100,32 @@ def do_trial(trial: Trial) -> dict[str, Any]:
                     {"name": stage.stage, "steps": result["steps"], "seconds": result["seconds"], "dev": best}
                 )
         (trial.root / PROGRESS).unlink(missing_ok=True)
-        return trial.finish({"stages": stages})
+        return trial.finish({"stages": stages, "bundle": _scores_of_bundle(trial)})
+
+
+def bundle_of(config: RunConfig) -> Path:
+    """The bundle that a run is made for: the int8 one, if there is one."""
+    folder = RunFolder(Path(config.output_dir))
+    return folder.bundle if config.export.int8 is None else folder.int8_bundle
+
+
+def _scores_of_bundle(trial: Trial) -> dict[str, Any] | None:
+    """{"dev": score, "score", "interval"} of a bundle that answers otherwise than the student as it was trained.
+
+    None for other bundles, and where the trial has no engine to score it in.
+    """
+    export = trial.config.export
+    if not trial.engine or (export.int8 is None and export.prune_vocabulary is None):
+        return None
+    (context,) = preflight(trial.config, lambda line: None, trial.shared).values()
+    splits = [LabelledRows.of(context.data.dev), LabelledRows.of(context.data.test)]
+    dev, scored = in_child("scoring", _scored, bundle_of(trial.config), trial.engine, splits)
+    return {"dev": dev[context.metric], "score": scored[context.metric], "interval": scored["interval"]}
+
+
+def _scored(bundle: Path, engine: str, splits: list[LabelledRows]) -> list[dict[str, Any]]:
+    predictor = Predictor(bundle, threads=thread_count("auto"), engine=engine)
+    return [evaluate_rows(predictor, rows) for rows in splits]
 
 
 def _watched(trial: Trial) -> Watcher:

@@ -93,6 +93,31 @@ def test_steps_are_counted_once_for_each_folder(state, tmp_path):
     assert steps["times_full_recipe"] == pytest.approx(1.2) and steps["times_per_4_candidates"] == pytest.approx(2.4)
 
 
+def test_a_finalists_figures_are_those_of_its_bundle(tmp_path):
+    run = tmp_path / "students/a"
+    student = {"score": 0.85, "score_unseen": 0.8, "interval": [0.8, 0.9], "params": 900}
+    report = {"student": student, "teacher": {"score": 0.9}, "retention": 0.85 / 0.9}
+    write_json(run / "report.json", {**report, "fidelity": {"student": {"agreement": 0.7}}})
+    for name, count in (("bundle", 900), ("bundle-int8", 600)):  # 600: of a pruned vocabulary
+        write_json(run / name / "manifest.json", {"parameters": count})
+    stages = [{"steps": 60, "seconds": 3.0, "dev": None}, {"steps": 40, "seconds": 2.0, "dev": 0.88}]
+
+    entry = Entry(SMALL)
+    entry.finish({"stages": stages, "bundle": None}, run / "bundle", tmp_path)
+    names = ("dev", "score", "interval", "parameters", "agreement", "steps", "seconds", "bundle")
+    assert [entry.final[name] for name in names] == [
+        *(0.88, 0.85, [0.8, 0.9], 900, 0.7),
+        *(100, 5.0, "students/a/bundle"),
+    ]
+    own = {"dev": 0.82, "score": 0.81, "interval": [0.78, 0.84]}
+    entry.finish({"stages": stages, "bundle": own}, run / "bundle-int8", tmp_path)
+    assert [entry.final[name] for name in names] == [
+        *(0.82, 0.81, [0.78, 0.84], 600, None),
+        *(100, 5.0, "students/a/bundle-int8"),
+    ], "nothing is said of it that was measured of the student before"
+    assert entry.final["retention"] == pytest.approx(0.9) and entry.final["score_unseen"] is None
+
+
 def test_pages_hold_every_candidate(state, tmp_path, capsys):
     state.choose([SMALL, LARGE])
     results = state.results()
