@@ -84,6 +84,7 @@ class _Search:
     def run(self, candidates: list[CandidateStudent], left_out: dict[str, str]) -> Path:
         self.state.entries = {one: Entry(one) for one in candidates}
         self.state.left_out = left_out
+        (self.root / WINNER).unlink(missing_ok=True)  # of another budget, perhaps
         pruned = [one for one in candidates if one.vocabulary == "used"]
         described = self._full((pruned or candidates)[-1])
         self.facts = self.desk.ask(describe, described, self.root, bool(pruned))
@@ -150,7 +151,7 @@ class _Search:
             values = {one: entries[one].values if elsewhere else entries[one].at_best for one in candidates}
             fitting = [one for one in candidates if not broken_bounds(values[one], limits)]
             if not fitting:
-                raise self._nothing_fits()
+                raise self._nothing_fits("candidate", candidates)
             chosen = entrants(fitting, work, self.settings.halving.candidates)
             todo = [one for one in chosen if not speeds.figures(self.shape(one), one.precision).measured]
             if not todo or elsewhere:
@@ -158,18 +159,18 @@ class _Search:
             shapes = [(self.shape(one), one.precision) for one in todo]
             speeds = measure_more(speeds, shapes, self.say, self.effort)
             self._take(speeds)
+        kept, forms = 0, {one.trained: one for one in chosen}
         for one in candidates:
             broken = broken_bounds(entries[one].values, limits)
-            entries[one].out = "; ".join(map(str, broken)) or (
-                "" if one in chosen else "not among those that are trained"
-            )
-        self.say(
-            f"{len(fitting)} of {len(candidates)} candidates keep to the budget, {len(chosen)} of them are trained"
-        )
+            kept += not broken
+            form = forms.get(one.trained)
+            out = f"trained as {form.name}" if form else "not among those that are trained"
+            entries[one].out = "; ".join(map(str, broken)) or ("" if one == form else out)
+        self.say(f"{kept} of {len(candidates)} candidates keep to the budget, {len(chosen)} of them are trained")
         return chosen
 
-    def _nothing_fits(self) -> InputError:
-        limits, entries = self.settings.budget.bounds, self.state.entries
+    def _nothing_fits(self, what: str, among: Sequence[CandidateStudent]) -> InputError:
+        limits, entries = self.settings.budget.bounds, {one: self.state.entries[one] for one in among}
         off = {one: max(b.times for b in broken_bounds(e.values, limits)) for one, e in entries.items()}
         nearest = min(off, key=lambda one: off[one])
         for entry in entries.values():
@@ -178,7 +179,7 @@ class _Search:
         self.state.nearest = nearest
         self.write()
         bounds = ", ".join(f"{bound}{sign(bound)}{limits[bound]:g}" for bound in ways)
-        what = f"no candidate keeps to {bounds}; the nearest is {nearest.name}: {entries[nearest].out}"
+        what = f"no {what} keeps to {bounds}; the nearest is {nearest.name}: {entries[nearest].out}"
         return InputError(what, "budget", f"widen the budget or the space; {self.root / 'report.html'} has all figures")
 
     @property
@@ -202,7 +203,8 @@ class _Search:
         teacher = config.teacher
         assert teacher is not None, "the base was checked"
         self.say("the teacher, for all candidates")
-        self.desk.do(self._trial(chosen[0], "finetune" if teacher.finetune is not None else "teacher"), 0)
+        # measured: one that is no better than chance is found now, not after all else
+        self.desk.do(self._trial(chosen[0], "finetune" if teacher.finetune is not None else "teacher", True), 0)
         counted = max((one for one in self.state.entries), key=lambda one: one.num_hidden_layers)
         full = self._full(counted)
         counts = self.desk.ask(count_steps, full, self.root)
@@ -285,14 +287,16 @@ class _Search:
         measure_finalists(self.state, done, self.setting, self.root, self.say)
         winner = self.state.choose(done)
         if winner is None:
-            return
+            raise self._nothing_fits("bundle of a finalist", done)
         if self.base.get("baseline") is not None:
             self.say(f"{winner.trained} without distillation, for comparison; {self.desk.left}")
             config = self._final_config(winner, baseline=True)
             trial = replace(self._final_trial(winner), config=config, engine="", mark="baseline")
             self.desk.do(trial, 0)
             self.state.add_report(winner, self.root)
-        text = yaml.safe_dump(self._final_config(winner, baseline=True).model_dump(mode="json"), allow_unicode=True)
+        config = self._final_config(winner, baseline=True)
+        config = config.model_copy(update={"output_dir": str(self.root / "winner")})  # not over what was searched
+        text = yaml.safe_dump(config.model_dump(mode="json"), allow_unicode=True)
         how = "# The winner's run: `ernie-tiny run winner.yaml` makes it again, with every default filled in.\n"
         write_text(self.root / WINNER, how + text)
 

@@ -44,11 +44,9 @@ def lead(results: Values) -> list[str]:
         return [asked, found + f"Its bundle is {final['bundle']}, its run winner.yaml."]
     if results["nearest"]:
         one = known[results["nearest"]]
-        return [asked, f"No candidate keeps to the budget. The nearest is {one['name']}: {one['out']}."]
-    finals = [each for each in results["candidates"] if each["final"]]
-    if finals and all(each["out"] for each in finals):
-        out = "; ".join(f"{each['name']}: {each['out']}" for each in finals)
-        return [asked, f"No finalist keeps to the budget when its bundle is measured. {out}."]
+        measured = " when its bundle is measured" if one["final"] else ""
+        who = "finalist" if one["final"] else "candidate"
+        return [asked, f"No {who} keeps to the budget{measured}. The nearest is {one['name']}: {one['out']}."]
     return [asked, "The search is not finished."]
 
 

@@ -104,6 +104,7 @@ def test_a_search_that_is_killed_goes_on_to_its_answer(searched):
     assert "predicted from the table of another device" in (root / "report.md").read_text(encoding="utf-8")
     own = yaml.safe_load((root / "winner.yaml").read_text(encoding="utf-8"))
     assert own["student"]["hidden_size"] == known[found["winner"]]["hidden_size"]
+    assert own["output_dir"] == str(root / "winner"), "a run of it changes nothing of the search"
     checked = ernie_tiny("validate", root / "winner.yaml")
     assert checked.returncode == 0, checked.stdout + checked.stderr
 
