@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import shlex
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,13 +14,14 @@ from typing import Any
 import yaml
 
 from ..benchmark.subjects import Shape, flops
-from ..config import RunConfig
+from ..config import RunConfig, check_config
 from ..errors import ErnieTinyError, InputError, Interrupted
 from ..files import at, locked, require_folder, write_json, write_text
+from ..models.initialise import check_start
 from ..pipeline.step import FINAL, RunFolder
 from ..study.ablate import teacher_sizes
 from .bounds import broken_bounds, in_the_way, sign
-from .desk import Desk
+from .desk import Desk, ProcessEndedError
 from .halving import best, elder_of, entrants, places, rung_steps
 from .measure_shapes import measure_more, measure_space, read_device_table
 from .remeasure import measure_finalists
@@ -28,7 +30,7 @@ from .search_settings import SearchSettings, as_overrides, load_search
 from .search_state import Entry, SearchState
 from .shape_speed import Effort, Setting, ShapeSpeeds
 from .space import CandidateStudent, candidates_of, check_base, general_stages, recipe
-from .trials import Trial, bundle_of, count_steps, describe, last_alone, short_run
+from .trials import Trial, bundle_of, count_steps, describe, last_alone, short_run, step_names
 
 RESULTS, WINNER = "results.json", "winner.yaml"
 
@@ -46,19 +48,24 @@ def search(
     keeps to the budget.
     """
     settings, base = load_search(path, [*overrides, *as_overrides(budget)])
+    whole = check_config({**copy.deepcopy(base), "output_dir": settings.output_dir}, settings.base)
     check_base(base, settings.base)
-    sizes = teacher_sizes(base)
-    if sizes is None:
-        raise InputError("the teacher's sizes are not known", f"{settings.base}: teacher", "give teacher.model")
+    sizes = teacher_sizes(whole.model_dump())
+    assert sizes is not None, "the base was checked"
     candidates, left_out = candidates_of(settings, sizes)
+    for one in {one.trained: one for one in candidates}.values():
+        config = recipe(settings, base, one, settings.output_dir, baseline=True)  # every mistake before any work
+        try:
+            check_start(config.student, sizes)
+        except InputError as reason:
+            left_out[one.trained] = reason.what
+    candidates = [one for one in candidates if one.trained not in left_out]
     if not candidates:
         reasons = "; ".join(f"{name}: {reason}" for name, reason in left_out.items())
         raise InputError(f"no candidate fits together: {reasons}", f"{path}: space", "give other sizes")
     root = Path(settings.output_dir)
     if (resolved := RunFolder(root).resolved).exists():
         raise InputError("this is the folder of a run", str(resolved), "give the search another output_dir")
-    for one in {one.trained: one for one in candidates}.values():
-        recipe(settings, base, one, str(root), baseline=True)  # every mistake before any work
     require_folder(root)
     command = shlex.join(["ernie-tiny", "search", str(path), *overrides, *(f"--budget={text}" for text in budget)])
     with at(root), locked(root, "search"), Desk(root, say) as desk:
@@ -80,6 +87,7 @@ class _Search:
         self.settings, self.base, self.root, self.desk, self.say = settings, base, root, desk, say
         self.state = SearchState(settings, command)
         self.facts: dict[str, Any] = {}
+        self.failure: ErnieTinyError | None = None  # of the last candidate that failed
 
     def run(self, candidates: list[CandidateStudent], left_out: dict[str, str]) -> Path:
         self.state.entries = {one: Entry(one) for one in candidates}
@@ -206,11 +214,13 @@ class _Search:
         # measured: one that is no better than chance is found now, not after all else
         self.desk.do(self._trial(chosen[0], "finetune" if teacher.finetune is not None else "teacher", True), 0)
         counted = max((one for one in self.state.entries), key=lambda one: one.num_hidden_layers)
+        if not counted.num_hidden_layers:  # its stages are counted as those of others, of which it has the sum
+            counted = replace(counted, num_hidden_layers=1, start="random")
         full = self._full(counted)
         counts = self.desk.ask(count_steps, full, self.root)
         general, on_task = counts[: general_stages(full)], counts[general_stages(full) :]
         self.state.full_steps = {"general": sum(general), "task": sum(on_task)}
-        rungs = rung_steps(self.settings.halving, sum(on_task), len(on_task))
+        rungs = rung_steps(self.settings.halving, on_task)
         counts_by_rung = places(self.settings.halving, len(chosen))
         groups: dict[Any, list[CandidateStudent]] = {}
         for one in chosen if general else ():
@@ -224,10 +234,14 @@ class _Search:
             scores = {}
             for place, one in enumerate(going, start=1):
                 start = starts.get(one.width) if one.num_hidden_layers else None
-                score = self._partial(one, start, on_task, rungs[: number + 1])
-                scores[one] = score
                 title = f"[rung {number + 1}: {place}/{len(going)}] {one.trained}"
+                score = self._partial(one, start, on_task, rungs[: number + 1])
+                if score is None:
+                    self.say(f"{title}: {self.state.entries[one].out}")
+                    continue
+                scores[one] = score
                 self.say(f"{title}: {score:.4f} on dev after {sum(rungs[: number + 1])} steps; {self.desk.left}")
+            self._require_one(scores)
             going = best(scores, counts_by_rung[number + 1])
             for one in scores:
                 if one not in going:
@@ -240,49 +254,60 @@ class _Search:
         elder = elder_of(group)
         self.say(f"general stages for {len(group)} candidates of width {elder.hidden_size}; {self.desk.left}")
         last = general_stages(full) - 1
-        names = [stage.stage for stage in full.stages[: last + 1]]
-        times = names.count(names[-1])
-        trial = self._trial(elder, names[-1] if times == 1 else f"{names[-1]}-{times}")
+        trial = self._trial(elder, step_names(full.stages)[last])
         self.state.count(trial, self.desk.do(trial, steps))
         folder = RunFolder(Path(trial.config.output_dir), trial.shared)
-        return str(folder.stage(last, names[-1]) / FINAL)
+        return str(folder.stage(last, full.stages[last].stage) / FINAL)
 
-    def _partial(self, one: CandidateStudent, start: str | None, on_task: list[int], rungs: list[int]) -> float:
-        """The dev score of a candidate after some rungs."""
+    def _partial(self, one: CandidateStudent, start: str | None, on_task: list[int], rungs: list[int]) -> float | None:
+        """The dev score of a candidate after some rungs; None: it failed."""
         folder = str(self.root / "rungs" / one.trained)
         config = recipe(self.settings, self.base, one, folder, start)
         parts = on_task if one.num_hidden_layers else [sum(on_task)]
         config, until = short_run(config, folder, parts, rungs)
         trial = Trial(f"rungs/{one.trained}", config, until, self.root)
-        record = self.desk.do(trial, rungs[-1])
-        self.state.count(trial, record)
+        record = self._record(one, trial, rungs[-1])
+        if record is None:
+            return None
         score = record["stages"][-1]["dev"]
         self.state.entries[one].rungs.append({"steps": sum(rungs), "score": score})
         return score
 
+    def _record(self, one: CandidateStudent, trial: Trial, steps: int) -> dict[str, Any] | None:
+        """What a candidate's trial has given; None: it diverged, or a gate did not pass. Then others may do better."""
+        try:
+            record = self.desk.do(trial, steps)
+        except (Interrupted, InputError, ProcessEndedError):
+            raise
+        except ErnieTinyError as error:
+            self.state.entries[one].out, self.failure = f"failed: {error.what}", error
+            return None
+        self.state.count(trial, record)
+        return record
+
+    def _require_one(self, left: Collection[CandidateStudent]) -> None:
+        """Raises the last error if no candidate is left."""
+        if not left and self.failure is not None:
+            self.write()
+            raise self.failure
+
     # -- the last ones
 
     def _finals(self, finalists: list[CandidateStudent]) -> None:
-        steps, done, failed = self.state.full_steps, list[CandidateStudent](), list[ErnieTinyError]()
+        steps, done = self.state.full_steps, list[CandidateStudent]()
         for place, one in enumerate(finalists, start=1):
             self.say(f"[final: {place}/{len(finalists)}] {one.name}: the full recipe; {self.desk.left}")
             trial = self._final_trial(one)
-            try:
-                record = self.desk.do(trial, steps["general"] + steps["task"])
-            except Interrupted:
-                raise
-            except ErnieTinyError as error:  # such as a gate that does not pass: the others may
-                self.state.entries[one].out = f"failed: {error.what}"
-                failed.append(error)
+            record = self._record(one, trial, steps["general"] + steps["task"])
+            if record is None:
+                self.say(f"[final: {place}/{len(finalists)}] {one.name}: {self.state.entries[one].out}")
                 continue
-            self.state.count(trial, record)
             self.state.entries[one].finish(record, bundle_of(trial.config), self.root)
             dev = (self.state.entries[one].final or {})["dev"]
             self.say(f"[final: {place}/{len(finalists)}] {one.name}: {dev:.4f} on dev")
             done.append(one)
             self.write()
-        if not done:
-            raise failed[-1]
+        self._require_one(done)
         self.say("the bundles and the teacher's size are measured, in other processes")
         measure_finalists(self.state, done, self.setting, self.root, self.say)
         winner = self.state.choose(done)

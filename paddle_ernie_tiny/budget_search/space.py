@@ -92,9 +92,11 @@ def _unfit(one: CandidateStudent, teacher: Mapping[str, Any]) -> str | None:
         return f"{layers} layers are more than the teacher's {teacher['num_hidden_layers']}"
     if one.start == "teacher_embeddings" and width > teacher["hidden_size"]:
         return f"{width} is wider than the teacher's embeddings, {teacher['hidden_size']}"
+    if one.start == "teacher_layers" and not layers:
+        return "a student without layers has none to copy; teacher_embeddings is such a start for it"
     if one.start == "teacher_layers":
         for size in SIZES[1:]:
-            if layers and one.sizes[size] != teacher[size]:
+            if one.sizes[size] != teacher[size]:
                 return f"a layer of the teacher does not fit: its {size} is {teacher[size]}"
     return None
 

@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from ..config import RunConfig
+from ..config import RunConfig, StageSettings
 from ..data.rows import characters
+from ..deploy.bundle import MANIFEST
 from ..deploy.predictor import Predictor
 from ..deploy.row_files import LabelledRows, evaluate_rows
 from ..files import write_json
@@ -20,7 +21,7 @@ from ..pipeline.preflight import preflight
 from ..pipeline.pruning import tokens_kept
 from ..pipeline.run import run
 from ..pipeline.sources import Sources
-from ..pipeline.step import DONE, RunFolder, fingerprint
+from ..pipeline.step import DONE, FINAL, RunFolder, fingerprint
 from ..processes import in_child
 from ..seals import read_seal, whole_or_none, write_seal
 from ..stages import STAGES
@@ -63,9 +64,17 @@ class Trial:
         return fingerprint([values, self.until, self.measured, self.engine, Sources(self.config).sums])
 
     def record(self) -> dict[str, Any] | None:
-        """What it has given; None: it is not finished, or changed since, or damaged."""
+        """What it has given; None: it is not finished, or changed since, or damaged, or its files are gone."""
         known = whole_or_none(self._seal, self.name)
-        return known if known and known["key"] == self.key() else None
+        return known if known and known["key"] == self.key() and self._is_there() else None
+
+    def _is_there(self) -> bool:
+        """Is what others start from, and what the report reads, still in the run's folder?"""
+        folder, stages = RunFolder(Path(self.config.output_dir)), self.config.stages
+        if self.until is None:
+            return folder.report.is_file() and (bundle_of(self.config) / MANIFEST).is_file()
+        made = [step for step, name in enumerate(step_names(stages)) if name == self.until]
+        return all((folder.stage(step, stages[step].stage) / FINAL).is_dir() for step in made)
 
     @property
     def _seal(self) -> Path:
@@ -90,8 +99,10 @@ def do_trial(trial: Trial) -> dict[str, Any]:
         trial.shared.mkdir(parents=True, exist_ok=True)
         run(trial.config, until=trial.until, watcher=_watched(trial), shared=trial.shared, measured=trial.measured)
         folder = RunFolder(Path(trial.config.output_dir), trial.shared)
-        stages = []
-        for index, stage in enumerate(trial.config.stages):
+        stages, names = [], step_names(trial.config.stages)
+        # of later stages, an earlier budget or base may have left something there
+        last = len(names) if trial.until is None else names.index(trial.until) + 1 if trial.until in names else 0
+        for index, stage in enumerate(trial.config.stages[:last]):
             done = read_seal(folder.stage(index, stage.stage) / DONE)
             if done is not None:
                 result = done["result"]
@@ -177,6 +188,13 @@ def count_steps(config: RunConfig, root: Path) -> list[int]:
     return [total_steps(stage.training, count) for stage, count in zip(config.stages, counts, strict=True)]
 
 
+def step_names(stages: Sequence[StageSettings]) -> list[str]:
+    """The names of the stages' steps in a run: of one that is repeated, with its number."""
+    names = [stage.stage for stage in stages]
+    times = [names[: place + 1].count(name) for place, name in enumerate(names)]
+    return [name if number == 1 else f"{name}-{number}" for name, number in zip(names, times, strict=True)]
+
+
 def last_alone(config: RunConfig, steps: int) -> RunConfig:
     """The run with its last stage alone, which has so many steps."""
     stage = config.stages[-1]
@@ -195,7 +213,7 @@ def short_run(config: RunConfig, folder: str, task_steps: Sequence[int], rungs: 
     for steps in rungs:
         for stage, part in zip(on_task, shared_out(list(task_steps), steps), strict=True):
             training = with_steps(stage.training, part).model_copy(update={"save_steps": part, "early_stopping": None})
-            stages.append(stage.model_copy(update={"training": training}))
-    last, times = on_task[-1].stage, len(rungs)
-    values = {"stages": stages, "output_dir": folder}
-    return config.model_copy(update=values), last if times == 1 else f"{last}-{times}"
+            # the teacher's head needs a projection that the stage before has trained: in a rung, the first has none
+            head = "own" if stage is on_task[0] else stage.head
+            stages.append(stage.model_copy(update={"training": training, "head": head}))
+    return config.model_copy(update={"stages": stages, "output_dir": folder}), step_names(stages)[-1]
