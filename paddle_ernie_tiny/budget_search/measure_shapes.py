@@ -101,7 +101,7 @@ def design(shapes: Sequence[Asked], setting: Setting, effort: Effort) -> dict[Ke
         if len(own) <= effort.fitted + effort.held_out:
             chosen.append([((shape_name(shape), precision), FITTED) for shape in own])
             continue
-        fitted = choose(own, setting.batch, setting.lengths, effort.fitted)
+        fitted = choose(own, setting.batch, setting.lengths, effort.fitted, setting.graph)
         rest = [shape for shape in own if shape not in fitted]
         drawn = np.random.default_rng(_SEED).permutation(len(rest))[: effort.held_out]
         roles = [(shape, FITTED) for shape in fitted] + [(rest[index], HELD_OUT) for index in drawn]
@@ -111,8 +111,9 @@ def design(shapes: Sequence[Asked], setting: Setting, effort: Effort) -> dict[Ke
 
 def run_bench(models: list[str], setting: Setting, engines: list[str], effort: Effort, say: Say) -> Record:
     """A benchmark of shapes, the first of which is the reference, as `ernie-tiny bench` makes it."""
+    mark = "@plain" if setting.graph == "plain" else ""
     request = BenchRequest(
-        models=models,
+        models=[f"{model}{mark}" for model in models],
         batches=[setting.batch],
         lengths=[*dict.fromkeys(setting.lengths)],
         threads=[setting.threads],
@@ -253,7 +254,7 @@ def read_device_table(file: Path, setting: Setting, precisions: Sequence[str]) -
 def _in_setting(records: list[Record], setting: Setting, precisions: Sequence[str], file: Path) -> list[Record]:
     """The records in the setting. Raises InputError where there is none with a value of it."""
     asked: dict[str, list[Any]] = {
-        "graph": ["served"],
+        "graph": [setting.graph],
         "device": [setting.device],
         "batch": [setting.batch],
         "threads": [setting.threads],

@@ -34,6 +34,7 @@ def measure_finalists(
     sizes = {name: teacher[name] for name in SIZES}
     shape = f"{sizes['num_hidden_layers']}l-{sizes['hidden_size']}h-{sizes['num_attention_heads']}heads"
     shape += f"-{sizes['intermediate_size']}ffn-{teacher['vocab_size']}vocab"
+    shape += "@plain" if setting.graph == "plain" else ""
     bundles = [_measured_files(folder) for folder in folders.values()]
     key = fingerprint([bundles, setting.batch, setting.lengths, setting.threads, speeds.engine, shape, cpu_name()])
     kept = read_json(root / MEASURED) if (root / MEASURED).is_file() else None

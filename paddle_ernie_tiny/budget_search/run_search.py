@@ -116,15 +116,14 @@ class _Search:
 
     def shape(self, one: CandidateStudent) -> Shape:
         """What is measured of a candidate."""
-        tokens = self.facts["teacher"]["vocab_size"]
-        return one.shape(self.facts["used_tokens"] if one.vocabulary == "used" else tokens, self.facts["labels"])
+        return one.shape(self.facts["used_tokens" if one.vocabulary == "used" else "tokens"], self.facts["labels"])
 
     @property
     def setting(self) -> Setting:
         """What is measured, and how."""
         how = self.settings.at
         lengths = self.facts["lengths"] if how.length == "data" else [how.length]
-        return Setting(how.batch, tuple(lengths), how.threads, how.engine)
+        return Setting(how.batch, tuple(lengths), how.threads, how.engine, graph=self.facts["graph"])
 
     def _speeds(self, candidates: list[CandidateStudent]) -> ShapeSpeeds:
         how = self.settings.at

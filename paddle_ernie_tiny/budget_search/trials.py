@@ -10,18 +10,21 @@ from typing import Any
 import numpy as np
 
 from ..config import RunConfig, StageSettings
-from ..data.rows import characters
+from ..data.text_tokenizer import TextTokenizer
 from ..deploy.bundle import MANIFEST
 from ..deploy.predictor import Predictor
 from ..deploy.row_files import LabelledRows, evaluate_rows
 from ..files import write_json
 from ..machine import import_paddle, thread_count
+from ..models.build import load_tokenizer, read_model_config
+from ..models.initialise import start_folder
 from ..pipeline.context import RunContext
 from ..pipeline.preflight import preflight
 from ..pipeline.pruning import tokens_kept
 from ..pipeline.run import run
 from ..pipeline.sources import Sources
 from ..pipeline.step import DONE, FINAL, RunFolder, fingerprint
+from ..pipeline.steps.classifiers import pretraining_vocabulary
 from ..processes import in_child
 from ..seals import read_seal, whole_or_none, write_seal
 from ..stages import STAGES
@@ -150,18 +153,22 @@ def _watched(trial: Trial) -> Watcher:
 def describe(config: RunConfig, root: Path, pruned: bool) -> dict[str, Any]:
     """In the child process: what is known of a run before any training; checks data, teacher and student.
 
-    {"teacher": its sizes and vocab_size, "labels": how many outputs, "lengths": five quantiles of the training texts'
-    tokens, "used_tokens": of a pruned vocabulary, where one is asked for, "metric", "evaluated_on", "floor"}. Raises
-    InputErrors.
+    {"teacher": its sizes and vocab_size, "tokens": of the student's vocabulary, "used_tokens": of a pruned one, where
+    that is asked for, "graph": in which the kind of task is exported, "labels": how many outputs, "lengths": five
+    quantiles of the training texts' tokens, "metric", "evaluated_on", "floor"}. Raises InputErrors.
     """
     import_paddle()
     with logged(root / LOG):
         (context,) = preflight(config, shared=root / "shared").values()
-        lengths = np.sort(_lengths(context))
+        tokenizer, tokens, own_tokens = _vocabulary(context)
+        how = config.task.max_length_tokens, config.task.long_text or "truncate"
+        lengths = np.sort(context.data.kind.encode(tokenizer, context.data.train, *how).lengths)
         at = [lengths[min(len(lengths) - 1, int(q * len(lengths)))] for q in _QUANTILES]
         floor = context.floor
         return {
-            "teacher": context.teacher,
+            "teacher": {**(context.teacher or {}), "vocab_size": tokens},
+            "tokens": own_tokens,
+            "graph": context.data.kind.graphs[0],
             "labels": len(context.data.labels),
             "lengths": [int(length) for length in at],
             "used_tokens": tokens_kept(config) if pruned else None,
@@ -171,12 +178,21 @@ def describe(config: RunConfig, root: Path, pruned: bool) -> dict[str, Any]:
         }
 
 
-def _lengths(context: RunContext) -> np.ndarray:
-    """Tokens of the training rows; before there is a vocabulary, characters and the special tokens."""
-    most, rows = context.config.task.max_length_tokens, context.data.train
+def _vocabulary(context: RunContext) -> tuple[TextTokenizer, int, int]:
+    """The student's tokenizer, and how many tokens the teacher's model has, and the student's.
+
+    A vocabulary that the run is to learn is learnt here as well: it may have far fewer tokens than it may have at most.
+    """
+    teacher, start = context.config.teacher, start_folder(context.config.student)
     if context.teacher_source is None:
-        return np.array([min(most, characters(row) + 2) for row in rows])
-    return np.asarray(context.rows("train", "teacher").lengths)
+        assert teacher is not None and teacher.pretrain is not None, "the base was checked"
+        tokenizer: TextTokenizer = pretraining_vocabulary(teacher.pretrain, context.corpus_settings.path)
+        tokens = tokenizer.vocab_size
+    else:
+        tokenizer, tokens = load_tokenizer(context.teacher_source), (context.teacher or {})["vocab_size"]
+    if start is None:
+        return tokenizer, tokens, tokens
+    return load_tokenizer(start), tokens, read_model_config(start)["vocab_size"]
 
 
 def count_steps(config: RunConfig, root: Path) -> list[int]:
