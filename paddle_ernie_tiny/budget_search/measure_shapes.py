@@ -153,11 +153,12 @@ def _fastest_engine(middle: str, precisions: list[str], setting: Setting, effort
     times: dict[str, list[float]] = {name: [] for name in able}
     for record in result["records"]:
         times[record["engine"]].append(record["latency_ms"]["p50"])
-    whole = {name: sum(own) for name, own in times.items() if len(own) == len(precisions) * len(set(setting.lengths))}
+    count = len(precisions) * len(set(setting.lengths))
+    whole = {name: sum(own) / count for name, own in times.items() if len(own) == count}
     if not whole:
         raise ErnieTinyError(f"no engine runs {middle} in {', '.join(precisions)}", "engine", "leave out a precision")
     engine = min(whole, key=whole.__getitem__)
-    shown = ", ".join(f"{name} {ms:.2f} ms" for name, ms in whole.items())
+    shown = ", ".join(f"{name} {ms:.3g} ms" for name, ms in whole.items())
     say(f"engine: {engine}, in which {middle} is fastest ({shown})")
     return engine
 

@@ -61,7 +61,7 @@ def _place(results: Values) -> str:
 
 def _line(each: Values) -> Values:
     """A candidate as a line of results.csv."""
-    flat = {name: value for name, value in each.items() if not isinstance(value, dict | list)}
+    flat = {name: value for name, value in each.items() if name != "final" and not isinstance(value, dict | list)}
     has, final = each["measured"] or each["predicted"], each["final"] or {}
     flat |= {name: has.get(name) for name in (*_FIGURES, "latency_low_ms", "latency_high_ms")}
     flat |= {f"rung_{number}": rung["score"] for number, rung in enumerate(each["rungs"], start=1)}
@@ -184,16 +184,19 @@ def _prediction(speed: Values) -> list[str]:
 
 
 def _approximate(results: Values) -> list[str]:
-    said = [
-        "Latency before training is that of a BERT of the same size with random weights; the finalists' is that of "
-        "their bundles.",
-        "The general stages were trained once for each width; other depths and FFN sizes of that width started from "
-        "its layers in the rungs. The finalists had the full recipe of their own.",
-        "A rung ranks candidates by few steps: one that learns slowly may be dropped wrongly. One seed was trained.",
-    ]
+    table = results["at"]["table"]
+    said = ["Latency before training is that of a BERT of the same size with random weights"]
+    said[0] += "." if table else "; the finalists' is that of their bundles."
+    if results["steps"]["general"]:
+        said.append(
+            "The general stages were trained once for each width; other depths and FFN sizes of that width started "
+            "from its layers in the rungs. The finalists had the full recipe of their own."
+        )
+    said.append("A rung ranks candidates by few steps: one that learns slowly may be dropped wrongly.")
+    said.append("One seed was trained.")
     if results["at"]["batch"] > 1 and results["at"]["length"] == "data":
         said.append("Calls of several texts have all texts of one length; in a service the longest decides.")
-    if results["at"]["table"]:
+    if table:
         said.append("Figures come from the table of another device; nothing was measured on it after training.")
     return said
 

@@ -152,6 +152,7 @@ class SearchState:
             "steps": {
                 "trained": trained,
                 "full_recipe": alone,
+                "general": self.full_steps["general"],
                 "candidates": candidates,
                 "times_full_recipe": trained / alone if alone else None,
                 "times_per_4_candidates": trained / alone / (candidates / 4) if alone and candidates else None,

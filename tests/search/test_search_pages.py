@@ -132,6 +132,10 @@ def test_pages_hold_every_candidate(state, tmp_path, capsys):
     lines = list(csv.DictReader(io.StringIO((tmp_path / "results.csv").read_text(encoding="utf-8"))))
     assert [line["name"] for line in lines] == [SMALL.name, LARGE.name, SLOW.name]
     assert lines[0]["latency_ms"] == "0.52" and lines[0]["rung_1"] == "0.6000000000000001" and lines[2]["dev"] == ""
+    assert "final" not in lines[0] and "trained once for each width" in html
+    results["steps"]["general"] = 0
+    plain = write_search_pages(results, tmp_path).read_text(encoding="utf-8")
+    assert "trained once for each width" not in plain, "the base has no general stage"
     rows = finals_table(results).rows
     assert [row["student"] for row in rows] == [LARGE.name, SMALL.name, "teacher", "linear floor"]
     assert rows[1]["ms"] == "0.52 (0.468 to 0.624)" and rows[1]["budget"] == "kept"
