@@ -49,8 +49,7 @@ def measure_finalists(
         )
         kept = {"key": key, "result": bench(request, say=say)}
         write_json(root / MEASURED, kept)
-    students = {one: report_of(state, one, root) for one in finalists}
-    first = students[finalists[0]]
+    first = report_of(state, finalists[0], root)
     state.environment = first.get("environment") or {}
     state.references["teacher"] = {**(first.get("teacher") or {}), "latency_ms": None}
     if floor := state.facts.get("floor"):

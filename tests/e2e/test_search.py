@@ -97,6 +97,8 @@ def test_a_search_that_is_killed_goes_on_to_its_answer(searched):
     finals = [each for each in trained if each["final"]]
     best = max(finals, key=lambda each: (each["final"]["dev"], -each["predicted"]["latency_ms"]))
     assert len(finals) == 2 and best["name"] == found["winner"]
+    tokens = (root / "shared/teacher/pretrained/final/vocab.txt").read_text(encoding="utf-8").splitlines()
+    assert found["facts"]["tokens"] == found["facts"]["teacher"]["vocab_size"] == len(tokens), "known before it is made"
     winner = known[found["winner"]]["final"]
     assert (root / winner["bundle"] / "manifest.json").is_file() and (root / winner["report"]).is_file()
     assert winner["steps"] == 40 and found["steps"]["full_recipe"] == 40

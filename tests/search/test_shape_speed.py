@@ -297,6 +297,8 @@ def test_a_device_s_table_is_fitted(table):
     assert speeds.check.one_by_one and speeds.check.right == 24
     speeds = read_device_table(table[1](), SETTING, ["fp32"])
     assert speeds.figures(SPACE[7], "fp32").latency_ms == pytest.approx(2 * mean_ms(SPACE[7]), rel=1e-3)
+    with pytest.raises(InputError, match="no such file"):
+        read_device_table(table[1]().with_name("other.json"), SETTING, ["fp32"])
     with pytest.raises(InputError, match="another device"):
         measure_more(speeds, [(SPACE[0], "fp32")], print)
 
