@@ -19,6 +19,7 @@ from ..errors import ErnieTinyError, InputError, Interrupted
 from ..files import at, locked, require_folder, write_json, write_text
 from ..models.initialise import check_start
 from ..pipeline.step import FINAL, RunFolder
+from ..stages import step_names
 from ..study.ablate import teacher_sizes
 from .bounds import broken_bounds, in_the_way, sign
 from .desk import Desk, ProcessEndedError
@@ -30,7 +31,7 @@ from .search_settings import SearchSettings, as_overrides, load_search
 from .search_state import Entry, SearchState
 from .shape_speed import Effort, Setting, ShapeSpeeds
 from .space import CandidateStudent, candidates_of, check_base, general_stages, recipe
-from .trials import Trial, bundle_of, count_steps, describe, last_alone, short_run, step_names
+from .trials import Trial, bundle_of, count_steps, describe, last_alone, short_run
 
 RESULTS, WINNER = "results.json", "winner.yaml"
 
@@ -253,7 +254,7 @@ class _Search:
         elder = elder_of(group)
         self.say(f"general stages for {len(group)} candidates of width {elder.hidden_size}; {self.desk.left}")
         last = general_stages(full) - 1
-        trial = self._trial(elder, step_names(full.stages)[last])
+        trial = self._trial(elder, step_names([stage.stage for stage in full.stages])[last])
         self.state.count(trial, self.desk.do(trial, steps))
         folder = RunFolder(Path(trial.config.output_dir), trial.shared)
         return str(folder.stage(last, full.stages[last].stage) / FINAL)

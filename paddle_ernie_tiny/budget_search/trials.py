@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ..config import RunConfig, StageSettings
+from ..config import RunConfig
 from ..data.text_tokenizer import TextTokenizer
 from ..deploy.bundle import MANIFEST
 from ..deploy.predictor import Predictor
@@ -27,7 +27,7 @@ from ..pipeline.step import DONE, FINAL, RunFolder, fingerprint
 from ..pipeline.steps.classifiers import pretraining_vocabulary
 from ..processes import in_child
 from ..seals import read_seal, whole_or_none, write_seal
-from ..stages import STAGES
+from ..stages import STAGES, step_names
 from ..study.group import logged, shared_out, with_steps
 from ..training.batches import rows_of_batches
 from ..training.trainer import total_steps
@@ -73,11 +73,11 @@ class Trial:
 
     def _is_there(self) -> bool:
         """Is what others start from, and what the report reads, still in the run's folder?"""
-        folder, stages = RunFolder(Path(self.config.output_dir)), self.config.stages
+        folder, stages = RunFolder(Path(self.config.output_dir)), [stage.stage for stage in self.config.stages]
         if self.until is None:
             return folder.report.is_file() and (bundle_of(self.config) / MANIFEST).is_file()
         made = [step for step, name in enumerate(step_names(stages)) if name == self.until]
-        return all((folder.stage(step, stages[step].stage) / FINAL).is_dir() for step in made)
+        return all((folder.stage(step, stages[step]) / FINAL).is_dir() for step in made)
 
     @property
     def _seal(self) -> Path:
@@ -102,7 +102,7 @@ def do_trial(trial: Trial) -> dict[str, Any]:
         trial.shared.mkdir(parents=True, exist_ok=True)
         run(trial.config, until=trial.until, watcher=_watched(trial), shared=trial.shared, measured=trial.measured)
         folder = RunFolder(Path(trial.config.output_dir), trial.shared)
-        stages, names = [], step_names(trial.config.stages)
+        stages, names = [], step_names([stage.stage for stage in trial.config.stages])
         # of later stages, an earlier budget or base may have left something there
         last = len(names) if trial.until is None else names.index(trial.until) + 1 if trial.until in names else 0
         for index, stage in enumerate(trial.config.stages[:last]):
@@ -204,13 +204,6 @@ def count_steps(config: RunConfig, root: Path) -> list[int]:
     return [total_steps(stage.training, count) for stage, count in zip(config.stages, counts, strict=True)]
 
 
-def step_names(stages: Sequence[StageSettings]) -> list[str]:
-    """The names of the stages' steps in a run: of one that is repeated, with its number."""
-    names = [stage.stage for stage in stages]
-    times = [names[: place + 1].count(name) for place, name in enumerate(names)]
-    return [name if number == 1 else f"{name}-{number}" for name, number in zip(names, times, strict=True)]
-
-
 def last_alone(config: RunConfig, steps: int) -> RunConfig:
     """The run with its last stage alone, which has so many steps."""
     stage = config.stages[-1]
@@ -232,4 +225,5 @@ def short_run(config: RunConfig, folder: str, task_steps: Sequence[int], rungs: 
             # the teacher's head needs a projection that the stage before has trained: in a rung, the first has none
             head = "own" if stage is on_task[0] else stage.head
             stages.append(stage.model_copy(update={"training": training, "head": head}))
-    return config.model_copy(update={"stages": stages, "output_dir": folder}), step_names(stages)[-1]
+    until = step_names([stage.stage for stage in stages])[-1]
+    return config.model_copy(update={"stages": stages, "output_dir": folder}), until

@@ -11,11 +11,12 @@ from paddle_ernie_tiny.budget_search.run_search import _Search, search
 from paddle_ernie_tiny.budget_search.search_settings import SearchSettings
 from paddle_ernie_tiny.budget_search.search_state import Entry
 from paddle_ernie_tiny.budget_search.space import CandidateStudent
-from paddle_ernie_tiny.budget_search.trials import Trial, bundle_of, short_run, step_names
+from paddle_ernie_tiny.budget_search.trials import Trial, bundle_of, short_run
 from paddle_ernie_tiny.config import load_config
 from paddle_ernie_tiny.config.load import read_mapping
 from paddle_ernie_tiny.errors import ErnieTinyError, InputError, InputErrors
 from paddle_ernie_tiny.files import write_json
+from paddle_ernie_tiny.stages import step_names
 
 pytestmark = pytest.mark.unit
 ONE = CandidateStudent(1, 64, 4, 128)
@@ -118,6 +119,6 @@ def test_the_first_stage_of_a_rung_has_no_head_of_the_teacher(project_root):
     short, _ = short_run(config, "x", [300, 100], [40, 80])
     assert [stage.head for stage in short.stages] == ["own", "teacher", "own", "teacher"]
     alone = config.model_copy(update={"stages": [config.stages[0], config.stages[-1]]})
-    short, _ = short_run(alone, "x", [100], [40, 80])
+    short, until = short_run(alone, "x", [100], [40, 80])
     assert [stage.head for stage in short.stages] == ["own", "own"]
-    assert step_names(short.stages) == ["task_specific", "task_specific-2"]
+    assert until == "task_specific-2" and step_names(["a", "b", "a", "a"]) == ["a", "b", "a-2", "a-3"]
