@@ -60,9 +60,7 @@ def measure_finalists(
     state.references["teacher"]["latency_ms"] = _figures(kept["result"], 0, setting).latency_ms
     for number, one in enumerate(finalists, start=1):
         count = (state.entries[one].final or {})["parameters"]
-        state.entries[one].measured = figures_as_values(
-            _figures(kept["result"], number, setting), setting.batch, count
-        )
+        state.entries[one].measured = figures_as_values(_figures(kept["result"], number, setting), setting.batch, count)
 
 
 def _measured_files(folder: Path) -> dict[str, str]:
