@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from .search_settings import BOUNDS
@@ -37,7 +37,7 @@ def broken_bounds(values: Mapping[str, float], limits: Mapping[str, float]) -> l
     return found
 
 
-def in_the_way(every: Iterable[Mapping[str, float]], limits: Mapping[str, float]) -> list[str]:
+def in_the_way(every: Collection[Mapping[str, float]], limits: Mapping[str, float]) -> list[str]:
     """The bounds that none of the candidates keeps to, or all of them if each is kept by some, but not together."""
     alone = [bound for bound in limits if all(broken_bounds(v, {bound: limits[bound]}) for v in every)]
     return alone or list(limits)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from concurrent.futures import Future, wait
+from concurrent.futures import wait
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from types import TracebackType
@@ -20,6 +20,10 @@ from ..processes import Workers
 from .trials import LOG, PROGRESS, Trial, do_trial
 
 _TURN_SECONDS = 0.5  # between two looks at the process
+
+
+class ProcessEndedError(ErnieTinyError):
+    """The process that trains is gone, which is no candidate's fault."""
 
 
 class Desk:
@@ -45,12 +49,16 @@ class Desk:
         self._workers.__exit__(kind, error, trace)
 
     def ask(self, function: Callable[..., Any], *args: Any) -> Any:
-        """What the function gives in the process. Raises its errors, and ErnieTinyError if the process dies."""
-        future = self._workers.submit(function, *args)
-        while not future.done():
-            wait([future], timeout=_TURN_SECONDS)
-            self._show()
-        return self._answer(future)
+        """What the function gives in the process. Raises its errors, and ProcessEndedError if the process dies."""
+        try:
+            future = self._workers.submit(function, *args)
+            while not future.done():
+                wait([future], timeout=_TURN_SECONDS)
+                self._show()
+            return future.result()
+        except BrokenProcessPool:
+            what = "the process of the search ended without an answer; the system may have killed it for its memory"
+            raise ProcessEndedError(what, str(self.root / LOG), "run the same command again, it continues") from None
 
     def do(self, trial: Trial, steps: int) -> dict[str, Any]:
         """The record of a trial, which is made now if it is not there. steps: how many are counted for it."""
@@ -59,7 +67,8 @@ class Desk:
             begun = time.time()
             (self.root / PROGRESS).unlink(missing_ok=True)  # of a process that was killed
             known = self.ask(do_trial, trial)
-            self._trained, self._seconds = self._trained + steps, self._seconds + time.time() - begun
+            if steps:  # those of the teacher say nothing of a student's
+                self._trained, self._seconds = self._trained + steps, self._seconds + time.time() - begun
         self.passed += steps
         return known
 
@@ -70,13 +79,6 @@ class Desk:
             return "time left not known yet"
         seconds = self._seconds / self._trained * max(0, self.planned - self.passed)
         return f"left about {tqdm.format_interval(seconds)}"
-
-    def _answer(self, future: Future) -> Any:
-        try:
-            return future.result()
-        except BrokenProcessPool:
-            what = "the process of the search ended without an answer; the system may have killed it for its memory"
-            raise ErnieTinyError(what, str(self.root / LOG), "run the same command again, it continues") from None
 
     def _show(self) -> None:
         if not Console().is_terminal or not self.planned:

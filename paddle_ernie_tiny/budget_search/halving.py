@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from itertools import count
 
+from ..errors import InputError
+from ..study.group import shared_out
 from .search_settings import Halving
 from .space import CandidateStudent
 
@@ -32,24 +35,40 @@ def _exceeds(one: CandidateStudent, other: CandidateStudent) -> bool:
     )
 
 
-def rung_steps(settings: Halving, task_steps: int, stages: int) -> list[int]:
-    """Steps of each rung, each twice those of the one before. task_steps: of the full recipe's stages on the task."""
-    first = settings.steps or max(stages, math.ceil(task_steps / 16))
+def rung_steps(settings: Halving, task_steps: Sequence[int]) -> list[int]:
+    """Steps of each rung, each twice those of the one before.
+
+    task_steps: of the full recipe's stages on the task, each of which has a step in a rung at least. Raises InputError
+    for settings.steps that are too few for that.
+    """
+    wanted = settings.steps or math.ceil(sum(task_steps) / 16)
+    first = next(steps for steps in count(wanted) if _is_enough(steps, task_steps))
+    if settings.steps and first > wanted:
+        what = f"{wanted} steps are too few for stages of {', '.join(map(str, task_steps))} steps: one would have none"
+        raise InputError(what, "halving.steps", f"give {first}")
     return [first * 2**rung for rung in range(settings.rungs)]
 
 
-def places(settings: Halving, count: int) -> list[int]:
+def _is_enough(steps: int, task_steps: Sequence[int]) -> bool:
+    try:
+        shared_out([*task_steps], steps)
+    except InputError:
+        return False
+    return True
+
+
+def places(settings: Halving, candidates: int) -> list[int]:
     """How many candidates are in each rung, and in the final; of no rung fewer than in the next."""
-    last = min(settings.finalists, count)
-    found = [count]
+    last = min(settings.finalists, candidates)
+    found = [candidates]
     for _ in range(settings.rungs - 1):
         found.append(max(last, math.ceil(settings.keep * found[-1])))
     return [*found, last]
 
 
-def best(scores: Mapping[CandidateStudent, float], count: int) -> list[CandidateStudent]:
+def best(scores: Mapping[CandidateStudent, float], most: int) -> list[CandidateStudent]:
     """The candidates with the highest scores; of equal ones, those that came first."""
-    return sorted(scores, key=lambda one: -scores[one])[:count]
+    return sorted(scores, key=lambda one: -scores[one])[:most]
 
 
 def elder_of(group: Sequence[CandidateStudent]) -> CandidateStudent:

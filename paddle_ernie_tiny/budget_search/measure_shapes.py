@@ -101,7 +101,7 @@ def design(shapes: Sequence[Asked], setting: Setting, effort: Effort) -> dict[Ke
         if len(own) <= effort.fitted + effort.held_out:
             chosen.append([((shape_name(shape), precision), FITTED) for shape in own])
             continue
-        fitted = choose(own, setting.batch, setting.lengths, effort.fitted)
+        fitted = choose(own, setting.batch, setting.lengths, effort.fitted, setting.graph)
         rest = [shape for shape in own if shape not in fitted]
         drawn = np.random.default_rng(_SEED).permutation(len(rest))[: effort.held_out]
         roles = [(shape, FITTED) for shape in fitted] + [(rest[index], HELD_OUT) for index in drawn]
@@ -111,10 +111,11 @@ def design(shapes: Sequence[Asked], setting: Setting, effort: Effort) -> dict[Ke
 
 def run_bench(models: list[str], setting: Setting, engines: list[str], effort: Effort, say: Say) -> Record:
     """A benchmark of shapes, the first of which is the reference, as `ernie-tiny bench` makes it."""
+    mark = "@plain" if setting.graph == "plain" else ""
     request = BenchRequest(
-        models=models,
+        models=[f"{model}{mark}" for model in models],
         batches=[setting.batch],
-        lengths=[*setting.lengths],
+        lengths=[*dict.fromkeys(setting.lengths)],
         threads=[setting.threads],
         engines=engines,
         device=setting.device,
@@ -152,11 +153,12 @@ def _fastest_engine(middle: str, precisions: list[str], setting: Setting, effort
     times: dict[str, list[float]] = {name: [] for name in able}
     for record in result["records"]:
         times[record["engine"]].append(record["latency_ms"]["p50"])
-    whole = {name: sum(own) for name, own in times.items() if len(own) == len(precisions) * len(setting.lengths)}
+    count = len(precisions) * len(set(setting.lengths))
+    whole = {name: sum(own) / count for name, own in times.items() if len(own) == count}
     if not whole:
         raise ErnieTinyError(f"no engine runs {middle} in {', '.join(precisions)}", "engine", "leave out a precision")
     engine = min(whole, key=whole.__getitem__)
-    shown = ", ".join(f"{name} {ms:.2f} ms" for name, ms in whole.items())
+    shown = ", ".join(f"{name} {ms:.3g} ms" for name, ms in whole.items())
     say(f"engine: {engine}, in which {middle} is fastest ({shown})")
     return engine
 
@@ -232,6 +234,8 @@ def read_device_table(file: Path, setting: Setting, precisions: Sequence[str]) -
     Of the table, shapes as they are served count, in the setting. Raises InputError for a file that is no such table,
     has nothing in this setting, or has too few shapes in one of the precisions to predict others.
     """
+    if not file.is_file():
+        raise InputError("no such file", f"at.table: {file}", "make it with `ernie-tiny bench --json FILE`")
     table = read_json(file)
     if not isinstance(table, dict) or not isinstance(table.get("records"), list) or "environment" not in table:
         raise InputError("not the result of a benchmark", str(file), "make it with `ernie-tiny bench --json FILE`")
@@ -253,7 +257,7 @@ def read_device_table(file: Path, setting: Setting, precisions: Sequence[str]) -
 def _in_setting(records: list[Record], setting: Setting, precisions: Sequence[str], file: Path) -> list[Record]:
     """The records in the setting. Raises InputError where there is none with a value of it."""
     asked: dict[str, list[Any]] = {
-        "graph": ["served"],
+        "graph": [setting.graph],
         "device": [setting.device],
         "batch": [setting.batch],
         "threads": [setting.threads],
@@ -279,7 +283,7 @@ def _of_table(records: list[Record], setting: Setting) -> tuple[str, list[Measur
         key = shape_name(parse_shape(each["model"])), each["precision"]
         groups.setdefault(each["engine"], {}).setdefault(key, {})[each["length"]] = each
     whole = {
-        engine: {key: by_length for key, by_length in found.items() if len(by_length) == len(setting.lengths)}
+        engine: {key: by_length for key, by_length in found.items() if len(by_length) == len(set(setting.lengths))}
         for engine, found in groups.items()
     }
     common = set.intersection(*(set(found) for found in whole.values()))

@@ -11,7 +11,8 @@ from ..benchmark.bench import bench
 from ..benchmark.request import BenchRequest
 from ..config.student_settings import SIZES
 from ..deploy.bundle import MANIFEST
-from ..files import cache_folder, read_json, sha256, write_json
+from ..deploy.card import CARD
+from ..files import cache_folder, read_json, write_json
 from ..machine import cpu_name
 from ..pipeline.step import fingerprint
 from .search_state import SearchState, figures_as_values
@@ -33,22 +34,22 @@ def measure_finalists(
     sizes = {name: teacher[name] for name in SIZES}
     shape = f"{sizes['num_hidden_layers']}l-{sizes['hidden_size']}h-{sizes['num_attention_heads']}heads"
     shape += f"-{sizes['intermediate_size']}ffn-{teacher['vocab_size']}vocab"
-    bundles = [sha256(folder / MANIFEST) for folder in folders.values()]
+    shape += "@plain" if setting.graph == "plain" else ""
+    bundles = [_measured_files(folder) for folder in folders.values()]
     key = fingerprint([bundles, setting.batch, setting.lengths, setting.threads, speeds.engine, shape, cpu_name()])
     kept = read_json(root / MEASURED) if (root / MEASURED).is_file() else None
     if not elsewhere and (not isinstance(kept, dict) or kept.get("key") != key):
         request = BenchRequest(
             models=[shape, *map(str, folders.values())],
             batches=[setting.batch],
-            lengths=[*setting.lengths],
+            lengths=[*dict.fromkeys(setting.lengths)],
             threads=[setting.threads],
             engines=[speeds.engine],
             cache=cache_folder() / "bench",
         )
         kept = {"key": key, "result": bench(request, say=say)}
         write_json(root / MEASURED, kept)
-    students = {one: report_of(state, one, root) for one in finalists}
-    first = students[finalists[0]]
+    first = report_of(state, finalists[0], root)
     state.environment = first.get("environment") or {}
     state.references["teacher"] = {**(first.get("teacher") or {}), "latency_ms": None}
     if floor := state.facts.get("floor"):
@@ -56,12 +57,15 @@ def measure_finalists(
     if elsewhere:
         return
     assert kept is not None, "it was measured"
-    records = kept["result"]["records"]
-    state.references["teacher"]["latency_ms"] = _figures(records, kept["result"]["models"], 0).latency_ms
+    state.references["teacher"]["latency_ms"] = _figures(kept["result"], 0, setting).latency_ms
     for number, one in enumerate(finalists, start=1):
-        figures = _figures(records, kept["result"]["models"], number)
         count = (state.entries[one].final or {})["parameters"]
-        state.entries[one].measured = figures_as_values(figures, setting.batch, count)
+        state.entries[one].measured = figures_as_values(_figures(kept["result"], number, setting), setting.batch, count)
+
+
+def _measured_files(folder: Path) -> dict[str, str]:
+    """A bundle's files by SHA-256, without its card, which is written again when the baseline is trained."""
+    return {name: digest for name, digest in read_json(folder / MANIFEST)["files"].items() if name != CARD}
 
 
 def report_of(state: SearchState, one: CandidateStudent, root: Path) -> dict[str, Any]:
@@ -69,9 +73,11 @@ def report_of(state: SearchState, one: CandidateStudent, root: Path) -> dict[str
     return read_json((root / (state.entries[one].final or {})["report"]).with_name("report.json"))
 
 
-def _figures(records: list[dict[str, Any]], models: list[dict[str, Any]], number: int) -> Figures:
-    """Of the model at this place: means over the lengths, in each of which all models took turns."""
-    own = records[number :: len(models)]
+def _figures(result: dict[str, Any], number: int, setting: Setting) -> Figures:
+    """Of the model at this place: means over the setting's lengths, in each of which all models took turns."""
+    models = result["models"]
+    by_length = {record["length"]: record for record in result["records"][number :: len(models)]}
+    own = [by_length[length] for length in setting.lengths]
     rounds = [[sorted(turn)[len(turn) // 2] for turn in record["rounds_ms"]] for record in own]
     return Figures(
         latency_ms=fmean(record["latency_ms"]["p50"] for record in own),

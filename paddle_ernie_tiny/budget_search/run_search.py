@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import shlex
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from ..benchmark.subjects import Shape, flops
-from ..config import RunConfig
+from ..config import RunConfig, check_config
 from ..errors import ErnieTinyError, InputError, Interrupted
 from ..files import at, locked, require_folder, write_json, write_text
+from ..models.initialise import check_start
 from ..pipeline.report import measured_classifier
 from ..pipeline.step import FINAL, RunFolder
+from ..stages import step_names
 from ..study.ablate import teacher_sizes
 from .bounds import broken_bounds, in_the_way, sign
-from .desk import Desk
+from .desk import Desk, ProcessEndedError
 from .halving import best, elder_of, entrants, places, rung_steps
 from .measure_shapes import measure_more, measure_space, read_device_table
 from .remeasure import measure_finalists
@@ -28,7 +32,7 @@ from .search_settings import SearchSettings, as_overrides, load_search
 from .search_state import Entry, SearchState
 from .shape_speed import Effort, Setting, ShapeSpeeds
 from .space import CandidateStudent, candidates_of, check_base, general_stages, recipe
-from .trials import Trial, count_steps, describe, last_alone, on_task_alone, short_run
+from .trials import Trial, bundle_of, count_steps, describe, last_alone, on_task_alone, short_run
 
 RESULTS, WINNER, GENERAL, BASELINE = "results.json", "winner.yaml", "general.yaml", "baseline"
 
@@ -46,19 +50,24 @@ def search(
     keeps to the budget.
     """
     settings, base = load_search(path, [*overrides, *as_overrides(budget)])
+    whole = check_config({**copy.deepcopy(base), "output_dir": settings.output_dir}, settings.base)
     check_base(base, settings.base)
-    sizes = teacher_sizes(base)
-    if sizes is None:
-        raise InputError("the teacher's sizes are not known", f"{settings.base}: teacher", "give teacher.model")
+    sizes = teacher_sizes(whole.model_dump())
+    assert sizes is not None, "the base was checked"
     candidates, left_out = candidates_of(settings, sizes)
+    for one in {one.trained: one for one in candidates}.values():
+        config = recipe(settings, base, one, settings.output_dir, baseline=True)  # every mistake before any work
+        try:
+            check_start(config.student, sizes)
+        except InputError as reason:
+            left_out[one.trained] = reason.what
+    candidates = [one for one in candidates if one.trained not in left_out]
     if not candidates:
         reasons = "; ".join(f"{name}: {reason}" for name, reason in left_out.items())
         raise InputError(f"no candidate fits together: {reasons}", f"{path}: space", "give other sizes")
     root = Path(settings.output_dir)
     if (resolved := RunFolder(root).resolved).exists():
         raise InputError("this is the folder of a run", str(resolved), "give the search another output_dir")
-    for one in {one.trained: one for one in candidates}.values():
-        recipe(settings, base, one, str(root), baseline=True)  # every mistake before any work
     require_folder(root)
     command = shlex.join(["ernie-tiny", "search", str(path), *overrides, *(f"--budget={text}" for text in budget)])
     with at(root), locked(root, "search"), Desk(root, say) as desk:
@@ -81,10 +90,12 @@ class _Search:
         self.state = SearchState(settings, command)
         self.facts: dict[str, Any] = {}
         self.elders: dict[Any, CandidateStudent] = {}  # by width: who has the general stages
+        self.failure: ErnieTinyError | None = None  # of the last candidate that failed
 
     def run(self, candidates: list[CandidateStudent], left_out: dict[str, str]) -> Path:
         self.state.entries = {one: Entry(one) for one in candidates}
         self.state.left_out = left_out
+        (self.root / WINNER).unlink(missing_ok=True)  # of another budget, perhaps
         pruned = [one for one in candidates if one.vocabulary == "used"]
         described = self._full((pruned or candidates)[-1])
         self.facts = self.desk.ask(describe, described, self.root, bool(pruned))
@@ -108,15 +119,14 @@ class _Search:
 
     def shape(self, one: CandidateStudent) -> Shape:
         """What is measured of a candidate."""
-        tokens = self.facts["teacher"]["vocab_size"]
-        return one.shape(self.facts["used_tokens"] if one.vocabulary == "used" else tokens, self.facts["labels"])
+        return one.shape(self.facts["used_tokens" if one.vocabulary == "used" else "tokens"], self.facts["labels"])
 
     @property
     def setting(self) -> Setting:
         """What is measured, and how."""
         how = self.settings.at
         lengths = self.facts["lengths"] if how.length == "data" else [how.length]
-        return Setting(how.batch, tuple(dict.fromkeys(lengths)), how.threads, how.engine)
+        return Setting(how.batch, tuple(lengths), how.threads, how.engine, graph=self.facts["graph"])
 
     def _speeds(self, candidates: list[CandidateStudent]) -> ShapeSpeeds:
         how = self.settings.at
@@ -151,7 +161,7 @@ class _Search:
             values = {one: entries[one].values if elsewhere else entries[one].at_best for one in candidates}
             fitting = [one for one in candidates if not broken_bounds(values[one], limits)]
             if not fitting:
-                raise self._nothing_fits()
+                raise self._nothing_fits("candidate", candidates)
             chosen = entrants(fitting, work, self.settings.halving.candidates)
             todo = [one for one in chosen if not speeds.figures(self.shape(one), one.precision).measured]
             if not todo or elsewhere:
@@ -159,18 +169,18 @@ class _Search:
             shapes = [(self.shape(one), one.precision) for one in todo]
             speeds = measure_more(speeds, shapes, self.say, self.effort)
             self._take(speeds)
+        kept, forms = 0, {one.trained: one for one in chosen}
         for one in candidates:
             broken = broken_bounds(entries[one].values, limits)
-            entries[one].out = "; ".join(map(str, broken)) or (
-                "" if one in chosen else "not among those that are trained"
-            )
-        self.say(
-            f"{len(fitting)} of {len(candidates)} candidates keep to the budget, {len(chosen)} of them are trained"
-        )
+            kept += not broken
+            form = forms.get(one.trained)
+            out = f"trained as {form.name}" if form else "not among those that are trained"
+            entries[one].out = "; ".join(map(str, broken)) or ("" if one == form else out)
+        self.say(f"{kept} of {len(candidates)} candidates keep to the budget, {len(chosen)} of them are trained")
         return chosen
 
-    def _nothing_fits(self) -> InputError:
-        limits, entries = self.settings.budget.bounds, self.state.entries
+    def _nothing_fits(self, what: str, among: Sequence[CandidateStudent]) -> InputError:
+        limits, entries = self.settings.budget.bounds, {one: self.state.entries[one] for one in among}
         off = {one: max(b.times for b in broken_bounds(e.values, limits)) for one, e in entries.items()}
         nearest = min(off, key=lambda one: off[one])
         for entry in entries.values():
@@ -179,7 +189,7 @@ class _Search:
         self.state.nearest = nearest
         self.write()
         bounds = ", ".join(f"{bound}{sign(bound)}{limits[bound]:g}" for bound in ways)
-        what = f"no candidate keeps to {bounds}; the nearest is {nearest.name}: {entries[nearest].out}"
+        what = f"no {what} keeps to {bounds}; the nearest is {nearest.name}: {entries[nearest].out}"
         return InputError(what, "budget", f"widen the budget or the space; {self.root / 'report.html'} has all figures")
 
     @property
@@ -202,13 +212,16 @@ class _Search:
         teacher = config.teacher
         assert teacher is not None, "the base was checked"
         self.say("the teacher, for all candidates")
-        self.desk.do(self._trial(chosen[0], "finetune" if teacher.finetune is not None else "teacher"), 0)
+        # measured: one that is no better than chance is found now, not after all else
+        self.desk.do(self._trial(chosen[0], "finetune" if teacher.finetune is not None else "teacher", True), 0)
         counted = max((one for one in self.state.entries), key=lambda one: one.num_hidden_layers)
+        if not counted.num_hidden_layers:  # its stages are counted as those of others, of which it has the sum
+            counted = replace(counted, num_hidden_layers=1, start="random")
         full = self._full(counted)
         counts = self.desk.ask(count_steps, full, self.root)
         general, on_task = counts[: general_stages(full)], counts[general_stages(full) :]
         self.state.full_steps = {"general": sum(general), "task": sum(on_task)}
-        rungs = rung_steps(self.settings.halving, sum(on_task), len(on_task))
+        rungs = rung_steps(self.settings.halving, on_task)
         counts_by_rung = places(self.settings.halving, len(chosen))
         groups: dict[Any, list[CandidateStudent]] = {}
         for one in chosen if general else ():
@@ -223,10 +236,14 @@ class _Search:
         for number in range(len(rungs)):
             scores = {}
             for place, one in enumerate(going, start=1):
-                score = self._partial(one, on_task, rungs[: number + 1])
-                scores[one] = score
                 title = f"[rung {number + 1}: {place}/{len(going)}] {one.trained}"
+                score = self._partial(one, on_task, rungs[: number + 1])
+                if score is None:
+                    self.say(f"{title}: {self.state.entries[one].out}")
+                    continue
+                scores[one] = score
                 self.say(f"{title}: {score:.4f} on dev after {sum(rungs[: number + 1])} steps; {self.desk.left}")
+            self._require_one(scores)
             going = best(scores, counts_by_rung[number + 1])
             for one in scores:
                 if one not in going:
@@ -238,9 +255,8 @@ class _Search:
         """The general stages of a width."""
         self.say(f"general stages for {count} candidates of width {elder.hidden_size}; {self.desk.left}")
         config = self._full(elder)
-        names = [stage.stage for stage in config.stages[: general_stages(config)]]
-        times = names.count(names[-1])
-        trial = self._trial(elder, names[-1] if times == 1 else f"{names[-1]}-{times}")
+        last = general_stages(config) - 1
+        trial = self._trial(elder, step_names([stage.stage for stage in config.stages])[last])
         self.state.count(trial, self.desk.do(trial, steps))
 
     def _start(self, one: CandidateStudent) -> str | None:
@@ -251,46 +267,60 @@ class _Search:
         last = general_stages(config) - 1
         return str(RunFolder(Path(config.output_dir)).stage(last, config.stages[last].stage) / FINAL)
 
-    def _partial(self, one: CandidateStudent, on_task: list[int], rungs: list[int]) -> float:
-        """The dev score of a candidate after some rungs."""
+    def _partial(self, one: CandidateStudent, on_task: list[int], rungs: list[int]) -> float | None:
+        """The dev score of a candidate after some rungs; None: it failed."""
         folder = str(self.root / "rungs" / one.trained)
         config = recipe(self.settings, self.base, one, folder, self._start(one))
         parts = on_task if one.num_hidden_layers else [sum(on_task)]
         config, until = short_run(config, folder, parts, rungs)
         trial = Trial(f"rungs/{one.trained}", config, until, self.root)
-        record = self.desk.do(trial, rungs[-1])
-        self.state.count(trial, record)
+        record = self._record(one, trial, rungs[-1])
+        if record is None:
+            return None
         score = record["stages"][-1]["dev"]
         self.state.entries[one].rungs.append({"steps": sum(rungs), "score": score})
         return score
 
+    def _record(self, one: CandidateStudent, trial: Trial, steps: int) -> dict[str, Any] | None:
+        """What a candidate's trial has given; None: it diverged, or a gate did not pass. Then others may do better."""
+        try:
+            record = self.desk.do(trial, steps)
+        except (Interrupted, InputError, ProcessEndedError):
+            raise
+        except ErnieTinyError as error:
+            self.state.entries[one].out, self.failure = f"failed: {error.what}", error
+            return None
+        self.state.count(trial, record)
+        return record
+
+    def _require_one(self, left: Collection[CandidateStudent]) -> None:
+        """Raises the last error if no candidate is left."""
+        if not left and self.failure is not None:
+            self.write()
+            raise self.failure
+
     # -- the last ones
 
     def _finals(self, finalists: list[CandidateStudent]) -> None:
-        done, failed = list[CandidateStudent](), list[ErnieTinyError]()
+        done = list[CandidateStudent]()
         for place, one in enumerate(finalists, start=1):
             self.say(f"[final: {place}/{len(finalists)}] {one.name}: the full recipe; {self.desk.left}")
             trial = self._final_trial(one)
-            try:
-                record = self.desk.do(trial, self.state.full_steps["task"])
-            except Interrupted:
-                raise
-            except ErnieTinyError as error:  # such as a gate that does not pass: the others may
-                self.state.entries[one].out = f"failed: {error.what}"
-                failed.append(error)
+            record = self._record(one, trial, self.state.full_steps["task"])
+            if record is None:
+                self.say(f"[final: {place}/{len(finalists)}] {one.name}: {self.state.entries[one].out}")
                 continue
-            self.state.count(trial, record)
-            self.state.entries[one].finish(record, Path(trial.config.output_dir), self.root)
-            self.say(f"[final: {place}/{len(finalists)}] {one.name}: {record['stages'][-1]['dev']:.4f} on dev")
+            self.state.entries[one].finish(record, bundle_of(trial.config), self.root)
+            dev = (self.state.entries[one].final or {})["dev"]
+            self.say(f"[final: {place}/{len(finalists)}] {one.name}: {dev:.4f} on dev")
             done.append(one)
             self.write()
-        if not done:
-            raise failed[-1]
+        self._require_one(done)
         self.say("the bundles and the teacher's size are measured, in other processes")
         measure_finalists(self.state, done, self.setting, self.root, self.say)
         winner = self.state.choose(done)
         if winner is None:
-            return
+            raise self._nothing_fits("bundle of a finalist", done)
         if self.base.get("baseline") is not None:
             self.say(f"{winner.trained} without distillation, for comparison")
             config = recipe(self.settings, self.base, winner, str(self.root / BASELINE), baseline=True)
@@ -309,6 +339,7 @@ class _Search:
             how += f"# It starts from {elder.name}, which `ernie-tiny run general.yaml --until {last}` makes.\n"
             made = self._full(elder).model_dump(mode="json")
             write_text(self.root / GENERAL, yaml.safe_dump(made, allow_unicode=True, sort_keys=False))
+        config = config.model_copy(update={"output_dir": str(self.root / "winner")})  # not over what was searched
         text = yaml.safe_dump(config.model_dump(mode="json"), allow_unicode=True, sort_keys=False)
         write_text(self.root / WINNER, how + text)
 
@@ -321,4 +352,5 @@ class _Search:
         return on_task_alone(self._full(one, start))
 
     def _final_trial(self, one: CandidateStudent) -> Trial:
-        return Trial(f"students/{one.trained}", self._final_config(one), None, self.root, measured=True)
+        config = self._final_config(one)
+        return Trial(f"students/{one.trained}", config, None, self.root, measured=True, engine=self.engine)

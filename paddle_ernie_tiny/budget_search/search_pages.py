@@ -44,11 +44,9 @@ def lead(results: Values) -> list[str]:
         return [asked, found + f"Its bundle is {final['bundle']}, its run winner.yaml."]
     if results["nearest"]:
         one = known[results["nearest"]]
-        return [asked, f"No candidate keeps to the budget. The nearest is {one['name']}: {one['out']}."]
-    finals = [each for each in results["candidates"] if each["final"]]
-    if finals and all(each["out"] for each in finals):
-        out = "; ".join(f"{each['name']}: {each['out']}" for each in finals)
-        return [asked, f"No finalist keeps to the budget when its bundle is measured. {out}."]
+        measured = " when its bundle is measured" if one["final"] else ""
+        who = "finalist" if one["final"] else "candidate"
+        return [asked, f"No {who} keeps to the budget{measured}. The nearest is {one['name']}: {one['out']}."]
     return [asked, "The search is not finished."]
 
 
@@ -63,7 +61,7 @@ def _place(results: Values) -> str:
 
 def _line(each: Values) -> Values:
     """A candidate as a line of results.csv."""
-    flat = {name: value for name, value in each.items() if not isinstance(value, dict | list)}
+    flat = {name: value for name, value in each.items() if name != "final" and not isinstance(value, dict | list)}
     has, final = each["measured"] or each["predicted"], each["final"] or {}
     flat |= {name: has.get(name) for name in (*_FIGURES, "latency_low_ms", "latency_high_ms")}
     flat |= {f"rung_{number}": rung["score"] for number, rung in enumerate(each["rungs"], start=1)}
@@ -186,16 +184,19 @@ def _prediction(speed: Values) -> list[str]:
 
 
 def _approximate(results: Values) -> list[str]:
-    said = [
-        "Latency before training is that of a BERT of the same size with random weights; the finalists' is that of "
-        "their bundles.",
-        "The general stages were trained once for each width, for the deepest student with the widest FFN; others of "
-        "that width started from a part of it, in the rungs and in the final.",
-        "A rung ranks candidates by few steps: one that learns slowly may be dropped wrongly. One seed was trained.",
-    ]
+    table = results["at"]["table"]
+    said = ["Latency before training is that of a BERT of the same size with random weights"]
+    said[0] += "." if table else "; the finalists' is that of their bundles."
+    if results["steps"]["general"]:
+        said.append(
+            "The general stages were trained once for each width, for the deepest student with the widest FFN; others "
+            "of that width started from a part of it, in the rungs and in the final."
+        )
+    said.append("A rung ranks candidates by few steps: one that learns slowly may be dropped wrongly.")
+    said.append("One seed was trained.")
     if results["at"]["batch"] > 1 and results["at"]["length"] == "data":
         said.append("Calls of several texts have all texts of one length; in a service the longest decides.")
-    if results["at"]["table"]:
+    if table:
         said.append("Figures come from the table of another device; nothing was measured on it after training.")
     return said
 

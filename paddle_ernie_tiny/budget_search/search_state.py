@@ -49,24 +49,29 @@ class Entry:
             "texts_per_second": times * values["texts_per_second"],
         }
 
-    def finish(self, record: Values, folder: Path, root: Path) -> None:
-        """Takes over what its run has given. record: of the trial; folder: the run's."""
-        report = read_json(folder / "report.json")
-        int8 = folder / "bundle-int8"
-        bundle = int8 if self.candidate.precision == "int8" else folder / "bundle"
+    def finish(self, record: Values, bundle: Path, root: Path) -> None:
+        """Takes over what its run has given. record: of the trial. bundle: in the run's folder.
+
+        Scores are the bundle's: of one that is int8 or has a pruned vocabulary, those that were measured of it.
+        """
+        folder = bundle.parent
+        report, own = read_json(folder / "report.json"), record["bundle"]
         student, fidelity = report["student"], (report.get("fidelity") or {}).get("student") or {}
+        scores = {"dev": record["stages"][-1]["dev"], **{name: student.get(name) for name in _OF_SCORED}}
+        if own is not None:
+            teacher = report["teacher"]["score"]
+            scores = {**dict.fromkeys(scores), **own}
+            report, fidelity = {**report, "retention": scores["score"] / teacher if teacher else None}, {}
         self.final = {
-            "dev": record["stages"][-1]["dev"],
+            **scores,
             "steps": sum(stage["steps"] for stage in record["stages"]),
             "seconds": sum(stage["seconds"] for stage in record["stages"]),
-            **{name: student.get(name) for name in _OF_SCORED},
-            "parameters": student["params"],
+            "parameters": read_json(bundle / MANIFEST)["parameters"],
             "retention": report.get("retention"),
             "agreement": fidelity.get("agreement"),
             "bundle": os.path.relpath(bundle, root),
             "report": os.path.relpath(folder / "report.html", root),
         }
-        assert (bundle / MANIFEST).is_file(), "the run is finished"
 
 
 class SearchState:
@@ -143,6 +148,7 @@ class SearchState:
             "steps": {
                 "trained": trained,
                 "full_recipe": alone,
+                "general": self.full_steps["general"],
                 "candidates": candidates,
                 "times_full_recipe": trained / alone if alone else None,
                 "times_per_4_candidates": trained / alone / (candidates / 4) if alone and candidates else None,

@@ -31,6 +31,7 @@ Key = tuple[str, str]  # a shape's whole name, and its precision
 class Setting:
     """How a student is called: rows per call, tokens per row (figures are means over the lengths), threads, engine.
 
+    A length that is given twice counts twice. graph: as in deploy/graph.py.
     engine: "auto" is the one in which the middle shape of the space is fastest here, decided once.
     """
 
@@ -39,6 +40,7 @@ class Setting:
     threads: int = 1
     engine: str = AUTO
     device: str = "cpu"
+    graph: str = "served"  # plain: of tasks with an answer for each token
 
 
 @dataclass(frozen=True)
@@ -173,7 +175,7 @@ class ShapeSpeeds:
         if len(fitted) < LEAST_SHAPES:
             what = f"{len(fitted)} shapes in {precision} are too few to predict the speed of {shape_name(shape)}"
             raise InputError(what, str(self.source), f"measure at least {LEAST_SHAPES} in {precision}")
-        ms, files_mb, rss_mb = self._costs[precision].predict(shape, self.setting.batch, self.setting.lengths)
+        ms, files_mb, rss_mb = self._predicted(self._costs[precision], shape)
         error = self.check.worst(precision)
         return Figures(ms, ms * max(0.0, 1 - error), ms * (1 + error), files_mb, rss_mb, measured=False)
 
@@ -190,7 +192,7 @@ class ShapeSpeeds:
                 costs = (
                     self._fit([other for other in fitted if other != each]) if one_by_one else self._costs[precision]
                 )
-                predicted = costs.predict(parse_shape(each.model), self.setting.batch, self.setting.lengths)[0]
+                predicted = self._predicted(costs, parse_shape(each.model))[0]
                 measured = each.times(self.reference_ms)[0]
                 found.append(HeldOut(*each.key, predicted, measured, predicted / measured - 1))
         return SpeedCheck(tuple(found), one_by_one)
@@ -229,7 +231,10 @@ class ShapeSpeeds:
     def _fit(self, measured: Sequence[MeasuredShape]) -> Costs:
         shapes = [parse_shape(each.model) for each in measured]
         figures = [(each.times(self.reference_ms)[0], each.files_mb, each.rss_mb) for each in measured]
-        return fit_costs(shapes, self.setting.batch, self.setting.lengths, figures)
+        return fit_costs(shapes, self.setting.batch, self.setting.lengths, figures, self.setting.graph)
+
+    def _predicted(self, costs: Costs, shape: Shape) -> tuple[float, float, float]:
+        return costs.predict(shape, self.setting.batch, self.setting.lengths, self.setting.graph)
 
     @cached_property
     def _costs(self) -> dict[str, Costs]:

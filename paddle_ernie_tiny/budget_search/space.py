@@ -15,7 +15,7 @@ from ..errors import InputError
 from ..stages import STAGES
 from .search_settings import SearchSettings
 
-_NOT_SEARCHED = ("benchmark", "card", "quantization_aware")  # sections of the base that a search leaves out
+_NOT_SEARCHED = ("benchmark", "card")  # sections of the base that a search leaves out
 
 
 @dataclass(frozen=True)
@@ -92,9 +92,11 @@ def _unfit(one: CandidateStudent, teacher: Mapping[str, Any]) -> str | None:
         return f"{layers} layers are more than the teacher's {teacher['num_hidden_layers']}"
     if one.start == "teacher_embeddings" and width > teacher["hidden_size"]:
         return f"{width} is wider than the teacher's embeddings, {teacher['hidden_size']}"
+    if one.start == "teacher_layers" and not layers:
+        return "a student without layers has none to copy; teacher_embeddings is such a start for it"
     if one.start == "teacher_layers":
         for size in SIZES[1:]:
-            if layers and one.sizes[size] != teacher[size]:
+            if one.sizes[size] != teacher[size]:
                 return f"a layer of the teacher does not fit: its {size} is {teacher[size]}"
     return None
 
@@ -141,12 +143,13 @@ def recipe(
     own = (base.get("student") or {}).get("init") or {}
     init = {"folder": start} if start else own if one.start is None else {"method": one.start}
     raw["student"] = {**student, "init": init, **one.sizes}
-    export = {"engines": ["paddle"], **(raw.get("export") or {}), "int8": None}
+    given = raw.get("export") or {}
+    export = {"engines": ["paddle"], **given, "int8": None, "prune_vocabulary": None}
     export["engines"] = list(dict.fromkeys([*export["engines"], engine]))
     if one.precision == "int8":
-        export["int8"] = ((base.get("export") or {}).get("int8")) or {}
+        export["int8"] = given.get("int8") or {}
     if one.vocabulary == "used":
-        export["prune_vocabulary"] = export.get("prune_vocabulary") or {}
+        export["prune_vocabulary"] = given.get("prune_vocabulary") or {}
     if not one.num_hidden_layers:
         raw["stages"] = [{**raw["stages"][-1], "head": "own"}]
     if not baseline:

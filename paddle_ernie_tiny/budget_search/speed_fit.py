@@ -23,13 +23,14 @@ def shape_name(shape: Shape) -> str:
     return f"{shape.num_hidden_layers}l-{shape.hidden_size}h-{size}"
 
 
-def work(shape: Shape, batch: int, lengths: Sequence[int]) -> np.ndarray:
-    """The pieces of work of a call, as exported for sentence tasks: means over the lengths, [pieces].
+def work(shape: Shape, batch: int, lengths: Sequence[int], graph: str = "served") -> np.ndarray:
+    """The pieces of work of a call: means over the lengths, [pieces].
 
-    The last layer computes the first token alone (deploy/graph.py), so its work is counted apart from the others'.
+    graph: "served", as exported for sentence tasks, of which the last layer computes the first token alone
+    (deploy/graph.py), so that its work is counted apart; or "plain", in which it is as the others.
     """
     h, f, heads = shape.hidden_size, shape.intermediate_size, shape.num_attention_heads
-    last = min(shape.num_hidden_layers, 1)
+    last = min(shape.num_hidden_layers, 1) if graph == "served" else 0
     full = shape.num_hidden_layers - last
     tokens, pairs = (batch * float(np.mean(np.power(lengths, power, dtype=float))) for power in (1, 2))
     layer = (1, tokens * h, tokens * f, tokens * h * h, tokens * h * f, pairs * h, pairs * heads)
@@ -63,31 +64,39 @@ class Costs:
     files: np.ndarray
     memory: np.ndarray
 
-    def predict(self, shape: Shape, batch: int, lengths: Sequence[int]) -> tuple[float, float, float]:
+    def predict(
+        self, shape: Shape, batch: int, lengths: Sequence[int], graph: str = "served"
+    ) -> tuple[float, float, float]:
         """Milliseconds of a call (mean over the lengths), MB of files, MB of memory."""
         size = sizes(shape)
-        return float(work(shape, batch, lengths) @ self.latency), float(size @ self.files), float(size @ self.memory)
+        ms = float(work(shape, batch, lengths, graph) @ self.latency)
+        return ms, float(size @ self.files), float(size @ self.memory)
 
 
 def fit_costs(
-    shapes: Sequence[Shape], batch: int, lengths: Sequence[int], figures: Sequence[tuple[float, float, float]]
+    shapes: Sequence[Shape],
+    batch: int,
+    lengths: Sequence[int],
+    figures: Sequence[tuple[float, float, float]],
+    graph: str = "served",
 ) -> Costs:
     """The costs in one precision, from what was measured of each shape: ms, MB of files, MB of memory."""
     ms, files, memory = np.array(figures).T
     size = np.array([sizes(shape) for shape in shapes])
-    return Costs(
-        fit(np.array([work(shape, batch, lengths) for shape in shapes]), ms), fit(size, files), fit(size, memory)
-    )
+    pieces = np.array([work(shape, batch, lengths, graph) for shape in shapes])
+    return Costs(fit(pieces, ms), fit(size, files), fit(size, memory))
 
 
-def choose(shapes: Sequence[Shape], batch: int, lengths: Sequence[int], count: int) -> list[Shape]:
+def choose(
+    shapes: Sequence[Shape], batch: int, lengths: Sequence[int], count: int, graph: str = "served"
+) -> list[Shape]:
     """So many shapes from which the costs are learnt best: each is the one that those before it tell least of.
 
     A greedy D-optimal design, so corners of the space come first. Always the same for the same shapes.
     """
     if count >= len(shapes):
         return [*shapes]
-    rows = np.array([[*work(shape, batch, lengths), *sizes(shape)] for shape in shapes])
+    rows = np.array([[*work(shape, batch, lengths, graph), *sizes(shape)] for shape in shapes])
     rows /= np.maximum(rows.max(axis=0), 1e-30)
     rows /= rows.sum(axis=1, keepdims=True)
     rows /= np.maximum(np.linalg.norm(rows, axis=0), 1e-30)

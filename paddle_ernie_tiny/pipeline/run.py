@@ -20,6 +20,7 @@ from ..distributed import connect, is_main, wait_for_all
 from ..errors import InputError
 from ..files import at, locked, write_json
 from ..machine import describe_machine, git_commit, restore_threads
+from ..stages import step_names
 from ..training.checkpoints import remove_checkpoints
 from ..watch import Watcher
 from .context import RunContext
@@ -144,9 +145,7 @@ def plan(contexts: dict[str, RunContext]) -> list[Step]:
     if config.baseline is not None:
         steps += [Baseline(context, context.folder.baseline, config.baseline) for context in contexts.values()]
     names = [settings.stage for settings in config.stages]
-    for index, name in enumerate(names):
-        times = names[: index + 1].count(name)
-        label = name if times == 1 else f"{name}-{times}"  # a stage that is repeated is told apart by its number
+    for index, (name, label) in enumerate(zip(names, step_names(names), strict=True)):
         members = {student: Distil(context, index, label) for student, context in contexts.items()}
         if len(members) > 1 and first.is_general(index):  # several students train together
             steps.append(DistilStudents(members, RunFolder(folder.shared).stage(index, name)))

@@ -97,6 +97,8 @@ def test_a_search_that_is_killed_goes_on_to_its_answer(searched):
     finals = [each for each in trained if each["final"]]
     best = max(finals, key=lambda each: (each["final"]["dev"], -each["predicted"]["latency_ms"]))
     assert len(finals) == 2 and best["name"] == found["winner"]
+    tokens = (root / "shared/teacher/pretrained/final/vocab.txt").read_text(encoding="utf-8").splitlines()
+    assert found["facts"]["tokens"] == found["facts"]["teacher"]["vocab_size"] == len(tokens), "known before it is made"
     winner = known[found["winner"]]["final"]
     assert (root / winner["bundle"] / "manifest.json").is_file() and (root / winner["report"]).is_file()
     elders = {"2l-16h-2heads-64ffn", "1l-32h-2heads-128ffn"}  # who have the general stages of their width
@@ -108,6 +110,7 @@ def test_a_search_that_is_killed_goes_on_to_its_answer(searched):
     assert "predicted from the table of another device" in (root / "report.md").read_text(encoding="utf-8")
     own = yaml.safe_load((root / "winner.yaml").read_text(encoding="utf-8"))
     assert own["student"]["hidden_size"] == known[found["winner"]]["hidden_size"]
+    assert own["output_dir"] == str(root / "winner"), "a run of it changes nothing of the search"
     checked = ernie_tiny("validate", root / "winner.yaml")
     assert checked.returncode == 0, checked.stdout + checked.stderr
 

@@ -8,6 +8,7 @@ from paddle_ernie_tiny.budget_search.search_settings import Halving
 from paddle_ernie_tiny.budget_search.space import CandidateStudent
 from paddle_ernie_tiny.budget_search.trials import last_alone, short_run
 from paddle_ernie_tiny.config import load_config
+from paddle_ernie_tiny.errors import InputError
 
 pytestmark = pytest.mark.unit
 A, B, C = CandidateStudent(1, 64, 4, 128), CandidateStudent(2, 64, 4, 128), CandidateStudent(1, 96, 4, 192)
@@ -34,9 +35,13 @@ def test_another_start_is_another_candidate():
 
 
 def test_each_rung_has_twice_the_steps():
-    assert rung_steps(Halving(rungs=3), 690, 2) == [44, 88, 176], "a sixteenth of 690, rounded up"
-    assert rung_steps(Halving(steps=10), 690, 2) == [10, 20]
-    assert rung_steps(Halving(), 5, 2) == [2, 4], "at least one for each stage"
+    assert rung_steps(Halving(rungs=3), [345, 345]) == [44, 88, 176], "a sixteenth of 690, rounded up"
+    assert rung_steps(Halving(steps=10), [345, 345]) == [10, 20]
+    assert rung_steps(Halving(), [3, 2]) == [2, 4], "at least one for each stage"
+    assert rung_steps(Halving(steps=60), [90, 10]) == [60, 120]
+    with pytest.raises(InputError, match="4 steps are too few for stages of 90, 10 steps") as raised:
+        rung_steps(Halving(steps=4), [90, 10])
+    assert raised.value.remedy == "give 5", "of which the second stage has one"
 
 
 def test_places():

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -75,7 +76,9 @@ def test_the_best_that_keeps_to_the_budget_as_measured_wins(state):
 def test_no_finalist_keeps_to_it(state):
     state.entries[SMALL].measured = figures(1.3)
     assert state.choose([SMALL, LARGE]) is None
-    assert "No finalist keeps to the budget when its bundle is measured" in lead(state.results())[1]
+    state.nearest = LARGE
+    found = "No finalist keeps to the budget when its bundle is measured. The nearest is 2l-64h-4heads-128ffn: 1.1 ms, "
+    assert lead(state.results())[1] == found + "latency_ms is <= 1."
 
 
 def test_steps_are_counted_once_for_each_folder(state, tmp_path):
@@ -92,6 +95,31 @@ def test_steps_are_counted_once_for_each_folder(state, tmp_path):
     assert steps["times_full_recipe"] == pytest.approx(1.2) and steps["times_per_4_candidates"] == pytest.approx(2.4)
 
 
+def test_a_finalists_figures_are_those_of_its_bundle(tmp_path):
+    run = tmp_path / "students/a"
+    student = {"score": 0.85, "score_unseen": 0.8, "interval": [0.8, 0.9], "params": 900}
+    report = {"student": student, "teacher": {"score": 0.9}, "retention": 0.85 / 0.9}
+    write_json(run / "report.json", {**report, "fidelity": {"student": {"agreement": 0.7}}})
+    for name, count in (("bundle", 900), ("bundle-int8", 600)):  # 600: of a pruned vocabulary
+        write_json(run / name / "manifest.json", {"parameters": count})
+    stages = [{"steps": 60, "seconds": 3.0, "dev": None}, {"steps": 40, "seconds": 2.0, "dev": 0.88}]
+
+    entry = Entry(SMALL)
+    entry.finish({"stages": stages, "bundle": None}, run / "bundle", tmp_path)
+    names = ("dev", "score", "interval", "parameters", "agreement", "steps", "seconds", "bundle")
+    assert [entry.final[name] for name in names] == [
+        *(0.88, 0.85, [0.8, 0.9], 900, 0.7),
+        *(100, 5.0, "students/a/bundle"),
+    ]
+    own = {"dev": 0.82, "score": 0.81, "interval": [0.78, 0.84]}
+    entry.finish({"stages": stages, "bundle": own}, run / "bundle-int8", tmp_path)
+    assert [entry.final[name] for name in names] == [
+        *(0.82, 0.81, [0.78, 0.84], 600, None),
+        *(100, 5.0, "students/a/bundle-int8"),
+    ], "nothing is said of it that was measured of the student before"
+    assert entry.final["retention"] == pytest.approx(0.9) and entry.final["score_unseen"] is None
+
+
 def test_pages_hold_every_candidate(state, tmp_path, capsys):
     state.choose([SMALL, LARGE])
     results = state.results()
@@ -104,6 +132,10 @@ def test_pages_hold_every_candidate(state, tmp_path, capsys):
     lines = list(csv.DictReader(io.StringIO((tmp_path / "results.csv").read_text(encoding="utf-8"))))
     assert [line["name"] for line in lines] == [SMALL.name, LARGE.name, SLOW.name]
     assert lines[0]["latency_ms"] == "0.52" and lines[0]["rung_1"] == "0.6000000000000001" and lines[2]["dev"] == ""
+    assert "final" not in lines[0] and "trained once for each width" in html
+    results["steps"]["general"] = 0
+    plain = write_search_pages(results, tmp_path).read_text(encoding="utf-8")
+    assert "trained once for each width" not in plain, "the base has no general stage"
     rows = finals_table(results).rows
     assert [row["student"] for row in rows] == [LARGE.name, SMALL.name, "teacher", "linear floor"]
     assert rows[1]["ms"] == "0.52 (0.468 to 0.624)" and rows[1]["budget"] == "kept"
@@ -126,7 +158,7 @@ def test_bundles_are_measured_once_with_the_teachers_size(state, tmp_path, monke
     for one in (SMALL, LARGE):
         folder = tmp_path / state.entries[one].final["bundle"]
         folder.mkdir(parents=True)
-        (folder / "manifest.json").write_text(one.name, encoding="utf-8")
+        write_json(folder / "manifest.json", {"files": {"model.pdiparams": one.name, "README.md": "first"}})
         write_json(folder.parent / "report.json", {"teacher": {"score": 0.9, "score_unseen": 0.9}, "environment": {}})
     asked = []
 
@@ -134,10 +166,11 @@ def test_bundles_are_measured_once_with_the_teachers_size(state, tmp_path, monke
         asked.append(request)
         models = [{"file_mb": 50.0}, {"file_mb": 1.0}, {"file_mb": 2.0}]
         records = []
-        for factor in (1.0, 3.0):  # two lengths
+        for length, factor in zip(request.lengths, (1.0, 3.0), strict=True):
             for latency in (10.0, 0.4, 0.8):
                 rounds = [[factor * latency] * 3, [1.5 * factor * latency] * 3]
-                records.append({"latency_ms": {"p50": factor * latency}, "rounds_ms": rounds, "rss_mb": 70.0})
+                figures = {"latency_ms": {"p50": factor * latency}, "rounds_ms": rounds, "rss_mb": 70.0}
+                records.append({"length": length, **figures})
         return {"models": models, "records": records}
 
     monkeypatch.setattr(remeasure, "bench", bench)
@@ -145,9 +178,16 @@ def test_bundles_are_measured_once_with_the_teachers_size(state, tmp_path, monke
     setting = Setting(1, (5, 9), 1, "auto")
     for _ in range(2):
         measure_finalists(state, [SMALL, LARGE], setting, tmp_path, print)
+        for one in (SMALL, LARGE):  # as the step of the card does once the baseline is trained
+            manifest = tmp_path / state.entries[one].final["bundle"] / "manifest.json"
+            write_json(manifest, {"files": {"model.pdiparams": one.name, "README.md": "with a baseline"}})
     assert len(asked) == 1, "kept"
     assert asked[0].models[0] == "12l-384h-12heads-1536ffn-8000vocab" and asked[0].engines == ["openvino"]
     small = state.entries[SMALL].measured
     assert small["latency_ms"] == pytest.approx(0.8), "the mean of 0.4 and 1.2"
     assert (small["latency_low_ms"], small["latency_high_ms"]) == (pytest.approx(0.8), pytest.approx(1.2))
     assert small["files_mb"] == 1.0 and state.references["teacher"]["latency_ms"] == pytest.approx(20.0)
+
+    measure_finalists(state, [SMALL, LARGE], replace(setting, lengths=(5, 9, 9, 9)), tmp_path, print)
+    assert len(asked) == 2 and asked[1].lengths == [5, 9], "a length is measured once, and counts as often as it is"
+    assert state.entries[SMALL].measured["latency_ms"] == pytest.approx(1.0), "the mean of 0.4 and three times 1.2"

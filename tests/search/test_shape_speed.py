@@ -86,6 +86,8 @@ def test_work_by_hand():
     full = [1, 30 * 4, 30 * 6, 30 * 16, 30 * 24, 500 * 4, 500 * 2]
     assert found.tolist() == [1, 30 * 4, *(2 * piece for piece in full), 1, 30 * 4 * 2, 2 * 4 * (4 + 6)]
     assert work(Shape(0, 4, 2, 6), 1, (10,)).tolist() == [1, 40] + [0] * 10
+    plain = work(Shape(3, 4, 2, 6), 2, (10, 20), "plain")  # of a tagger: all three layers for all tokens
+    assert plain.tolist() == [1, 30 * 4, *(3 * piece for piece in full), 0, 0, 0]
     # (10 + 512 + 2) * 4 = 2096 weights of embeddings; in all 2442, as in the benchmark's own test
     assert sizes(Shape(2, 4, 2, 6, vocab_size=10)).tolist() == [1, 2096, 2, 346]
 
@@ -103,6 +105,14 @@ def test_shapes_are_chosen_in_the_corners_first_and_alike_every_time():
     extremes = {(s.num_hidden_layers, s.hidden_size) for s in chosen[:4]}
     assert extremes <= set(product((1, 6), (96, 216)))
     assert choose(SPACE[:3], 1, (128,), 14) == SPACE[:3]
+
+
+def test_a_taggers_shapes_are_measured_as_they_are_exported(monkeypatch):
+    asked = []
+    monkeypatch.setattr(measure_shapes, "bench", lambda request, say: asked.append(request.models))
+    for graph in ("served", "plain"):
+        measure_shapes.run_bench(["1l-96h@int8"], replace(SETTING, graph=graph), ["paddle"], EFFORT, print)
+    assert asked == [["1l-96h@int8"], ["1l-96h@int8@plain"]]
 
 
 def test_a_small_space_is_measured_as_a_whole():
@@ -287,6 +297,8 @@ def test_a_device_s_table_is_fitted(table):
     assert speeds.check.one_by_one and speeds.check.right == 24
     speeds = read_device_table(table[1](), SETTING, ["fp32"])
     assert speeds.figures(SPACE[7], "fp32").latency_ms == pytest.approx(2 * mean_ms(SPACE[7]), rel=1e-3)
+    with pytest.raises(InputError, match="no such file"):
+        read_device_table(table[1]().with_name("other.json"), SETTING, ["fp32"])
     with pytest.raises(InputError, match="another device"):
         measure_more(speeds, [(SPACE[0], "fp32")], print)
 

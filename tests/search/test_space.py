@@ -70,6 +70,15 @@ def test_the_recipe_is_the_base_with_the_candidate(base):
     assert general_stages(config) == 2 and len(config.stages) == 4
 
 
+def test_vocabulary_and_precision_are_the_candidates_not_the_bases(base):
+    given = {"prune_vocabulary": {"keep": 7}, "int8": {"calibration_rows": 50}}
+    whole = recipe(settings_with(), {**base, "export": given}, CandidateStudent(1, 64, 4, 128), "x").export
+    assert whole.prune_vocabulary is None and whole.int8 is None
+    smaller = CandidateStudent(1, 64, 4, 128, None, "used", "int8")
+    export = recipe(settings_with(), {**base, "export": given}, smaller, "x").export
+    assert export.prune_vocabulary.keep == 7 and export.int8.calibration_rows == 50, "how it is done is the base's"
+
+
 def test_a_student_without_layers_has_the_last_stage_alone(base):
     config = recipe(settings_with(), base, CandidateStudent(0, 64, 1, 1), "runs/s/x")
     assert [stage.stage for stage in config.stages] == ["task_specific"]
