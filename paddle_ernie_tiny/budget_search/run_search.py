@@ -11,12 +11,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from ..benchmark.subjects import Shape, flops
 from ..config import RunConfig, check_config
 from ..errors import ErnieTinyError, InputError, Interrupted
-from ..files import at, locked, require_folder, write_json, write_text
+from ..files import at, locked, require_folder, write_json
 from ..models.initialise import check_start
 from ..pipeline.report import measured_classifier
 from ..pipeline.step import FINAL, RunFolder
@@ -33,8 +31,9 @@ from .search_state import Entry, SearchState
 from .shape_speed import Effort, Setting, ShapeSpeeds
 from .space import CandidateStudent, candidates_of, check_base, general_stages, recipe
 from .trials import Trial, bundle_of, count_steps, describe, last_alone, on_task_alone, short_run
+from .winner_runs import GENERAL, WINNER, write_winner
 
-RESULTS, WINNER, GENERAL, BASELINE = "results.json", "winner.yaml", "general.yaml", "baseline"
+RESULTS, BASELINE = "results.json", "baseline"
 
 
 def search(
@@ -95,7 +94,8 @@ class _Search:
     def run(self, candidates: list[CandidateStudent], left_out: dict[str, str]) -> Path:
         self.state.entries = {one: Entry(one) for one in candidates}
         self.state.left_out = left_out
-        (self.root / WINNER).unlink(missing_ok=True)  # of another budget, perhaps
+        for name in (WINNER, GENERAL):
+            (self.root / name).unlink(missing_ok=True)  # of another budget, perhaps
         pruned = [one for one in candidates if one.vocabulary == "used"]
         described = self._full((pruned or candidates)[-1])
         self.facts = self.desk.ask(describe, described, self.root, bool(pruned))
@@ -330,18 +330,9 @@ class _Search:
         self._write_winner(winner)
 
     def _write_winner(self, winner: CandidateStudent) -> None:
-        """The winner's run, and that of the student that it started from, to be run again."""
-        how = "# The winner's run: `ernie-tiny run winner.yaml` makes it again. Every default is filled in.\n"
-        config = self._final_config(winner)
-        if config.student.init.folder is not None and (start := self._start(winner)):
-            elder = self.elders[winner.width]
-            last = Path(start).parent.name.partition("-")[2]
-            how += f"# It starts from {elder.name}, which `ernie-tiny run general.yaml --until {last}` makes.\n"
-            made = self._full(elder).model_dump(mode="json")
-            write_text(self.root / GENERAL, yaml.safe_dump(made, allow_unicode=True, sort_keys=False))
-        config = config.model_copy(update={"output_dir": str(self.root / "winner")})  # not over what was searched
-        text = yaml.safe_dump(config.model_dump(mode="json"), allow_unicode=True, sort_keys=False)
-        write_text(self.root / WINNER, how + text)
+        config, start, elder = self._final_config(winner), self._start(winner), self.elders.get(winner.width)
+        starts_there = config.student.init.folder is not None and config.student.init.folder == start
+        write_winner(self.root, config, self._full(elder) if elder and starts_there else None)
 
     def _final_config(self, one: CandidateStudent) -> RunConfig:
         """The full recipe; of one that shares its width's general stages, what follows them."""
