@@ -98,7 +98,8 @@ class _Search:
             (self.root / name).unlink(missing_ok=True)  # of another budget, perhaps
         pruned = [one for one in candidates if one.vocabulary == "used"]
         described = self._full((pruned or candidates)[-1])
-        self.facts = self.desk.ask(describe, described, self.root, bool(pruned))
+        each = {one.trained: self._full(one) for one in candidates}
+        self.facts = self.desk.ask(describe, described, self.root, bool(pruned), each)
         self.state.facts = self.facts
         speeds = self._speeds(candidates)
         chosen = self._within(candidates, speeds)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,12 +14,13 @@ from ..data.text_tokenizer import TextTokenizer
 from ..deploy.bundle import MANIFEST
 from ..deploy.predictor import Predictor
 from ..deploy.row_files import LabelledRows, evaluate_rows
+from ..errors import InputError, InputErrors
 from ..files import write_json
 from ..machine import import_paddle, thread_count
 from ..models.build import load_tokenizer, read_model_config
 from ..models.initialise import start_folder
 from ..pipeline.context import RunContext
-from ..pipeline.preflight import preflight
+from ..pipeline.preflight import check_student, preflight
 from ..pipeline.pruning import tokens_kept
 from ..pipeline.run import run
 from ..pipeline.sources import Sources
@@ -148,8 +149,8 @@ def _watched(trial: Trial) -> Watcher:
     return Watcher(on_progress=keep)
 
 
-def describe(config: RunConfig, root: Path, pruned: bool) -> dict[str, Any]:
-    """In the child process: what is known of a run before any training; checks data, teacher and student.
+def describe(config: RunConfig, root: Path, pruned: bool, each: Mapping[str, RunConfig]) -> dict[str, Any]:
+    """In the child process: what is known of a run before any training; checks data, teacher, and the students of each.
 
     {"teacher": its sizes and vocab_size, "tokens": of the student's vocabulary, "used_tokens": of a pruned one, where
     that is asked for, "graph": in which the kind of task is exported, "labels": how many outputs, "lengths": five
@@ -158,6 +159,7 @@ def describe(config: RunConfig, root: Path, pruned: bool) -> dict[str, Any]:
     import_paddle()
     with logged(root / LOG):
         (context,) = preflight(config, shared=root / "shared").values()
+        _check_students(context, each)
         tokenizer, tokens, own_tokens = _vocabulary(context)
         how = config.task.max_length_tokens, config.task.long_text or "truncate"
         lengths = np.sort(context.data.kind.encode(tokenizer, context.data.train, *how).lengths)
@@ -174,6 +176,17 @@ def describe(config: RunConfig, root: Path, pruned: bool) -> dict[str, Any]:
             "evaluated_on": "test" if config.data.test else "dev",
             "floor": floor and floor.facts,
         }
+
+
+def _check_students(context: RunContext, each: Mapping[str, RunConfig]) -> None:
+    errors = []
+    for name, config in each.items():
+        try:
+            check_student(context, config)
+        except InputError as error:
+            errors.append(InputError(error.what, f"student {name}: {error.where}", error.remedy))
+    if errors:
+        raise InputErrors(errors)
 
 
 def _vocabulary(context: RunContext) -> tuple[TextTokenizer, int, int]:
