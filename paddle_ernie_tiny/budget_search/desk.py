@@ -22,6 +22,10 @@ from .trials import LOG, PROGRESS, Trial, do_trial
 _TURN_SECONDS = 0.5  # between two looks at the process
 
 
+class ProcessEnded(ErnieTinyError):
+    """The process of the search died; what was not finished is made by the next call."""
+
+
 class Desk:
     """Hands out trials one by one while its `with` block lasts; what was made before is taken as it is."""
 
@@ -45,7 +49,7 @@ class Desk:
         self._workers.__exit__(kind, error, trace)
 
     def ask(self, function: Callable[..., Any], *args: Any) -> Any:
-        """What the function gives in the process. Raises its errors, and ErnieTinyError if the process dies."""
+        """What the function gives in the process. Raises its errors, and ProcessEnded if the process dies."""
         future = self._workers.submit(function, *args)
         while not future.done():
             wait([future], timeout=_TURN_SECONDS)
@@ -76,7 +80,7 @@ class Desk:
             return future.result()
         except BrokenProcessPool:
             what = "the process of the search ended without an answer; the system may have killed it for its memory"
-            raise ErnieTinyError(what, str(self.root / LOG), "run the same command again, it continues") from None
+            raise ProcessEnded(what, str(self.root / LOG), "run the same command again, it continues") from None
 
     def _show(self) -> None:
         if not Console().is_terminal or not self.planned:

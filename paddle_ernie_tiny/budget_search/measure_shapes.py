@@ -232,6 +232,8 @@ def read_device_table(file: Path, setting: Setting, precisions: Sequence[str]) -
     Of the table, shapes as they are served count, in the setting. Raises InputError for a file that is no such table,
     has nothing in this setting, or has too few shapes in one of the precisions to predict others.
     """
+    if not file.is_file():
+        raise InputError("no such file", str(file), "give the result of `ernie-tiny bench --json FILE`")
     table = read_json(file)
     if not isinstance(table, dict) or not isinstance(table.get("records"), list) or "environment" not in table:
         raise InputError("not the result of a benchmark", str(file), "make it with `ernie-tiny bench --json FILE`")

@@ -11,6 +11,7 @@ from ..benchmark.bench import bench
 from ..benchmark.request import BenchRequest
 from ..config.student_settings import SIZES
 from ..deploy.bundle import MANIFEST
+from ..errors import ErnieTinyError
 from ..files import cache_folder, read_json, sha256, write_json
 from ..machine import cpu_name
 from ..pipeline.step import fingerprint
@@ -57,6 +58,9 @@ def measure_finalists(
         return
     assert kept is not None, "it was measured"
     records = kept["result"]["records"]
+    if len(records) != len(kept["result"]["models"]) * len(setting.lengths):
+        what = f"not every bundle runs in {speeds.engine}: {'; '.join(str(folder) for folder in folders.values())}"
+        raise ErnieTinyError(what, str(root / MEASURED), "remove it, and choose another at.engine")
     state.references["teacher"]["latency_ms"] = _figures(records, kept["result"]["models"], 0).latency_ms
     for number, one in enumerate(finalists, start=1):
         figures = _figures(records, kept["result"]["models"], number)

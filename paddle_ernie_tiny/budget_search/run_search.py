@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import shlex
 import shutil
@@ -13,16 +14,17 @@ from typing import Any
 import yaml
 
 from ..benchmark.subjects import Shape, flops
-from ..config import RunConfig
+from ..config import RunConfig, check_config
 from ..errors import ErnieTinyError, InputError, Interrupted
 from ..files import at, locked, require_folder, write_json, write_text
 from ..pipeline.step import FINAL, RunFolder
 from ..study.ablate import teacher_sizes
+from ..study.group import shared_out
 from .bounds import broken_bounds, in_the_way, sign
-from .desk import Desk
+from .desk import Desk, ProcessEnded
 from .halving import best, elder_of, entrants, places, rung_steps
 from .measure_shapes import measure_more, measure_space, read_device_table
-from .remeasure import measure_finalists
+from .remeasure import MEASURED, measure_finalists
 from .search_pages import write_search_pages
 from .search_settings import SearchSettings, as_overrides, load_search
 from .search_state import Entry, SearchState
@@ -46,6 +48,7 @@ def search(
     keeps to the budget.
     """
     settings, base = load_search(path, [*overrides, *as_overrides(budget)])
+    check_config({**copy.deepcopy(base), "output_dir": settings.output_dir}, settings.base)  # all its mistakes
     check_base(base, settings.base)
     sizes = teacher_sizes(base)
     if sizes is None:
@@ -86,16 +89,21 @@ class _Search:
         self.state.left_out = left_out
         pruned = [one for one in candidates if one.vocabulary == "used"]
         described = self._full((pruned or candidates)[-1])
-        self.facts = self.desk.ask(describe, described, self.root, bool(pruned))
+        each = {one.trained: self._full(one) for one in candidates}
+        self.facts = self.desk.ask(describe, described, self.root, bool(pruned), each)
         self.state.facts = self.facts
         speeds = self._speeds(candidates)
+        (self.root / WINNER).unlink(missing_ok=True)  # it may be of another budget
         chosen = self._within(candidates, speeds)
         self.write()
         chosen = self._halved(chosen)
         self._finals(chosen)
         for signals in self.root.glob("shared/data/signals"):
             shutil.rmtree(signals)
-        return self.write()
+        report = self.write()
+        if self.state.winner is None:
+            raise self._none_as_measured()
+        return report
 
     def write(self) -> Path:
         """results.json and the pages of what is known by now."""
@@ -181,6 +189,12 @@ class _Search:
         what = f"no candidate keeps to {bounds}; the nearest is {nearest.name}: {entries[nearest].out}"
         return InputError(what, "budget", f"widen the budget or the space; {self.root / 'report.html'} has all figures")
 
+    def _none_as_measured(self) -> InputError:
+        over = (f"{one.name}: {entry.out}" for one, entry in self.state.entries.items() if entry.final)
+        what = f"no finalist keeps to the budget when its bundle is measured; {'; '.join(over)}"
+        remedy = f"widen the budget; or remove {self.root / MEASURED}, and the same command measures them again"
+        return InputError(what, "budget", remedy)
+
     @property
     def engine(self) -> str:
         """What bundles are to run in: the engine that was measured."""
@@ -209,6 +223,10 @@ class _Search:
         general, on_task = counts[: general_stages(full)], counts[general_stages(full) :]
         self.state.full_steps = {"general": sum(general), "task": sum(on_task)}
         rungs = rung_steps(self.settings.halving, sum(on_task), len(on_task))
+        try:
+            shared_out(list(on_task), rungs[0])  # before the general stages are trained
+        except InputError as error:
+            raise InputError(error.what, "halving.steps", error.remedy) from None
         counts_by_rung = places(self.settings.halving, len(chosen))
         groups: dict[Any, list[CandidateStudent]] = {}
         for one in chosen if general else ():
@@ -267,7 +285,7 @@ class _Search:
             trial = self._final_trial(one)
             try:
                 record = self.desk.do(trial, steps["general"] + steps["task"])
-            except Interrupted:
+            except (Interrupted, ProcessEnded):
                 raise
             except ErnieTinyError as error:  # such as a gate that does not pass: the others may
                 self.state.entries[one].out = f"failed: {error.what}"

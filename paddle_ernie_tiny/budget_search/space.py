@@ -15,7 +15,7 @@ from ..errors import InputError
 from ..stages import STAGES
 from .search_settings import SearchSettings
 
-_NOT_SEARCHED = ("benchmark", "card", "quantization_aware")  # sections of the base that a search leaves out
+_NOT_SEARCHED = ("benchmark", "card")  # sections of the base that a search leaves out
 
 
 @dataclass(frozen=True)
@@ -141,8 +141,7 @@ def recipe(
     export["engines"] = list(dict.fromkeys([*export["engines"], engine]))
     if one.precision == "int8":
         export["int8"] = ((base.get("export") or {}).get("int8")) or {}
-    if one.vocabulary == "used":
-        export["prune_vocabulary"] = export.get("prune_vocabulary") or {}
+    export["prune_vocabulary"] = (export.get("prune_vocabulary") or {}) if one.vocabulary == "used" else None
     if not one.num_hidden_layers:
         raw["stages"] = [{**raw["stages"][-1], "head": "own"}]
     if not baseline:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,10 +11,11 @@ import numpy as np
 
 from ..config import RunConfig
 from ..data.rows import characters
+from ..errors import InputError, InputErrors
 from ..files import write_json
 from ..machine import import_paddle
 from ..pipeline.context import RunContext
-from ..pipeline.preflight import preflight
+from ..pipeline.preflight import check_student, preflight
 from ..pipeline.pruning import tokens_kept
 from ..pipeline.run import run
 from ..pipeline.sources import Sources
@@ -103,8 +104,8 @@ def _watched(trial: Trial) -> Watcher:
     return Watcher(on_progress=keep)
 
 
-def describe(config: RunConfig, root: Path, pruned: bool) -> dict[str, Any]:
-    """In the child process: what is known of a run before any training; checks data, teacher and student.
+def describe(config: RunConfig, root: Path, pruned: bool, each: Mapping[str, RunConfig]) -> dict[str, Any]:
+    """In the child process: what is known of a run before any training; checks data, teacher, and the students of each.
 
     {"teacher": its sizes and vocab_size, "labels": how many outputs, "lengths": five quantiles of the training texts'
     tokens, "used_tokens": of a pruned vocabulary, where one is asked for, "metric", "evaluated_on", "floor"}. Raises
@@ -113,6 +114,7 @@ def describe(config: RunConfig, root: Path, pruned: bool) -> dict[str, Any]:
     import_paddle()
     with logged(root / LOG):
         (context,) = preflight(config, shared=root / "shared").values()
+        _check_students(context, each)
         lengths = np.sort(_lengths(context))
         at = [lengths[min(len(lengths) - 1, int(q * len(lengths)))] for q in _QUANTILES]
         floor = context.floor
@@ -125,6 +127,17 @@ def describe(config: RunConfig, root: Path, pruned: bool) -> dict[str, Any]:
             "evaluated_on": "test" if config.data.test else "dev",
             "floor": floor and floor.facts,
         }
+
+
+def _check_students(context: RunContext, each: Mapping[str, RunConfig]) -> None:
+    errors = []
+    for name, config in each.items():
+        try:
+            check_student(context, config)
+        except InputError as error:
+            errors.append(InputError(error.what, f"student {name}: {error.where}", error.remedy))
+    if errors:
+        raise InputErrors(errors)
 
 
 def _lengths(context: RunContext) -> np.ndarray:

@@ -94,6 +94,13 @@ def preflight(
     return contexts
 
 
+def check_student(context: RunContext, config: RunConfig) -> None:
+    """Checks another student, with stages of its own, against the data and the teacher of a run. Raises InputError."""
+    other = context.for_student("", config)
+    _check_student(config, context.teacher, context.data)
+    _check_objectives(other, context.teacher_source is None or other.shares_vocabulary)
+
+
 def _of_student(context: RunContext) -> list[Finding]:
     vocabulary = tokenizer_findings(context) + pruning_findings(context)
     return vocabulary + evidence_findings(context) + resource_findings(context)

@@ -119,3 +119,12 @@ def test_a_budget_that_nothing_keeps_to(searched):
     assert "no candidate keeps to latency_ms<=0.01" in said and "the nearest is 0l-16h" in said
     found = json.loads((folder / "results.json").read_text(encoding="utf-8"))
     assert found["nearest"] == "0l-16h" and found["winner"] is None and not list(folder.glob("students/*"))
+
+
+def test_every_candidate_is_checked_before_any_training(searched):
+    folder = searched.parent / "heads"
+    done = ernie_tiny("search", searched, f"output_dir={folder}", "space.num_attention_heads=[4,2]")
+    assert done.returncode == 2, done.stdout + done.stderr
+    said = done.stderr + done.stdout
+    assert "student 1l-16h-4heads-32ffn" in said and "needs equal head counts" in said
+    assert not list(folder.glob("shared/teacher/*"))

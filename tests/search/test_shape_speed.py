@@ -323,6 +323,11 @@ def test_a_file_that_is_no_table_is_refused(tmp_path, text):
     assert "table.json" in str(caught.value) and caught.value.remedy
 
 
+def test_a_table_that_is_not_there(tmp_path):
+    with pytest.raises(InputError, match="no such file"):
+        read_device_table(tmp_path / "table.json", SETTING, ["fp32"])
+
+
 @pytest.mark.slow
 def test_a_real_measurement(tmp_path):
     shapes = [(Shape(layers, 24, 4, 48, 400), "fp32") for layers in (1, 2)]

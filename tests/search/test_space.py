@@ -75,6 +75,14 @@ def test_a_student_without_layers_has_the_last_stage_alone(base):
     assert [stage.stage for stage in config.stages] == ["task_specific"]
 
 
+def test_the_candidate_alone_decides_int8_and_vocabulary(base):
+    asked = {**base, "export": {"int8": {}, "prune_vocabulary": {"keep": 7}}}
+    plain = recipe(settings_with(), asked, CandidateStudent(3, 96, 4, 192), "x")
+    assert plain.export.prune_vocabulary is None and plain.export.int8 is None, "it was measured without both"
+    used = recipe(settings_with(), asked, CandidateStudent(3, 96, 4, 192, vocabulary="used"), "x")
+    assert used.export.prune_vocabulary.keep == 7
+
+
 @pytest.mark.parametrize(
     ("change", "what"),
     [
