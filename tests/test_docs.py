@@ -145,10 +145,13 @@ def test_the_page_of_searches_has_every_key_and_its_default(project_root, tmp_pa
     for name, value in known.items():
         if shown[name] is not None and name != "budget.latency_ms":
             assert yaml.safe_load(shown[name]) == value, name
-    (block,) = blocks(page, "yaml")
+    block, own = blocks(page, "yaml")
     study = {**yaml.safe_load(block), "base": str(project_root / "configs/demo.yaml")}
     (tmp_path / "search.yaml").write_text(yaml.safe_dump(study), encoding="utf-8")
     assert load_search(tmp_path / "search.yaml")[0].budget.bounds == {"latency_ms": 5, "files_mb": 20}
+    base = {**yaml.safe_load(own), "extends": str(project_root / "configs/base/zh.yaml")}
+    (tmp_path / "base.yaml").write_text(yaml.safe_dump(base), encoding="utf-8")
+    assert et.load_config(tmp_path / "base.yaml").teacher.finetune is None
 
 
 @pytest.mark.parametrize("name", ["logit_margin", "graded"])
