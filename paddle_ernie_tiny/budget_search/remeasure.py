@@ -64,7 +64,7 @@ def measure_finalists(
 
 
 def _measured_files(folder: Path) -> dict[str, str]:
-    """A bundle's files by SHA-256, without its card, which is written again when the baseline is trained."""
+    """A bundle's files by SHA-256, without its card, which may be written again and of which nothing is measured."""
     return {name: digest for name, digest in read_json(folder / MANIFEST)["files"].items() if name != CARD}
 
 

@@ -254,7 +254,7 @@ class _Search:
 
     def _general(self, elder: CandidateStudent, count: int, steps: int) -> None:
         """The general stages of a width."""
-        self.say(f"general stages for {count} candidates of width {elder.hidden_size}; {self.desk.left}")
+        self.say(f"general stages of width {elder.hidden_size}, for {count} candidate(s); {self.desk.left}")
         config = self._full(elder)
         last = general_stages(config) - 1
         trial = self._trial(elder, step_names([stage.stage for stage in config.stages])[last])

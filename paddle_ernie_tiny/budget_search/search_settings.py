@@ -98,6 +98,7 @@ class Halving(Section):
 class SearchSettings(BuiltOnRun):
     """A search for the best student within a budget."""
 
+    output_dir: PathName = key(..., "the search's folder", min_length=1)
     budget: Budget = Field(default_factory=Budget)
     at: At = Field(default_factory=At)
     space: Space = Field(default_factory=Space)

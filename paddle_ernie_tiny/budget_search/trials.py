@@ -24,7 +24,7 @@ from ..pipeline.preflight import check_student, preflight
 from ..pipeline.pruning import tokens_kept
 from ..pipeline.run import run
 from ..pipeline.sources import Sources
-from ..pipeline.step import DONE, FINAL, RunFolder, fingerprint
+from ..pipeline.step import DONE, FINAL, METRICS, RunFolder, fingerprint
 from ..pipeline.steps.classifiers import pretraining_vocabulary
 from ..processes import in_child
 from ..seals import read_seal, whole_or_none, write_seal
@@ -75,6 +75,8 @@ class Trial:
         folder, stages = RunFolder(Path(self.config.output_dir)), [stage.stage for stage in self.config.stages]
         if self.until is None:
             return folder.report.is_file() and (bundle_of(self.config) / MANIFEST).is_file()
+        if self.until == "baseline":
+            return (folder.baseline / METRICS).is_file()
         made = [step for step, name in enumerate(step_names(stages)) if name == self.until]
         return all((folder.stage(step, stages[step]) / FINAL).is_dir() for step in made)
 

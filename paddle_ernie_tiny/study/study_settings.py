@@ -33,6 +33,7 @@ class BuiltOnRun(Section):
 class StudySettings(BuiltOnRun):
     """A study: every variant is trained on every task with every seed."""
 
+    output_dir: PathName = key(..., "the study's folder", min_length=1)
     tasks: dict[Name, dict[str, Any]] = key({}, "by name, sections on top of the base; default: the base's own task")
     seeds: list[Seed] = key([1, 2, 3], "different whole numbers; every variant is trained with each", min_length=1)
     variants: list[str] = key(list(DEFAULTS), f"of {', '.join(VARIANTS)}, or the names under own", min_length=1)

@@ -105,6 +105,11 @@ def test_a_trial_is_done_while_its_files_are_there(tmp_path, project_root):
     assert trial.record() is None, "its model is not there"
     (tmp_path / "run/stages/2-general_enhanced/final").mkdir(parents=True)
     assert trial.record()["stages"] == []
+    baseline = Trial("baseline", config, "baseline", tmp_path, measured=True)
+    baseline.finish({"stages": []})
+    assert baseline.record() is None, "the report reads what was measured of it"
+    write_json(tmp_path / "run/baseline/metrics.json", {})
+    assert baseline.record()["stages"] == []
     whole = Trial("students/a", config, None, tmp_path, engine="paddle")
     whole.finish({"stages": []})
     write_json(tmp_path / "run/report.json", {})

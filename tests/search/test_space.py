@@ -73,18 +73,10 @@ def test_the_recipe_is_the_base_with_the_candidate(base):
 def test_vocabulary_and_precision_are_the_candidates_not_the_bases(base):
     given = {"prune_vocabulary": {"keep": 7}, "int8": {"calibration_rows": 50}}
     whole = recipe(settings_with(), {**base, "export": given}, CandidateStudent(1, 64, 4, 128), "x").export
-    assert whole.prune_vocabulary is None and whole.int8 is None
+    assert whole.prune_vocabulary is None and whole.int8 is None, "it was measured without both"
     smaller = CandidateStudent(1, 64, 4, 128, None, "used", "int8")
     export = recipe(settings_with(), {**base, "export": given}, smaller, "x").export
     assert export.prune_vocabulary.keep == 7 and export.int8.calibration_rows == 50, "how it is done is the base's"
-
-
-def test_the_candidate_alone_decides_int8_and_vocabulary(base):
-    asked = {**base, "export": {"int8": {}, "prune_vocabulary": {"keep": 7}}}
-    plain = recipe(settings_with(), asked, CandidateStudent(3, 96, 4, 192), "x")
-    assert plain.export.prune_vocabulary is None and plain.export.int8 is None, "it was measured without both"
-    used = recipe(settings_with(), asked, CandidateStudent(3, 96, 4, 192, vocabulary="used"), "x")
-    assert used.export.prune_vocabulary.keep == 7
 
 
 def test_a_student_without_layers_has_the_last_stage_alone(base):
