@@ -47,6 +47,7 @@ def measure_finalists(
             engines=[speeds.engine],
             cache=cache_folder() / "bench",
         )
+        say("the bundles and the teacher's size are measured, in other processes")
         kept = {"key": key, "result": bench(request, say=say)}
         write_json(root / MEASURED, kept)
     first = report_of(state, finalists[0], root)

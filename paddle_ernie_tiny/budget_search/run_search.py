@@ -51,6 +51,10 @@ def search(
     settings, base = load_search(path, [*overrides, *as_overrides(budget)])
     whole = check_config({**copy.deepcopy(base), "output_dir": settings.output_dir}, settings.base)
     check_base(base, settings.base)
+    most, asked = whole.task.max_length_tokens, settings.at.length
+    if asked != "data" and asked > most:
+        what = f"{asked} tokens are more than the {most} of task.max_length_tokens, at which texts are cut"
+        raise InputError(what, f"{path}: at.length", f"give {most} at most, or data")
     sizes = teacher_sizes(whole.model_dump())
     assert sizes is not None, "the base was checked"
     candidates, left_out = candidates_of(settings, sizes)
@@ -317,7 +321,6 @@ class _Search:
             done.append(one)
             self.write()
         self._require_one(done)
-        self.say("the bundles and the teacher's size are measured, in other processes")
         measure_finalists(self.state, done, self.setting, self.root, self.say)
         winner = self.state.choose(done)
         if winner is None:

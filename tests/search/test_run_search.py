@@ -43,6 +43,12 @@ def test_a_base_that_is_no_run_is_refused(written, tmp_path, changes):
     assert f"base.yaml: {next(iter(changes))}" in str(raised.value) and not (tmp_path / "out").exists()
 
 
+def test_a_length_that_no_text_has_is_refused(written, tmp_path):
+    with pytest.raises(InputError, match="128 tokens are more than the 40 of task.max_length_tokens"):
+        search(written({}), ["at.length=128"])
+    assert not (tmp_path / "out").exists()
+
+
 def test_shapes_that_the_bases_start_does_not_fit_are_left_out(written, tmp_path):
     space = {"num_hidden_layers": [2], "hidden_size": [64], "num_attention_heads": [4], "ffn_ratio": [4.0]}
     file = written(space, student={"init": {"method": "teacher_layers"}})
