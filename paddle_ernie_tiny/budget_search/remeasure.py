@@ -46,6 +46,7 @@ def measure_finalists(
             engines=[speeds.engine],
             cache=cache_folder() / "bench",
         )
+        say("the bundles and the teacher's size are measured, in other processes")
         kept = {"key": key, "result": bench(request, say=say)}
         write_json(root / MEASURED, kept)
     students = {one: report_of(state, one, root) for one in finalists}

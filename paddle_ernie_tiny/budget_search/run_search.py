@@ -298,7 +298,6 @@ class _Search:
             self.write()
         if not done:
             raise failed[-1]
-        self.say("the bundles and the teacher's size are measured, in other processes")
         measure_finalists(self.state, done, self.setting, self.root, self.say)
         winner = self.state.choose(done)
         if winner is None:
