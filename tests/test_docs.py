@@ -129,6 +129,8 @@ def test_the_page_of_studies_has_every_key_and_variant_and_its_examples_are_righ
 
 def test_the_page_of_searches_has_every_key_and_its_default(project_root, tmp_path):
     from paddle_ernie_tiny.budget_search.search_settings import SearchSettings, load_search
+    from paddle_ernie_tiny.budget_search.space import check_base
+    from paddle_ernie_tiny.config import load_config
 
     page, shown = text_of(project_root, "docs/search.md"), dict[str, str | None]()
     rows = re.findall(r"^\| (`[^|]+`) \| ([^|]*) \|", page.partition("## The file")[2], flags=re.MULTILINE)
@@ -144,10 +146,14 @@ def test_the_page_of_searches_has_every_key_and_its_default(project_root, tmp_pa
     for name, value in known.items():
         if shown[name] is not None and name != "budget.latency_ms":
             assert yaml.safe_load(shown[name]) == value, name
-    (block,) = blocks(page, "yaml")
-    study = {**yaml.safe_load(block), "base": str(project_root / "configs/demo.yaml")}
-    (tmp_path / "search.yaml").write_text(yaml.safe_dump(study), encoding="utf-8")
-    assert load_search(tmp_path / "search.yaml")[0].budget.bounds == {"latency_ms": 5, "files_mb": 20}
+    block, own = (yaml.safe_load(text) for text in blocks(page, "yaml"))
+    own["extends"] = str(project_root / "configs" / own["extends"])
+    (tmp_path / "my.yaml").write_text(yaml.safe_dump(own), encoding="utf-8")
+    (tmp_path / "search.yaml").write_text(yaml.safe_dump(block), encoding="utf-8")
+    settings, base = load_search(tmp_path / "search.yaml")
+    assert settings.budget.bounds == {"latency_ms": 5, "files_mb": 20}
+    check_base(base, settings.base)
+    assert load_config(tmp_path / "my.yaml").teacher.finetune is None
 
 
 @pytest.mark.parametrize("name", ["logit_margin", "graded"])

@@ -6,8 +6,10 @@ import pytest
 import yaml
 
 from paddle_ernie_tiny.budget_search import run_search
+from paddle_ernie_tiny.budget_search.desk import ProcessEnded
 from paddle_ernie_tiny.budget_search.run_search import search
 from paddle_ernie_tiny.budget_search.search_settings import SearchSettings
+from paddle_ernie_tiny.budget_search.search_state import Entry
 from paddle_ernie_tiny.budget_search.space import CandidateStudent
 from paddle_ernie_tiny.config.load import read_mapping
 from paddle_ernie_tiny.errors import InputError, InputErrors
@@ -58,3 +60,17 @@ def test_without_a_winner_it_is_an_error_and_no_older_winner_is_left(tmp_path, m
         made.run([ONE], {})
     assert "No finalist keeps" in (tmp_path / "report.md").read_text(encoding="utf-8")
     assert not (tmp_path / "winner.yaml").exists()
+
+
+def test_a_process_that_dies_is_no_failed_finalist(tmp_path, monkeypatch):
+    def dies(trial, steps):
+        raise ProcessEnded("the process ended")
+
+    settings = SearchSettings(output_dir=str(tmp_path), base="base.yaml", budget={"latency_ms": 1.0})
+    desk = SimpleNamespace(do=dies, left="")
+    made = run_search._Search(settings, {}, tmp_path, desk, print, "ernie-tiny search search.yaml")
+    made.state.entries = {ONE: Entry(ONE)}
+    monkeypatch.setattr(run_search._Search, "_final_trial", lambda self, one: None)
+    with pytest.raises(ProcessEnded):
+        made._finals([ONE])
+    assert made.state.entries[ONE].out == "", "the next call trains it"
