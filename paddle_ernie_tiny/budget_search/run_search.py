@@ -26,7 +26,7 @@ from .halving import best, elder_of, entrants, places, rung_steps
 from .measure_shapes import measure_more, measure_space, read_device_table
 from .remeasure import measure_finalists
 from .search_pages import write_search_pages
-from .search_settings import SearchSettings, as_overrides, load_search
+from .search_settings import SearchSettings, as_overrides, check_length, load_search
 from .search_state import Entry, SearchState
 from .shape_speed import Effort, Setting, ShapeSpeeds
 from .space import CandidateStudent, candidates_of, check_base, general_stages, recipe
@@ -51,10 +51,7 @@ def search(
     settings, base = load_search(path, [*overrides, *as_overrides(budget)])
     whole = check_config({**copy.deepcopy(base), "output_dir": settings.output_dir}, settings.base)
     check_base(base, settings.base)
-    most, asked = whole.task.max_length_tokens, settings.at.length
-    if asked != "data" and asked > most:
-        what = f"{asked} tokens are more than the {most} of task.max_length_tokens, at which texts are cut"
-        raise InputError(what, f"{path}: at.length", f"give {most} at most, or data")
+    check_length(settings, whole.task.max_length_tokens, f"{path}: at.length")
     sizes = teacher_sizes(whole.model_dump())
     assert sizes is not None, "the base was checked"
     candidates, left_out = candidates_of(settings, sizes)

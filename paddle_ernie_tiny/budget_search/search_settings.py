@@ -137,3 +137,11 @@ def as_overrides(budget: Sequence[str]) -> list[str]:
 def load_search(path: str | os.PathLike, overrides: Sequence[str] = ()) -> tuple[SearchSettings, dict[str, Any]]:
     """A search's settings with "key.sub=value" on top, and the mapping of its base (see `settings_and_base`)."""
     return settings_and_base(SearchSettings, path, overrides)
+
+
+def check_length(settings: SearchSettings, most: int, where: str) -> None:
+    """Raises InputError for a length that no text of the task has; most: tokens at which texts are cut."""
+    asked = settings.at.length
+    if asked != "data" and asked > most:
+        what = f"{asked} tokens are more than the {most} of task.max_length_tokens"
+        raise InputError(what, where, f"give {most} at most, or data")
