@@ -1,6 +1,7 @@
 from .api import Distilled as Distilled
 from .api import bench as bench
 from .api import distil as distil
+from .budget_search.run_search import search as search
 from .config import RunConfig as RunConfig
 from .config import load_config as load_config
 from .deploy.export import export as export

@@ -6,6 +6,7 @@ and changes exactly one of them. Steps, rates and batch sizes are configuration.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -43,3 +44,9 @@ STAGES: dict[str, Stage] = {
         Stage("task_specific", "task-specific distillation", "finetuned", "task", label_terms=True),
     )
 }
+
+
+def step_names(stages: Sequence[str]) -> list[str]:
+    """The names of a run's steps by those of its stages: from the second time on, a stage has its number behind it."""
+    times = [stages[: place + 1].count(name) for place, name in enumerate(stages)]
+    return [name if number == 1 else f"{name}-{number}" for name, number in zip(stages, times, strict=True)]

@@ -14,12 +14,23 @@ PAGES = ("CONTRIBUTING.md", "docs/architecture.md", "docs/python.md", "docs/benc
     "docs/data.md",
     "docs/http-server.md",
     "docs/paddle-serving.md",
+    "docs/search.md",
 )
 FILE = re.compile(r"`((?:[\w.-]+/)*[\w-]+\.(?:py|yaml|md|toml|lock|txt))(?::[^`]*)?`")
 # Named in a document, but made by a run, a user, or another package.
 MADE = {
     *("result.json", "rows.txt", "command.txt", "report.md", "report.html", "config.resolved.yaml", "vocab.txt"),
-    *("log.txt", "my_terms.py", "service.py", "compatibility.py", "client.py", "config.yml", "requirements.txt"),
+    *(
+        "log.txt",
+        "my_terms.py",
+        "service.py",
+        "compatibility.py",
+        "client.py",
+        "config.yml",
+        "requirements.txt",
+        "winner.yaml",
+        "general.yaml",
+    ),
 }
 
 
@@ -115,6 +126,32 @@ def test_the_page_of_studies_has_every_key_and_variant_and_its_examples_are_righ
         settings, mapping = load_study(tmp_path / "study.yaml")
         jobs, left_out = plan_jobs(settings, mapping, "study.yaml")
         assert len(jobs) == 3 * len(settings.every_variant) * max(1, len(settings.tasks)) and not left_out
+
+
+def test_the_page_of_searches_has_every_key_and_its_default(project_root, tmp_path):
+    from paddle_ernie_tiny.budget_search.search_settings import SearchSettings, load_search
+
+    page, shown = text_of(project_root, "docs/search.md"), dict[str, str | None]()
+    rows = re.findall(r"^\| (`[^|]+`) \| ([^|]*) \|", page.partition("## The file")[2], flags=re.MULTILINE)
+    for names, default in rows:
+        keys = re.findall(r"`([\w.]+)`", names)
+        shown |= dict(zip(keys, re.findall(r"`([^`]+)`", default) or [None] * len(keys), strict=False))
+    settings, known = SearchSettings(output_dir="x", base="y", budget={"latency_ms": 1.0}), {}
+    for name in SearchSettings.model_fields:
+        section = getattr(settings, name)
+        parts = getattr(type(section), "model_fields", None)
+        known |= {f"{name}.{key}": getattr(section, key) for key in parts} if parts else {name: section}
+    assert set(shown) == set(known)
+    for name, value in known.items():
+        if shown[name] is not None and name != "budget.latency_ms":
+            assert yaml.safe_load(shown[name]) == value, name
+    block, own = blocks(page, "yaml")
+    study = {**yaml.safe_load(block), "base": str(project_root / "configs/demo.yaml")}
+    (tmp_path / "search.yaml").write_text(yaml.safe_dump(study), encoding="utf-8")
+    assert load_search(tmp_path / "search.yaml")[0].budget.bounds == {"latency_ms": 5, "files_mb": 20}
+    base = {**yaml.safe_load(own), "extends": str(project_root / "configs/base/zh.yaml")}
+    (tmp_path / "base.yaml").write_text(yaml.safe_dump(base), encoding="utf-8")
+    assert et.load_config(tmp_path / "base.yaml").teacher.finetune is None
 
 
 @pytest.mark.parametrize("name", ["logit_margin", "graded"])

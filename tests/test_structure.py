@@ -40,8 +40,10 @@ paddle_serving
 benchmark
 pipeline
 study
+budget_search
 api
 cli_options
+cli_formats
 cli
 __main__
 """

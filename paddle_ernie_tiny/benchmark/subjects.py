@@ -51,8 +51,9 @@ KNOWN = {
 def parse_shape(name: str) -> Shape:
     """A known name, or `<layers>l-<hidden>h[-<heads>heads][-<n>ffn]`; either with `-<tokens>vocab` after it.
 
-    Without more, there are 12 heads (or the most below that divide the width) and an FFN of 4 times the width.
-    Raises InputError for a name that is neither, and for heads that do not divide the width.
+    Without more, there are 12 heads (or the most below that divide the width) and an FFN of 4 times the width. With 0
+    layers the embeddings are averaged (models/mean_encoder.py). Raises InputError for a name that is neither, and for
+    heads that do not divide the width.
     """
     name, last = name.lower(), re.search(r"-(\d+)vocab\Z", name.lower())
     size, vocabulary = (name[: last.start()], int(last[1])) if last else (name, VOCABULARY)
@@ -65,8 +66,8 @@ def parse_shape(name: str) -> Shape:
             f"give a folder with a manifest.json, one of {', '.join(KNOWN)}, or a shape such as 3l-192h-12heads-768ffn",
         )
     layers, hidden = int(found[1]), int(found[2])
-    if not layers or not hidden:
-        raise InputError("a shape needs at least one layer and a width", name, "such as 3l-192h")
+    if not hidden:
+        raise InputError("a shape needs a width", name, "such as 3l-192h, or 0l-64h for averaged embeddings")
     heads = int(found[3] or max(n for n in range(1, 13) if hidden % n == 0))
     if not heads or hidden % heads:
         raise InputError(f"{heads} heads do not divide the width {hidden}", name, "give a number that does")
@@ -92,7 +93,8 @@ def flops(shape: Shape, length: int, first_token_only: bool = False) -> int:
     # query and output of one row; the key and value products of one row; each head meets the n states twice
     one_row = 8 * h * h + 4 * n * h * shape.num_attention_heads + 4 * h * f
     last = one_row if first_token_only else layer
-    return (shape.num_hidden_layers - 1) * layer + last + 2 * h * h + 2 * h * shape.labels
+    layers = (shape.num_hidden_layers - 1) * layer + last if shape.num_hidden_layers else 2 * n * h  # or the mean
+    return layers + 2 * h * h + 2 * h * shape.labels
 
 
 @dataclass(frozen=True)

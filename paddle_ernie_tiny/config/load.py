@@ -128,8 +128,8 @@ def load_config(
     where = "keyword arguments" if path is None else str(path)
     raw = {} if path is None else read_mapping(Path(os.path.expanduser(path)))
     raw = on_top_of(raw, copy.deepcopy(sections or {}), where)
-    for override in overrides:
-        apply_override(raw, override)
+    for place, override in enumerate(overrides):
+        apply_override(raw, override, overrides[:place])
     return check_config(raw, where)
 
 
@@ -207,9 +207,10 @@ def check_config(raw: dict, where: str) -> RunConfig:
         raise InputErrors([_explain(item, where) for item in failure.errors()]) from None
 
 
-def apply_override(raw: dict, override: str) -> None:
+def apply_override(raw: dict, override: str, before: Sequence[str] = ()) -> None:
     """Sets one `a.b.0.c=value`; the value is read as YAML, list items are addressed by position.
 
+    Sizes of a student give way to those of a model that it is to start from, unless they are among those set `before`.
     Raises InputError for an override that is none, or does not fit.
     """
     key, separator, text = override.partition("=")
@@ -220,9 +221,9 @@ def apply_override(raw: dict, override: str) -> None:
     if text[max(read) :].strip():
         raise InputError("the text after # would be lost as a comment", override, "put the value in quotes")
     node: Any = raw
-    parts, owner = key.strip().split("."), dict[str, Any]()
+    parts, owner, above = key.strip().split("."), dict[str, Any](), ""
     for depth, part in enumerate(parts):
-        owner = node if part == "init" else owner
+        owner, above = (node, ".".join([*parts[:depth], ""])) if part == "init" else (owner, above)
         if not isinstance(node, dict | list):
             what = f"{'.'.join(parts[:depth])} is a single value, it has no key {part!r}"
             raise InputError(what, override, "shorten the key")
@@ -234,7 +235,8 @@ def apply_override(raw: dict, override: str) -> None:
         elif isinstance(node, dict) and node.get(part) is None:
             node[part] = {}
         node = node[place]
-    make_way(owner, owner.get("init"))
+    if parts[-1] in ("init", "folder"):
+        make_way(owner, owner.get("init"), [item.partition("=")[0].strip().removeprefix(above) for item in before])
 
 
 def _list_position(node: list, part: str, override: str) -> int:

@@ -108,6 +108,14 @@ class PretrainSettings(Section):
     mask_probability: Annotated[float, Field(gt=0, lt=1)] = key(0.15, "share of tokens predicted")
     whole_word_masking: bool = key(False, "mask whole words as jieba cuts them")
 
+    @model_validator(mode="after")
+    def _has_layers(self):
+        if not self.shape.num_hidden_layers:
+            raise ValueError(
+                "shape.num_hidden_layers: a masked word cannot be predicted without layers; give 1 or more"
+            )
+        return self
+
 
 class TeacherSettings(Section):
     """The teacher: a model by PaddleNLP's name or in a folder, or one that is pretrained here."""
@@ -155,6 +163,16 @@ class Int8Settings(Section):
     )
 
 
+class PruningSettings(Section):
+    """The exported student's vocabulary: the tokens of the training rows and of `corpus`, special ones, ASCII."""
+
+    corpus: list[PathName] | None = key(
+        None, "folders of .txt files, globs or files beside the training rows; default: the general corpus, if any"
+    )
+    keep: Annotated[int, Field(ge=0, lt=2**31)] = key(0, "further tokens to keep, in the vocabulary's order")
+    max_drop_points: Weight = key(defaults.MAX_DROP_POINTS, "hundredths of the dev metric that it may cost at most")
+
+
 class ExportSettings(Section):
     """Static graph and its parity gate."""
 
@@ -163,6 +181,7 @@ class ExportSettings(Section):
     engines: list[Literal[ON_CPU]] = key(  # type: ignore[valid-type]
         ["paddle"], "what the bundle is to run in; with others than paddle it also holds model.onnx", min_length=1
     )
+    prune_vocabulary: PruningSettings | None = key(None, "leave out tokens that the run's texts do not use; null: no")
     int8: Int8Settings | None = key(None, "also make bundle-int8/; null: no")
 
 

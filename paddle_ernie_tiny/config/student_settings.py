@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
@@ -14,7 +15,9 @@ SIZES = ("num_hidden_layers", "hidden_size", "num_attention_heads", "intermediat
 class ModelShape(Section):
     """Size of a BERT-like encoder."""
 
-    num_hidden_layers: PositiveInt = 4
+    num_hidden_layers: Annotated[int, Field(ge=0, lt=2**31)] = key(
+        4, "0: none; the student's head reads the mean of the embeddings of a text's tokens"
+    )
     hidden_size: PositiveInt = 312
     num_attention_heads: PositiveInt = 12
     intermediate_size: PositiveInt = 1200
@@ -34,10 +37,10 @@ class ModelShape(Section):
         return self
 
 
-def make_way(student: dict[str, Any], init: Any) -> None:
-    """Takes the sizes out of a student's section that is about to start from a model with its own, by `init`."""
+def make_way(student: dict[str, Any], init: Any, kept: Collection[str] = ()) -> None:
+    """Takes the sizes, but for `kept`, out of a student's section that is about to start from a model, by `init`."""
     if isinstance(init, dict) and init.get("folder") is not None:
-        for size in SIZES:
+        for size in set(SIZES).difference(kept):
             student.pop(size, None)
 
 
@@ -55,13 +58,15 @@ class StudentInit(Section):
     method: Literal["random", "teacher_layers", "teacher_embeddings", "folder"] = key(
         "random",
         "teacher_layers: copies of whole layers (same width); teacher_embeddings: the teacher's embeddings at the "
-        "student's width, by truncated SVD; folder: another model (the default if folder is given)",
+        "student's width, by truncated SVD; folder: another model, or a part of it (the default if folder is given)",
     )
     layers: Literal["uniform", "top", "bottom"] | list[PositiveInt] = key(
-        "uniform", "for teacher_layers: which, from 1"
+        "uniform", "for teacher_layers and folder: which, from 1, where the student has fewer"
     )
     folder: PathName | None = key(
-        None, "a model by PaddleNLP's name, or in a folder; sizes that are not given are its own"
+        None,
+        "a model by PaddleNLP's name, or in a folder; sizes that are not given are its own. num_hidden_layers and "
+        "intermediate_size may be smaller: of each feed-forward network the units with the largest weights stay",
     )
     vocabulary: VocabularySettings | None = key(
         None, "of a random start in a run without a teacher; default: built from the training text"

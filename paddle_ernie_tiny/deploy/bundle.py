@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, ConfigDict, Field, ValidationError, model_validator
 from pydantic.dataclasses import dataclass
 from pydantic_core import from_json
+from typing_extensions import TypedDict
 
 from ..data.tables import TableFormat
 from ..engines import IN_ONNX, ONNX_FILE, PADDLE_FILES
@@ -40,9 +41,10 @@ def _table(value: dict[str, Any]) -> dict[str, Any]:
 
 def _architecture(value: dict[str, Any]) -> dict[str, Any]:
     """Of the encoder: its sizes, and which graph was exported."""
-    sizes = [value[key] for key in value if key != "graph"]
-    if value.keys() - {"graph"} not in (set(), set(SIZES)) or not all(type(s) is int and s > 0 for s in sizes):
-        raise ValueError(f"expected a whole number above 0 for each of {', '.join(SIZES)}")
+    sizes = {key: value[key] for key in value if key != "graph"}
+    fit = all(type(size) is int and size >= (key != SIZES[0]) for key, size in sizes.items())  # of layers, 0 too
+    if sizes.keys() not in (set(), set(SIZES)) or not fit:
+        raise ValueError(f"expected a whole number above 0 for each of {', '.join(SIZES)} (of the first, 0 too)")
     if value.get("graph", "served") not in ("served", "plain"):
         raise ValueError("graph: expected served or plain")
     return value
@@ -55,9 +57,33 @@ def _file_name(value: str) -> str:
 
 
 Name = Annotated[str, AfterValidator(_name)]
-Parity = dict[str, Annotated[float, Field(allow_inf_nan=False)] | None]
+Figure = Annotated[float, Field(allow_inf_nan=False)]
+Parity = dict[str, Figure | None]
 
 _INPUTS = [{"name": name, "dtype": "int64", "shape": [-1, -1]} for name in ("input_ids", "token_type_ids")]
+
+
+class PrunedSplit(TypedDict):
+    """A scored split: how many of its rows have a token that is left out, and the task's metric."""
+
+    rows: int
+    rows_changed: int
+    score_before: Figure
+    score_after: Figure
+
+
+class PrunedVocabulary(TypedDict):
+    """What was left out of a pruned vocabulary, and what that changes.
+
+    rows_as_before: rows of the parity gate that were compared with the whole model.
+    """
+
+    tokens_before: int
+    tokens_after: int
+    parameters_before: int
+    parameters_after: int
+    rows_as_before: int
+    splits: Annotated[dict[Name, PrunedSplit], Field(min_length=1)]
 
 
 @dataclass(config=ConfigDict(strict=True, extra="forbid"))
@@ -86,6 +112,7 @@ class Manifest:
     engines: dict[Literal[IN_ONNX], Parity] = field(default_factory=dict)  # type: ignore[valid-type]
     architecture: Annotated[dict[str, Any], AfterValidator(_architecture)] = field(default_factory=dict)
     quantization: dict[str, Any] | None = None  # of int8 and bf16: how it was made, and what was left in fp32
+    vocabulary: PrunedVocabulary | None = None  # null: it is whole
     unit: Annotated[str, Field(pattern="^(character|mixed|word)$")] | None = None  # of token classification
     settings: dict[str, Any] = field(default_factory=dict)  # of the kind of task, with what it learnt from dev
     long_text: Literal[LONG_TEXTS] | None = None  # type: ignore[valid-type]  # None: by an older version

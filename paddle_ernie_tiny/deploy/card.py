@@ -22,7 +22,7 @@ from ..errors import InputError
 from ..files import write_text
 from ..kinds import Kind
 from ..seals import read_seal
-from .bundle import Manifest, write_manifest
+from .bundle import Manifest, PrunedVocabulary, write_manifest
 
 CARD = "README.md"
 RECORD = Path("data", "card", "done.json")  # in a run folder: the record of the step that made the card
@@ -58,7 +58,8 @@ class CardSubject:
     pair: bool | None = None  # None: not known
     max_length_tokens: int | None = None
     long_text: str = "truncate"
-    scored: tuple[str, float, int] | None = None  # the metric's own value (name, value, dev rows) of another precision
+    scored: tuple[str, float, int] | None = None  # own value (metric, value, rows): precision, or pruned vocabulary
+    split: str = "dev"  # of these rows
 
     @property
     def settings(self) -> dict[str, str]:
@@ -116,7 +117,7 @@ def write_transformers_card(
 def _subject_of(folder: Path, manifest: Manifest) -> CardSubject:
     own = [folder / name for name in PADDLE_FILES if (folder / name).is_file()]
     form, graphs = ("bundle", own) if own else ("onnx", [folder / ONNX_FILE])
-    parity, scored, checks = manifest.parity, None, []
+    parity, scored, split, checks = manifest.parity, None, "dev", []
     if manifest.precision != "fp32":
         scored = (manifest.metric, float(parity[f"metric_{manifest.precision}"] or 0), int(parity["rows"] or 0))
         checks += _lower_sentences(manifest)
@@ -125,6 +126,13 @@ def _subject_of(folder: Path, manifest: Manifest) -> CardSubject:
     if manifest.precision == "fp32":
         for name, figures in (manifest.engines or ({"onnxruntime": parity} if form == "onnx" else {})).items():
             checks.append(_agreement(ENGINES[name].title, "Paddle Inference", manifest.kind, figures))
+    if manifest.vocabulary is not None:
+        checks.insert(0, pruned_sentence(manifest.vocabulary, manifest.metric))
+        if scored is None:
+            splits = manifest.vocabulary["splits"]
+            split = "test" if "test" in splits else next(iter(splits))
+            part = splits[split]
+            scored = (manifest.metric, part["score_after"], part["rows"])
     return CardSubject(
         form,
         manifest.kind,
@@ -139,6 +147,7 @@ def _subject_of(folder: Path, manifest: Manifest) -> CardSubject:
         manifest.max_length_tokens,
         manifest.reading,
         scored,
+        split,
     )
 
 
@@ -147,6 +156,17 @@ def _agreement(one: str, other: str, kind: Kind, parity: dict[str, Any]) -> str:
     figures = f"by at most {parity['max_abs_diff']:.2g} on {parity['rows']:.0f} rows{allowed}"
     agreed = f"; labels agree on {parity['label_agreement']:.2%}" if kind.has_labels else ""
     return f"Logits of {one} differ from those of {other} {figures}{agreed}."
+
+
+def pruned_sentence(pruned: PrunedVocabulary, metric: str) -> str:
+    """What was left out of a bundle's vocabulary, and what that changes, for people."""
+    changed = "; ".join(
+        f"{name}: {part['rows_changed']} of {part['rows']} rows have such a token, {metric} {part['score_before']:.4f} "
+        f"before and {part['score_after']:.4f} after"
+        for name, part in pruned["splits"].items()
+    )
+    kept = f"The vocabulary is pruned: {pruned['tokens_after']} of {pruned['tokens_before']} tokens are kept"
+    return f"{kept}; in other texts words are cut into other tokens, or are unknown. In fp32, {changed}."
 
 
 def _lower_sentences(manifest: Manifest) -> list[str]:
@@ -207,7 +227,7 @@ def _of_form(values: dict[str, Any], subject: CardSubject) -> dict[str, Any]:
         (model,) = values["model-index"]
         metric, value, rows = subject.scored
         first = model["results"][0]
-        dataset = {**first["dataset"], "split": "dev", "args": {"rows": rows}}
+        dataset = {**first["dataset"], "split": subject.split, "args": {"rows": rows}}
         own = {"task": first["task"], "dataset": dataset}
         values["model-index"] = [
             {**model, "results": [{**own, "metrics": [{"type": metric, "name": metric, "value": value}]}]}

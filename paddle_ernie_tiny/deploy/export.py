@@ -12,8 +12,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from .. import __version__
 from ..data.rows import EncodedRows
+from ..data.text_tokenizer import TextTokenizer
 from ..data.tokenization import read_tokenizer
 from ..defaults import EXPORT_TOLERANCE, MAX_LENGTH_TOKENS
 from ..engines import MODEL_STEM, ON_CPU
@@ -23,7 +26,7 @@ from ..files import new_folder
 from ..kinds import KINDS, Kind
 from ..kinds.metrics import metrics_of
 from ..processes import in_child
-from .bundle import MANIFEST, SIZES, Manifest, write_manifest
+from .bundle import MANIFEST, SIZES, Manifest, PrunedVocabulary, write_manifest
 from .card import Facts, describe_bundle, facts_of
 from .onnx_graph import add_onnx, require_engines
 from .parity import parity_of, require_parity
@@ -54,11 +57,19 @@ class ExportRequest:
     facts: Facts | None = None  # for the card: what a finished run knows of the model
     settings: dict[str, Any] = field(default_factory=dict)  # of the kind of task, with what it learnt from dev
     engines: Sequence[str] = ("paddle",)  # what the bundle is to run in; with others it also holds model.onnx
+    whole: str | None = None  # of a copy with a pruned vocabulary: the model that it was made from
+    as_before: list[bool] = field(default_factory=list)  # of such a copy: which rows have to be answered as by `whole`
+    vocabulary: PrunedVocabulary | None = None  # of such a copy
 
     @property
     def kind_of_task(self) -> Kind:
         """The kind with its settings. Raises InputError for one that is not known here."""
         return kind_named(self.kind, "export", self.settings)
+
+    @property
+    def reading(self) -> str:
+        """What becomes of a text that is too long."""
+        return self.long_text or self.kind_of_task.long_texts[0]
 
 
 def export_bundle(request: ExportRequest) -> dict[str, Any]:
@@ -184,20 +195,17 @@ def _write_bundle(request: ExportRequest, folder: Path) -> dict[str, Any]:
     """In the child process: writes the bundle's files into `folder`, and compares what it answers with the model."""
     import paddle
 
-    from ..models.build import count_parameters, load_classifier, load_tokenizer
-    from ..training.inference import predict_outputs
+    from ..models.build import count_parameters
     from .graph import Served, answer_from_first_token
 
     paddle.set_device("cpu")
-    checkpoint, kind = Path(request.checkpoint), request.kind_of_task
-    tokenizer = load_tokenizer(checkpoint)
-    model = load_classifier(checkpoint, request.labels, kind)
-    model.eval()
+    kind = request.kind_of_task
+    model, tokenizer, dynamic = _dynamic(request, Path(request.checkpoint))
+    if request.whole is not None:
+        before = _dynamic(request, Path(request.whole))[2]
+        choice = zip(request.as_before, before, dynamic, strict=True)
+        dynamic = [old if same else new for same, old, new in choice]
     parameters = count_parameters(model)
-    reading = request.long_text or kind.long_texts[0]
-    encoded, places = kind.tokenize(tokenizer, request.texts, request.texts_b, request.max_length_tokens, reading)
-    rows = EncodedRows(encoded.input_ids, encoded.token_type_ids, places=places, rows=encoded.rows)
-    dynamic = predict_outputs(model, kind, rows, tokenizer.pad_id)
     graph = request.graph if request.graph in kind.graphs else kind.graphs[0]
     if graph == "served":
         answer_from_first_token(model)
@@ -215,7 +223,7 @@ def _write_bundle(request: ExportRequest, folder: Path) -> dict[str, Any]:
         settings=request.settings,
         labels=request.labels,
         max_length_tokens=request.max_length_tokens,
-        long_text=reading,
+        long_text=request.reading,
         metric=request.metric,
         precision="fp32",
         parameters=parameters,
@@ -223,6 +231,7 @@ def _write_bundle(request: ExportRequest, folder: Path) -> dict[str, Any]:
         inputs=[{"name": spec.name, "dtype": "int64", "shape": [-1, -1]} for spec in inputs],
         outputs=[output],
         parity={},
+        vocabulary=request.vocabulary,
         table=request.table,
         versions={"paddle_ernie_tiny": __version__, "paddlepaddle": paddle.__version__},
     )
@@ -231,6 +240,20 @@ def _write_bundle(request: ExportRequest, folder: Path) -> dict[str, Any]:
     manifest.parity = parity_of(served, dynamic, request.tolerance, kind)
     describe_bundle(folder, manifest, request.facts)
     return manifest.parity
+
+
+def _dynamic(request: ExportRequest, folder: Path) -> tuple[Any, TextTokenizer, list[np.ndarray]]:
+    """A model for evaluation, its tokenizer, and what its dynamic graph answers to the request's rows."""
+    from ..models.build import load_classifier, load_tokenizer
+    from ..training.inference import predict_outputs
+
+    kind, tokenizer = request.kind_of_task, load_tokenizer(folder)
+    model = load_classifier(folder, request.labels, kind)
+    model.eval()
+    how = request.max_length_tokens, request.reading
+    encoded, places = kind.tokenize(tokenizer, request.texts, request.texts_b, *how)
+    rows = EncodedRows(encoded.input_ids, encoded.token_type_ids, places=places, rows=encoded.rows)
+    return model, tokenizer, predict_outputs(model, kind, rows, tokenizer.pad_id)
 
 
 def strip_call_stacks(program_file: Path) -> None:

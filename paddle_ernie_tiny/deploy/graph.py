@@ -17,6 +17,8 @@ from typing import Any
 import paddle
 from paddle import nn
 
+from ..models.mean_encoder import MeanEncoder
+
 
 class FirstTokenLayer(nn.Layer):
     """A post-norm encoder layer that answers for the first token alone: [batch, length, hidden] to [batch, 1, hidden].
@@ -72,10 +74,15 @@ class FirstTokenLayer(nn.Layer):
 def answer_from_first_token(model: Any) -> None:
     """Replaces the last encoder layer of a sentence classifier of PaddleNLP, on this instance, in place.
 
-    The model's logits stay the same up to rounding; its other outputs (hidden states, attentions) do not. Raises
-    ValueError for an encoder that normalises first.
+    Of a model without layers the only state is then the mean of its embeddings. The model's logits stay the same up to
+    rounding; its other outputs (hidden states, attentions) do not. Raises ValueError for an encoder that normalises
+    first.
     """
-    layers = getattr(model, model.base_model_prefix).encoder.layers
+    encoder = getattr(model, model.base_model_prefix).encoder
+    if isinstance(encoder, MeanEncoder):
+        encoder.first_only = True
+        return
+    layers = encoder.layers
     if layers[-1].normalize_before:
         raise ValueError("the encoder normalises before its sublayers; only the other order is known here")
     layers[len(layers) - 1] = FirstTokenLayer(layers[-1])

@@ -123,11 +123,15 @@ class _Rewritten:
         self._add("Gemm", [*factors, f"{bias_name}_rounded"], addition.output[0])
 
     def finish(self) -> None:
-        """Puts the nodes into the graph, without the constants that no node reads any more."""
-        nodes = [node for node in self.nodes if not (node.op_type == "Add" and node.output[0] in self._taken)]
-        read = {name for node in nodes for name in node.input}
+        """Puts the nodes into the graph, without those that no other reads any more."""
+        nodes, read = [], {value.name for value in self._graph.output}
+        for node in reversed(self.nodes):
+            taken = node.op_type == "Add" and node.output[0] in self._taken
+            if not taken and read.intersection(node.output):
+                nodes.append(node)
+                read.update(node.input)
         del self._graph.node[:]
-        self._graph.node.extend(n for n in nodes if n.op_type != "Constant" or n.output[0] in read)
+        self._graph.node.extend(reversed(nodes))
         kept = [tensor for tensor in self._graph.initializer if tensor.name in read]
         del self._graph.initializer[:]
         self._graph.initializer.extend(kept)
@@ -150,14 +154,18 @@ class _Rewritten:
 
 
 def _constants(graph: Any) -> dict[str, np.ndarray]:
-    """The graph's constants by name: its initializers, and what the converter writes as nodes."""
+    """The graph's constants by name: its initializers, what the converter writes as nodes, and products of these."""
     from onnx import numpy_helper
 
     found = {tensor.name: tensor for tensor in graph.initializer}
     for node in graph.node:
         if node.op_type == "Constant":
             found[node.output[0]] = next(attribute.t for attribute in node.attribute if attribute.name == "value")
-    return {name: numpy_helper.to_array(tensor) for name, tensor in found.items()}
+    values = {name: numpy_helper.to_array(tensor) for name, tensor in found.items()}
+    for node in graph.node:  # a table whose row of padding is 0: written as the table times a column of 0 and 1
+        if node.op_type == "Mul" and all(name in values for name in node.input):
+            values[node.output[0]] = np.multiply(*(values[name] for name in node.input))
+    return values
 
 
 def _word_embeddings(graph: Any, constants: dict[str, np.ndarray]) -> str:
@@ -175,6 +183,8 @@ def _calibrate(
     model: Any, names: list[str], batches: list[tuple[np.ndarray, np.ndarray]]
 ) -> tuple[dict[str, Range], dict[str, int]]:
     """The range of each activation over the batches, and its rank."""
+    if not names:  # ONNX Runtime would give all outputs
+        return {}, {}
     from onnx import TensorProto, helper
 
     watched = type(model)()

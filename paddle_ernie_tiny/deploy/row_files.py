@@ -153,9 +153,13 @@ def evaluate(
     Raises InputError that names file and line.
     """
     predictor = Predictor(bundle, threads=threads, engine=engine)
-    rows = read_labelled(predictor.manifest, Path(file), text, text_b, label)
+    return evaluate_rows(predictor, read_labelled(predictor.manifest, Path(file), text, text_b, label), batch_size)
+
+
+def evaluate_rows(predictor: Predictor, rows: LabelledRows, batch_size: int = BATCH_SIZE) -> dict[str, Any]:
+    """As `evaluate`, for a bundle that is open and rows that were read."""
     outputs = predictor.outputs(rows.texts, rows.texts_b, batch_size)
-    require_finite(np.concatenate(outputs), str(bundle))
+    require_finite(np.concatenate(outputs), str(predictor.folder))
     scored = predictor.kind.scored(outputs, rows.gold, predictor.labels, rows.texts)
     metric = predictor.manifest.metric
     bounds = interval(metric, scored)

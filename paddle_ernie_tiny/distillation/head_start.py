@@ -29,6 +29,9 @@ def check_head_start(
     before: the objective of the stage before, None: there is none. student, teacher: their configurations.
     own_model: does the student start from a model that may be of another family (`model_type`) than the teacher?
     """
+    if not student["num_hidden_layers"]:
+        what = "the student has no layers: its head reads the mean of its embeddings, which no projection has learnt"
+        raise InputError(what, where, _LEAVE_OUT)
     last, wanted, width = student["num_hidden_layers"], teacher["num_hidden_layers"], student["hidden_size"]
     if before is None or last not in before.needs("student").hidden:
         what = "head: teacher needs the projection of the last hidden states, and the stage before trains none"

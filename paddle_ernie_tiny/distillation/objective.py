@@ -20,9 +20,10 @@ from ..terms.term import Side
 class Objective:
     """The terms of one stage for one pair of models: latent ones, and with `label_terms` soft and hard labels.
 
-    Says what it needs of both models, so that only this is captured. `student` and `teacher` are configurations
-    (num_hidden_layers, hidden_size, num_attention_heads). `class_weights`: of each label name, in the task's own loss.
-    Raises InputError if a term cannot be computed for this pair of models.
+    A latent term that compares layers is `left_out` where the student has none. Says what it needs of both models, so
+    that only this is captured. `student` and `teacher` are configurations (num_hidden_layers, hidden_size,
+    num_attention_heads). `class_weights`: of each label name, in the task's own loss. Raises
+    InputError if a term cannot be computed for this pair of models.
     """
 
     def __init__(
@@ -42,7 +43,10 @@ class Objective:
         self.kind, self.projection, self.label_terms = kind, settings.projection, label_terms
         self.class_weights = class_weights
         self.layers = layers
-        self.terms: list[Term] = [term(settings.term(term.name), pair) for term in wanted]
+        terms = [term(settings.term(term.name), pair) for term in wanted]
+        # of a student without layers: the embeddings can be compared, but no layers
+        self.terms: list[Term] = [term for term in terms if layers or not term.latent or term.needs("student").states]
+        self.left_out = [term.name for term in terms if term not in self.terms]
         for term in self.terms:
             term.check()
 
@@ -122,6 +126,8 @@ def stage_objective(
     objective = Objective(settings, student, teacher, kind, wanted, class_weights)
     if not objective.terms and label_terms is None:
         what = f"every term has weight 0, so the stage {stage.name} learns nothing"
+        if latent and not student.num_hidden_layers:
+            what = f"{', '.join(latent)} compare layers, the student has none, so the stage {stage.name} learns nothing"
         remedy = "give at least one of its terms a weight above 0, or take the stage out"
         raise InputError(what, f"stages[{index}].objective", remedy)
     return objective

@@ -68,6 +68,7 @@ _RESTORE = "restore the model's own file"
 _REFUSED = {"position_embedding_type": "absolute", "is_decoder": False, "add_cross_attention": False}
 # far more than any model has: a damaged number is found before a name is made for each of so many
 _MOST_LAYERS, _MOST_LABELS = 1000, 1_000_000
+_MAY_BE_NONE = ("pad_token_id", "num_hidden_layers")  # numbers that may be 0
 
 
 @dataclass(frozen=True)
@@ -129,10 +130,10 @@ def complete_config(config: dict[str, Any], where: str) -> dict[str, Any]:
         raise InputError(what, where, "use a model with hidden_act gelu")
     optional: dict[str, Any] = {key: 0.1 for key in ("classifier_dropout", "dropout") if key in given}
     for key, default in {**_DEFAULTS, **FAMILIES[family].defaults, **optional}.items():
-        value, whole = config[key], type(default) is int
-        number = type(value) is int or (not whole and type(value) is float)
+        value, least = config[key], int(type(default) is int and key not in _MAY_BE_NONE)
+        number = type(value) is int or (type(default) is not int and type(value) is float)
         most = _MOST_LAYERS if key == "num_hidden_layers" else 1 if key.endswith(("_prob", "dropout")) else math.inf
-        fits = number and (whole and key != "pad_token_id") <= value <= most and value != math.inf
+        fits = number and least <= value <= most and value != math.inf
         if type(default) in (int, float) and not fits:
             raise InputError(f"{key} is {value!r}, such as {default!r} is expected", where, _RESTORE)
     for key, of in (("hidden_size", "num_attention_heads"), ("vocab_size", "pad_token_id")):
@@ -317,6 +318,9 @@ def torch_config(config: dict[str, Any], head: str, where: str) -> dict[str, Any
     config: a complete one. Raises InputError for a property that only PaddleNLP's class has.
     """
     family, activation = config["model_type"], config["hidden_act"]
+    if not config["num_hidden_layers"]:
+        what = "a model without layers is the mean of its embeddings, and transformers has no such model"
+        raise InputError(what, where, "serve it as a bundle (ernie-tiny export), or give the student layers")
     pooled = FAMILIES[family].pooler and head in ("", SENTENCE_HEAD)
     lacking = {
         "pool_act": config.get("pool_act", "tanh") != "tanh" and family == "bert" and pooled,

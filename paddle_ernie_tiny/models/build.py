@@ -23,6 +23,7 @@ from .architectures import (
     family_of,
     taken_values,
 )
+from .mean_encoder import MeanEncoder
 from .weights import CONFIG, missing_weights, read_weights, save_model, set_weights, weight_shapes
 
 _CLASSES = KINDS["classification"]
@@ -203,6 +204,8 @@ def _new_model(values: dict, head: str, labels: list[str] | None = None, kind: K
     for layer in model.sublayers():
         if isinstance(layer, paddle.nn.LayerNorm):  # ERNIE and ELECTRA pass the configuration's value over
             layer._epsilon = model.config.layer_norm_eps
+    if not model.config.num_hidden_layers:
+        base_model(model).encoder = MeanEncoder()
     if classes == "Electra":
         base_model(model).encoder.register_forward_pre_hook(_electra_mask)
     return model
@@ -215,19 +218,24 @@ def _electra_mask(_encoder: Any, inputs: tuple) -> tuple:
 
 
 def load_classifier(
-    folder: Path, labels: list[str], kind: Kind = _CLASSES, dropout: dict | None = None, new_head: bool = False
+    folder: Path,
+    labels: list[str],
+    kind: Kind = _CLASSES,
+    changes: dict | None = None,
+    new_head: bool = False,
+    weights: dict | None = None,
 ) -> Any:
     """Loads a model with the head of a kind of task, strictly. Regression has one label, the score's name.
 
     All weights must be in the folder; with `new_head` a classifier (and pooler) that is missing starts at random, as
-    for a pretrained model. `dropout` overrides `hidden_dropout_prob` and `attention_probs_dropout_prob`. Raises
-    InputError when weights are missing or shapes differ.
+    for a pretrained model. `changes` override keys of its configuration, such as `hidden_dropout_prob`, where they are
+    not None; `weights`, by name, those of the folder. Raises InputError when weights are missing or shapes differ.
     """
-    changes = {key: value for key, value in (dropout or {}).items() if value is not None}
+    changes = {key: value for key, value in (changes or {}).items() if value is not None}
     changes["problem_type"] = kind.problem_type
     model = _new_model(read_model_config(folder), kind.head, labels, kind, **changes)
     optional = _NEW_HEAD if new_head else kind.unread
-    _require_all(set_weights(model, read_weights(folder), str(folder), optional), folder, kind.name)
+    _require_all(set_weights(model, weights or read_weights(folder), str(folder), optional), folder, kind.name)
     return model
 
 

@@ -21,18 +21,20 @@ def layer_map(
     student_layers: int,
     teacher_layers: int,
     where: str = "objective.layer_map",
+    of: str = "teacher",
 ) -> dict[int, int]:
     """Student layer m (from 1) to teacher layer g(m).
 
     uniform: g(m) = m * teacher_layers / student_layers (TinyBERT, arXiv 1909.10351, section 4.1), rounded to
     the nearest layer where it is not whole: 4 of 12 gives 3, 6, 9, 12. top: the teacher's last layers (9 to
-    12); bottom: its first (1 to 4). Layer 0, the embeddings, always learns from layer 0 and is not listed.
+    12); bottom: its first (1 to 4). Layer 0, the embeddings, always learns from layer 0 and is not listed. `of` is what
+    messages call the model whose layers these are.
 
     Raises InputError, naming the setting `where`, for a map that is too long, out of range, or not increasing.
     """
     if isinstance(kind, str):
         if student_layers > teacher_layers:
-            what = f"the student has {student_layers} layers, the teacher only {teacher_layers}"
+            what = f"the student has {student_layers} layers, the {of} only {teacher_layers}"
             raise InputError(what, "student.num_hidden_layers", f"use at most {teacher_layers} layers, or a layer_map")
         first = {"top": teacher_layers - student_layers + 1, "bottom": 1}.get(kind)
         # floor(x + 1/2), not round(): Python rounds halves to even, which can skip and repeat layers
@@ -44,12 +46,12 @@ def layer_map(
         targets = list(kind)
     if len(targets) != student_layers:
         what = f"{targets} names {len(targets)} layers, the student has {student_layers}"
-        raise InputError(what, where, "name one teacher layer for each student layer")
+        raise InputError(what, where, f"name one {of} layer for each student layer")
     for target in targets:
         if not 1 <= target <= teacher_layers:
-            raise InputError(f"teacher layer {target} does not exist", where, f"use 1 to {teacher_layers}")
+            raise InputError(f"{of} layer {target} does not exist", where, f"use 1 to {teacher_layers}")
     if any(later < earlier for earlier, later in zip(targets, targets[1:], strict=False)):
-        raise InputError(f"{targets} is not monotonic", where, "teacher layers must not decrease")
+        raise InputError(f"{targets} is not monotonic", where, f"{of} layers must not decrease")
     return {m: target for m, target in enumerate(targets, start=1)}
 
 
@@ -72,17 +74,21 @@ def with_sizes(config: RunConfig) -> RunConfig:
     return check_config({**common, **(known if config.students is None else {"students": known})}, "configuration")
 
 
+_MAY_BE_SMALLER = ("num_hidden_layers", "intermediate_size")  # than those of the model that a student starts from
+
+
 def _sized(settings: StudentSettings) -> StudentSettings:
     folder = start_folder(settings)
     if folder is None:
         return settings
     values = read_model_config(folder)
     for size in (size for size in SIZES if size in settings.model_fields_set):
-        own = getattr(settings, size)
-        if values[size] != own:
-            what = f"{size} is {values[size]} here, and {own} in the configuration"
-            raise InputError(what, str(folder), f"set student.{size}={values[size]}, or leave it out")
-    return settings.model_copy(update={size: values[size] for size in SIZES})
+        own, most = getattr(settings, size), values[size]
+        if own > most or own < most and size not in _MAY_BE_SMALLER:
+            what = f"{size} is {most} here, and {own} in the configuration"
+            less = " or less" if size in _MAY_BE_SMALLER else ""
+            raise InputError(what, str(folder), f"set student.{size}={most}{less}, or leave it out")
+    return settings.model_copy(update={size: values[size] for size in SIZES if size not in settings.model_fields_set})
 
 
 def initial_student(settings: StudentSettings, teacher_folder: Path, labels: list[str], kind: Kind, seed: int) -> Any:
@@ -96,8 +102,12 @@ def initial_student(settings: StudentSettings, teacher_folder: Path, labels: lis
     start = settings.init
     folder = start_folder(settings)
     if folder is not None:
-        dropout = settings.model_dump(include={"hidden_dropout_prob", "attention_probs_dropout_prob"})
-        return load_classifier(folder, labels, kind, dropout, new_head=True)
+        given, settings = read_model_config(folder), _sized(settings)
+        layers = layer_map(start.layers, settings.num_hidden_layers, given["num_hidden_layers"])
+        prefix = f"{given['model_type']}."
+        weights = {name.removeprefix(prefix): value for name, value in read_weights(folder).items()}
+        weights = _strongest_units(_chosen_layers(weights, layers), settings.intermediate_size)
+        return load_classifier(folder, labels, kind, settings.shape.model_dump(), new_head=True, weights=weights)
     student = build_student(teacher_folder, settings.shape, labels, kind)
     if start.method != "random":
         prefix = f"{student.base_model_prefix}."
@@ -114,12 +124,29 @@ def initial_student(settings: StudentSettings, teacher_folder: Path, labels: lis
 
 
 def _chosen_layers(weights: dict, layers: dict[int, int]) -> dict:
-    """Embeddings, pooler, and the teacher's layer g(m) as layer m, of an encoder's weights by name."""
-    taken = {name: value for name, value in weights.items() if name.startswith(("embeddings", "pooler."))}
+    """The other model's layer g(m) as layer m, and what is no layer, of weights by their names in an encoder."""
+    taken = {name: value for name, value in weights.items() if not name.startswith("encoder.layers.")}
     for m, g in layers.items():
         own, theirs = f"encoder.layers.{m - 1}.", f"encoder.layers.{g - 1}."
         taken |= {own + name.removeprefix(theirs): value for name, value in weights.items() if name.startswith(theirs)}
     return taken
+
+
+def _strongest_units(weights: dict, units: int) -> dict:
+    """The weights with `units` units in each feed-forward network: those that matter most, in their order.
+
+    What unit j adds to the states is f(x W1[:, j] + b1[j]) W2[j]. Its measure is |W1[:, j]| |W2[j]|, the product of the
+    norms of its input and output weights.
+    """
+    reduced = dict(weights)
+    for name in (name for name in weights if name.endswith(".linear1.weight")):
+        layer = name.removesuffix("linear1.weight")
+        inputs, outputs = weights[name], weights[f"{layer}linear2.weight"]
+        measure = np.linalg.norm(inputs, axis=0) * np.linalg.norm(outputs, axis=1)
+        kept = np.sort(np.argsort(-measure, kind="stable")[:units])
+        bias = f"{layer}linear1.bias"
+        reduced |= {name: inputs[:, kept], bias: weights[bias][kept], f"{layer}linear2.weight": outputs[kept]}
+    return reduced
 
 
 def embeddings_by_svd(weights: dict, width: int) -> dict:
@@ -157,4 +184,5 @@ def check_start(settings: StudentSettings, teacher: dict | None) -> None:
     folder = start_folder(settings)
     if folder is not None:
         check_model(folder)
-        _sized(settings)
+        layers = _sized(settings).num_hidden_layers, read_model_config(folder)["num_hidden_layers"]
+        layer_map(start.layers, *layers, "student.init.layers", "model")

@@ -28,26 +28,61 @@ _LINES = 2000  # tokenised at a time
 _BY_TOKEN = ("word_embeddings", "decoder", "lm_head.bias")
 
 
-def prune_vocabulary(model: Path, out: Path, lines: Iterable[str], keep: int = 0) -> dict:
-    """Writes the model folder `out` with the tokens of `lines` and a reserve; ids keep their order.
+def prune_vocabulary(model: Path, out: Path, lines: Iterable[str], keep: int = 0) -> dict[str, int]:
+    """Writes the model folder `out` with the tokens of `lines` and a reserve (`kept_tokens`); ids keep their order.
 
-    The reserve: special tokens; single ASCII characters, also as later pieces of words (`##a`), so that Latin words
-    and numbers stay readable; and the first `keep` others in the vocabulary's order. Returns tokens and parameters
-    before and after (the head that predicts tokens does not count). Raises InputError when `out` exists with
-    something in it, or the corpus is empty.
+    Returns what `write_pruned` does, and "tokens_used". Raises InputError as it does, and for a corpus that is empty.
     """
     require_replaceable(out, marker=None)
+    tokenizer = load_tokenizer(model)
+    used = used_tokens(tokenizer, lines)
+    if not used.any():
+        raise InputError("no text in the corpus", "corpus", "give text files, one passage per line")
+    return {**write_pruned(model, out, kept_tokens(tokenizer, used, keep)), "tokens_used": int(used.sum())}
+
+
+def used_tokens(tokenizer: TextTokenizer, lines: Iterable[str]) -> np.ndarray:
+    """Which tokens occur in texts: bool [vocabulary]."""
+    used, rest = np.zeros(tokenizer.vocab_size, dtype=bool), iter(lines)
+    while batch := list(islice(rest, _LINES)):
+        for ids in tokenizer.encode_plain(batch):
+            used[ids] = True
+    return used
+
+
+def kept_tokens(tokenizer: TextTokenizer, used: np.ndarray, keep: int = 0) -> np.ndarray:
+    """The ids that stay, int64, rising: those that are used (bool [vocabulary]), and the reserve.
+
+    The reserve: special tokens; single ASCII characters, also as later pieces of words (`##a`), so that Latin words
+    and numbers stay readable; and the first `keep` others in the vocabulary's order.
+    """
+    ascii_characters = set(string.digits + string.ascii_letters + string.punctuation)
+    reserve = {*tokenizer.never_cut, *ascii_characters, *(f"##{c}" for c in ascii_characters)}
+    chosen = used | np.array([token in reserve for token in tokenizer.tokens])
+    chosen[np.flatnonzero(~chosen)[:keep]] = True
+    return np.array(sorted(tokenizer.needed(set(np.flatnonzero(chosen).tolist()))))
+
+
+def check_positions(family: str, tokenizer: TextTokenizer, kept: np.ndarray, where: str) -> None:
+    """Raises InputError if the padding token would get another id in a family that counts positions from it."""
+    if FAMILIES[family].first_position is None and (kept < tokenizer.pad_id).sum() != tokenizer.pad_id:
+        what = "tokens before the padding one would go, and positions are counted from its id"
+        raise InputError(what, where, f"keep at least {tokenizer.pad_id} more tokens")
+
+
+def write_pruned(model: Path, out: Path, kept: np.ndarray) -> dict[str, int]:
+    """Writes the model folder `out` with the tokens of `model` whose ids `kept` names (as `kept_tokens` gives them).
+
+    Returns tokens and parameters before and after (the head that predicts tokens does not count). Raises InputError
+    when `out` exists with something in it, or the model is none whose vocabulary can be pruned so.
+    """
     tokenizer, config = load_tokenizer(model), read_model_config(model)
-    counts = _token_counts(tokenizer, lines)
-    kept = _kept_ids(tokenizer, counts, keep)
     weights = read_weights(model)
     pruned = {name: _prune(name, value, config["vocab_size"], kept, model) for name, value in weights.items()}
     if all(pruned[name] is weights[name] for name in weights):
         raise InputError("no word embeddings among the weights", str(model), f"give a model of: {', '.join(FAMILIES)}")
+    check_positions(config["model_type"], tokenizer, kept, str(model))
     new_id = {int(old): new for new, old in enumerate(kept)}
-    if FAMILIES[config["model_type"]].first_position is None and new_id[tokenizer.pad_id] != tokenizer.pad_id:
-        what = "tokens before the padding one would go, and positions are counted from its id"
-        raise InputError(what, str(model), f"keep at least {tokenizer.pad_id} more tokens")
     for key, value in config.items():
         if key.endswith("_token_id") and isinstance(value, int):
             config[key] = new_id.get(value, value)
@@ -60,30 +95,9 @@ def prune_vocabulary(model: Path, out: Path, lines: Iterable[str], keep: int = 0
     return {
         "tokens_before": tokenizer.vocab_size,
         "tokens_after": len(kept),
-        "tokens_used": int((counts > 0).sum()),
         "parameters_before": _parameters(weights),
         "parameters_after": _parameters(pruned),
     }
-
-
-def _token_counts(tokenizer: TextTokenizer, lines: Iterable[str]) -> np.ndarray:
-    """How often each token occurs in the texts: int64 [vocabulary]."""
-    counts, rest = np.zeros(tokenizer.vocab_size, dtype=np.int64), iter(lines)
-    while batch := list(islice(rest, _LINES)):
-        ids = [np.asarray(row, dtype=np.int64) for row in tokenizer.encode_plain(batch)]
-        counts += np.bincount(np.concatenate(ids), minlength=len(counts))
-    if not counts.any():
-        raise InputError("no text in the corpus", "corpus", "give text files, one passage per line")
-    return counts
-
-
-def _kept_ids(tokenizer: TextTokenizer, counts: np.ndarray, keep: int) -> np.ndarray:
-    """The ids that stay, ascending: what the corpus uses, and the reserve."""
-    ascii_characters = set(string.digits + string.ascii_letters + string.punctuation)
-    reserve = {*tokenizer.never_cut, *ascii_characters, *(f"##{c}" for c in ascii_characters)}
-    chosen = (counts > 0) | np.array([token in reserve for token in tokenizer.tokens])
-    chosen[np.flatnonzero(~chosen)[:keep]] = True
-    return np.array(sorted(tokenizer.needed(set(np.flatnonzero(chosen).tolist()))))
 
 
 def _prune(name: str, value: np.ndarray, rows: int, kept: np.ndarray, where: Path) -> np.ndarray:

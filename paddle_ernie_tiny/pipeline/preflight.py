@@ -27,6 +27,7 @@ from .evidence import evidence_findings
 from .findings import corpus_findings, data_findings, model_findings, tokenizer_findings
 from .floor import floor_findings
 from .launch import find_device
+from .pruning import check_pruning, pruning_findings
 from .step import RunFolder
 from .supervision import supervision_findings
 from .teacher_signals import signals_findings
@@ -54,7 +55,8 @@ def preflight(
         return None
 
     attempt(_check_device, config, attempt(find_device, config.device))
-    attempt(_check_engines, config)
+    for check in (_check_engines, check_pruning):
+        attempt(check, config)
     _ = config.general_corpus and attempt(corpus_files, config.general_corpus.path)
     given, pretrain = config.teacher, config.teacher and config.teacher.pretrain
     source = attempt(resolve_model, given.model) if given and not pretrain else None
@@ -80,11 +82,7 @@ def preflight(
     if errors:
         raise InputErrors(list({str(error): error for error in errors}.values()))  # several checks read one file
     first = next(iter(contexts.values()))
-    rows = ", ".join(f"{len(examples)} {name}" for name, examples in data.splits.items())
-    rows += f", {len(data.pool.rows)} unlabelled" if data.pool else ""
-    more = f" and {len(data.labels) - 20} more" if len(data.labels) > 20 else ""
-    labels = f"labels {', '.join(data.labels[:20])}{more}" if data.kind.has_labels else _outputs(data)
-    say(f"preflight: task {config.task.name!r} ({data.kind.name}), {rows} rows, {labels}")
+    say(f"preflight: task {config.task.name!r} ({data.kind.name}), {_in_short(data)}")
     common = model_findings(first) + data_findings(first) + corpus_findings(first) + signals_findings(contexts)
     common += supervision_findings(first) + floor_findings(contexts, say)
     for finding in common:
@@ -96,8 +94,24 @@ def preflight(
     return contexts
 
 
+def check_student(context: RunContext, config: RunConfig) -> None:
+    """Checks another student, with stages of its own, against the data and the teacher of a run. Raises InputError."""
+    other = context.for_student("", config)
+    _check_student(config, context.teacher, context.data)
+    _check_objectives(other, context.teacher_source is None or other.shares_vocabulary)
+
+
 def _of_student(context: RunContext) -> list[Finding]:
-    return tokenizer_findings(context) + evidence_findings(context) + resource_findings(context)
+    vocabulary = tokenizer_findings(context) + pruning_findings(context)
+    return vocabulary + evidence_findings(context) + resource_findings(context)
+
+
+def _in_short(data: TaskData) -> str:
+    rows = ", ".join(f"{len(examples)} {name}" for name, examples in data.splits.items())
+    rows += f", {len(data.pool.rows)} unlabelled" if data.pool else ""
+    more = f" and {len(data.labels) - 20} more" if len(data.labels) > 20 else ""
+    labels = f"labels {', '.join(data.labels[:20])}{more}" if data.kind.has_labels else _outputs(data)
+    return f"{rows} rows, {labels}"
 
 
 def _outputs(data: TaskData) -> str:
@@ -156,7 +170,7 @@ def _check_objectives(context: RunContext, shares_vocabulary: bool) -> None:
     for index, stage in enumerate(config.stages):
         if stage.head == "teacher" and context.teacher is not None:
             folder, where = start_folder(config.student), f"stages[{index}] ({stage.stage}).head"
-            student = config.student.shape.model_dump() if folder is None else read_model_config(folder)
+            student = {**({} if folder is None else read_model_config(folder)), **config.student.shape.model_dump()}
             before = objectives[index - 1] if index else None
             check_head_start(where, before, student, context.teacher, folder is not None)
 

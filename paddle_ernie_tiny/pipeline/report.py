@@ -69,7 +69,6 @@ def collect(root: Path) -> Values:
     answers = {n: fitted_to(kind, m).of_arrays(m["arrays"], header["labels"]) for n, m in measured.items() if m}
     scored = ("params", "score", "score_unseen", "rows", "rows_unseen", "more_tests")
     seen = ("interval", "interval_unseen", "more_intervals", "breakdown", "worst")  # null: an earlier version measured
-    parity = ("max_abs_diff", "label_agreement", "rows", "tolerance")
     missing = {name: {"score": None, "reason": f"no {name} in the configuration"} for name in ("teacher", "baseline")}
     report = {
         "task": config["task"]["name"],
@@ -88,7 +87,7 @@ def collect(root: Path) -> Values:
         "stages": [_stage(stage, settings, bool(given)) for stage, settings in stages],
         "latent": _latent(stages),
         "tokenizers": results[-1].get("tokenizers"),  # of teacher and student
-        "export": {**_pick(manifest["parity"], *parity), "bundle": folder.bundle.name},
+        "export": _export(folder, manifest),
         "int8": _int8(folder) if config["export"].get("int8") is not None else None,
         "fidelity": fidelities(student, baseline, teacher, kind),
         "sizes": {
@@ -189,6 +188,12 @@ def _required(values: Values | None, path: Path, otherwise: str) -> Values:
 
 def _megabytes(bundle: Path, digits: int, pattern: str = "*") -> float:
     return round(sum(path.stat().st_size for path in bundle.glob(pattern) if path.is_file()) / 1e6, digits)
+
+
+def _export(folder: RunFolder, manifest: Values) -> Values:
+    """The bundle's name, how it was compared, and what was left out of its vocabulary (null: nothing)."""
+    parity = ("max_abs_diff", "label_agreement", "rows", "tolerance")
+    return {**_pick(manifest["parity"], *parity), "bundle": folder.bundle.name, **_known(manifest, "vocabulary")}
 
 
 def _int8(folder: RunFolder) -> Values:

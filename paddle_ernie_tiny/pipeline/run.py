@@ -20,6 +20,7 @@ from ..distributed import connect, is_main, wait_for_all
 from ..errors import InputError
 from ..files import at, locked, write_json
 from ..machine import describe_machine, git_commit, restore_threads
+from ..stages import step_names
 from ..training.checkpoints import remove_checkpoints
 from ..watch import Watcher
 from .context import RunContext
@@ -47,12 +48,14 @@ def run(
     watcher: Watcher | None = None,
     shared: Path | None = None,
     store: StepStore | None = None,
+    measured: bool = True,
 ) -> Path | None:
     """Runs the pipeline in `config.output_dir`; returns the report's path (None if `until` stopped it).
 
     A step whose recorded inputs equal the present ones is not repeated; one that was cut off continues from
     its last checkpoint; one whose inputs changed runs again, and what changed is said. `shared` is another folder for
-    teacher and prepared data, `store` has finished steps of other runs.
+    teacher and prepared data, `store` has finished steps of other runs. Without `measured`, steps are not scored, but
+    by dev while they train; the same run measures them later.
     Raises InputError for bad input, GateError if the export's parity gate fails, Interrupted on Ctrl-C.
     """
     folder = RunFolder(Path(config.output_dir))
@@ -76,7 +79,7 @@ def run(
         for number, step in enumerate(steps, start=1):
             wait_for_all()  # until what the step builds on is written
             sources.require_unchanged()
-            _carry_out(step, f"[{number}/{len(steps)}]", say, store)
+            _carry_out(step, f"[{number}/{len(steps)}]", say, store, measured)
             if number == last:
                 say(f"stopped after {until}, as --until asks")
                 return None
@@ -86,7 +89,7 @@ def run(
         return write_report(folder.root, say)
 
 
-def _carry_out(step: Step, place: str, say: Callable[[str], None], store: StepStore | None) -> None:
+def _carry_out(step: Step, place: str, say: Callable[[str], None], store: StepStore | None, measured: bool) -> None:
     """Does a step's work if it is not done, nor in the store, then what is missing of its measurement."""
     (state, changed), begun, took = step.state(), time.time(), None
     title = f"{place} {step.title}"
@@ -110,14 +113,15 @@ def _carry_out(step: Step, place: str, say: Callable[[str], None], store: StepSt
     if not is_main():
         return
     begun = time.time()
-    step.measure_if_needed(lambda line: say(f"{place} {line}"))
+    if measured:
+        step.measure_if_needed(lambda line: say(f"{place} {line}"))
     if store is not None:
         store.give(step)
-    measured = time.time() - begun
+    scored = time.time() - begun
     if took is not None:
-        more = f", {measured:.0f} s of them measuring" if measured >= 1 else ""
-        say(f"{title}: done in {took + measured:.0f} s{more}")
-    for line in step.gate():
+        more = f", {scored:.0f} s of them measuring" if scored >= 1 else ""
+        say(f"{title}: done in {took + scored:.0f} s{more}")
+    for line in step.gate() if measured else ():
         say(f"{place} {line}")
 
 
@@ -141,9 +145,7 @@ def plan(contexts: dict[str, RunContext]) -> list[Step]:
     if config.baseline is not None:
         steps += [Baseline(context, context.folder.baseline, config.baseline) for context in contexts.values()]
     names = [settings.stage for settings in config.stages]
-    for index, name in enumerate(names):
-        times = names[: index + 1].count(name)
-        label = name if times == 1 else f"{name}-{times}"  # a stage that is repeated is told apart by its number
+    for index, (name, label) in enumerate(zip(names, step_names(names), strict=True)):
         members = {student: Distil(context, index, label) for student, context in contexts.items()}
         if len(members) > 1 and first.is_general(index):  # several students train together
             steps.append(DistilStudents(members, RunFolder(folder.shared).stage(index, name)))

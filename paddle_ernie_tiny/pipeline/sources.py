@@ -54,7 +54,9 @@ class Sources:
         files: list[Path] = []
         for path in (Path(name) for name in named if name is not None):
             files += [file for file in path.iterdir() if file.is_file()] if path.is_dir() else [path]
-        if config.general_corpus is not None:
+        pruning = config.export.prune_vocabulary
+        texts = [config.general_corpus.path] if config.general_corpus is not None else []
+        for path in (*texts, *((pruning.corpus or ()) if pruning is not None else ())):
             with suppress(InputError):
-                files += corpus_files(config.general_corpus.path)
+                files += corpus_files(path)
         return {str(file): known_sha256(file) for file in files if file.is_file()}

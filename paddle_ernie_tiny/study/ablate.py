@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import os
 import shlex
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
@@ -98,7 +98,7 @@ def plan_jobs(
         for variant in settings.every_variant:
             try:
                 if settings.changes(variant)[0] == "teacher_layers":
-                    teacher = teacher or _teacher_sizes(mapping)
+                    teacher = teacher or teacher_sizes(mapping)
                 jobs += [make_job(settings, mapping, teacher, task, seed, variant) for seed in settings.seeds]
             except NotApplicable as reason:
                 left_out.append((task, variant, reason.what))
@@ -122,7 +122,8 @@ def plan_jobs(
     return [replace(job, reference=references[job.group]) for job in jobs], left_out
 
 
-def _teacher_sizes(mapping: dict[str, Any]) -> dict[str, Any] | None:
+def teacher_sizes(mapping: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Sizes of the teacher of a run's mapping, from its model or the shape that is pretrained; None: not known."""
     teacher = mapping.get("teacher") or {}
     if teacher.get("pretrain"):
         return teacher["pretrain"].get("shape")

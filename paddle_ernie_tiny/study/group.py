@@ -21,6 +21,7 @@ from ..pipeline.run import run
 from ..pipeline.step import DONE, FINAL, METRICS, PREDICTIONS, RunFolder
 from ..pipeline.step_store import TAKEN, StepStore
 from ..seals import read_seal
+from ..stages import step_names
 from ..training.batches import rows_of_batches
 from ..training.trainer import total_steps
 from ..watch import Progress, Watcher
@@ -35,7 +36,7 @@ def do_jobs(group: Group) -> dict[str, ErnieTinyError]:
     """Does the jobs; what was finished before is not repeated. Returns the errors of those that failed, by name."""
     steps, failed = None, {}
     for job in group.jobs:
-        with _logged(job.folder / LOG):
+        with logged(job.folder / LOG):
             try:
                 if group.settings.equal_steps and steps is None:
                     steps = group.settings.steps or sum(stage_steps(group.reference))
@@ -88,9 +89,7 @@ def _distil(job: Job, steps: int | None) -> dict[str, Any]:
         trainings = zip(config.stages, shared_out(stage_steps(job), steps), strict=True)
         stages = [stage.model_copy(update={"training": with_steps(stage.training, n)}) for stage, n in trainings]
         config = config.model_copy(update={"stages": stages})
-    names = [stage.stage for stage in config.stages]
-    times = names.count(names[-1])
-    _run(job, config, names[-1] if times == 1 else f"{names[-1]}-{times}")
+    _run(job, config, step_names([stage.stage for stage in config.stages])[-1])
     folder = RunFolder(Path(config.output_dir), job.shared)
     folders = [folder.stage(index, stage.stage) for index, stage in enumerate(config.stages)]
     trained = [_stage(step, settings) for step, settings in zip(folders, config.stages, strict=True)]
@@ -199,7 +198,7 @@ def _clean_up(job: Job, keep_steps: bool) -> None:
 
 
 @contextmanager
-def _logged(file: Path) -> Iterator[None]:
+def logged(file: Path) -> Iterator[None]:
     """What the process prints goes to the file, also from libraries."""
     file.parent.mkdir(parents=True, exist_ok=True)
     kept = os.dup(1), os.dup(2)

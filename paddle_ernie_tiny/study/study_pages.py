@@ -69,12 +69,31 @@ def write_study_pages(results: dict[str, Any], folder: Path) -> Path:
     """
     folder.mkdir(parents=True, exist_ok=True)
     write_text(folder / "results.csv", _csv(results))
-    parts = [part for part in _parts(results) if part.texts or part.tables or part.pictures or part.code]
-    view = {"name": results["name"], "reference": results["reference"], "lead": lead(results), "parts": parts}
+    view = {"heading": "Ablation study", "name": results["name"], "line": "job", "lead": lead(results)}
+    return write_parts(folder, [*_parts(results)], {**view, "marked": results["reference"]})
+
+
+def write_parts(folder: Path, parts: list[ReportPart], view: dict[str, Any]) -> Path:
+    """Writes report.md and report.html; returns the path of the latter. Parts that are empty are left out.
+
+    view: heading and name of the page, sentences to begin with (`lead`), the first cell of the row that stands out
+    (`marked`), and what has a line in results.csv (`line`).
+    """
+    parts = [part for part in parts if part.texts or part.tables or part.pictures or part.code]
     environment = page_templates("paddle_ernie_tiny.study")
-    for page, template in (("report.md", "ablation.md.j2"), ("report.html", "ablation.html.j2")):
-        write_text(folder / page, environment.get_template(template).render(view))
+    for page, template in (("report.md", "parts.md.j2"), ("report.html", "parts.html.j2")):
+        write_text(folder / page, environment.get_template(template).render({**view, "parts": parts}))
     return folder / "report.html"
+
+
+def csv_of(lines: list[Values], columns: Iterable[str]) -> str:
+    """A table in CSV: these columns first, then further ones that a line has."""
+    names = dict.fromkeys([*columns, *(name for line in lines for name in line)])
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(names), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(lines)
+    return text.getvalue()
 
 
 def _csv(results: Values) -> str:
@@ -92,13 +111,7 @@ def _csv(results: Values) -> str:
                 for stage in job.get("stages") or []:
                     line |= {f"{stage['name']}.{name}": stage.get(name) for name in _OF_STAGE}
                 lines.append(line)
-    columns = dict.fromkeys([*_OF_JOB, "metric", *(f"teacher_{name}" for name in _OF_TEACHER), *_OF_TRAINING, "rates"])
-    columns |= dict.fromkeys(name for line in lines for name in line)
-    text = io.StringIO()
-    writer = csv.DictWriter(text, list(columns), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(lines)
-    return text.getvalue()
+    return csv_of(lines, [*_OF_JOB, "metric", *(f"teacher_{name}" for name in _OF_TEACHER), *_OF_TRAINING, "rates"])
 
 
 def _parts(results: Values) -> Iterable[ReportPart]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 from pydantic import Field, ValidationError, model_validator
 
@@ -16,17 +16,24 @@ from .variants import DEFAULTS, VARIANTS
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
+Settings = TypeVar("Settings", bound="BuiltOnRun")
 Rate = Annotated[float, Field(gt=0, le=10)]
 _OWN_KEYS = {"title", "like"}  # of a variant of one's own, beside the run's sections
 _FIXED = {"output_dir", "seed"}  # of a run, by the study
 _TAKEN = {"report.html", "report.md", "results.json", "results.csv", "all tasks"}  # files and a place of the report
 
 
-class StudySettings(Section):
+class BuiltOnRun(Section):
+    """What builds on a run has a folder of its own and the run's configuration."""
+
+    output_dir: PathName = key(..., "the folder to work in", min_length=1)
+    base: PathName = key(..., "configuration of the full recipe, a path relative to this file", min_length=1)
+
+
+class StudySettings(BuiltOnRun):
     """A study: every variant is trained on every task with every seed."""
 
     output_dir: PathName = key(..., "the study's folder", min_length=1)
-    base: PathName = key(..., "configuration of the full recipe, a path relative to this file", min_length=1)
     tasks: dict[Name, dict[str, Any]] = key({}, "by name, sections on top of the base; default: the base's own task")
     seeds: list[Seed] = key([1, 2, 3], "different whole numbers; every variant is trained with each", min_length=1)
     variants: list[str] = key(list(DEFAULTS), f"of {', '.join(VARIANTS)}, or the names under own", min_length=1)
@@ -96,18 +103,25 @@ class StudySettings(Section):
 
 
 def load_study(path: str | os.PathLike, overrides: Sequence[str] = ()) -> tuple[StudySettings, dict]:
-    """A study's settings with "key.sub=value" on top, and the mapping of its base.
+    """A study's settings with "key.sub=value" on top, and the mapping of its base (see `settings_and_base`)."""
+    return settings_and_base(StudySettings, path, overrides)
+
+
+def settings_and_base(
+    of_class: type[Settings], path: str | os.PathLike, overrides: Sequence[str]
+) -> tuple[Settings, dict]:
+    """What a file says that builds on a run, with "key.sub=value" on top, and the mapping of the run, its `base`.
 
     Raises InputErrors with every mistake, each with its place, value and remedy.
     """
     file = Path(os.path.expanduser(path))
     raw = read_mapping(file)
-    for override in overrides:
-        apply_override(raw, override)
+    for place, override in enumerate(overrides):
+        apply_override(raw, override, overrides[:place])
     try:
-        settings = StudySettings.model_validate(raw)
+        settings = of_class.model_validate(raw)
     except ValidationError as failure:
-        raise InputErrors([_explained(item, file) for item in failure.errors()]) from None
+        raise InputErrors([_explained(item, file, of_class) for item in failure.errors()]) from None
     base = file.parent / os.path.expanduser(settings.base)
     try:
         return settings, read_mapping(base)
@@ -127,13 +141,19 @@ def task_mappings(settings: StudySettings, base: dict, where: str) -> dict[str, 
     return {name: on_top_of(base, over, f"{where}: tasks.{name}") for name, over in settings.tasks.items()}
 
 
-def _explained(item: Any, file: Path) -> InputError:
+def _explained(item: Any, file: Path, of_class: type[BuiltOnRun]) -> InputError:
     place, what = ".".join(str(part) for part in item["loc"]), item["msg"].removeprefix("Value error, ")
-    field = StudySettings.model_fields.get((place or what.partition(":")[0]).partition(".")[0])
+    section: type[Section] = of_class
+    field = None
+    for part in (place or what.partition(":")[0]).split("."):
+        if part not in section.model_fields:
+            break
+        field = section.model_fields[part]
+        if not (isinstance(field.annotation, type) and issubclass(field.annotation, Section)):
+            break
+        section = field.annotation
     if item["type"] == "extra_forbidden":
-        return InputError(
-            "unknown key", f"{file}: {place}", f"keys of a study: {', '.join(StudySettings.model_fields)}"
-        )
+        return InputError("unknown key", f"{file}: {place}", f"keys here: {', '.join(section.model_fields)}")
     remedy = (field and field.description) or "give a value that fits"
     value = item.get("input")
     shown = "" if isinstance(value, dict) else f" (value: {value!r:.200})"

@@ -17,6 +17,7 @@ from paddle_ernie_tiny.errors import InputError
         ("1l-32h", Shape(1, 32, 8, 128)),  # 12 does not divide 32
         ("4l-312h-8000vocab", Shape(4, 312, 12, 1200, 8000)),
         ("2l-128h-2heads-300ffn-500vocab", Shape(2, 128, 2, 300, 500)),
+        ("0l-64h-500vocab", Shape(0, 64, 8, 256, 500)),  # averaged embeddings
     ],
 )
 def test_names(name, shape):
@@ -24,7 +25,7 @@ def test_names(name, shape):
 
 
 @pytest.mark.parametrize(
-    "name", ["bert-huge", "4l", "l-h", "4l-312h-5heads", "0l-64h", "4l-312h-0heads", "4l-312h-vocab"]
+    "name", ["bert-huge", "4l", "l-h", "4l-312h-5heads", "0l-0h", "4l-312h-0heads", "4l-312h-vocab"]
 )
 def test_a_wrong_name_is_refused_with_a_remedy(name):
     with pytest.raises(InputError) as caught:
@@ -36,6 +37,7 @@ def test_parameters_by_hand():
     # embeddings (10 + 512 + 2) * 4 + 2 * 4 = 2104; a layer 4 * (16 + 4) + (24 + 6) + (24 + 4) + 16 = 154;
     # pooler 16 + 4 = 20; classifier 4 * 2 + 2 = 10
     assert parameters(Shape(2, 4, 2, 6, vocab_size=10)) == 2104 + 2 * 154 + 20 + 10
+    assert parameters(Shape(0, 4, 2, 6, vocab_size=10)) == 2104 + 20 + 10
 
 
 def test_the_paper_s_sizes():
@@ -70,6 +72,8 @@ def test_flops_by_hand():
     # the last layer for the first token alone, 2 heads: query, key, value and output of one row (32 each), each of
     # 2 heads against 3 states of width 4, twice (2 * 2 * 3 * 4 = 48 each), FFN of one row (48 each)
     assert flops(Shape(2, 4, 2, 6), 3, first_token_only=True) == layer + 4 * 32 + 2 * 48 + 2 * 48 + 48
+    # without layers: the mean, a product [1, 3] x [3, 4], and the head
+    assert flops(Shape(0, 4, 2, 6), 3) == flops(Shape(0, 4, 2, 6), 3, first_token_only=True) == 2 * 3 * 4 + 48
 
 
 def test_the_fp32_ceiling_of_the_student():

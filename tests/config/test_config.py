@@ -33,7 +33,9 @@ def load_changed(path, **changes):
 
 def test_every_shipped_configuration_loads(project_root):
     files = sorted((project_root / "configs").rglob("*.yaml"))
-    runs = [file for file in files if file.parent.name != "base" and "variants" not in read_mapping(file)]
+    runs = [
+        file for file in files if file.parent.name != "base" and not {"variants", "budget"} & set(read_mapping(file))
+    ]
     assert len(runs) > 20, "studies, which tests/study loads, and bases are few"
     for file in runs:
         load_config(file)
@@ -260,6 +262,11 @@ def test_a_model_to_start_from_brings_its_own_sizes(config_file, how):
     student = load_config(over, overrides, sections).student
     assert student.init.method == "folder" and not student.sized
     assert student.model_fields_set == {"init", "num_hidden_layers"} and student.num_hidden_layers == 6
+    if overrides:  # in any order
+        more = "student.init.layers=top"
+        for order in (overrides[::-1], [*overrides, more], [*overrides[::-1], more]):
+            again = load_config(over, order).student
+            assert again.model_fields_set == student.model_fields_set and again.num_hidden_layers == 6
 
 
 def test_another_method_and_a_folder_contradict_each_other(config_file):

@@ -14,7 +14,7 @@ NAMES = sorted(TASKS)
 
 def test_every_task_has_a_configuration_and_the_other_way_round(project_root):
     files = {path.stem for path in (project_root / "configs").glob("*.yaml")}
-    assert files == {*NAMES, "demo", "ablate-demo"}
+    assert files == {*NAMES, "demo", "ablate-demo", "search-demo", "search-reviews"}
 
 
 @pytest.mark.parametrize("name", NAMES)

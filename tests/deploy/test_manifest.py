@@ -66,6 +66,11 @@ def test_a_format_of_the_future_is_named_even_where_its_keys_are_not_known(folde
 
 
 OUTPUT = {"name": "logits", "dtype": "float32", "shape": [-1, 2]}
+COUNTS = ("tokens_before", "tokens_after", "parameters_before", "parameters_after", "rows_as_before")
+PRUNED = {
+    **dict.fromkeys(COUNTS, 1),
+    "splits": {"dev": {"rows": 1, "rows_changed": 0, "score_before": 1.0, "score_after": 1.0}},
+}
 SENSE = [
     # the key, what it says instead, and what the refusal names
     ("labels", ["a", "a"], "label names must differ"),
@@ -89,6 +94,9 @@ SENSE = [
     ("parameters", None, "parameters: Input should be a valid integer"),
     ("architecture", {"hidden_size": 8}, "architecture: expected a whole number above 0 for each of num_hidden_layers"),
     ("architecture", {"graph": 1}, "architecture: graph: expected served or plain"),
+    ("vocabulary", {**PRUNED, "splits": {}}, "vocabulary.splits: Dictionary should have at least 1 item"),
+    ("vocabulary", {**PRUNED, "tokens_after": "5"}, "vocabulary.tokens_after: Input should be a valid integer"),
+    ("vocabulary", {**PRUNED, "more": 1}, "vocabulary.more: Extra inputs are not permitted"),
     ("unit", "word", "unit is 'word' for a classification task"),
     ("long_text", "middle", "long_text: Input should be 'truncate', 'head_tail' or 'windows'"),
     ("inputs", [], "inputs: expected input_ids and token_type_ids"),

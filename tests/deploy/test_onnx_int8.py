@@ -49,6 +49,7 @@ def small_graph(path):
     model = helper.make_model(helper.make_graph(nodes, "g", inputs, outputs, tensors))
     model.opset_import[0].version, model.ir_version = 17, 8
     onnx.save(model, path)
+    return model
 
 
 IDS = np.array([[1, 2, 3], [4, 0, 2]])
@@ -114,6 +115,23 @@ def test_constants_are_stored_in_a_byte_each_and_once(tmp_path):
     assert stored["table_scale"].shape == (5, 1) and stored["table_scale"][0] == 1 and not stored["table_int8"][0].any()
 
 
+def test_a_table_whose_row_of_padding_is_masked_is_one_table(tmp_path):
+    """As the converter writes ERNIE's and RoBERTa's: the table times a column, 0 for [PAD]."""
+    model = small_graph(tmp_path / "plain.onnx")
+    graph = model.graph
+    graph.node[0].input[0] = "masked"
+    graph.node.insert(0, helper.make_node("Mul", ["full", "column"], ["masked"]))
+    full, column = TABLE.copy(), np.array([[0], [1], [1], [1], [1]], np.float32)
+    full[0] = 9.0
+    graph.initializer.extend(numpy_helper.from_array(v, n) for n, v in (("full", full), ("column", column)))
+    onnx.save(model, tmp_path / "fp32.onnx")
+    OnnxQuantizer(tmp_path / "fp32.onnx", [(IDS, IDS * 0)]).write(tmp_path, ["head"])
+    written = onnx.load(tmp_path / "model.onnx").graph
+    stored = {t.name: numpy_helper.to_array(t) for t in written.initializer}
+    assert stored["masked_int8"].shape == (5, 4) and not stored["masked_int8"][0].any()
+    assert not {"full", "column", "table"} & stored.keys() and "Mul" not in [n.op_type for n in written.node][:3]
+
+
 def test_a_graph_that_is_no_encoder_is_refused(tmp_path):
     graph = helper.make_graph(
         [helper.make_node("Identity", ["input_ids"], ["y"])],
@@ -122,7 +140,7 @@ def test_a_graph_that_is_no_encoder_is_refused(tmp_path):
         [helper.make_tensor_value_info("y", TensorProto.INT64, [None])],
     )
     onnx.save(helper.make_model(graph), tmp_path / "other.onnx")
-    with pytest.raises(ErnieTinyError, match="not the graph of an encoder: 0 softmax"):
+    with pytest.raises(ErnieTinyError, match="not the graph of an encoder: input_ids are looked up in no table"):
         OnnxQuantizer(tmp_path / "other.onnx", [])
 
 

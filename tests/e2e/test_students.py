@@ -67,6 +67,18 @@ def test_each_has_a_whole_run_folder_and_the_run_sets_them_side_by_side(several)
     assert done.returncode == 0, done.stderr
 
 
+def test_each_has_a_pruned_vocabulary_if_the_run_asks_for_it(several, tmp_path):
+    run = several[0].copy(tmp_path)
+    run.config["export"]["prune_vocabulary"] = {"corpus": [], "max_drop_points": 100.0}
+    run.write()
+    done = ernie_tiny("run", run.file)
+    assert done.returncode == 0, done.stdout + done.stderr
+    made = [report(run.root / "students" / name)["export"]["vocabulary"] for name in ("same", "wide")]
+    assert made[0]["tokens_after"] == made[1]["tokens_after"] < made[0]["tokens_before"]
+    saved = [values["parameters_before"] - values["parameters_after"] for values in made]
+    assert saved[1] * 8 == saved[0] * 12, "as wide as each student is"
+
+
 def test_a_student_that_is_added_later_trains_alone(several, tmp_path):
     run = several[0].copy(tmp_path)
     run.config["students"]["late"] = {**TINY, "num_hidden_layers": 1, "hidden_size": 4}

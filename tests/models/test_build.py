@@ -153,7 +153,7 @@ def test_tied_weights_that_differ_are_refused(pretrained):
 
 def test_dropout_can_be_set_for_fine_tuning(pretrained):
     dropout = {"hidden_dropout_prob": 0.3, "attention_probs_dropout_prob": None}
-    model = load_classifier(pretrained, ["a", "b"], dropout=dropout, new_head=True)
+    model = load_classifier(pretrained, ["a", "b"], changes=dropout, new_head=True)
     assert (model.config.hidden_dropout_prob, model.config.attention_probs_dropout_prob) == (0.3, 0.1)
 
 

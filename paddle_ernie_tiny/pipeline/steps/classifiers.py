@@ -8,7 +8,9 @@ from typing import Any
 import paddle
 
 from ...config import PretrainSettings, TrainingSettings
+from ...config.student_settings import VocabularySettings
 from ...data.corpus import read_lines
+from ...data.splits import TaskData
 from ...data.tokenization import WordPieceTokenizer, train_vocabulary
 from ...distributed import main_first
 from ...models.build import build_masked_lm
@@ -23,6 +25,22 @@ from ..measure import dev_score, measure_classifier, require_above_chance
 from ..step import Step
 from ..supervision import answers_in_short
 from .distil import train
+
+
+def pretraining_vocabulary(settings: PretrainSettings, corpus: str) -> WordPieceTokenizer:
+    """The vocabulary of a teacher that is pretrained in the run: the given one, or one that is learnt from `corpus`."""
+    if settings.vocab_file is not None:
+        return WordPieceTokenizer.from_vocab_file(settings.vocab_file, lowercase=settings.lowercase)
+    return train_vocabulary(read_lines(corpus), settings.vocab_size, settings.lowercase)
+
+
+def start_vocabulary(settings: VocabularySettings, data: TaskData) -> WordPieceTokenizer:
+    """The vocabulary of a run without a teacher: the given one, or one that is learnt from the rows it trains on."""
+    if settings.file is not None:
+        return WordPieceTokenizer.from_vocab_file(settings.file, lowercase=settings.lowercase)
+    rows = [*data.train, *(data.pool.rows if data.pool else ())]
+    texts = (text for row in rows for text in row.content if text)
+    return train_vocabulary(texts, settings.size, settings.lowercase)
 
 
 class PretrainTeacher(Step):
@@ -61,12 +79,11 @@ class PretrainTeacher(Step):
     def _tokenizer(self) -> WordPieceTokenizer:
         settings = self.settings
         if settings.vocab_file is not None:
-            return WordPieceTokenizer.from_vocab_file(settings.vocab_file, lowercase=settings.lowercase)
+            return pretraining_vocabulary(settings, "")
         built = self.folder / "vocabulary"
         with main_first(built):
             if whole_or_none(built / SEALED, "vocabulary") is None:
-                lines = read_lines(self.context.corpus_settings.path)
-                train_vocabulary(lines, settings.vocab_size, settings.lowercase).save(built)
+                pretraining_vocabulary(settings, self.context.corpus_settings.path).save(built)
                 write_seal(built / SEALED, {}, [file for file in built.iterdir() if file.name != SEALED])
         return WordPieceTokenizer.from_folder(built)
 
@@ -82,13 +99,7 @@ class RandomStart(Step):
         return {"vocabulary": settings.model_dump(mode="json"), "text": text, "seed": self.context.config.seed}
 
     def run(self) -> dict[str, Any]:
-        context, settings = self.context, self.settings
-        if settings.file is not None:
-            tokenizer = WordPieceTokenizer.from_vocab_file(settings.file, lowercase=settings.lowercase)
-        else:
-            rows = [*context.data.train, *(context.data.pool.rows if context.data.pool else ())]
-            texts = (text for row in rows for text in row.content if text)
-            tokenizer = train_vocabulary(texts, settings.size, settings.lowercase)
+        context, tokenizer = self.context, start_vocabulary(self.settings, self.context.data)
         paddle.seed(context.config.seed)
         model = build_masked_lm(tokenizer.vocab_size, context.config.student.shape, pad_token_id=tokenizer.pad_id)
         save_model(model, tokenizer, self.product)

@@ -25,6 +25,7 @@ from ...models.weights import model_fingerprint
 from ...seals import read_seal
 from ..card_facts import card_facts
 from ..context import RunContext
+from ..pruning import export_pruned, pruning_inputs, pruning_lines
 from ..step import DONE, FINAL, METRICS, Step, fingerprint, identity, seal_again
 
 
@@ -46,7 +47,7 @@ class DeliverStep(Step):
 
 
 class Export(DeliverStep):
-    """The last stage's student as a bundle."""
+    """The last stage's student as a bundle, with a pruned vocabulary if the run asks for it."""
 
     name = "export"
     settings: ExportSettings
@@ -54,21 +55,37 @@ class Export(DeliverStep):
     def inputs(self) -> dict[str, Any]:
         rows = self.context.data.test[: self.settings.rows]
         return {
-            "export": self.settings.model_dump(mode="json", exclude={"int8"}),
+            "export": self.settings.model_dump(mode="json", exclude={"int8", "prune_vocabulary"}),
             "task": self.context.config.task.model_dump(include={"name", "metric"}),
             "rows": fingerprint([example.content for example in rows]),
             "upstream": {"student": identity(self.context.stage_folder(-1))},
             **({"settings": settings} if (settings := self._settings()) else {}),
+            **pruning_inputs(self.context),
         }
 
     def run(self) -> dict[str, Any]:
         student = self.context.stage_folder(-1) / FINAL
-        return export_bundle(export_request(self.context, student, self.product.parent, self._settings()))
+        return export_student(self.context, student, self.product.parent, self._settings(), self.folder)
+
+    def gate(self) -> list[str]:
+        manifest, asked = read_manifest(self.product.parent), self.settings.prune_vocabulary
+        if manifest.vocabulary is None or asked is None:
+            return []
+        return pruning_lines(manifest.vocabulary, manifest.metric, asked.max_drop_points)
 
     def _settings(self) -> dict[str, Any]:
         """Of the kind of task, with what it learnt from the student's answers to the dev split."""
         measured = read_seal(self.context.stage_folder(-1) / METRICS) or {}
         return measured.get("settings", self.context.config.task.settings)
+
+
+def export_student(
+    context: RunContext, checkpoint: Path, out: Path, settings: dict[str, Any], folder: Path
+) -> dict[str, Any]:
+    """Exports a student of the run, with a pruned vocabulary if the run asks for it; `folder` is for that copy."""
+    request = export_request(context, checkpoint, out, settings)
+    pruned = context.config.export.prune_vocabulary is not None
+    return export_pruned(context, request, folder) if pruned else export_bundle(request)
 
 
 def export_request(context: RunContext, checkpoint: Path, out: Path, settings: dict[str, Any]) -> ExportRequest:
@@ -136,7 +153,7 @@ class Quantise(DeliverStep):
     def _of_trained(self, request: QuantizeRequest, aware: Path) -> dict[str, Any]:
         """int8 of the student that was trained for it, by the same gate: the student's own bundle is the reference."""
         trained, fp32 = (read_seal(aware / DONE) or {})["result"], self.folder / "fp32"
-        export_bundle(export_request(self.context, aware / FINAL, fp32, trained["kind_settings"]))
+        export_student(self.context, aware / FINAL, fp32, trained["kind_settings"], self.folder)
         how = {key: trained[key] for key in ("steps", "training", "post_training")}
         request = replace(request, bundle=str(fp32), reference=request.bundle, aware=how)
         try:

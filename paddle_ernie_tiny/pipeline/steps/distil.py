@@ -93,6 +93,8 @@ class Distil(Step):
         if is_main():
             print(f"  {prefix}{student.objective.equation()}", flush=True)
             print(f"  {prefix}layer map (student: teacher) {student.objective.layers}", flush=True)
+            if left_out := ", ".join(student.objective.left_out):
+                print(f"  {prefix}left out: {left_out} compare layers, and the student has none", flush=True)
 
     def training(self, folder: Path, score: Callable[[], float] | None = None) -> Training:
         """What the stage's trainer is given beside models, with checkpoints in `folder`; `score` as `evaluate_with`."""
