@@ -216,7 +216,7 @@ def _of_records(key: Key, role: str, reference: str, records: list[Record], sett
     return MeasuredShape(
         *key,
         role,
-        [Pass([_turns(record) for record in own], [float(np.median(_turns(record))) for record in beside])],
+        [Pass([turn_medians(record) for record in own], [float(np.median(turn_medians(record))) for record in beside])],
         files_mb=own[0]["file_mb"],
         rss_mb=max(record["rss_mb"] for record in own),
     )
@@ -296,11 +296,11 @@ def _of_table(records: list[Record], setting: Setting) -> tuple[str, list[Measur
     shapes = []
     for key, found in whole[engine].items():
         own = [found[length] for length in setting.lengths]
-        turns, memory = [_turns(record) for record in own], max(record["rss_mb"] for record in own)
+        turns, memory = [turn_medians(record) for record in own], max(record["rss_mb"] for record in own)
         shapes.append(MeasuredShape(*key, FITTED, [Pass(turns, [1.0] * len(own))], own[0]["file_mb"], memory))
     return engine, shapes
 
 
-def _turns(record: Record) -> list[float]:
+def turn_medians(record: Record) -> list[float]:
     """The median of each turn, in ms."""
     return [float(np.median(turn)) for turn in record["rounds_ms"]]

@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
 from ..benchmark.bench import bench
 from ..benchmark.request import BenchRequest
+from ..benchmark.subjects import Shape
 from ..config.student_settings import SIZES
 from ..deploy.bundle import MANIFEST
 from ..deploy.card import CARD
 from ..files import cache_folder, read_json, write_json
 from ..machine import cpu_name
 from ..pipeline.step import fingerprint
+from .measure_shapes import turn_medians
 from .search_state import SearchState, figures_as_values
 from .shape_speed import Figures, Setting
 from .space import CandidateStudent
+from .speed_fit import shape_name
 
 MEASURED = "bundles.json"
 
@@ -31,9 +35,7 @@ def measure_finalists(
     assert speeds is not None, "shapes are measured first"
     elsewhere = state.settings.at.table is not None
     teacher = state.facts["teacher"]
-    sizes = {name: teacher[name] for name in SIZES}
-    shape = f"{sizes['num_hidden_layers']}l-{sizes['hidden_size']}h-{sizes['num_attention_heads']}heads"
-    shape += f"-{sizes['intermediate_size']}ffn-{teacher['vocab_size']}vocab"
+    shape = shape_name(Shape(**{name: teacher[name] for name in SIZES}, vocab_size=teacher["vocab_size"]))
     shape += "@plain" if setting.graph == "plain" else ""
     bundles = [_measured_files(folder) for folder in folders.values()]
     key = fingerprint([bundles, setting.batch, setting.lengths, setting.threads, speeds.engine, shape, cpu_name()])
@@ -48,9 +50,11 @@ def measure_finalists(
             cache=cache_folder() / "bench",
         )
         say("the bundles and the teacher's size are measured, in other processes")
-        kept = {"key": key, "result": bench(request, say=say)}
+        result = bench(request, say=say)
+        models = range(1 + len(folders))  # the teacher's size is the first
+        kept = {"key": key, "figures": [asdict(_figures(result, number, setting)) for number in models]}
         write_json(root / MEASURED, kept)
-    first = report_of(state, finalists[0], root)
+    first = read_json((root / (state.entries[finalists[0]].final or {})["report"]).with_name("report.json"))
     state.environment = first.get("environment") or {}
     state.references["teacher"] = {**(first.get("teacher") or {}), "latency_ms": None}
     if floor := state.facts.get("floor"):
@@ -58,10 +62,11 @@ def measure_finalists(
     if elsewhere:
         return
     assert kept is not None, "it was measured"
-    state.references["teacher"]["latency_ms"] = _figures(kept["result"], 0, setting).latency_ms
-    for number, one in enumerate(finalists, start=1):
+    teachers, *own = (Figures(**figures) for figures in kept["figures"])
+    state.references["teacher"]["latency_ms"] = teachers.latency_ms
+    for one, figures in zip(finalists, own, strict=True):
         count = (state.entries[one].final or {})["parameters"]
-        state.entries[one].measured = figures_as_values(_figures(kept["result"], number, setting), setting.batch, count)
+        state.entries[one].measured = figures_as_values(figures, setting.batch, count)
 
 
 def _measured_files(folder: Path) -> dict[str, str]:
@@ -69,17 +74,12 @@ def _measured_files(folder: Path) -> dict[str, str]:
     return {name: digest for name, digest in read_json(folder / MANIFEST)["files"].items() if name != CARD}
 
 
-def report_of(state: SearchState, one: CandidateStudent, root: Path) -> dict[str, Any]:
-    """report.json of a finalist's run."""
-    return read_json((root / (state.entries[one].final or {})["report"]).with_name("report.json"))
-
-
 def _figures(result: dict[str, Any], number: int, setting: Setting) -> Figures:
     """Of the model at this place: means over the setting's lengths, in each of which all models took turns."""
     models = result["models"]
     by_length = {record["length"]: record for record in result["records"][number :: len(models)]}
     own = [by_length[length] for length in setting.lengths]
-    rounds = [[sorted(turn)[len(turn) // 2] for turn in record["rounds_ms"]] for record in own]
+    rounds = [turn_medians(record) for record in own]
     return Figures(
         latency_ms=fmean(record["latency_ms"]["p50"] for record in own),
         low=fmean(min(each) for each in rounds),

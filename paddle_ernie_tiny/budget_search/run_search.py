@@ -88,7 +88,6 @@ class _Search:
     ):
         self.settings, self.base, self.root, self.desk, self.say = settings, base, root, desk, say
         self.state = SearchState(settings, command)
-        self.facts: dict[str, Any] = {}
         self.elders: dict[Any, CandidateStudent] = {}  # by width: who has the general stages
         self.failure: ErnieTinyError | None = None  # of the last candidate that failed
 
@@ -100,8 +99,8 @@ class _Search:
         pruned = [one for one in candidates if one.vocabulary == "used"]
         described = self._full((pruned or candidates)[-1])
         each = {one.trained: self._full(one) for one in candidates}
-        self.facts = self.desk.ask(describe, described, self.root, bool(pruned), each)
-        self.state.facts = self.facts
+        measured = self.settings.at.length == "data"
+        self.state.facts = self.desk.ask(describe, described, self.root, measured, bool(pruned), each)
         speeds = self._speeds(candidates)
         chosen = self._within(candidates, speeds)
         self.write()
@@ -121,14 +120,16 @@ class _Search:
 
     def shape(self, one: CandidateStudent) -> Shape:
         """What is measured of a candidate."""
-        return one.shape(self.facts["used_tokens" if one.vocabulary == "used" else "tokens"], self.facts["labels"])
+        return one.shape(
+            self.state.facts["used_tokens" if one.vocabulary == "used" else "tokens"], self.state.facts["labels"]
+        )
 
     @property
     def setting(self) -> Setting:
         """What is measured, and how."""
         how = self.settings.at
-        lengths = self.facts["lengths"] if how.length == "data" else [how.length]
-        return Setting(how.batch, tuple(lengths), how.threads, how.engine, graph=self.facts["graph"])
+        lengths = self.state.facts["lengths"] if how.length == "data" else [how.length]
+        return Setting(how.batch, tuple(lengths), how.threads, how.engine, graph=self.state.facts["graph"])
 
     def _speeds(self, candidates: list[CandidateStudent]) -> ShapeSpeeds:
         how = self.settings.at

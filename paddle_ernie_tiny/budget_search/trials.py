@@ -15,24 +15,21 @@ from ..deploy.bundle import MANIFEST
 from ..deploy.predictor import Predictor
 from ..deploy.row_files import LabelledRows, evaluate_rows
 from ..errors import InputError, InputErrors
-from ..files import write_json
 from ..machine import import_paddle, thread_count
-from ..models.build import load_tokenizer, read_model_config
+from ..models.build import read_model_config
 from ..models.initialise import start_folder
 from ..pipeline.context import RunContext
 from ..pipeline.preflight import check_student, preflight
-from ..pipeline.pruning import tokens_kept
+from ..pipeline.pruning import planned_tokenizer, run_tokens
 from ..pipeline.run import run
 from ..pipeline.sources import Sources
 from ..pipeline.step import DONE, FINAL, METRICS, RunFolder, fingerprint
-from ..pipeline.steps.classifiers import pretraining_vocabulary
 from ..processes import in_child
 from ..seals import read_seal, whole_or_none, write_seal
 from ..stages import STAGES, step_names
-from ..study.group import logged, shared_out, with_steps
+from ..study.group import logged, shared_out, watched, with_steps
 from ..training.batches import rows_of_batches
 from ..training.trainer import total_steps
-from ..watch import Progress, Watcher
 
 LOG, PROGRESS, TRIALS = "log.txt", "progress.json", "trials"
 _DECIDE_NOTHING = {"output_dir", "signals_folder", "save_minutes", "benchmark", "card"}
@@ -101,7 +98,13 @@ def do_trial(trial: Trial) -> dict[str, Any]:
     import_paddle()
     with logged(trial.root / LOG):
         trial.shared.mkdir(parents=True, exist_ok=True)
-        run(trial.config, until=trial.until, watcher=_watched(trial), shared=trial.shared, measured=trial.measured)
+        run(
+            trial.config,
+            until=trial.until,
+            watcher=watched(trial.root / PROGRESS),
+            shared=trial.shared,
+            measured=trial.measured,
+        )
         folder = RunFolder(Path(trial.config.output_dir), trial.shared)
         stages, names = [], step_names([stage.stage for stage in trial.config.stages])
         # of later stages, an earlier budget or base may have left something there
@@ -143,37 +146,31 @@ def _scored(bundle: Path, engine: str, splits: list[LabelledRows]) -> list[dict[
     return [evaluate_rows(predictor, rows) for rows in splits]
 
 
-def _watched(trial: Trial) -> Watcher:
-    def keep(progress: Progress) -> None:
-        values = {"title": progress.title, "done": progress.steps, "of": progress.total_steps}
-        write_json(trial.root / PROGRESS, values)
-
-    return Watcher(on_progress=keep)
-
-
-def describe(config: RunConfig, root: Path, pruned: bool, each: Mapping[str, RunConfig]) -> dict[str, Any]:
+def describe(
+    config: RunConfig, root: Path, measured: bool, pruned: bool, each: Mapping[str, RunConfig]
+) -> dict[str, Any]:
     """In the child process: what is known of a run before any training; checks data, teacher, and the students of each.
 
-    {"teacher": its sizes and vocab_size, "tokens": of the student's vocabulary, "used_tokens": of a pruned one, where
-    that is asked for, "graph": in which the kind of task is exported, "labels": how many outputs, "lengths": five
-    quantiles of the training texts' tokens, "metric", "evaluated_on", "floor"}. Raises InputErrors.
+    {"teacher": its sizes, "tokens": of the student's vocabulary, "used_tokens": of a pruned one, if `pruned`, "graph":
+    in which the kind of task is exported, "labels": how many outputs, "lengths": if `measured`, five quantiles of the
+    training texts' tokens, "metric", "evaluated_on", "floor"}. Raises InputErrors.
     """
     import_paddle()
     with logged(root / LOG):
         (context,) = preflight(config, shared=root / "shared").values()
         _check_students(context, each)
-        tokenizer, tokens, own_tokens = _vocabulary(context)
-        how = config.task.max_length_tokens, config.task.long_text or "truncate"
-        lengths = np.sort(context.data.kind.encode(tokenizer, context.data.train, *how).lengths)
-        at = [lengths[min(len(lengths) - 1, int(q * len(lengths)))] for q in _QUANTILES]
+        data, model = context.data, start_folder(config.student) or context.teacher_source
+        tokenizer = planned_tokenizer(config, data)
+        tokens = read_model_config(model)["vocab_size"] if model else tokenizer.vocab_size
         floor = context.floor
         return {
-            "teacher": {**(context.teacher or {}), "vocab_size": tokens},
-            "tokens": own_tokens,
-            "graph": context.data.kind.graphs[0],
-            "labels": len(context.data.labels),
-            "lengths": [int(length) for length in at],
-            "used_tokens": tokens_kept(config) if pruned else None,
+            # of a vocabulary that is learnt in the run, the configuration has only the size that it has at most
+            "teacher": context.teacher if model else {**(context.teacher or {}), "vocab_size": tokens},
+            "tokens": tokens,
+            "graph": data.kind.graphs[0],
+            "labels": len(data.labels),
+            "lengths": _lengths(context, tokenizer) if measured else [],
+            "used_tokens": len(run_tokens(config, data, tokenizer)) if pruned else None,
             "metric": context.metric,
             "evaluated_on": "test" if config.data.test else "dev",
             "floor": floor and floor.facts,
@@ -191,21 +188,12 @@ def _check_students(context: RunContext, each: Mapping[str, RunConfig]) -> None:
         raise InputErrors(errors)
 
 
-def _vocabulary(context: RunContext) -> tuple[TextTokenizer, int, int]:
-    """The student's tokenizer, and how many tokens the teacher's model has, and the student's.
-
-    A vocabulary that the run is to learn is learnt here as well: it may have far fewer tokens than it may have at most.
-    """
-    teacher, start = context.config.teacher, start_folder(context.config.student)
-    if context.teacher_source is None:
-        assert teacher is not None and teacher.pretrain is not None, "the base was checked"
-        tokenizer: TextTokenizer = pretraining_vocabulary(teacher.pretrain, context.corpus_settings.path)
-        tokens = tokenizer.vocab_size
-    else:
-        tokenizer, tokens = load_tokenizer(context.teacher_source), (context.teacher or {})["vocab_size"]
-    if start is None:
-        return tokenizer, tokens, tokens
-    return load_tokenizer(start), tokens, read_model_config(start)["vocab_size"]
+def _lengths(context: RunContext, tokenizer: TextTokenizer) -> list[int]:
+    """Five quantiles of the training texts' tokens."""
+    task = context.config.task
+    rows = context.data.kind.encode(tokenizer, context.data.train, task.max_length_tokens, task.long_text or "truncate")
+    lengths = np.sort(rows.lengths)
+    return [int(lengths[min(len(lengths) - 1, int(q * len(lengths)))]) for q in _QUANTILES]
 
 
 def count_steps(config: RunConfig, root: Path) -> list[int]:

@@ -20,7 +20,7 @@ from ..config.student_settings import VocabularySettings
 from ..data.corpus import corpus_files, corpus_fingerprint, read_lines
 from ..data.formats import files_of
 from ..data.rows import EncodedRows, TokenExample, characters
-from ..data.splits import TaskData, load_task_data
+from ..data.splits import TaskData
 from ..data.text_tokenizer import TextTokenizer
 from ..data.windows import by_row
 from ..deploy.bundle import PrunedVocabulary
@@ -96,27 +96,19 @@ def _plain(text: str) -> str:
     return "".join(text.split())
 
 
-def tokens_kept(config: RunConfig) -> int:
-    """How many tokens the exported student of a run has if its vocabulary is pruned, before anything is trained.
+def planned_tokenizer(config: RunConfig, data: TaskData) -> TextTokenizer:
+    """The tokenizer of a run's one student before anything is trained; a vocabulary that the run makes is made here.
 
-    As `export.prune_vocabulary` says, or by its defaults; of a run with one student. A vocabulary that the run makes
-    is made here as well. Raises InputError(s) for data, texts or models that cannot be read.
+    Raises InputError for models and texts that cannot be read.
     """
-    check_pruning(config)
     teacher, start = config.teacher, start_folder(config.student)
-    given = start or (resolve_model(teacher.model) if teacher and teacher.model else None)
-    if given is not None:  # as preflight does: a width of vectors that is not set is the model's
-        more = config.task.configured_kind.settings_for(read_model_config(given)["hidden_size"])
-        settings = {"settings": {**config.task.settings, **more}}
-        config = config.model_copy(update={"task": config.task.model_copy(update=settings)})
-    data = load_task_data(config)
-    if given is not None:
-        tokenizer = load_tokenizer(given)
-    elif teacher is not None and teacher.pretrain is not None and config.general_corpus is not None:
-        tokenizer = pretraining_vocabulary(teacher.pretrain, config.general_corpus.path)
-    else:
-        tokenizer = start_vocabulary(config.student.init.vocabulary or VocabularySettings(), data)
-    return len(run_tokens(config, data, tokenizer))
+    if start is not None:
+        return load_tokenizer(start)
+    if teacher is not None and teacher.model is not None:
+        return load_tokenizer(resolve_model(teacher.model))
+    if teacher is not None and teacher.pretrain is not None and config.general_corpus is not None:
+        return pretraining_vocabulary(teacher.pretrain, config.general_corpus.path)
+    return start_vocabulary(config.student.init.vocabulary or VocabularySettings(), data)
 
 
 def pruning_findings(context: RunContext) -> list[Finding]:

@@ -125,15 +125,16 @@ def _run(job: Job, config: RunConfig, until: str) -> None:
     store = StepStore(job.store, job.name)
     job.shared.mkdir(parents=True, exist_ok=True)
     try:
-        run(config, until=until, watcher=_watched(job), shared=job.shared, store=store)
+        run(config, until=until, watcher=watched(job.folder / PROGRESS), shared=job.shared, store=store)
     finally:
         store.close()
 
 
-def _watched(job: Job) -> Watcher:
+def watched(file: Path) -> Watcher:
+    """Keeps in a file how far a training is, for who looks at it from another process."""
+
     def keep(progress: Progress) -> None:
-        values = {"title": progress.title, "done": progress.steps, "of": progress.total_steps}
-        write_json(job.folder / PROGRESS, values)
+        write_json(file, {"title": progress.title, "done": progress.steps, "of": progress.total_steps})
 
     return Watcher(on_progress=keep)
 

@@ -18,7 +18,13 @@ from paddle_ernie_tiny.models.build import build_masked_lm, load_classifier, loa
 from paddle_ernie_tiny.models.weights import save_model
 from paddle_ernie_tiny.pipeline.context import RunContext
 from paddle_ernie_tiny.pipeline.preflight import preflight
-from paddle_ernie_tiny.pipeline.pruning import export_pruned, pruning_inputs, pruning_lines, run_tokens, tokens_kept
+from paddle_ernie_tiny.pipeline.pruning import (
+    export_pruned,
+    planned_tokenizer,
+    pruning_inputs,
+    pruning_lines,
+    run_tokens,
+)
 from paddle_ernie_tiny.pipeline.steps.deliver import export_request
 
 from ..torch_folders import roberta_folder
@@ -75,6 +81,12 @@ def context_of(run, *overrides):
     """As preflight gives it, without its checks."""
     config = configured(run, *overrides)
     return RunContext(config, load_task_data(config), Path(config.teacher.model), {})
+
+
+def tokens_kept(config):
+    """How many tokens the exported student will have, before anything is trained."""
+    data = load_task_data(config)
+    return len(run_tokens(config, data, planned_tokenizer(config, data)))
 
 
 def kept(run, *overrides):
