@@ -25,8 +25,10 @@ quick: setup ## unit tests only, under two minutes; ARGS="-k tags" for some
 	.venv/bin/python -m pytest -q -m unit $(ARGS)
 
 # make's own exit code is 2 whatever failed; PYTEST_EXIT_FILE, where set, gets pytest's.
-test: setup ## every test; ARGS="tests/data -x" for some
-	@code=0; .venv/bin/python -m pytest -q --durations=15 $(ARGS) || code=$$?; \
+# A worker per core, up to four, as each may hold models of its own; a file's tests stay with one worker, with their fixtures.
+WORKERS ?= logical
+test: setup ## every test; ARGS="tests/data -x" for some, WORKERS=0 in one process
+	@code=0; .venv/bin/python -m pytest -q -n $(WORKERS) --maxprocesses 4 --dist loadfile --durations=15 $(ARGS) || code=$$?; \
 	if [ -n "$(PYTEST_EXIT_FILE)" ]; then echo $$code > "$(PYTEST_EXIT_FILE)"; fi; exit $$code
 
 # A call that was cut off goes on in the same folder; ARGS="--share 0.1" makes a tenth, "--minutes 60" an hour of load.

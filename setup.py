@@ -93,6 +93,7 @@ setup(
             "openvino>=2025.0",
             "pre-commit",
             "pytest",
+            "pytest-xdist>=3.6",  # two workers: half the time of `make test`
             "ruff",
             "schemathesis>=4",
             "types-PyYAML",

@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from paddle_ernie_tiny.machine import tune_process
+from paddle_ernie_tiny.machine import cpu_cores, tune_process
 
+if "PYTEST_XDIST_WORKER_COUNT" in os.environ:  # workers side by side share the cores, as do the commands they start
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, cpu_cores() // int(os.environ["PYTEST_XDIST_WORKER_COUNT"]))))
 tune_process()
 
 ROOT = Path(__file__).resolve().parents[1]
