@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -12,6 +13,8 @@ from paddle_ernie_tiny.machine import cpu_cores, tune_process
 if "PYTEST_XDIST_WORKER_COUNT" in os.environ:  # workers side by side share the cores, as do the commands they start
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, cpu_cores() // int(os.environ["PYTEST_XDIST_WORKER_COUNT"]))))
 tune_process()
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # of a job that a shell started in the background
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # commands that tests interrupt would inherit it
 
 ROOT = Path(__file__).resolve().parents[1]
 TIERS = ("unit", "slow", "e2e")  # in the order in which they run: a broken unit should fail first
