@@ -8,7 +8,7 @@ from typing import Any
 
 from ..files import write_text
 from ..pipeline.report_pages import data_url, png_of
-from ..study.study_pages import ReportPart, ReportTable, csv_of, write_parts
+from ..study.study_pages import ReportPart, ReportTable, csv_of, how_it_was_made, write_parts
 from .bounds import broken_bounds, sign
 from .search_plots import check_plot, pareto_plot
 from .search_settings import BOUNDS
@@ -94,8 +94,7 @@ def _parts(results: Values) -> Iterable[ReportPart]:
     left = [{"candidate": name, "why": why} for name, why in results["left_out"].items()]
     yield ReportPart("Left out", [], [ReportTable(left)] if left else [])
     yield ReportPart("What is approximate", _approximate(results))
-    facts = [{"": str(name), "value": str(value)} for name, value in (results.get("environment") or {}).items()]
-    yield ReportPart("How it was made", [], [ReportTable(facts)] if facts else [], code=results["command"])
+    yield how_it_was_made(results)
 
 
 def finals_table(results: Values) -> ReportTable:

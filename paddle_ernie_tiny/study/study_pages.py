@@ -140,8 +140,13 @@ def _parts(results: Values) -> Iterable[ReportPart]:
     skipped = [{name: str(entry[name]) for name in ("task", "variant", "reason")} for entry in results["not_run"]]
     yield ReportPart("Not run", tables=[ReportTable(skipped)] if skipped else [])
     yield ReportPart("What is approximate", _approximate(results))
+    yield how_it_was_made(results)
+
+
+def how_it_was_made(results: Values) -> ReportPart:
+    """Machine, versions and command."""
     facts = [{"": str(name), "value": _flat(value)} for name, value in (results.get("environment") or {}).items()]
-    yield ReportPart("How it was made", tables=[ReportTable(facts)] if facts else [], code=results.get("command") or "")
+    return ReportPart("How it was made", tables=[ReportTable(facts)] if facts else [], code=results.get("command") or "")
 
 
 def _pictures(figure: Figure | None, caption: str) -> list[tuple[str, str]]:

@@ -122,10 +122,12 @@ def test_a_finalists_figures_are_those_of_its_bundle(tmp_path):
 
 def test_pages_hold_every_candidate(state, tmp_path, capsys):
     state.choose([SMALL, LARGE])
+    state.environment = {"cores": 2, "versions": {"paddle": "3.1.1", "numpy": "1.26"}}
     results = state.results()
     write_json(tmp_path / "results.json", results)
     page = write_search_pages(json.loads(json.dumps(results)), tmp_path)
     html, markdown = page.read_text(encoding="utf-8"), (tmp_path / "report.md").read_text(encoding="utf-8")
+    assert "| versions | paddle 3.1.1, numpy 1.26 |" in markdown
     assert "Search: &lt;s&gt;" in html and "data:image/png" in html
     for one in (SMALL, LARGE, SLOW):
         assert one.name in html and one.name in markdown
