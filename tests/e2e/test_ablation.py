@@ -137,6 +137,17 @@ def test_every_variant_trains_as_many_steps(study):
     assert steps["no_general"] == [13, 14, 13] and steps["fine_tuned"] == [40]
 
 
+def test_jobs_from_another_machine_count_as_done_by_two_files_each(study, tiny, tmp_path):
+    for name in JOBS:
+        (tmp_path / "out" / name).mkdir(parents=True)
+        for file in ("job.json", "predictions.npz"):
+            shutil.copy(study.root / name / file, tmp_path / "out" / name / file)
+    moved = write_study(tmp_path, tiny, tmp_path / "out")
+    done = ernie_tiny("ablate", moved.file)
+    assert done.returncode == 0 and "8 jobs, 8 of them done" in done.stdout, done.stdout + done.stderr
+    assert all(moved.results[key] == study.results[key] for key in ("jobs", "summary", "tasks", "complete"))
+
+
 def test_what_jobs_have_in_common_is_made_once(study):
     for seed in (1, 2):
         root = study.root / "tiny" / f"seed-{seed}"
