@@ -146,7 +146,8 @@ def _parts(results: Values) -> Iterable[ReportPart]:
 def how_it_was_made(results: Values) -> ReportPart:
     """Machine, versions and command."""
     facts = [{"": str(name), "value": _flat(value)} for name, value in (results.get("environment") or {}).items()]
-    return ReportPart("How it was made", tables=[ReportTable(facts)] if facts else [], code=results.get("command") or "")
+    tables = [ReportTable(facts)] if facts else []
+    return ReportPart("How it was made", tables=tables, code=results.get("command") or "")
 
 
 def _pictures(figure: Figure | None, caption: str) -> list[tuple[str, str]]:
