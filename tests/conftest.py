@@ -17,7 +17,7 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # of a job that a shell s
     signal.signal(signal.SIGINT, signal.default_int_handler)  # commands that tests interrupt would inherit it
 
 ROOT = Path(__file__).resolve().parents[1]
-TIERS = ("unit", "slow", "e2e")  # in the order in which they run: a broken unit should fail first
+TIERS = ("unit", "slow", "e2e")  # in the order in which one process runs them: a broken unit should fail first
 # The tier of a test is the one that it is marked with; else that of the first line here that its path starts with.
 TIER_OF_PATH = {
     "e2e/": "e2e",

@@ -309,7 +309,11 @@ class TestMake:
     def test_quick_is_the_unit_tests_and_test_is_all(self):
         text = (ROOT / "Makefile").read_text()
         assert re.search(r"^quick: .*\n\t\.venv/bin/python -m pytest -q -m unit \$\(ARGS\)$", text, flags=re.MULTILINE)
-        assert re.search(r"^test: .*\n\t.*pytest -q .* --durations=15 \$\(ARGS\)", text, flags=re.MULTILINE)
+        assert re.search(
+            r"^test: .*\n\t.*pytest -q -n \$\(WORKERS\) .*--dist loadfile --durations=15 \$\(ARGS\)",
+            text,
+            flags=re.MULTILINE,
+        )
 
     def test_hooks_and_lint_check_the_same(self):
         hooks = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())["repos"][0]["hooks"]
