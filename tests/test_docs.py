@@ -3,6 +3,8 @@
 import ast
 import inspect
 import re
+from collections import Counter
+from pathlib import Path
 
 import pytest
 import yaml
@@ -16,6 +18,7 @@ PAGES = ("CONTRIBUTING.md", "docs/architecture.md", "docs/python.md", "docs/benc
     "docs/paddle-serving.md",
     "docs/search.md",
 )
+PROSE = {f"docs/{file.name}" for file in (Path(__file__).resolve().parents[1] / "docs").glob("*.md")}
 FILE = re.compile(r"`((?:[\w.-]+/)*[\w-]+\.(?:py|yaml|md|toml|lock|txt))(?::[^`]*)?`")
 # Named in a document, but made by a run, a user, or another package.
 MADE = {
@@ -56,6 +59,13 @@ def test_links_lead_somewhere(project_root, page):
         assert target.exists(), link
         if anchor:
             assert anchor in anchors(target.read_text(encoding="utf-8")), link
+
+
+@pytest.mark.parametrize("page", [*sorted(PROSE), "README.md", "README.zh-CN.md", "CONTRIBUTING.md", "CHANGELOG.md"])
+def test_nothing_is_said_twice_on_a_page(project_root, page):
+    text = re.sub(r"```.*?```", "", text_of(project_root, page), flags=re.DOTALL)
+    said = [line for line in text.split("\n") if len(line) > 60 and not line.startswith("|")]
+    assert [line for line, times in Counter(said).items() if times > 1] == []
 
 
 @pytest.mark.parametrize("page", PAGES)
