@@ -15,7 +15,7 @@ from ..sections import PathName, PositiveInt, Section, key
 from ..study.study_settings import BuiltOnRun, settings_and_base
 
 Bound = Annotated[float, Field(gt=0, le=1e12)]
-Start = Literal["random", "teacher_embeddings", "teacher_layers"]
+Start = Literal["random", "teacher_embeddings", "teacher_layers", "teacher_narrowed"]
 # Of each bound: the unit in words, and whether it is the least that is asked for, not the most.
 BOUNDS: dict[str, tuple[str, bool]] = {
     "latency_ms": ("ms", False),

@@ -9,9 +9,10 @@ from itertools import product
 from typing import Any
 
 from ..benchmark.subjects import Shape
-from ..config import RunConfig, check_config
-from ..config.student_settings import SIZES
+from ..config import RunConfig, StudentSettings, check_config
+from ..config.student_settings import SIZES, StudentInit
 from ..errors import InputError
+from ..models.initialise import check_start
 from ..stages import STAGES
 from .search_settings import SearchSettings
 
@@ -98,6 +99,13 @@ def _unfit(one: CandidateStudent, teacher: Mapping[str, Any]) -> str | None:
         for size in SIZES[1:]:
             if one.sizes[size] != teacher[size]:
                 return f"a layer of the teacher does not fit: its {size} is {teacher[size]}"
+    if one.start == "teacher_narrowed":
+        try:
+            check_start(
+                StudentSettings(**one.sizes, init=StudentInit.model_validate({"method": one.start})), dict(teacher)
+            )
+        except InputError as error:
+            return error.what
     return None
 
 

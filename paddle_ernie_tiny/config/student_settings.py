@@ -55,13 +55,14 @@ class VocabularySettings(Section):
 class StudentInit(Section):
     """What the student's weights start from; what is not taken from there is random, by the run's seed."""
 
-    method: Literal["random", "teacher_layers", "teacher_embeddings", "folder"] = key(
+    method: Literal["random", "teacher_layers", "teacher_narrowed", "teacher_embeddings", "folder"] = key(
         "random",
-        "teacher_layers: copies of whole layers (same width); teacher_embeddings: the teacher's embeddings at the "
-        "student's width, by truncated SVD; folder: another model, or a part of it (the default if folder is given)",
+        "teacher_layers: copies of whole layers (same width); teacher_narrowed: layers at the student's width, fitted "
+        "to the teacher's states on training texts; teacher_embeddings: the teacher's embeddings at the student's "
+        "width, by truncated SVD; folder: another model, or a part of it (the default if folder is given)",
     )
     layers: Literal["uniform", "top", "bottom"] | list[PositiveInt] = key(
-        "uniform", "for teacher_layers and folder: which, from 1, where the student has fewer"
+        "uniform", "for teacher_layers, teacher_narrowed and folder: which, from 1, where the student has fewer"
     )
     folder: PathName | None = key(
         None,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,7 +13,8 @@ from ..config import RunConfig, StudentSettings, check_config
 from ..config.student_settings import SIZES
 from ..errors import InputError
 from ..kinds import Kind
-from .build import build_student, check_model, load_classifier, read_model_config, resolve_model
+from .build import build_student, check_model, load_classifier, load_encoder, read_model_config, resolve_model
+from .narrow import Batches, narrow_layers
 from .weights import read_weights
 
 
@@ -91,10 +93,17 @@ def _sized(settings: StudentSettings) -> StudentSettings:
     return settings.model_copy(update={size: values[size] for size in SIZES if size not in settings.model_fields_set})
 
 
-def initial_student(settings: StudentSettings, teacher_folder: Path, labels: list[str], kind: Kind, seed: int) -> Any:
+def initial_student(
+    settings: StudentSettings,
+    teacher_folder: Path,
+    labels: list[str],
+    kind: Kind,
+    seed: int,
+    texts: Callable[[], Batches] = tuple,
+) -> Any:
     """A student classifier before any training; what is not taken from elsewhere is random, by the seed.
 
-    Raises InputError as `check_start` does.
+    texts: makes the batches on which layers are narrowed. Raises InputError as `check_start` does.
     """
     teacher = read_model_config(teacher_folder)
     check_start(settings, teacher)
@@ -109,7 +118,10 @@ def initial_student(settings: StudentSettings, teacher_folder: Path, labels: lis
         weights = _strongest_units(_chosen_layers(weights, layers), settings.intermediate_size)
         return load_classifier(folder, labels, kind, settings.shape.model_dump(), new_head=True, weights=weights)
     student = build_student(teacher_folder, settings.shape, labels, kind)
-    if start.method != "random":
+    if start.method == "teacher_narrowed":
+        layers = layer_map(start.layers, settings.num_hidden_layers, teacher["num_hidden_layers"])
+        narrow_layers(student, load_encoder(teacher_folder), layers, texts())
+    elif start.method != "random":
         prefix = f"{student.base_model_prefix}."
         weights = {name.removeprefix(prefix): value for name, value in read_weights(teacher_folder).items()}
         if start.method == "teacher_embeddings":
@@ -180,9 +192,35 @@ def check_start(settings: StudentSettings, teacher: dict | None) -> None:
             own = getattr(settings, size)
             if own != teacher[size]:
                 what = f"a layer of the teacher does not fit: {size} is {teacher[size]}, the student's {own}"
-                raise InputError(what, f"student.{size}", "use the teacher's size, or method: teacher_embeddings")
+                remedy = "use the teacher's size, or method: teacher_narrowed or teacher_embeddings"
+                raise InputError(what, f"student.{size}", remedy)
+    if start.method == "teacher_narrowed":
+        _check_narrower(settings, teacher)
     folder = start_folder(settings)
     if folder is not None:
         check_model(folder)
         layers = _sized(settings).num_hidden_layers, read_model_config(folder)["num_hidden_layers"]
         layer_map(start.layers, *layers, "student.init.layers", "model")
+
+
+def _check_narrower(settings: StudentSettings, teacher: dict | None) -> None:
+    """Raises InputError for a student that is no narrower teacher, or whose heads are not those of the teacher."""
+    remedy = "or use method: teacher_embeddings"
+    if not settings.num_hidden_layers:
+        what = "a student without layers has none to narrow"
+        raise InputError(what, "student.init.method", "use method: teacher_embeddings")
+    if not teacher:
+        return
+    layers = settings.num_hidden_layers, teacher["num_hidden_layers"]
+    layer_map(settings.init.layers, *layers, "student.init.layers")
+    if teacher.get("embedding_size", teacher["hidden_size"]) != teacher["hidden_size"]:
+        what = "the teacher's embeddings have another width than its layers, which teacher_narrowed does not do"
+        raise InputError(what, "student.init.method", "use method: teacher_embeddings, or random")
+    for size in ("hidden_size", "intermediate_size"):
+        if getattr(settings, size) > teacher[size]:
+            what = f"{size} is {getattr(settings, size)}, the teacher's only {teacher[size]}"
+            raise InputError(what, f"student.{size}", f"use at most {teacher[size]}, {remedy}")
+    if settings.num_attention_heads != teacher["num_attention_heads"]:
+        heads = teacher["num_attention_heads"]
+        what = f"layers are narrowed head by head: the teacher has {heads}, the student {settings.num_attention_heads}"
+        raise InputError(what, "student.num_attention_heads", f"use {heads}, {remedy}")

@@ -29,7 +29,7 @@ from ..kinds import Kind
 from ..kinds.metrics import METRICS, Scored
 from ..machine import cpu_cores
 from ..models.build import load_classifier, load_masked_lm, load_tokenizer
-from ..models.initialise import initial_student, start_folder
+from ..models.initialise import start_folder
 from ..models.weights import has_masked_lm_head, model_fingerprint
 from ..stages import STAGES, Stage, TeacherKind
 from ..terms import Needs
@@ -37,6 +37,7 @@ from ..terms.term import Side
 from ..training.inference import predict
 from ..watch import Watcher
 from .step import FINAL, RunFolder, identity
+from .student_start import first_student
 
 if TYPE_CHECKING:
     from .floor import Floor
@@ -108,11 +109,6 @@ class RunContext:
         """A model with the task's head, from a folder; with `new_head` at random where it has none."""
         return load_classifier(folder, self.data.labels, self.data.kind, dropout, new_head)
 
-    def first_student(self) -> Any:
-        """The student that the baseline and the first stage both start from."""
-        config, data = self.config, self.data
-        return initial_student(config.student, self.teacher_model("pretrained"), data.labels, data.kind, config.seed)
-
     def stage(self, index: int) -> Stage:
         """The table's row of the stage at `index`."""
         return STAGES[self.config.stages[index].stage]
@@ -137,7 +133,7 @@ class RunContext:
         self, index: int, teacher: Any, folder: Path | None, label_terms: bool | None = None
     ) -> DistilledStudent:
         """The student in `folder` (None: its start) with the objective of stage `index`."""
-        classifier = self.first_student() if folder is None else self.load_classifier(folder)
+        classifier = first_student(self) if folder is None else self.load_classifier(folder)
         how = label_terms, self.data.class_weights, self.shares_vocabulary
         given = classifier.config if teacher is None else teacher.config
         objective = stage_objective(self.config, index, classifier.config, given, *how)
@@ -337,13 +333,3 @@ class RunContext:
         """Of a step that reads the general corpus."""
         settings = self.corpus_settings
         return {"text": corpus_fingerprint(settings.path), **settings.model_dump(exclude={"path"})}
-
-    def start_inputs(self) -> dict[str, str]:
-        """The weights that the student starts from, if they are not random, and its vocabulary, if it is its own."""
-        folder, method = start_folder(self.config.student), self.config.student.init.method
-        if folder is not None:
-            own = {} if self.shares_vocabulary else {"student's tokenizer": self.tokenizers["student"].fingerprint}
-            return {"student's start": model_fingerprint(folder), **own}
-        if self.config.teacher is None:
-            return {"student's start": identity(self.folder.start)}
-        return {} if method == "random" else {"student's start": self.teacher_identity("pretrained")}

@@ -172,6 +172,7 @@ def tagger(unstarted, tmp_path_factory) -> TinyRun:
     run.config["stages"][-1]["teacher_signals"] = "cached"  # of windows
     run.config["data"] = {split: str(run.folder / f"{split}.bio") for split in ("train", "dev", "test")}
     run.config["teacher"]["finetune"]["max_steps"] = 40
+    run.config["student"]["init"] = {"method": "teacher_narrowed", "layers": "top"}
     run.write()
     done = ernie_tiny("run", run.file)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -23,6 +23,7 @@ from ...training.trainer import Training, training_arguments
 from ..context import LABELLED
 from ..measure import dev_score, measure_classifier, require_above_chance
 from ..step import Step
+from ..student_start import first_student, start_inputs
 from ..supervision import answers_in_short
 from .distil import train
 
@@ -213,8 +214,8 @@ class Baseline(Finetune):
             **context.task_inputs(),
             "student": context.config.student.model_dump(mode="json"),
             "baseline": self.settings.decisive(),
-            "upstream": {"vocabulary": context.tokenizers[self.side].fingerprint, **context.start_inputs()},
+            "upstream": {"vocabulary": context.tokenizers[self.side].fingerprint, **start_inputs(context)},
         }
 
     def untrained(self) -> Any:
-        return self.context.first_student()
+        return first_student(self.context)

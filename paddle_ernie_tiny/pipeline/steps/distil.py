@@ -29,6 +29,7 @@ from ...training.trainer import ToolkitTrainer, Training, training_arguments
 from ..context import RunContext
 from ..measure import LATENT_SPLITS, dev_score, latent_settings, latent_terms, linear_probe, measure_classifier
 from ..step import FINAL, Step, fingerprint, identity
+from ..student_start import start_inputs
 from ..supervision import agreement_on_samples, mixture, soft_facts
 from ..teacher_signals import engine_of, signals_of
 
@@ -154,7 +155,7 @@ class Distil(Step):
         unused = {name for name, term in TERMS.items() if not (term.latent or stage.label_terms)}
         # a term that is off unless it is asked for
         unused |= {n for n, term in TERMS.items() if not (objective.term(n).wanted or term.Settings().wanted)}
-        start = {"student": identity(context.stage_folder(self.index - 1))} if self.index else context.start_inputs()
+        start = {"student": identity(context.stage_folder(self.index - 1))} if self.index else start_inputs(context)
         teacher = {f"{stage.teacher} teacher": context.teacher_identity(stage.teacher)} if config.teacher else {}
         upstream = {**teacher, **start}
         values = {

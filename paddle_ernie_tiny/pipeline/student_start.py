@@ -1,0 +1,59 @@
+"""What a run's student starts from: its model before any training, and what that depends on."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import paddle
+
+from ..models.initialise import initial_student, start_folder
+from ..models.narrow import Batches
+from ..models.weights import model_fingerprint
+from ..training.batches import collate
+from .step import identity
+
+if TYPE_CHECKING:
+    from .context import RunContext
+
+NARROWING_TOKENS = 12_000  # of training rows, on which layers are narrowed
+_ROWS_PER_BATCH = 32
+
+
+def first_student(context: RunContext) -> Any:
+    """The student that the baseline and the first stage both start from."""
+    config, data = context.config, context.data
+    given = context.teacher_model("pretrained"), data.labels, data.kind, config.seed
+    return initial_student(config.student, *given, lambda: narrowing_texts(context))
+
+
+def start_inputs(context: RunContext) -> dict[str, Any]:
+    """The weights that the student starts from, if they are not random, and its vocabulary, if it is its own."""
+    folder, method = start_folder(context.config.student), context.config.student.init.method
+    if folder is not None:
+        own = {} if context.shares_vocabulary else {"student's tokenizer": context.tokenizers["student"].fingerprint}
+        return {"student's start": model_fingerprint(folder), **own}
+    if context.config.teacher is None:
+        return {"student's start": identity(context.folder.start)}
+    if method == "random":
+        return {}
+    start: dict[str, Any] = {"student's start": context.teacher_identity("pretrained")}
+    if method == "teacher_narrowed":
+        reading = context.config.task.model_dump(include={"max_length_tokens", "long_text"})
+        start |= {"its texts": [context.data.fingerprints["train"], reading, context.config.seed]}
+    return start
+
+
+def narrowing_texts(context: RunContext) -> Batches:
+    """Training rows, drawn by the run's seed, in batches of similar length: about `NARROWING_TOKENS` tokens."""
+    rows = context.rows("train", "teacher")
+    order = np.random.default_rng(context.config.seed).permutation(len(rows))
+    count = int(np.searchsorted(np.cumsum(rows.lengths[order]), NARROWING_TOKENS)) + 1
+    chosen = rows.take(sorted(order[:count], key=lambda row: rows.lengths[row]))
+    batches = []
+    for first in range(0, len(chosen), _ROWS_PER_BATCH):
+        part = [chosen[row] for row in range(first, min(first + _ROWS_PER_BATCH, len(chosen)))]
+        batch = collate(part, context.tokenizers["teacher"].pad_id)
+        names = "input_ids", "token_type_ids", "attention_mask"
+        batches.append({name: paddle.to_tensor(batch[name]) for name in names})
+    return batches
