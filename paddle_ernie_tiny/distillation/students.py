@@ -12,6 +12,7 @@ from safetensors.numpy import load_file
 
 from ..errors import InputError
 from ..models.capture import Capture
+from ..models.narrow import Batches, projections_of
 from ..models.weights import PROJECTIONS, to_numpy
 from ..terms import Captured
 from .objective import Objective
@@ -51,6 +52,15 @@ class DistilledStudent(nn.Layer):
             if name in self.projections:
                 captured.hidden[number] = self.projections[name](state)
         return captured
+
+    def fit_projections(self, teacher: Any, batches: Batches) -> None:
+        """Starts each projection by least squares between the states of both models on some texts."""
+        if len(self.projections):
+            layers = {number: self.objective.layers.get(number, 0) for number in self.objective.needs("student").hidden}
+            found = projections_of(self.classifier, teacher, layers, batches, "shared" in self.projections)
+            self.projections.set_state_dict(
+                {f"{name}.weight": paddle.to_tensor(value) for name, value in found.items()}
+            )
 
     def projection_arrays(self) -> dict[str, np.ndarray]:
         """The projections' weights by name."""

@@ -32,7 +32,7 @@ def narrow_layers(student: Any, teacher: Any, layers: Mapping[int, int], batches
     thousands of tokens in all. Raises no error for a wider student: see `check_start`.
     """
     own, theirs = base_model(student), base_model(teacher)
-    ends = ["embeddings.layer_norm", *(f"encoder.layers.{g - 1}.norm2" for g in layers.values())]
+    ends = [_end(g) for g in (0, *layers.values())]
     inner = [f"encoder.layers.{g - 1}.{part}" for g in layers.values() for part in ("self_attn", "norm1", "linear2")]
     found = _recorded(theirs, [*ends, *inner], batches)
     kept = strongest_channels(np.concatenate([found[name][1] for name in ends]), own.config.hidden_size)
@@ -45,6 +45,28 @@ def narrow_layers(student: Any, teacher: Any, layers: Mapping[int, int], batches
         name = f"encoder.layers.{g - 1}."
         wanted = {part.removeprefix(name): values for part, values in found.items() if part.startswith(name)}
         states = _fit_layer(own, m - 1, states, theirs.encoder.layers[g - 1], wanted, kept, batches)
+
+
+def projections_of(
+    student: Any, teacher: Any, layers: Mapping[int, int], batches: Batches, shared: bool = False
+) -> dict[str, np.ndarray]:
+    """By the name of each student layer m, the W [hidden_student, hidden_teacher] that brings it nearest to g(m).
+
+    Layer 0 is the embedding output. `shared`: one for all of them, by that name. Least squares without a bias, as a
+    projection has none; `batches` as in `narrow_layers`.
+    """
+    own = _recorded(base_model(student), sorted({_end(m) for m in layers}), batches)
+    theirs = _recorded(base_model(teacher), sorted({_end(g) for g in layers.values()}), batches)
+    pairs = {str(m): (own[_end(m)][1].astype(np.float64), theirs[_end(g)][1]) for m, g in layers.items()}
+    if shared:
+        mine, given = zip(*pairs.values(), strict=True)
+        pairs = {"shared": (np.concatenate(mine), np.concatenate(given))}
+    return {name: _least_squares(*each).astype(np.float32) for name, each in pairs.items()}
+
+
+def _end(layer: int) -> str:
+    """What gives the hidden states of a layer, from 1; of 0, the embeddings."""
+    return f"encoder.layers.{layer - 1}.norm2" if layer else "embeddings.layer_norm"
 
 
 def strongest_channels(states: np.ndarray, count: int) -> np.ndarray:
@@ -67,11 +89,14 @@ def strongest_channels(states: np.ndarray, count: int) -> np.ndarray:
 def linear_fit(inputs: np.ndarray, outputs: np.ndarray) -> np.ndarray:
     """Weights W and bias b of the ridge regression outputs = inputs W + b, float64 [inputs + 1, outputs], b last."""
     x, y = inputs.mean(axis=0, dtype=np.float64), outputs.mean(axis=0, dtype=np.float64)
-    centred = inputs - x
-    gram = centred.T @ centred / len(centred)
-    gram[np.diag_indices_from(gram)] += _RIDGE * np.trace(gram) / len(gram)
-    weights = np.linalg.solve(gram, centred.T @ (outputs - y) / len(centred))
+    weights = _least_squares(inputs - x, outputs - y)
     return np.vstack([weights, y - x @ weights])
+
+
+def _least_squares(inputs: np.ndarray, outputs: np.ndarray) -> np.ndarray:
+    gram = inputs.T @ inputs / len(inputs)
+    gram[np.diag_indices_from(gram)] += _RIDGE * np.trace(gram) / len(gram)
+    return np.linalg.solve(gram, inputs.T @ outputs / len(inputs))
 
 
 def _fit_layer(

@@ -37,7 +37,7 @@ from ..terms.term import Side
 from ..training.inference import predict
 from ..watch import Watcher
 from .step import FINAL, RunFolder, identity
-from .student_start import first_student
+from .student_start import first_student, narrowing_texts
 
 if TYPE_CHECKING:
     from .floor import Floor
@@ -141,6 +141,8 @@ class RunContext:
         student = DistilledStudent(classifier, objective, given.hidden_size)
         if folder is not None and len(student.projections):
             student.load_projections(folder)
+        elif folder is None and self.config.student.init.method == "teacher_narrowed":
+            student.fit_projections(teacher, narrowing_texts(self))
         return student
 
     def signal_layout(self, stage: Stage, needs: Needs, teacher_width: int) -> Layout:

@@ -11,7 +11,7 @@ from paddle_ernie_tiny.errors import InputError
 from paddle_ernie_tiny.kinds import KINDS
 from paddle_ernie_tiny.models.build import base_model, build_masked_lm, load_encoder
 from paddle_ernie_tiny.models.initialise import check_start, initial_student
-from paddle_ernie_tiny.models.narrow import fit_heads, linear_fit, strongest_channels
+from paddle_ernie_tiny.models.narrow import fit_heads, linear_fit, projections_of, strongest_channels
 from paddle_ernie_tiny.models.weights import save_model
 
 WIDE = {"num_hidden_layers": 4, "hidden_size": 24, "num_attention_heads": 2, "intermediate_size": 48}
@@ -111,6 +111,19 @@ def test_a_narrower_student_starts_near_the_teacher(teacher):
     narrowed = explained(start(teacher, hidden_size=16, intermediate_size=32), teacher)
     others = [explained(start(teacher, method, hidden_size=16), teacher) for method in ("random", "teacher_embeddings")]
     assert narrowed > max(others) + 0.15, (narrowed, others)
+
+
+def test_projections_start_where_the_states_of_both_are_nearest(teacher):
+    """No other W is nearer, by the squared difference on these texts: its gradient there is nearly 0."""
+    student, wide, (batch,) = start(teacher, hidden_size=16), load_encoder(teacher), texts()
+    found = projections_of(student, wide, {0: 0, 4: 4}, [batch])
+    assert {name: weights.shape for name, weights in found.items()} == {"0": (16, 24), "4": (16, 24)}
+    own, theirs = last_states(student, batch), last_states(wide, batch)
+    left = own @ found["4"] - theirs
+    assert np.abs(own.T @ left / len(own)).max() < 0.02 < 0.1 * np.abs(own.T @ theirs / len(own)).max()
+    shared = projections_of(student, wide, {0: 0, 4: 4}, [batch], shared=True)
+    assert list(shared) == ["shared"]
+    assert np.square(own @ shared["shared"] - theirs).sum() > np.square(left).sum()
 
 
 def test_fewer_layers_read_what_the_layers_between_would_have_made(teacher):
