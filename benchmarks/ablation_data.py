@@ -41,7 +41,7 @@ SPLITS = {
     "xnli": Split("xnli_zh/test.tsv", "xnli_zh/dev.tsv", True, 5010, 490),
     "tnews": Split("tnews/train.tsv", "tnews/dev.tsv", False, 16_000, 2000),
     "msra_ner": Split("msra_ner_baidu/test.tsv", "msra_ner_baidu/dev.tsv", True, 4636, 500),
-    "sst2": Split("glue_en/SST-2/train.tsv", "glue_en/SST-2/dev.tsv", True, 12_000, 1000, True),
+    "sst2": Split("glue_en/SST-2/train.tsv", "glue_en/SST-2/dev.tsv", True, 24_000, 1000, True),
     "cola": Split("glue_en/CoLA/train.tsv", "glue_en/CoLA/dev.tsv", False, 7551, 1000, True),
     "stsb": Split("glue_en/STS-B/train.tsv", "glue_en/STS-B/dev.tsv", True, 5000, 749, True),
 }
