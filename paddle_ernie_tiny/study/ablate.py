@@ -20,7 +20,7 @@ from ..models.build import read_model_config, resolve_model
 from ..pipeline.launch import find_device
 from ..pipeline.step import RunFolder
 from ..processes import Workers
-from .jobs import PROGRESS, Group, Job, make_job, run_group
+from .jobs import PROGRESS, Group, Job, clean_up, make_job, run_group
 from .live_table import LiveTable
 from .study_pages import write_study_pages
 from .study_results import gather
@@ -82,7 +82,7 @@ def ablate(
 def plan_jobs(
     settings: StudySettings, base: dict[str, Any], where: str
 ) -> tuple[list[Job], list[tuple[str, str, str]]]:
-    """All jobs, by task, seed and variant; and (task, variant, reason) of variants that a task cannot have.
+    """All jobs, by task, variant and seed; and (task, variant, reason) of variants that a task cannot have.
 
     Raises InputErrors with every mistake of every job's configuration.
     """
@@ -148,6 +148,9 @@ def _run_all(
         Group([job for job in waiting if job.group == key], reference, settings, key not in later)
         for key, reference in sorted(references.items(), key=lambda item: settings.seeds.index(item[0][1]))
     ]
+    for group in groups:
+        if group.last and not group.jobs:  # a process that was killed, or a job that failed, may have left something
+            clean_up(group.reference, settings)
     groups = [group for group in groups if group.jobs]
     if not groups:
         return {}
@@ -167,6 +170,8 @@ def _run_all(
                     "one of the study's processes ended without an answer; the system may have killed it for its memory"
                 )
                 remedy = "run the same command again, it continues; with processes=1 it needs less memory"
+                write()
+                what += "".join(f"\n{name[:-1]} failed before: {error}" for name, error in failed.items())
                 raise ErnieTinyError(what, settings.output_dir, remedy) from None
             if table.update() and waited:
                 write()

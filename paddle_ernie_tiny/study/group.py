@@ -25,7 +25,7 @@ from ..stages import step_names
 from ..training.batches import rows_of_batches
 from ..training.trainer import total_steps
 from ..watch import Progress, Watcher
-from .jobs import PROGRESS, Group, Job
+from .jobs import PROGRESS, Group, Job, clean_up
 from .study_settings import StudySettings
 
 LOG = "log.txt"  # of a job: what it printed
@@ -48,7 +48,7 @@ def do_jobs(group: Group) -> dict[str, ErnieTinyError]:
                 print(failed[job.name], flush=True)
                 (job.folder / PROGRESS).unlink(missing_ok=True)
     if group.last and not failed:
-        _clean_up(group.reference, group.settings.keep_models or group.settings.store_folder is not None)
+        clean_up(group.reference, group.settings)
     return failed
 
 
@@ -69,7 +69,9 @@ def shared_out(steps: list[int], total: int) -> list[int]:
     ends = [round(sum(steps[: index + 1]) * total / sum(steps)) for index in range(len(steps))]
     parts = [end - start for start, end in zip([0, *ends], ends, strict=False)]
     if min(parts) < 1:
-        raise InputError(f"{total} steps are too few for {len(steps)} stages", "steps", "give more steps")
+        given = ", ".join(map(str, steps))
+        what = f"{total} steps are too few: shared out as {given}, some stage would get none"
+        raise InputError(what, "steps", "give more steps, or take the shortest stage out")
     return parts
 
 
@@ -188,14 +190,6 @@ def _training(step: Path, name: str, training: TrainingSettings) -> dict[str, An
         "shared": read_json(step / TAKEN) is not None,
         "curve": curve,
     }
-
-
-def _clean_up(job: Job, keep_steps: bool) -> None:
-    """Removes what only the jobs of this one's group could have used again: gigabytes, on task data."""
-    if not keep_steps:
-        StepStore(job.store, job.name).remove_of(f"{job.task}/seed-{job.seed}/")
-    for signals in job.folder.parent.glob("shared-*/data/signals"):
-        shutil.rmtree(signals)
 
 
 @contextmanager

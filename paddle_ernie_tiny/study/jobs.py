@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from ..kinds import Kind
 from ..kinds.scored import Scored
 from ..machine import import_paddle
 from ..pipeline.sources import Sources
-from ..pipeline.step import PREDICTIONS, fingerprint
+from ..pipeline.step import FINAL, PREDICTIONS, fingerprint
 from ..seals import whole_or_none, write_seal
 from .study_settings import StudySettings
 from .variants import VARIANTS
@@ -69,8 +70,8 @@ class Job:
         """Changes with everything that decides its result."""
         left_out = _DECIDE_NOTHING | ({"objective", "stages"} if self.fine_tuned else {"baseline"})
         config = self.config.model_dump(mode="json", exclude=left_out)
-        decisive = {"equal_steps", "steps", *(["rates"] if self.fine_tuned else [])}
-        study = settings.model_dump(mode="json", include=decisive)
+        decisive = {"steps", *(["rates"] if self.fine_tuned else [])} if settings.equal_steps else set()
+        study = settings.model_dump(mode="json", include={"equal_steps", *decisive})
         reference = self.reference if settings.equal_steps and settings.steps is None else None
         how = [config, study, reference and _steps(reference), Sources(self.config).sums]
         return fingerprint([*how, "fine-tuned"] if self.fine_tuned else how)
@@ -109,6 +110,20 @@ def run_group(group: Group) -> dict[str, ErnieTinyError]:
     from .group import do_jobs
 
     return do_jobs(group)
+
+
+def clean_up(job: Job, settings: StudySettings) -> None:
+    """Removes what only the jobs of this one's group could have used again: gigabytes, on task data."""
+    from ..pipeline.step_store import StepStore
+
+    if not settings.keep_models and settings.store_folder is None:
+        StepStore(job.store, job.name).remove_of(f"{job.task}/seed-{job.seed}/")
+    if not settings.keep_models:  # a kill may have left a student behind
+        for final in job.folder.parent.glob(f"*/**/{FINAL}"):
+            if not final.relative_to(job.folder.parent).parts[0].startswith("shared-"):
+                shutil.rmtree(final)
+    for signals in job.folder.parent.glob("shared-*/data/signals"):
+        shutil.rmtree(signals)
 
 
 def _steps(config: RunConfig) -> list[Any]:

@@ -246,22 +246,22 @@ def _rates(variant: str, jobs: list[Values]) -> dict[str, str]:
 
 def _approximate(results: Values) -> list[str]:
     """What the figures do not say."""
-    seeds, tasks, summary = len(results["seeds"]), results["tasks"], results["summary"]
+    tasks, summary = results["tasks"], results["summary"]
+    compared_lines = [line for place in places_of(results) for line in (summary.get(place) or {}).values()]
+    seeds = min((line["seeds"] for line in compared_lines if line.get("difference")), default=len(results["seeds"]))
     said = [
         "Equal steps: every variant has as many student optimiser steps in all. Batch sizes and the teacher's cost "
         "differ between stages, so equal steps are not equal seconds."
         if results["equal_steps"]
         else "The recipes were run with their own steps, which differ, so a difference may come from the steps alone."
     ]
-    few = {1: "with one seed, they know nothing of how much seeds differ"}
+    few = {1: "those of one seed know nothing of how much seeds differ"}
     said.append(
         "Intervals are 95 % intervals of a bootstrap over seeds and rows, of the same seeds and rows for both sides; "
         + few.get(seeds, f"{seeds} seeds are few to say how much seeds differ" if seeds < 10 else f"of {seeds} seeds")
         + ". ± is the standard deviation over seeds."
     )
-    count = sum(
-        bool(line.get("difference")) for place in places_of(results) for line in (summary.get(place) or {}).values()
-    )
+    count = sum(bool(line.get("difference")) for line in compared_lines)
     if count:
         said.append(
             f"There are {count} differences here. If no variant differed, one in 20 of their intervals or more would "

@@ -19,7 +19,8 @@ def print_study(report: Path) -> None:
         headings = ("score", f"points from {results['reference']}", "of teacher")
         columns = (Column(heading, justify="right", overflow="fold") for heading in headings)
         metric = results["tasks"].get(task, {}).get("metric", "mean over tasks")
-        title = f"{task}: {metric}, {len(results['seeds'])} seed(s), 95 % intervals"
+        done = sorted({row["seeds"] for row in summary.values()}) or [0]
+        title = f"{task}: {metric}, {' to '.join(map(str, dict.fromkeys((done[0], done[-1]))))} seed(s), 95 % intervals"
         table = Table(Column("variant", overflow="fold"), *columns, title=Text(title))
         for variant, row in summary.items():
             spread = "" if row["sd"] is None else f" ± {row['sd']:.4f}"

@@ -183,6 +183,18 @@ def test_models_and_shared_steps_are_removed_in_the_end(study):
     assert not list(study.root.rglob("progress.json"))
 
 
+def test_what_a_kill_has_left_of_a_finished_study_is_removed_by_the_next_command(study):
+    shared, student = next(study.root.glob("tiny/seed-1/shared-*")), study.root / "tiny" / "seed-1" / "full" / "run"
+    left = [shared / "data" / "signals" / "task", student / "stages" / "4-task_specific" / "final"]
+    for folder in left:
+        folder.mkdir(parents=True)
+    teachers = sorted(study.root.glob("tiny/seed-1/shared-*/teacher/*/final"))
+    done = ernie_tiny("ablate", study.file)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert not any(folder.exists() for folder in left) and teachers
+    assert sorted(study.root.glob("tiny/seed-1/shared-*/teacher/*/final")) == teachers
+
+
 def _start(study, log):
     # Ctrl-C is ignored where tests run in the background
     reset = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)

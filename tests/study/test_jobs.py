@@ -39,10 +39,21 @@ def test_steps_are_shared_out_in_proportion(steps, total, parts):
 
 
 def test_too_few_steps_are_refused():
-    with pytest.raises(InputError, match="steps: 3 steps are too few for 4 stages"):
+    with pytest.raises(InputError, match="steps: 3 steps are too few: shared out as 10, 10, 10, 10, some stage"):
         shared_out([10, 10, 10, 10], 3)
-    with pytest.raises(InputError, match="100 steps are too few for 2 stages"):
-        shared_out([100_000, 1], 100)  # the second would have none
+    with pytest.raises(InputError, match="100 steps are too few: shared out as 100000, 1, some stage would get none"):
+        shared_out([100_000, 1], 100)
+
+
+def test_steps_and_rates_decide_nothing_where_each_recipe_is_taken_as_it_is(study):
+    """Changing what has no effect must not make a job run again."""
+    for changes in ({"steps": 90}, {"rates": [0.1]}):
+        plain, same = (study(equal_steps=False, **more) for more in ({}, changes))
+        assert [job.key(plain[0]) for job in plain[1]] == [job.key(same[0]) for job in same[1]]
+        equal, other = study(), study(**changes)
+        tuned = [job.variant == "fine_tuned" for job in equal[1]]
+        changed = [a.key(equal[0]) != b.key(other[0]) for a, b in zip(equal[1], other[1], strict=True)]
+        assert changed == ([True] * len(tuned) if "steps" in changes else tuned)
 
 
 def test_every_variant_has_as_many_steps_as_the_reference(study):
