@@ -1,18 +1,21 @@
-"""Where the stages were seen to help, from the project's own studies; warnings for runs outside of that region."""
+"""Where stages and starts were seen to help, from the project's own studies; warnings for runs outside of that."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from ..errors import Finding
+from ..config.student_settings import StudentInit
+from ..errors import Finding, InputError
+from ..models.initialise import check_start
 from .context import RunContext
 from .findings import corpus_lines, found, passes_over, task_rows
 
 _WIDER = 3.0  # a setting may be so many times lower or higher than those that were tried
+NARROWED = "teacher_narrowed"  # the row of a start, in the table of stages
 
 
 @dataclass(frozen=True)
@@ -20,14 +23,14 @@ class Evidence:
     """What a study has seen of a stage.
 
     result: its folder under docs/results. rows: that the stage went over (steps times rows per step) where it was seen
-    to help. tried: lowest and highest value of settings with which it did, by their keys below the stage. gain: what
-    leaving it out cost, in words.
+    to help; of a start, that the stages on general text went over. tried: lowest and highest value of settings with
+    which it did, by their keys below the stage. gain: what leaving it out cost, in words.
     """
 
     result: str
     rows: int
-    tried: dict[str, tuple[float, float]]
     gain: str
+    tried: dict[str, tuple[float, float]] = field(default_factory=dict)
 
 
 def _read() -> dict[str, Evidence]:
@@ -40,7 +43,7 @@ EVIDENCE: dict[str, Evidence] = _read()  # by stage; of stages that were not see
 
 def evidence_findings(context: RunContext) -> list[Finding]:
     """A warning for each stage with fewer rows, or far other settings, than those with which it was seen to help."""
-    findings = []
+    findings = _start_findings(context)
     for index, stage in enumerate(context.config.stages):
         known = EVIDENCE.get(stage.stage)
         if known is None or context.config.teacher is None:
@@ -58,6 +61,28 @@ def evidence_findings(context: RunContext) -> list[Finding]:
                 remedy = "use a value near those, or compare: ernie-tiny ablate"
                 findings.append(found("evidence", what, f"{where}.{key}", True, remedy))
     return findings
+
+
+def _start_findings(context: RunContext) -> list[Finding]:
+    """A warning for layers that start at random with little general text, where the teacher's can be narrowed."""
+    known, student = EVIDENCE.get(NARROWED), context.config.student
+    if known is None or context.teacher is None or student.init.method not in ("random", "teacher_embeddings"):
+        return []
+    try:
+        check_start(
+            student.model_copy(update={"init": StudentInit.model_validate({"method": NARROWED})}), context.teacher
+        )
+    except InputError:  # its layers are none of the teacher's, narrowed
+        return []
+    rows = sum(_rows(context, index) for index in range(len(context.config.stages)) if context.is_general(index))
+    if rows > known.rows * _WIDER:
+        return []
+    what = f"the student's layers start at random, and its stages on general text go over {rows:,} rows; with "
+    what += (
+        f"{known.rows:,} a start of the teacher's layers was seen to help (docs/results/{known.result}: {known.gain})"
+    )
+    remedy = f"set student.init.method={NARROWED}, or give the general stages many more steps"
+    return [found("evidence", what, "student.init.method", True, remedy)]
 
 
 def _rows(context: RunContext, index: int) -> int:

@@ -11,13 +11,13 @@ from paddle_ernie_tiny.data.splits import TaskData
 from paddle_ernie_tiny.kinds import KINDS
 from paddle_ernie_tiny.pipeline import evidence
 from paddle_ernie_tiny.pipeline.context import RunContext
-from paddle_ernie_tiny.pipeline.evidence import EVIDENCE, Evidence, evidence_findings
+from paddle_ernie_tiny.pipeline.evidence import EVIDENCE, NARROWED, Evidence, evidence_findings
 from paddle_ernie_tiny.stages import STAGES
 
 RATE, TEMPERATURE = "training.learning_rate", "objective.soft_label.temperature"
 SEEN = {
-    "general": Evidence("study", 38_400, {RATE: (1e-3, 3e-3)}, "-2.0 points without it"),
-    "task_specific": Evidence("study", 600, {RATE: (1e-4, 5e-4), TEMPERATURE: (1.0, 2.0)}, "-3.0 points"),
+    "general": Evidence("study", 38_400, "-2.0 points without it", {RATE: (1e-3, 3e-3)}),
+    "task_specific": Evidence("study", 600, "-3.0 points", {RATE: (1e-4, 5e-4), TEMPERATURE: (1.0, 2.0)}),
 }
 
 
@@ -29,9 +29,9 @@ def found(project_root, monkeypatch):
     rows = [Example("好", None, 1, line) for line in range(2, 102)]
     data = TaskData(kind=KINDS["classification"], labels=["a", "b"], train=rows, dev=rows, test=rows, test_is_dev=True)
 
-    def findings(*overrides, pool=None, **changes):
+    def findings(*overrides, pool=None, teacher_sizes=None, **changes):
         config = load_config("configs/demo.yaml", overrides).model_copy(update=changes)
-        return evidence_findings(RunContext(config, replace(data, pool=pool), None, None))
+        return evidence_findings(RunContext(config, replace(data, pool=pool), None, teacher_sizes))
 
     return findings
 
@@ -73,7 +73,28 @@ def test_settings_may_be_three_times_off(found):
     assert finding.where.endswith(TEMPERATURE) and "8 is far from the 1 to 2" in finding.what
 
 
+TEACHER = {"num_hidden_layers": 4, "hidden_size": 256, "num_attention_heads": 4, "intermediate_size": 1024}
+
+
+@pytest.mark.parametrize("method", ["random", "teacher_embeddings"])
+def test_random_layers_with_little_general_text_are_told_of_the_teacher_s(found, monkeypatch, method):
+    # the demo: 300 and 700 steps of 128 rows on general text are 128,000
+    start = f"student.init.method={method}"
+    monkeypatch.setattr(evidence, "EVIDENCE", {NARROWED: Evidence("study", 42_667, "-5 points without it")})
+    (finding,) = found(start, teacher_sizes=TEACHER)
+    assert finding.level == "warning" and finding.where == "student.init.method"
+    assert "go over 128,000 rows; with 42,667 a start of the teacher's layers" in finding.what
+    assert "docs/results/study: -5 points" in finding.what and "teacher_narrowed" in finding.remedy
+    assert not found(start), "the teacher's sizes are not known"
+    assert not found(start, teacher_sizes={**TEACHER, "hidden_size": 16}), "it is narrower than the student"
+    assert not found("student.init.method=teacher_narrowed", teacher_sizes=TEACHER)
+    monkeypatch.setattr(evidence, "EVIDENCE", {NARROWED: Evidence("study", 42_666, "")})
+    assert not found(start, teacher_sizes=TEACHER), "more than three times as many rows as were tried"
+
+
 def test_the_table_is_of_results_that_are_there(project_root):
     for stage, known in EVIDENCE.items():
-        assert stage in STAGES and (project_root / "docs" / "results" / known.result / "README.md").is_file()
+        assert (
+            stage in {*STAGES, NARROWED} and (project_root / "docs" / "results" / known.result / "README.md").is_file()
+        )
         assert known.rows > 0 and all(0 < low <= high for low, high in known.tried.values())
