@@ -9,10 +9,9 @@ from itertools import product
 from typing import Any
 
 from ..benchmark.subjects import Shape
-from ..config import RunConfig, StudentSettings, check_config
-from ..config.student_settings import SIZES, StudentInit
+from ..config import RunConfig, check_config
+from ..config.student_settings import SIZES
 from ..errors import InputError
-from ..models.initialise import check_start
 from ..stages import STAGES
 from .search_settings import SearchSettings
 
@@ -99,13 +98,6 @@ def _unfit(one: CandidateStudent, teacher: Mapping[str, Any]) -> str | None:
         for size in SIZES[1:]:
             if one.sizes[size] != teacher[size]:
                 return f"a layer of the teacher does not fit: its {size} is {teacher[size]}"
-    if one.start == "teacher_narrowed":
-        try:
-            check_start(
-                StudentSettings(**one.sizes, init=StudentInit.model_validate({"method": one.start})), dict(teacher)
-            )
-        except InputError as error:
-            return error.what
     return None
 
 

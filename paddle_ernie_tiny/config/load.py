@@ -236,7 +236,8 @@ def apply_override(raw: dict, override: str, before: Sequence[str] = ()) -> None
             node[part] = {}
         node = node[place]
     if parts[-1] in ("init", "folder"):
-        make_way(owner, owner.get("init"), [item.partition("=")[0].strip().removeprefix(above) for item in before])
+        init = owner.get("init") if parts[-1] == "init" else {"folder": value}
+        make_way(owner, init, [item.partition("=")[0].strip().removeprefix(above) for item in before])
 
 
 def _list_position(node: list, part: str, override: str) -> int:

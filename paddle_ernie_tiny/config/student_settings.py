@@ -38,10 +38,13 @@ class ModelShape(Section):
 
 
 def make_way(student: dict[str, Any], init: Any, kept: Collection[str] = ()) -> None:
-    """Takes the sizes, but for `kept`, out of a student's section that is about to start from a model, by `init`."""
+    """Takes sizes and another start, but for `kept`, out of a student that is about to start from a model by `init`."""
     if isinstance(init, dict) and init.get("folder") is not None:
         for size in set(SIZES).difference(kept):
             student.pop(size, None)
+        before = student.get("init")
+        if isinstance(before, dict) and before is not init and "init.method" not in kept:
+            student["init"] = {name: value for name, value in before.items() if name != "method"}
 
 
 class VocabularySettings(Section):

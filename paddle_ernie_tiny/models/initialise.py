@@ -206,9 +206,6 @@ def check_start(settings: StudentSettings, teacher: dict | None) -> None:
 def _check_narrower(settings: StudentSettings, teacher: dict | None) -> None:
     """Raises InputError for a student that is no narrower teacher, or whose heads are not those of the teacher."""
     remedy = "or use method: teacher_embeddings"
-    if not settings.num_hidden_layers:
-        what = "a student without layers has none to narrow"
-        raise InputError(what, "student.init.method", "use method: teacher_embeddings")
     if not teacher:
         return
     layers = settings.num_hidden_layers, teacher["num_hidden_layers"]

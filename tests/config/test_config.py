@@ -269,6 +269,18 @@ def test_a_model_to_start_from_brings_its_own_sizes(config_file, how):
             assert again.model_fields_set == student.model_fields_set and again.num_hidden_layers == 6
 
 
+@pytest.mark.parametrize("over", ["extends", "override"])
+def test_a_model_to_start_from_takes_the_place_of_the_base_s_start(config_file, over):
+    config_file.write_text(MINIMAL + "student: {init: {method: teacher_narrowed, layers: top}}\n", encoding="utf-8")
+    file = config_file.with_name("over.yaml")
+    file.write_text("extends: run.yaml\nstudent: {init: {folder: small}}\n", encoding="utf-8")
+    student = load_config(file) if over == "extends" else load_config(config_file, ["student.init.folder=small"])
+    start = student.student.init
+    assert (start.method, start.folder, start.layers) == ("folder", "small", "top")
+    with pytest.raises(InputErrors, match="belong together"):
+        load_config(config_file, ["student.init.method=random", "student.init.folder=small"])
+
+
 def test_another_method_and_a_folder_contradict_each_other(config_file):
     with pytest.raises(InputErrors, match="method: folder and folder: NAME_OR_PATH belong together"):
         load_config(config_file, ["student.init={method: random, folder: small}"])

@@ -58,14 +58,6 @@ def test_a_start_that_does_not_fit_is_left_out():
     assert "intermediate_size is 512" in left_out["2l-128h-4heads-256ffn-teacher_layers"]
 
 
-def test_layers_are_narrowed_to_smaller_sizes_alone():
-    space = {"num_hidden_layers": [0, 2], "hidden_size": [64, 256], "num_attention_heads": [4], "ffn_ratio": [2.0]}
-    found, left_out = candidates_of(settings_with(**space, start=["teacher_narrowed"]), TEACHER)
-    assert [one.name for one in found] == ["2l-64h-4heads-128ffn-teacher_narrowed"]
-    assert "hidden_size is 256, the teacher's only 128" in left_out["2l-256h-4heads-512ffn-teacher_narrowed"]
-    assert any("without layers" in reason for reason in left_out.values())
-
-
 def test_the_recipe_is_the_base_with_the_candidate(base):
     one = CandidateStudent(3, 96, 4, 192, "teacher_embeddings", "full", "int8")
     config = recipe(settings_with(), base, one, "runs/s/x", engine="openvino")
