@@ -204,7 +204,7 @@ def check_start(settings: StudentSettings, teacher: dict | None) -> None:
 
 
 def _check_narrower(settings: StudentSettings, teacher: dict | None) -> None:
-    """Raises InputError for a student that is no narrower teacher, or whose heads are not those of the teacher."""
+    """Raises InputError for a student that is wider than the teacher, or has another number of heads."""
     remedy = "or use method: teacher_embeddings"
     if not teacher:
         return
@@ -213,11 +213,11 @@ def _check_narrower(settings: StudentSettings, teacher: dict | None) -> None:
     if teacher.get("embedding_size", teacher["hidden_size"]) != teacher["hidden_size"]:
         what = "the teacher's embeddings have another width than its layers, which teacher_narrowed does not do"
         raise InputError(what, "student.init.method", "use method: teacher_embeddings, or random")
-    for size in ("hidden_size", "intermediate_size"):
+    for size in ("hidden_size", "intermediate_size") if settings.num_hidden_layers else ("hidden_size",):
         if getattr(settings, size) > teacher[size]:
             what = f"{size} is {getattr(settings, size)}, the teacher's only {teacher[size]}"
             raise InputError(what, f"student.{size}", f"use at most {teacher[size]}, {remedy}")
-    if settings.num_attention_heads != teacher["num_attention_heads"]:
+    if settings.num_hidden_layers and settings.num_attention_heads != teacher["num_attention_heads"]:
         heads = teacher["num_attention_heads"]
         what = f"layers are narrowed head by head: the teacher has {heads}, the student {settings.num_attention_heads}"
         raise InputError(what, "student.num_attention_heads", f"use {heads}, {remedy}")

@@ -66,7 +66,8 @@ def evidence_findings(context: RunContext) -> list[Finding]:
 def _start_findings(context: RunContext) -> list[Finding]:
     """A warning for layers that start at random with little general text, where the teacher's can be narrowed."""
     known, student = EVIDENCE.get(NARROWED), context.config.student
-    if known is None or context.teacher is None or student.init.method not in ("random", "teacher_embeddings"):
+    at_random = student.num_hidden_layers and student.init.method in ("random", "teacher_embeddings")
+    if known is None or context.teacher is None or not at_random:
         return []
     try:
         check_start(

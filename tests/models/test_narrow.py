@@ -136,7 +136,7 @@ def test_fewer_layers_read_what_the_layers_between_would_have_made(teacher):
 
 
 def test_a_student_without_layers_has_the_embeddings_alone(teacher):
-    student = start(teacher, num_hidden_layers=0, hidden_size=16)
+    student = start(teacher, num_hidden_layers=0, hidden_size=16, num_attention_heads=4, intermediate_size=64)
     assert explained(student, teacher) > explained(
         start(teacher, "random", num_hidden_layers=0, hidden_size=16), teacher
     )
