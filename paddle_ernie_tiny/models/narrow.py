@@ -36,9 +36,10 @@ def narrow_layers(student: Any, teacher: Any, layers: Mapping[int, int], batches
     inner = [f"encoder.layers.{g - 1}.{part}" for g in layers.values() for part in ("self_attn", "norm1", "linear2")]
     found = _recorded(theirs, [*ends, *inner], batches)
     kept = strongest_channels(np.concatenate([found[name][1] for name in ends]), own.config.hidden_size)
+    tables = theirs.embeddings.state_dict()
     for name, table in own.embeddings.named_parameters():
         if name.endswith("_embeddings.weight"):
-            table.set_value(dict(theirs.embeddings.named_parameters())[name][:, paddle.to_tensor(kept)])
+            table.set_value(tables[name].numpy()[:, kept])
     (summed, _), norm = _recorded(own, ends[:1], batches)[ends[0]], own.embeddings.layer_norm
     states = _fit_norm(norm, summed, found[ends[0]][1][:, kept])
     for m, g in layers.items():

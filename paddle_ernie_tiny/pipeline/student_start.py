@@ -5,12 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import paddle
 
 from ..models.initialise import initial_student, start_folder
 from ..models.narrow import Batches
 from ..models.weights import model_fingerprint
-from ..training.batches import collate
+from ..training.batches import input_batches
 from .step import identity
 
 if TYPE_CHECKING:
@@ -49,11 +48,6 @@ def narrowing_texts(context: RunContext) -> Batches:
     rows = context.rows("train", "teacher")
     order = np.random.default_rng(context.config.seed).permutation(len(rows))
     count = int(np.searchsorted(np.cumsum(rows.lengths[order]), NARROWING_TOKENS)) + 1
-    chosen = rows.take(sorted(order[:count], key=lambda row: rows.lengths[row]))
-    batches = []
-    for first in range(0, len(chosen), _ROWS_PER_BATCH):
-        part = [chosen[row] for row in range(first, min(first + _ROWS_PER_BATCH, len(chosen)))]
-        batch = collate(part, context.tokenizers["teacher"].pad_id)
-        names = "input_ids", "token_type_ids", "attention_mask"
-        batches.append({name: paddle.to_tensor(batch[name]) for name in names})
-    return batches
+    pad_id = context.tokenizers["teacher"].pad_id
+    batches = [inputs for _, inputs in input_batches(rows.take(order[:count]), pad_id, _ROWS_PER_BATCH)]
+    return batches[::-1]  # shortest first, as for the results in docs: sums in another order round in another way

@@ -17,6 +17,7 @@ from ..kinds.scored import Scored
 from ..machine import import_paddle
 from ..pipeline.sources import Sources
 from ..pipeline.step import FINAL, PREDICTIONS, fingerprint
+from ..pipeline.step_store import StepStore
 from ..seals import whole_or_none, write_seal
 from .study_settings import StudySettings
 from .variants import VARIANTS
@@ -114,12 +115,10 @@ def run_group(group: Group) -> dict[str, ErnieTinyError]:
 
 def clean_up(job: Job, settings: StudySettings) -> None:
     """Removes what only the jobs of this one's group could have used again: gigabytes, on task data."""
-    from ..pipeline.step_store import StepStore
-
-    if not settings.keep_models and settings.store_folder is None:
-        StepStore(job.store, job.name).remove_of(f"{job.task}/seed-{job.seed}/")
-    if not settings.keep_models:  # a kill may have left a student behind
-        for final in job.folder.parent.glob(f"*/**/{FINAL}"):
+    if not settings.keep_models:
+        if settings.store_folder is None:
+            StepStore(job.store, job.name).remove_of(f"{job.task}/seed-{job.seed}/")
+        for final in job.folder.parent.glob(f"*/**/{FINAL}"):  # students that a kill has left behind
             if not final.relative_to(job.folder.parent).parts[0].startswith("shared-"):
                 shutil.rmtree(final)
     for signals in job.folder.parent.glob("shared-*/data/signals"):

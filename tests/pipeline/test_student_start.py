@@ -47,7 +47,7 @@ def test_texts_are_drawn_by_the_seed_up_to_a_number_of_tokens_and_have_little_pa
     tokens = sum(int(batch["attention_mask"].sum()) for batch in batches)
     assert NARROWING_TOKENS <= tokens < NARROWING_TOKENS + 30
     shapes = [tuple(batch["input_ids"].shape) for batch in batches]
-    assert [length for _, length in shapes] == sorted(length for _, length in shapes)
+    assert [length for _, length in shapes] == sorted(length for _, length in shapes), "shortest first"
     assert sum(rows * length for rows, length in shapes) < 1.05 * tokens
     same, other = (narrowing_texts(context("teacher_narrowed", seed=seed)) for seed in (1, 2))
     assert [each["input_ids"].numpy().tolist() for each in same] == [b["input_ids"].numpy().tolist() for b in batches]
