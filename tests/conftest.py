@@ -38,6 +38,11 @@ def pytest_collection_modifyitems(items):
     items.sort(key=lambda item: next(place for place, tier in enumerate(TIERS) if item.get_closest_marker(tier)))
 
 
+def pytest_make_parametrize_id(config, val, argname):
+    """Bytes have no part in a test's name: they may hold a time of day, and workers must collect the same names."""
+    return argname if isinstance(val, bytes) else None
+
+
 @pytest.fixture(scope="session")
 def project_root() -> Path:
     return ROOT
