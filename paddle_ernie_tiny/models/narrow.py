@@ -96,7 +96,7 @@ def linear_fit(inputs: np.ndarray, outputs: np.ndarray) -> np.ndarray:
 
 def _least_squares(inputs: np.ndarray, outputs: np.ndarray) -> np.ndarray:
     gram = inputs.T @ inputs / len(inputs)
-    gram[np.diag_indices_from(gram)] += _RIDGE * np.trace(gram) / len(gram)
+    gram[np.diag_indices_from(gram)] += _RIDGE * max(np.trace(gram) / len(gram), 1e-12)  # inputs that never vary: W = 0
     return np.linalg.solve(gram, inputs.T @ outputs / len(inputs))
 
 

@@ -20,7 +20,7 @@ from ..models.build import read_model_config, resolve_model
 from ..pipeline.launch import find_device
 from ..pipeline.step import RunFolder
 from ..processes import Workers
-from .jobs import PROGRESS, Group, Job, clean_up, make_job, run_group
+from .jobs import PROGRESS, Group, Job, clean_up, make_job, run_group, steps_too_few
 from .live_table import LiveTable
 from .study_pages import write_study_pages
 from .study_results import gather
@@ -119,7 +119,11 @@ def plan_jobs(
             if own != wanted:
                 what = f"{own!r}, but {wanted!r} of {settings.reference}: such scores cannot be compared"
                 raise InputError(what, f"variant {job.variant} of task {job.task}: task.{name}", "take it out")
-    return [replace(job, reference=references[job.group]) for job in jobs], left_out
+    jobs = [replace(job, reference=references[job.group]) for job in jobs]
+    too_few = [fault for job in jobs if (fault := steps_too_few(job, settings))]
+    if too_few:
+        raise InputErrors(list({str(fault): fault for fault in too_few}.values()))
+    return jobs, left_out
 
 
 def teacher_sizes(mapping: Mapping[str, Any]) -> dict[str, Any] | None:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ..config import RunConfig, StageSettings, TrainingSettings
-from ..errors import ErnieTinyError, InputError, explained
+from ..errors import ErnieTinyError, explained
 from ..extensions import kind_named
 from ..files import read_json, write_json
 from ..pipeline.preflight import preflight
@@ -25,7 +25,7 @@ from ..stages import step_names
 from ..training.batches import rows_of_batches
 from ..training.trainer import total_steps
 from ..watch import Progress, Watcher
-from .jobs import PROGRESS, Group, Job, clean_up
+from .jobs import PROGRESS, Group, Job, clean_up, given_steps, shared_out
 from .study_settings import StudySettings
 
 LOG = "log.txt"  # of a job: what it printed
@@ -55,24 +55,13 @@ def do_jobs(group: Group) -> dict[str, ErnieTinyError]:
 def stage_steps(job: Job) -> list[int]:
     """Optimiser steps of each stage as the job's own recipe says; epochs are counted once there is the teacher."""
     config = job.config
-    if all(stage.training.max_steps for stage in config.stages):
-        return [stage.training.max_steps or 0 for stage in config.stages]
+    if given := given_steps(config):
+        return given
     if config.teacher is not None:
         _run(job, config, "finetune" if config.teacher.finetune is not None else "teacher")
     (context,) = preflight(config, lambda line: None, job.shared).values()
     rows = (rows_of_batches(context.stage_rows(index, "student")) for index in range(len(config.stages)))
     return [total_steps(stage.training, count) for stage, count in zip(config.stages, rows, strict=True)]
-
-
-def shared_out(steps: list[int], total: int) -> list[int]:
-    """As many steps for each stage in proportion, `total` in all; none has 0."""
-    ends = [round(sum(steps[: index + 1]) * total / sum(steps)) for index in range(len(steps))]
-    parts = [end - start for start, end in zip([0, *ends], ends, strict=False)]
-    if min(parts) < 1:
-        given = ", ".join(map(str, steps))
-        what = f"{total} steps are too few: shared out as {given}, some stage would get none"
-        raise InputError(what, "steps", "give more steps, or take the shortest stage out")
-    return parts
 
 
 def _do(job: Job, steps: int | None, settings: StudySettings) -> None:

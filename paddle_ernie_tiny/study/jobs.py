@@ -125,6 +125,40 @@ def clean_up(job: Job, settings: StudySettings) -> None:
         shutil.rmtree(signals)
 
 
+def given_steps(config: RunConfig) -> list[int] | None:
+    """Optimiser steps of each stage; None: some stage gives epochs, whose steps are known once there is the data."""
+    steps = [stage.training.max_steps for stage in config.stages if stage.training.max_steps]
+    return steps if len(steps) == len(config.stages) else None
+
+
+def shared_out(steps: list[int], total: int, where: str = "steps") -> list[int]:
+    """As many steps for each stage in proportion, `total` in all; none has 0. Raises InputError."""
+    ends = [round(sum(steps[: index + 1]) * total / sum(steps)) for index in range(len(steps))]
+    parts = [end - start for start, end in zip([0, *ends], ends, strict=False)]
+    if min(parts) < 1:
+        given = ", ".join(map(str, steps))
+        what = f"{total} steps are too few: shared out as {given}, some stage would get none"
+        raise InputError(what, where, "give more steps, or take the shortest stage out")
+    return parts
+
+
+def steps_too_few(job: Job, settings: StudySettings) -> InputError | None:
+    """The error that a stage of the job would get no step, as far as that is known without the data."""
+    if not settings.equal_steps or job.fine_tuned or job.reference is None:
+        return None
+    total = settings.steps or sum(given_steps(job.reference) or [])
+    own, count = given_steps(job.config), len(job.config.stages)
+    where = f"variant {job.variant} of task {job.task}: steps"
+    if own is None and 0 < total < count:
+        return InputError(f"{total} steps are too few for {count} stages", where, "give more steps")
+    try:
+        if own and total:  # else the data decides them
+            shared_out(own, total, where)
+    except InputError as error:
+        return error
+    return None
+
+
 def _steps(config: RunConfig) -> list[Any]:
     """What decides the optimiser steps of a run's stages."""
     stages = [[stage.stage, stage.training.model_dump(include=_STEPS)] for stage in config.stages]
@@ -147,8 +181,5 @@ def make_job(
         raise InputError("a study compares variants of one student", f"{where}: students", "give student")
     if row.fine_tuned and config.baseline is None:
         raise InputError("this variant is fine-tuned as `baseline` says, and there is none", where, "give baseline")
-    if settings.equal_steps and not row.fine_tuned and settings.steps and settings.steps < len(config.stages):
-        what = f"{settings.steps} steps are too few for {len(config.stages)} stages"
-        raise InputError(what, f"{where}: steps", "give more steps")
     store = root / ".store" if settings.store_folder is None else Path(settings.store_folder)
     return Job(task, seed, variant, config, row.fine_tuned, root, store)

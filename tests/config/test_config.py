@@ -5,6 +5,7 @@ import yaml
 
 from paddle_ernie_tiny.config import TrainingSettings, load_config
 from paddle_ernie_tiny.config.load import apply_override, read_mapping
+from paddle_ernie_tiny.config.strict_yaml import parse_yaml
 from paddle_ernie_tiny.errors import InputError, InputErrors
 
 MINIMAL = """
@@ -208,6 +209,41 @@ def test_yaml_mistakes_name_line_and_column(tmp_path):
     path.write_text("task: [1,\n", encoding="utf-8")
     with pytest.raises(InputError, match="not valid YAML"):
         load_config(path)
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("a: &a {x: 1, y: {z: 2}}\nb: {<<: *a, x: 3}", {"a": {"x": 1, "y": {"z": 2}}, "b": {"x": 3, "y": {"z": 2}}}),
+        ("a: &a {x: 1}\nb: {x: 3, <<: *a}", {"a": {"x": 1}, "b": {"x": 3}}),
+        (
+            "a: [&a {x: 1}, &b {x: 2, y: 2}]\nb: {<<: [*a, *b]}",
+            {"a": [{"x": 1}, {"x": 2, "y": 2}], "b": {"x": 1, "y": 2}},
+        ),
+        (
+            "a: &a {x: 1}\nb: &b {<<: *a, y: 2}\nc: {<<: *b}",
+            {"a": {"x": 1}, "b": {"x": 1, "y": 2}, "c": {"x": 1, "y": 2}},
+        ),
+        ("labels: [<, =, '>', <<]", {"labels": ["<", "=", ">", "<<"]}),
+    ],
+)
+def test_merge_keys_and_signs_of_yaml(text, value):
+    assert parse_yaml(text, "run.yaml") == value
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("a: &a {x: 1}\nb: {<<: *a, <<: *a}", "run.yaml:2:13: .*'<<' is given twice"),
+        ("b: {<<: 3}", "run.yaml:1:9: .*<< takes a mapping or a list of mappings"),
+        ("b: {<<: [1]}", "run.yaml:1:9: .*<< takes a mapping"),
+        ("b: {<<: {x: 1, x: 2}}", "run.yaml:1:16: .*'x' is given twice"),
+        ("a: &a {<<: *a}", "more than 100000 values"),
+    ],
+)
+def test_merges_that_are_none_are_refused(text, message):
+    with pytest.raises(InputError, match=message):
+        parse_yaml(text, "run.yaml")
 
 
 def test_a_missing_file_names_the_nearest_one(config_file):

@@ -90,7 +90,7 @@ class Configurations(Part):
 
 def bases() -> list[dict[str, Any]]:
     """Valid configurations of several shapes, on the demo's files."""
-    from paddle_ernie_tiny.config.load import parse_yaml  # not PyYAML, to which 1e-4 is text
+    from paddle_ernie_tiny.config.strict_yaml import parse_yaml  # not PyYAML, to which 1e-4 is text
 
     demo = parse_yaml((ROOT / "configs" / "demo.yaml").read_text(encoding="utf-8"), "demo.yaml")
     pretrain = demo["teacher"]["pretrain"]
@@ -182,8 +182,9 @@ def prepare(folder: str) -> Callable[[tuple[bytes, list[str]]], Outcome]:
     import jsonschema_rs
 
     from paddle_ernie_tiny.config import load_config
-    from paddle_ernie_tiny.config.load import TASKS, parse_yaml
+    from paddle_ernie_tiny.config.load import TASKS
     from paddle_ernie_tiny.config.schema import RunConfig
+    from paddle_ernie_tiny.config.strict_yaml import parse_yaml
     from paddle_ernie_tiny.pipeline.preflight import preflight
 
     schema = jsonschema_rs.validator_for(RunConfig.model_json_schema())

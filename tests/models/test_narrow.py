@@ -68,6 +68,12 @@ def test_a_regression_finds_weights_and_bias():
     np.testing.assert_allclose(linear_fit(inputs, inputs @ weights + bias), [*weights, bias], atol=0.02)
 
 
+def test_inputs_that_never_vary_explain_nothing():
+    """Such as one token only: what is left is the outputs' mean."""
+    fit = linear_fit(np.full((4, 3), 7.0), np.array([[1.0], [3.0], [2.0], [2.0]]))
+    np.testing.assert_array_equal(fit, [[0.0], [0.0], [0.0], [2.0]])
+
+
 def test_the_channels_that_explain_the_others_are_kept():
     """Channel 1 is -2 times channel 3, which has less noise of its own; 0 and 2 are independent, 2 is hardly there."""
     one, two, three = np.random.default_rng(0).normal(size=(3, 1000))

@@ -10,13 +10,13 @@ import pytest
 from rich.console import Console
 
 from paddle_ernie_tiny.config import TrainingSettings
-from paddle_ernie_tiny.errors import ErnieTinyError, InputError
+from paddle_ernie_tiny.errors import ErnieTinyError, InputError, InputErrors
 from paddle_ernie_tiny.files import write_json
 from paddle_ernie_tiny.pipeline.step import PREDICTIONS
 from paddle_ernie_tiny.study import ablate as ablate_module
 from paddle_ernie_tiny.study import group
-from paddle_ernie_tiny.study.group import shared_out, stage_steps, with_steps
-from paddle_ernie_tiny.study.jobs import PROGRESS, RECORD
+from paddle_ernie_tiny.study.group import stage_steps, with_steps
+from paddle_ernie_tiny.study.jobs import PROGRESS, RECORD, shared_out
 from paddle_ernie_tiny.study.live_table import LiveTable
 
 from ..damage import DAMAGES
@@ -43,6 +43,22 @@ def test_too_few_steps_are_refused():
         shared_out([10, 10, 10, 10], 3)
     with pytest.raises(InputError, match="100 steps are too few: shared out as 100000, 1, some stage would get none"):
         shared_out([100_000, 1], 100)
+
+
+def test_too_few_steps_are_refused_before_any_work(study):
+    """As far as the file tells them: stages have 30, 70, 20 and 50 steps."""
+    with pytest.raises(InputErrors) as refused:
+        study(steps=3, variants=["full", "no_task_adaptive", "fine_tuned"])
+    whats = [f"{error.where}: {error.what}" for error in refused.value.errors]  # once each, not for every seed
+    assert whats == [
+        "variant full of task demo-sentiment: steps: 3 steps are too few: shared out as 30, 70, 20, 50, "
+        "some stage would get none"
+    ]
+    short = {"stages": {"task_specific": {"training": {"max_steps": 1}}}}  # 0.6 of 170 steps would still be one
+    study(variants=["full"], own={"short": short})
+    with pytest.raises(InputErrors, match="variant shorter of task demo-sentiment: steps: 170 steps are too few"):
+        long = {"stages": {"task_adaptive": {"training": {"max_steps": 5000}}, **short["stages"]}}
+        study(variants=["full"], own={"shorter": long})
 
 
 def test_steps_and_rates_decide_nothing_where_each_recipe_is_taken_as_it_is(study):
