@@ -153,9 +153,9 @@ class Manifest:
         kind = self.kind
         kind.check_labels(self.labels if kind.has_labels else None, self.metric)
         kind.check_length(self.max_length_tokens)
-        if not kind.has_labels and len(self.labels) != len(kind.outputs):
+        if not kind.has_labels and len(set(self.labels)) != len(kind.outputs):  # no name stands for two outputs
             outputs = f"the output of a {kind.name} task is {', '.join(kind.outputs[:3])}"
-            raise ValueError(f"{outputs}, but {len(self.labels)} labels are named")
+            raise ValueError(f"{outputs}, but the labels are {', '.join(self.labels[:3])}")
         if self.pair and not kind.may_pair:
             raise ValueError(f"task_type: a row of {kind.name} is one text")
         if kind.needs_pair and not self.pair:

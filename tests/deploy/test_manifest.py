@@ -140,7 +140,11 @@ def test_a_field_of_a_wrong_type_or_without_sense_is_refused(folder, key, value,
         ),
         (
             {"task_type": "regression", "metric": "pearson"},
-            "output of a regression task is score, but 2 labels are",
+            "output of a regression task is score, but the labels are a, b",
+        ),
+        (
+            {"task_type": "pair_reading", "metric": "answer_f1", "labels": ["a", "a"]},
+            "the output of a reading task is start, end, but the labels are a, a",
         ),
     ],
 )
