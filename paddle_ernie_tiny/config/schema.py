@@ -208,17 +208,18 @@ class StageSettings(Section):
         "precision; preflight says how much space that takes; auto: cached on task data on the CPU where that saves "
         "work and takes at most a quarter of the free space, else online",
     )
-    head: Literal["own", "teacher"] = key(
+    head: Literal["auto", "own", "teacher"] = key(
         "own",
         "what the student's head starts from in this stage. own: what it is, random if no stage has trained it; "
-        "teacher: the teacher's, through the last projection that the stage before learned (only task_specific)",
+        "teacher: the teacher's, through the last projection that the stage before learned (only task_specific); "
+        "auto: that where it can be made and no stage has trained the head yet, else own",
     )
     objective: ObjectiveSettings | None = key(None, "its keys replace those of the run's objective for this stage")
 
     @model_validator(mode="after")
     def _head_is_trained(self):
-        if self.head == "teacher" and not STAGES[self.stage].label_terms:
-            raise ValueError(f"head: teacher is for a stage that trains the head; {self.stage} does not")
+        if self.head != "own" and not STAGES[self.stage].label_terms:
+            raise ValueError(f"head: {self.head} is for a stage that trains the head; {self.stage} does not")
         return self
 
 

@@ -12,7 +12,6 @@ from ..data.splits import TaskData, load_task_data
 from ..data.tokenization import read_tokenizer
 from ..defaults import AUTO
 from ..deploy.onnx_graph import require_engines
-from ..distillation.head_start import check_head_start
 from ..engines import QDQ_PACKAGES, require_installed
 from ..errors import Finding, InputError, InputErrors, explained
 from ..files import free_bytes, require_folder
@@ -29,6 +28,7 @@ from .floor import floor_findings
 from .launch import find_device
 from .pruning import check_pruning, pruning_findings
 from .step import RunFolder
+from .student_start import head_of
 from .supervision import supervision_findings
 from .teacher_signals import signals_findings
 
@@ -166,13 +166,9 @@ def _check_student(student: RunConfig, teacher: dict | None, data: TaskData | No
 
 
 def _check_objectives(context: RunContext, shares_vocabulary: bool) -> None:
-    objectives, config = context.planned_objectives(shares_vocabulary), context.config
-    for index, stage in enumerate(config.stages):
-        if stage.head == "teacher" and context.teacher is not None:
-            folder, where = start_folder(config.student), f"stages[{index}] ({stage.stage}).head"
-            student = {**({} if folder is None else read_model_config(folder)), **config.student.shape.model_dump()}
-            before = objectives[index - 1] if index else None
-            check_head_start(where, before, student, context.teacher, folder is not None)
+    context.planned_objectives(shares_vocabulary)
+    for index in range(len(context.config.stages)):
+        head_of(context, index, shares_vocabulary)
 
 
 def _check_room(config: RunConfig, folder: Path, data: TaskData | None) -> None:

@@ -1,4 +1,4 @@
-"""What a run's student starts from: its model before any training, and what that depends on."""
+"""What a run's student starts from: its model before any training, and what that depends on; its head in a stage."""
 
 from __future__ import annotations
 
@@ -6,6 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..distillation.head_start import check_head_start
+from ..errors import InputError
+from ..models.build import read_model_config
 from ..models.initialise import initial_student, start_folder
 from ..models.narrow import Batches
 from ..models.weights import model_fingerprint
@@ -41,6 +44,28 @@ def start_inputs(context: RunContext) -> dict[str, Any]:
         reading = context.config.task.model_dump(include={"max_length_tokens", "long_text"})
         start |= {"its texts": [context.data.fingerprints["train"], reading, context.config.seed]}
     return start
+
+
+def head_of(context: RunContext, index: int, shares_vocabulary: bool = True) -> str:
+    """What the student's head starts from in the stage at `index`, as its `head` says: "own" or "teacher".
+
+    Raises InputError where the teacher's head is asked for and cannot be made.
+    """
+    config, stage = context.config, context.config.stages[index]
+    if stage.head == "own" or context.teacher is None:
+        return "own"
+    folder, where = start_folder(config.student), f"stages[{index}] ({stage.stage}).head"
+    theirs = {} if folder is None else read_model_config(folder)
+    student = {**theirs, **config.student.shape.model_dump()}
+    before = context.planned_objectives(shares_vocabulary)[index - 1] if index else None
+    try:
+        check_head_start(where, before, student, context.teacher, folder is not None)
+    except InputError:
+        if stage.head == "teacher":
+            raise
+        return "own"
+    trained = any(context.stage(earlier).label_terms for earlier in range(index))
+    return "own" if stage.head == "auto" and trained else "teacher"
 
 
 def narrowing_texts(context: RunContext) -> Batches:

@@ -6,14 +6,16 @@ import numpy as np
 import paddle
 import pytest
 from paddlenlp import transformers as nlp
+from pydantic import ValidationError
 
-from paddle_ernie_tiny.config import ObjectiveSettings, load_config
+from paddle_ernie_tiny.config import ObjectiveSettings, StageSettings, load_config
 from paddle_ernie_tiny.distillation.head_start import check_head_start, head_from_teacher
 from paddle_ernie_tiny.distillation.objective import Objective
 from paddle_ernie_tiny.distillation.students import DistilledStudent
 from paddle_ernie_tiny.errors import InputError, InputErrors
 from paddle_ernie_tiny.kinds import KINDS
 from paddle_ernie_tiny.pipeline.preflight import preflight
+from paddle_ernie_tiny.pipeline.student_start import head_of
 from tests.tiny_training import CLASSES, classifier
 
 W = np.random.default_rng(7).normal(size=(8, 16)).astype(np.float32)
@@ -167,3 +169,34 @@ def test_preflight_refuses_it_before_anything_is_trained(project_root, tmp_path,
     with pytest.raises(InputErrors, match=r"stages\[3\] \(task_specific\)\.head: .*the stage before trains none"):
         preflight(load_config("configs/demo.yaml", [*asked, off]), lambda line: None)
     assert not (tmp_path / "run" / "stages").exists()
+
+
+@pytest.mark.parametrize(
+    ("changes", "head"),
+    [
+        ([], "teacher"),
+        (["stages.task_specific.head=own"], "own"),
+        (["stages.task_adaptive.objective={hidden: {weight: 0.0}}"], "own"),  # no projection is learnt before it
+        (["objective.layer_map=bottom"], "own"),  # the student's last layer is not the teacher's
+    ],
+)
+def test_auto_is_the_teachers_head_where_one_can_be_made(project_root, tmp_path, monkeypatch, changes, head):
+    monkeypatch.chdir(project_root)
+    asked = ["stages.task_specific.head=auto", f"output_dir={tmp_path / 'run'}", *changes]
+    (context,) = preflight(load_config("configs/demo.yaml", asked), lambda line: None).values()
+    assert [head_of(context, index) for index in range(4)] == ["own", "own", "own", head]
+
+
+def test_auto_leaves_a_head_that_a_stage_has_trained(project_root, tmp_path, monkeypatch):
+    monkeypatch.chdir(project_root)
+    config = load_config("configs/demo.yaml", [f"output_dir={tmp_path / 'run'}", "stages.task_specific.head=auto"])
+    *general, adaptive, last = config.stages
+    again = config.model_copy(update={"stages": [*general, adaptive, last, last]})
+    (context,) = preflight(again, lambda line: None).values()
+    assert [head_of(context, index) for index in (3, 4)] == ["teacher", "own"]
+
+
+@pytest.mark.parametrize("head", ["auto", "teacher"])
+def test_only_a_stage_that_trains_the_head_gives_it_a_start(head):
+    with pytest.raises(ValidationError, match=f"head: {head} is for a stage that trains the head; general does not"):
+        StageSettings(stage="general", training={"max_steps": 1, "learning_rate": 0.1}, head=head)

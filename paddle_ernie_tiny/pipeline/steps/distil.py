@@ -29,7 +29,7 @@ from ...training.trainer import ToolkitTrainer, Training, training_arguments
 from ..context import RunContext
 from ..measure import LATENT_SPLITS, dev_score, latent_settings, latent_terms, linear_probe, measure_classifier
 from ..step import FINAL, Step, fingerprint, identity
-from ..student_start import start_inputs
+from ..student_start import head_of, start_inputs
 from ..supervision import agreement_on_samples, mixture, soft_facts
 from ..teacher_signals import engine_of, signals_of
 
@@ -55,6 +55,11 @@ class Distil(Step):
     def signals(self) -> str:
         """The stage's `teacher_signals`, "online" or "cached"."""
         return signals_of(self.context, self.index) if self.context.config.teacher else "online"
+
+    @cached_property
+    def head(self) -> str:
+        """What the student's head starts from, "own" or "teacher"."""
+        return head_of(self.context, self.index, self.context.shares_vocabulary)
 
     def run(self) -> dict[str, Any]:
         context = self.context
@@ -84,7 +89,7 @@ class Distil(Step):
         """The student of the stage before it (or at its start), with this stage's objective."""
         before = self.context.stage_folder(self.index - 1) / FINAL if self.index else None
         student = self.context.load_student(self.index, teacher, before)
-        if self.settings.head == "teacher":
+        if self.head == "teacher":
             assert before is not None, "preflight has refused a first stage"
             head_from_teacher(student, teacher, read_projections(before))
         return student
@@ -94,6 +99,8 @@ class Distil(Step):
         if is_main():
             print(f"  {prefix}{student.objective.equation()}", flush=True)
             print(f"  {prefix}layer map (student: teacher) {student.objective.layers}", flush=True)
+            if self.head == "teacher":
+                print(f"  {prefix}its head starts as the teacher's, behind the last projection", flush=True)
             if left_out := ", ".join(student.objective.left_out):
                 print(f"  {prefix}left out: {left_out} compare layers, and the student has none", flush=True)
 
@@ -170,7 +177,7 @@ class Distil(Step):
             "upstream": upstream,
         }
         if stage.label_terms:
-            values |= {"head": self.settings.head} if self.settings.head != "own" else {}
+            values |= {"head": self.head} if self.head != "own" else {}
             values |= context.weight_inputs()
             values |= {"soft_labels": context.data.soft_fingerprint} if context.data.soft else {}
         if context.is_general(self.index):
