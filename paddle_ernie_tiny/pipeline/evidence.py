@@ -14,6 +14,7 @@ from ..models.initialise import check_start
 from .context import RunContext
 from .findings import corpus_lines, found, passes_over, task_rows
 
+_MUCH_WIDER = 1.5  # a student, than one of which settings were tried
 _WIDER = 3.0  # a setting may be so many times lower or higher than those that were tried
 NARROWED = "teacher_narrowed"  # the row of a start, in the table of stages
 
@@ -24,13 +25,15 @@ class Evidence:
 
     result: its folder under docs/results. rows: that the stage went over (steps times rows per step) where it was seen
     to help; of a start, that the stages on general text went over. tried: lowest and highest value of settings with
-    which it did, by their keys below the stage. gain: what leaving it out cost, in words.
+    which it did, by their keys below the stage; they say nothing of students much wider than `hidden_size` (None: they
+    do). gain: what leaving it out cost, in words.
     """
 
     result: str
     rows: int
     gain: str
     tried: dict[str, tuple[float, float]] = field(default_factory=dict)
+    hidden_size: int | None = None
 
 
 def _read() -> dict[str, Evidence]:
@@ -54,7 +57,8 @@ def evidence_findings(context: RunContext) -> list[Finding]:
             what = f"the stage goes over {rows:,} rows; it was seen to help with {known.rows:,} ({seen})"
             remedy = "give it more steps, or compare with the run without it: ernie-tiny ablate"
             findings.append(found("evidence", what, f"{where}.training", True, remedy))
-        for key, (low, high) in known.tried.items():
+        wide = known.hidden_size and (context.config.student.hidden_size or 0) > known.hidden_size * _MUCH_WIDER
+        for key, (low, high) in known.tried.items() if not wide else ():
             value = _value(context, index, key)
             if not low / _WIDER <= value <= high * _WIDER:
                 what = f"{value:g} is far from the {low:g} to {high:g} with which the stage was seen to help ({seen})"

@@ -73,6 +73,15 @@ def test_settings_may_be_three_times_off(found):
     assert finding.where.endswith(TEMPERATURE) and "8 is far from the 1 to 2" in finding.what
 
 
+def test_settings_say_nothing_of_much_wider_students(found, monkeypatch):
+    # the demo's student is 64 wide; a tenth of the lowest rate is far off
+    slow = ("stages.task_specific.training.num_train_epochs=6", "stages.task_specific.training.learning_rate=1e-5")
+    for width, said in ((43, 1), (42, 0)):
+        seen = {"task_specific": Evidence("study", 600, "", {RATE: (1e-4, 5e-4)}, width)}
+        monkeypatch.setattr(evidence, "EVIDENCE", seen)
+        assert len(found(*slow)) == said
+
+
 TEACHER = {"num_hidden_layers": 4, "hidden_size": 256, "num_attention_heads": 4, "intermediate_size": 1024}
 
 
