@@ -42,7 +42,10 @@ def mapping(base: str, root: Path) -> dict:
 
 
 def values(config) -> dict:
-    """A checked run flat: value by dotted key, stages by their names; "stages" is the list of these."""
+    """A checked run flat: value by dotted key, stages by their names; "stages" is the list of these.
+
+    A stage without an objective of its own has the run's here, as in training.
+    """
 
     def flat(value, place):
         if isinstance(value, dict) and value:
@@ -51,6 +54,8 @@ def values(config) -> dict:
 
     raw = config.model_dump(mode="json")
     stages = raw.pop("stages")
+    for index, stage in enumerate(stages):
+        stage["objective"] = config.stage_objective(index).model_dump(mode="json")
     named = flat({"stages": {stage["stage"]: stage for stage in stages}}, "")
     return {**flat(raw, ""), **named, "stages": [stage["stage"] for stage in stages]}
 
