@@ -54,10 +54,10 @@ def test_too_few_steps_are_refused_before_any_work(study):
         "variant full of task demo-sentiment: steps: 3 steps are too few: shared out as 30, 70, 20, 50, "
         "some stage would get none"
     ]
-    short = {"stages": {"task_specific": {"training": {"max_steps": 1}}}}  # 0.6 of 170 steps would still be one
+    short = {"stages": {"task_specific": {"training": {"max_steps": 1}}}}  # 170 of 121 steps: 1.4
     study(variants=["full"], own={"short": short})
+    long = {"stages": {"task_adaptive": {"training": {"max_steps": 5000}}, **short["stages"]}}
     with pytest.raises(InputErrors, match="variant shorter of task demo-sentiment: steps: 170 steps are too few"):
-        long = {"stages": {"task_adaptive": {"training": {"max_steps": 5000}}, **short["stages"]}}
         study(variants=["full"], own={"shorter": long})
 
 
